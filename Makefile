@@ -1,0 +1,58 @@
+# Everything a developer types. Needs Python 3.10 or later (with venv), Node 18 or later (with npm) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Files that tell when a step was last done; it is done again when what it depends on has changed.
+PYTHON_READY := $(VENV)/.ready
+NODE_READY := node_modules/.ready
+PAGE_LIBRARY := animochat/http/static/vendor/socket.io.esm.min.js
+
+.PHONY: setup run test lint format bench clean
+
+setup: $(PYTHON_READY) $(PAGE_LIBRARY)
+
+$(PYTHON_READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "make: $(PYTHON) is missing or older than 3.10; name another one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "make: $(PYTHON) can't make virtual environments; install it (Debian, Ubuntu: python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(NODE_READY): package-lock.json package.json
+	@command -v npm >/dev/null \
+		|| { echo "make: npm is missing; install Node 18 or later with npm" >&2; exit 1; }
+	npm ci --ignore-scripts --no-progress --loglevel=error
+	@touch $@
+
+$(PAGE_LIBRARY): $(NODE_READY)
+	npm run --silent build
+	@touch $@
+
+run: setup
+	$(BIN)/animochat serve
+
+test: setup
+	$(BIN)/pytest -n 3 --dist worksteal --durations=15 --cov --cov-report=term
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/luacheck.py
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The load generator and the Node reference server have dependencies of their own.
+bench: setup
+	npm ci --prefix bench --no-progress --loglevel=error
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) node_modules bench/node_modules animochat/http/static/vendor
+	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

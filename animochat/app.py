@@ -1,0 +1,37 @@
+"""The application factory."""
+
+from __future__ import annotations
+
+import os
+
+from flask import Flask
+
+from animochat import http
+from animochat.chat import Chat
+from animochat.http.cors import origin_check
+from animochat.settings import Settings
+from animochat.sockets.server import SocketIO
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Make the Flask application of one worker. Opens no connection: the worker starts it once it serves.
+
+    `settings` come from the environment where they are not given. Raises SettingsError.
+    """
+    settings = settings or Settings.from_environ(os.environ)
+    app = Flask("animochat", static_folder=None)
+    chat = app.extensions["animochat"] = Chat(settings)
+    http.register(app)
+    socketio = SocketIO(
+        app,
+        worker_id=chat.worker_id,
+        connections=chat.connections,
+        cors_allowed_origins=origin_check(settings),
+        rate_connects=settings.rate_connects,
+        max_connections_per_address=settings.max_connections_per_address,
+        trusted_proxies=settings.trusted_proxies,
+    )
+    socketio.server.bind(chat.lifecycle, chat.namespace)
+    chat.engine = socketio.server.eio
+    chat.on_heartbeat = socketio.server.close_silent
+    return app

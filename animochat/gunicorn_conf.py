@@ -1,0 +1,78 @@
+"""How gunicorn runs the server; used by gunicorn.conf.py (`gunicorn wsgi:app`) and by `animochat serve`.
+
+Lower-case names are gunicorn's settings (its documentation, "Settings"). Checking the environment happens here, in
+gunicorn's master and before any worker exists, so that a mistake stops the start instead of one worker after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from animochat.cli import settings_or_exit
+from animochat.embedded import EmbeddedStore, EmbeddedStoreError
+from animochat.settings import masked_url
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+
+_settings = settings_or_exit()
+_store: EmbeddedStore | None = None
+
+proc_name = "animochat"
+bind = f"0.0.0.0:{_settings.port}"
+workers = _settings.web_concurrency
+worker_class = "animochat.server.worker.Worker"
+#: Open connections of one worker. The bound that matters is the machine's memory and `ulimit -n`.
+worker_connections = 100_000
+#: Connections that wait to be accepted: after a restart everybody comes back at once.
+backlog = 4_096
+#: Seconds without a sign of life after which the master kills a worker; workers give one every second.
+timeout = 60
+#: Seconds to stop in, below the 30 after which Heroku and Kubernetes kill. People are told in the first one.
+graceful_timeout = 25
+#: Seconds that a connection may idle between two requests: longer than the 60 of usual proxies, who then close first.
+keepalive = 75
+#: gunicorn 25 and later opens a control socket in the home directory; we leave nothing in the file system.
+control_socket_disable = True
+# Each worker loads the application for itself: it has to be patched for gevent first, and the master is not.
+preload_app = False
+
+
+def on_starting(server: Arbiter) -> None:
+    """In the master, once, before it listens (not upon SIGHUP): logging, and the embedded store if one is due."""
+    global _store
+    # gunicorn sets up its own loggers only; ours, and what libraries report, looks the same.
+    logging.basicConfig(format=server.log.error_fmt, datefmt=server.log.datefmt, level=server.log.loglevel)
+    if _settings.redis_url is None:
+        try:
+            _store = EmbeddedStore.start()
+        except EmbeddedStoreError as error:
+            print(f"animochat: {error}", file=sys.stderr)
+            sys.exit(1)
+        # The workers inherit it.
+        os.environ["REDIS_URL"] = _store.url
+
+
+def when_ready(server: Arbiter) -> None:
+    """In the master, once it listens: the one line that somebody who has just typed `make run` looks for."""
+    store = f"an embedded store at {_store.url}" if _store else f"its store at {masked_url(_settings.redis_url or '')}"
+    server.log.info("AniMoChat is at %s, with %s", _page_address(server), store)
+
+
+def on_exit(server: Arbiter) -> None:
+    """In the master, when the workers are gone."""
+    if _store is not None:
+        _store.stop()
+
+
+def _page_address(server: Arbiter) -> str:
+    address = server.LISTENERS[0].getsockname()
+    if not isinstance(address, tuple):
+        return str(address)
+    host, port = address[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

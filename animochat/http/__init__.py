@@ -1,0 +1,20 @@
+"""The routes that are not Socket.IO: health, statistics, the page, and what every answer of theirs has in common."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from animochat.http import cors, errors, health, page, security, stats
+
+
+def register(app: Flask) -> None:
+    """Attaches everything to an app made with `static_folder=None` (the page's blueprint serves /static).
+
+    `app.extensions["animochat"]` is there already: its `settings` are read now, its `health()` and `stats()` later.
+    """
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(stats.blueprint)
+    app.register_blueprint(page.blueprint)
+    errors.register(app)
+    cors.register(app)
+    security.register(app)

@@ -1,0 +1,33 @@
+"""Errors as JSON: `{"error": {"code", "message"}}`, the same shape as on the socket."""
+
+from __future__ import annotations
+
+import re
+
+from flask import Flask, jsonify
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+from animochat.errors import Unavailable
+
+
+def register(app: Flask) -> None:
+    """Answers every HTTP error (404, 405, 500, …) of `app` with JSON. Flask itself has logged a 500 before."""
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Unavailable, _unavailable)
+
+
+def _http_error(error: HTTPException) -> Response:
+    # Its own answer is the start, for headers that belong to the status: Allow with 405, Retry-After with 429.
+    response = error.get_response()
+    assert isinstance(response, Response)
+    # "Method Not Allowed" becomes "method-not-allowed", as the socket's codes are written.
+    code = re.sub(r"[^a-z0-9]+", "-", error.name.lower()).strip("-")
+    body = jsonify(error={"code": code, "message": error.description or error.name})
+    response.set_data(body.get_data())
+    response.content_type = body.content_type
+    return response
+
+
+def _unavailable(error: Unavailable) -> tuple[Response, int]:
+    return jsonify(error=error.payload()), 503

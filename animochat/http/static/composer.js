@@ -1,0 +1,119 @@
+/**
+ * Where a message is written: sending by Enter, growing with the text, counting characters, and telling when somebody types.
+ */
+import { words } from "./words.js";
+
+// `typing` true is repeated no more often than this, in milliseconds.
+const REPEAT_MS = 2_000;
+// Somebody who has not touched a key for this long is not typing any more, in milliseconds.
+const IDLE_MS = 3_000;
+// The count appears when this many characters are left.
+const COUNT_FROM = 200;
+
+export class Composer {
+  #form = document.getElementById("composer");
+  #draft = document.getElementById("draft");
+  #send = document.getElementById("send");
+  #count = document.getElementById("draft-count");
+  #grows = !CSS.supports("field-sizing", "content");
+  #typing;
+
+  maxLength = 2_000;
+
+  /** `say(text)` is called with what is to be sent, `typing(boolean)` as the protocol's event wants it. */
+  constructor({ say, typing, tooLong }) {
+    this.#typing = new TypingSignal(typing);
+    this.#draft.addEventListener("input", () => {
+      this.#measure();
+      this.#typing.touched(this.#draft.value.trim() !== "");
+    });
+    this.#draft.addEventListener("keydown", (event) => {
+      // An input method uses Enter to choose a word. Safari ends the composition first and says so by key code 229 alone.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+      event.preventDefault();
+      if (!event.repeat) this.#form.requestSubmit();
+    });
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const text = this.#draft.value.trim();
+      if (!text) return;
+      if (length(text) > this.maxLength) {
+        tooLong();
+        return;
+      }
+      this.clear();
+      this.#draft.focus(); // also when the button was pressed: the phone's keyboard stays
+      say(text);
+    });
+  }
+
+  focus() {
+    this.#draft.focus();
+  }
+
+  get focused() {
+    return this.#form.contains(document.activeElement);
+  }
+
+  clear() {
+    this.#draft.value = "";
+    this.#typing.touched(false);
+    this.#measure();
+  }
+
+  show(visible) {
+    this.#form.hidden = !visible;
+    if (visible) this.#measure();
+  }
+
+  #measure() {
+    const text = this.#draft.value.trim();
+    const left = this.maxLength - length(text);
+    this.#send.disabled = text === "";
+    this.#count.textContent = left < 0 ? words.over(-left) : left <= COUNT_FROM ? words.left(left) : "";
+    this.#form.classList.toggle("over", left < 0);
+    if (this.#grows) {
+      this.#draft.style.height = "auto";
+      this.#draft.style.height = `${this.#draft.scrollHeight}px`;
+    }
+  }
+}
+
+/** Turns key presses into as few `typing` events as keep the other side's dots truthful. */
+class TypingSignal {
+  #send;
+  #saidAt = -Infinity;
+  #idle = 0;
+
+  constructor(send) {
+    this.#send = send;
+  }
+
+  /** The draft changed; `something` says whether there is anything in it. */
+  touched(something) {
+    clearTimeout(this.#idle);
+    if (!something) {
+      this.#stop();
+      return;
+    }
+    const now = performance.now();
+    if (now - this.#saidAt >= REPEAT_MS) {
+      this.#saidAt = now;
+      this.#send(true);
+    }
+    this.#idle = setTimeout(() => this.#stop(), IDLE_MS);
+  }
+
+  #stop() {
+    if (this.#saidAt === -Infinity) return;
+    this.#saidAt = -Infinity;
+    this.#send(false);
+  }
+}
+
+/** Characters as the server counts them: code points, not UTF-16 units. */
+function length(text) {
+  let count = 0;
+  for (const _ of text) count += 1;
+  return count;
+}

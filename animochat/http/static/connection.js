@@ -1,0 +1,154 @@
+/**
+ * The connection to the server: one Socket.IO socket, the person's token, and requests that are answered or fail.
+ *
+ * It knows the wire (protocol.md) and nothing of the page. What happens is told through the `handlers` it is given: one
+ * function per server event, called with that event's payload, and these of its own:
+ *
+ *   recovered()          back in time, what was missed follows by itself (connection state recovery)
+ *   lost(everConnected)  the connection is gone, or could not be made; it keeps trying by itself
+ *   closed(error)        it is over and will not try again: `replaced` or `banned`
+ *   broken()             the client library could not be loaded
+ */
+
+// How long an answer may take before a request counts as failed, in milliseconds.
+const ANSWER_MS = 10_000;
+// How long to wait before connecting again when the server ended the connection itself, in milliseconds.
+const AGAIN_MS = 1_500;
+const TOKEN_KEY = "animochat.token";
+const FINAL = new Set(["replaced", "banned"]);
+
+/** A request that failed: `code` is one of the protocol's, or `offline` or `timeout`. */
+export class ChatError extends Error {
+  constructor({ code, message = code, retryAfterMs }) {
+    super(message);
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export class Connection {
+  #handlers;
+  #socket = null;
+  #io = null;
+  #everConnected = false;
+  #token = readToken();
+  #again = 0;
+
+  /** Whether the server has said where we stand, so that requests make sense. */
+  ready = false;
+
+  constructor(handlers) {
+    this.#handlers = handlers;
+  }
+
+  /** Connect; also after `closed`, to take the chat over from another tab. */
+  async open() {
+    try {
+      // Not a static import: the page should answer to its buttons before the largest file has come.
+      this.#io ??= (await import("./vendor/socket.io.esm.min.js")).io;
+    } catch {
+      this.#handlers.broken();
+      return;
+    }
+    this.#drop();
+    // A new manager each time: a socket that was replaced must not ask to recover what it had, because what the person
+    // wrote in the other tab would be missing from it. The new one gets a `session` with the whole conversation.
+    this.#socket = this.#io({ forceNew: true, auth: (answer) => answer(this.#token ? { token: this.#token } : {}) });
+    this.#listen(this.#socket);
+  }
+
+  /**
+   * Ask the server for something.
+   * Resolves with its answer `{ok: true, …}`; rejects with a ChatError.
+   */
+  request(event, ...args) {
+    if (!this.ready) return Promise.reject(new ChatError({ code: "offline" }));
+    return new Promise((resolve, reject) => {
+      this.#socket.timeout(ANSWER_MS).emit(event, ...args, (failure, answer) => {
+        if (failure) reject(new ChatError({ code: this.ready ? "timeout" : "offline" }));
+        else if (answer?.ok) resolve(answer);
+        else reject(new ChatError(answer?.error ?? { code: "unavailable" }));
+      });
+    });
+  }
+
+  /** Tell the server something that is worthless when late: dropped while there is no connection, never answered. */
+  signal(event, ...args) {
+    if (this.ready) this.#socket.volatile.emit(event, ...args);
+  }
+
+  #listen(socket) {
+    const { recovered, lost, closed, broken, session, error, ...events } = this.#handlers;
+    for (const [event, handler] of Object.entries(events)) socket.on(event, handler);
+
+    socket.on("connect", () => {
+      this.#everConnected = true;
+      if (!socket.recovered) return; // `session` is about to say where we stand
+      this.ready = true;
+      recovered();
+    });
+    socket.on("session", (payload) => {
+      this.#token = payload.token;
+      writeToken(payload.token);
+      this.ready = true;
+      session(payload);
+    });
+    socket.on("error", (payload) => {
+      if (FINAL.has(payload?.code)) this.#close(payload);
+      else error(payload);
+    });
+    socket.on("disconnect", (reason) => {
+      this.ready = false;
+      lost(true);
+      // The client library takes the server at its word and stays away; a server that restarts does not mean it so.
+      if (reason === "io server disconnect") this.#later(AGAIN_MS);
+    });
+    socket.on("connect_error", (failure) => {
+      if (FINAL.has(failure.data?.code)) {
+        this.#close(failure.data);
+        return;
+      }
+      lost(this.#everConnected);
+      if (!socket.active) this.#later(failure.data?.retryAfterMs ?? AGAIN_MS);
+    });
+  }
+
+  #close(error) {
+    // At once, and by ourselves: if the server's closing looked like an accident, two tabs would take turns forever.
+    this.#drop();
+    this.#handlers.closed(error);
+  }
+
+  #drop() {
+    clearTimeout(this.#again);
+    this.ready = false;
+    this.#socket?.off();
+    this.#socket?.disconnect();
+    this.#socket = null;
+  }
+
+  #later(ms) {
+    clearTimeout(this.#again);
+    // Spread out, so that everybody does not come back in the same moment.
+    this.#again = setTimeout(() => this.#socket?.connect(), ms * (1 + Math.random()));
+  }
+}
+
+// In sessionStorage, because it belongs to the tab: a reload is the same person, another tab is another one (and a
+// duplicated tab is the same one, which the server answers with `replaced`). Where it is forbidden, a reload is a new person.
+
+function readToken() {
+  try {
+    return sessionStorage.getItem(TOKEN_KEY);
+  } catch {
+    return null;
+  }
+}
+
+function writeToken(token) {
+  try {
+    sessionStorage.setItem(TOKEN_KEY, token);
+  } catch {
+    // Then it lasts as long as the page does.
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * Own messages on their way: shown at once, sent in order, sent again after a lost connection, never twice.
+ *
+ * Each has a `clientId`, by which the server knows a repetition and answers it with the first answer. So whatever was
+ * under way when the connection dropped is simply sent again.
+ */
+
+// Failures after which trying again is pointless.
+const FOR_GOOD = new Set(["not-in-room", "empty-message", "message-too-long", "invalid-payload"]);
+
+export class Outbox {
+  #connection;
+  #conversation;
+  #failed;
+  #waiting = new Map(); // clientId → content, in the order in which they were said
+
+  /** `failed(error)` hears why a message was refused. */
+  constructor({ connection, conversation, failed }) {
+    this.#connection = connection;
+    this.#conversation = conversation;
+    this.#failed = failed;
+  }
+
+  say(content) {
+    const clientId = newId();
+    this.#waiting.set(clientId, content);
+    this.#conversation.addOwn(clientId, content);
+    this.#send(clientId);
+  }
+
+  /** The person pressed "try again" at a message that had failed. */
+  retry(clientId) {
+    if (!this.#waiting.has(clientId)) return;
+    this.#conversation.mark(clientId, "sending");
+    this.#send(clientId);
+  }
+
+  /** There is a connection again, in the same room. */
+  flush() {
+    for (const clientId of this.#waiting.keys()) {
+      if (this.#conversation.stateOf(clientId) === "sending") this.#send(clientId);
+    }
+  }
+
+  /** The room is over: what was not delivered never will be. */
+  giveUp() {
+    for (const clientId of this.#waiting.keys()) this.#conversation.mark(clientId, "undelivered");
+    this.#waiting.clear();
+  }
+
+  async #send(clientId) {
+    try {
+      const answer = await this.#connection.request("send-message", { content: this.#waiting.get(clientId), clientId });
+      this.#waiting.delete(clientId);
+      this.#conversation.acknowledge(clientId, answer);
+    } catch (error) {
+      if (error.code === "offline" || !this.#waiting.has(clientId)) return; // flushed when there is a connection, or given up
+      if (FOR_GOOD.has(error.code)) this.#waiting.delete(clientId);
+      this.#conversation.mark(clientId, FOR_GOOD.has(error.code) ? "undelivered" : "failed");
+      this.#failed(error);
+    }
+  }
+}
+
+/** 128 random bits. Not `randomUUID`, which a page served by plain HTTP on a local network does not have. */
+function newId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

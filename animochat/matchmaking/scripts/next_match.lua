@@ -1,0 +1,33 @@
+-- A person wants another partner: leaves the room, begins to rest, and waits again. Not in a room, it is find_match.
+--
+-- KEYS[1]  tag of the lobby; the script touches what find_match touches
+-- ARGV[1]  person
+-- ARGV[2]  the person's connection
+-- ARGV[3]  seed, a random string
+-- ARGV[4]  milliseconds for which two who met do not meet again
+-- ARGV[5]  milliseconds of rest after a skip
+-- ARGV[6]  time in milliseconds, or '' for the store's clock
+--
+-- Returns  {'unknown'}                       the store doesn't know this connection
+--          {'waiting', ms, version, ended, room}
+--                                            in the pool, or resting for ms more; room: the one that was left, or ''
+--          {'matched', 0, version, ended, room}
+--                                            both workers hear of it
+--          ended: as find_match returns it
+-- @include presence/now
+-- @include rooms/end_room
+-- @include matchmaking/seek
+local lobby, person = KEYS[1], ARGV[1]
+local now = clock(ARGV[6])
+local key = lobby .. ':person:' .. person
+local record = redis.call('HMGET', key, 'conn', 'room', 'waiting', 'rest', 'v', 'ended')
+if record[1] ~= ARGV[2] then return {'unknown'} end
+if record[3] then return {'waiting', math.max(0, tonumber(record[4] or 0) - now), tonumber(record[5]), '', ''} end
+local version, rest = tonumber(record[5]) + 1, tonumber(record[4] or 0)
+if record[2] then
+  end_room(lobby, record[2], person, 'skipped')
+  rest = now + tonumber(ARGV[5])
+end
+redis.call('HSET', key, 'waiting', now, 'rest', rest, 'v', version)
+local state, left = seek(lobby, person, rest, false, now, ARGV[3], tonumber(ARGV[4]))
+return {state, left, version, record[6] or '', record[2] or ''}

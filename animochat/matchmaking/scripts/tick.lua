@@ -1,0 +1,52 @@
+-- What is due by now: rests that have ended, searches to be taken up (again), people whose grace time is over. Every
+-- worker runs it a few times a second; it does nothing when nothing is due.
+--
+-- KEYS[1]  tag of the lobby; the script touches what find_match touches, and :away (sorted set) behind it
+-- ARGV[1]  seed, a random string
+-- ARGV[2]  milliseconds for which two who met do not meet again
+-- ARGV[3]  time in milliseconds, or '' for the store's clock
+--
+-- Returns  1 where more is due than one script should do (run it again), else 0
+-- @include presence/now
+-- @include rooms/end_room
+-- @include matchmaking/seek
+-- @include matchmaking/stop_waiting
+local lobby, seed, history = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local now = clock(ARGV[3])
+
+-- BUDGET: what one script may do, in people looked at: one portion of a large pool, or a few people with less to look
+-- at. Handling a person costs about as much as looking at PERSON.
+local BUDGET, PERSON = 100, 5
+local spent = 0
+
+local function due(set) return redis.call('ZRANGEBYSCORE', lobby .. set, '-inf', now, 'LIMIT', 0, BUDGET / PERSON) end
+
+for _, person in ipairs(due(':away')) do
+  redis.call('ZREM', lobby .. ':away', person)
+  local record = redis.call('HMGET', lobby .. ':person:' .. person, 'conn', 'room')
+  if not record[1] then
+    stop_waiting(lobby, person)
+    if record[2] then end_room(lobby, record[2], person, 'disconnected') end
+  end
+  spent = spent + PERSON
+end
+
+for _, set in ipairs({':resting', ':searching'}) do
+  for _, person in ipairs(due(set)) do
+    if spent >= BUDGET then return 1 end
+    spent = spent + PERSON
+    redis.call('ZREM', lobby .. set, person)
+    local record = redis.call('HMGET', lobby .. ':person:' .. person, 'worker', 'room', 'waiting', 'seen')
+    if record[2] or not record[3] then
+      stop_waiting(lobby, person)
+    elseif worker_is_alive(lobby, record[1], now) then
+      local _, _, looked = seek(lobby, person, 0, record[4], now, seed, history)
+      spent = spent + looked
+    else
+      -- Nobody is matched with a ghost. It may be back in a moment; else the reaper takes it away.
+      redis.call('ZREM', lobby .. ':pool', person)
+      redis.call('ZADD', lobby .. ':searching', now + 1000, person)
+    end
+  end
+end
+return spent >= BUDGET and 1 or 0

@@ -1,0 +1,88 @@
+"""Who meets whom. The rules are in this folder's scripts; this is how Python calls them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.scripts import load
+
+FIND_MATCH = load("matchmaking/find_match")
+CANCEL_MATCH = load("matchmaking/cancel_match")
+NEXT_MATCH = load("matchmaking/next_match")
+TICK = load("matchmaking/tick")
+
+SCRIPTS = [FIND_MATCH, CANCEL_MATCH, NEXT_MATCH, TICK]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What became of a request.
+
+    `state`: "waiting", "matched", "cancelled", "in-room", or "unknown" where the store doesn't know the connection.
+    `cooldown_ms` is the rest that is left; `version` orders this among all that happens to the person; `ended` is the
+    room that the partner ended last, and the reason; `room_left` names the room that this request left. "" for none.
+    """
+
+    state: str
+    cooldown_ms: int = 0
+    version: int = 0
+    ended: tuple[str, str] = ("", "")
+    room_left: str = ""
+
+
+class Matchmaking:
+    """The matching of one lobby. All methods wait for the store; all raise Unavailable.
+
+    `history_ms`: how long two who met do not meet again. `cooldown_ms`: how long somebody rests after a skip. `clock`
+    (Unix ms) takes the place of the store's clock, and `seed` that of randomness, for tests.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        history_ms: int,
+        cooldown_ms: int,
+        lobby: str = keys.MAIN_LOBBY,
+        clock: Callable[[], int] | None = None,
+        seed: Callable[[], str] = lambda: secrets.token_hex(16),
+    ) -> None:
+        self._pipeline = pipeline
+        self._history_ms = history_ms
+        self._cooldown_ms = cooldown_ms
+        self._lobby = [keys.lobby(lobby)]
+        self._now: Callable[[], int | str] = clock or (lambda: "")
+        self._seed = seed
+
+    def find_match(self, person: str, connection: str) -> Search:
+        """Look for a partner for somebody who is in no room, or let that person wait."""
+        args = [person, connection, self._seed(), self._history_ms, self._now()]
+        return _search(self._pipeline.call(FIND_MATCH, self._lobby, args))
+
+    def cancel_match(self, person: str, connection: str) -> Search:
+        """Stop waiting."""
+        state, *version = self._pipeline.call(CANCEL_MATCH, self._lobby, [person, connection])
+        return Search(state.decode(), 0, *version)
+
+    def next_match(self, person: str, connection: str) -> Search:
+        """Leave the room, if there is one, which costs a rest, and look for another partner."""
+        args = [person, connection, self._seed(), self._history_ms, self._cooldown_ms, self._now()]
+        return _search(self._pipeline.call(NEXT_MATCH, self._lobby, args))
+
+    def tick(self) -> bool:
+        """Do what is due; True where more is due than one script should do, so that it is to be called again."""
+        return bool(self._pipeline.call(TICK, self._lobby, [self._seed(), self._history_ms, self._now()]))
+
+
+def _search(reply: list[Any]) -> Search:
+    """What find_match.lua and next_match.lua return."""
+    state = reply[0].decode()
+    if len(reply) == 1:
+        return Search(state)
+    _, cooldown_ms, version, ended, *room_left = reply
+    room_id, _, reason = ended.decode().partition(" ")
+    return Search(state, cooldown_ms, version, (room_id, reason), room_left[0].decode() if room_left else "")

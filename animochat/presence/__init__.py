@@ -1,0 +1,1 @@
+"""Who is here: connections, workers, heartbeats, the online count."""

@@ -1,0 +1,76 @@
+-- A connection belongs to a person from now on; the newest wins. Also run again for a connection that the worker holds,
+-- when the store may have forgotten it: then a newer one wins.
+--
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
+--          :worker:<worker> (set), :away, :workers, :resting, :searching, :pool (sorted sets)
+-- ARGV[1]  person
+-- ARGV[2]  worker
+-- ARGV[3]  connection
+-- ARGV[4]  the connection's Socket.IO session id
+-- ARGV[5]  the session that it wants to take up again, or ''
+-- ARGV[6]  milliseconds for which a vanished connection's session is kept
+-- ARGV[7]  '1': run again for a connection that is there
+-- ARGV[8]  time in milliseconds, or '' for the store's clock
+--
+-- Returns  {'replaced'}                   a newer connection is there already (only when run again)
+--          {'idle', version, online, recovered, ended}
+--                                         online: people online in the whole system; recovered: 1 where the session
+--                                         goes on; ended: '<room> <reason>' of the last room that the partner ended
+--          {'waiting', version, online, recovered, ended, ms of rest left}
+--          {'chatting', version, online, recovered, ended, room, slot, user id, partner's user id, partner, partner's
+--           worker or '', since when in ms, ms for which the partner will be waited for, or -1 while connected}
+-- @include presence/now
+-- @include presence/life
+-- @include presence/notify
+local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local now = clock(ARGV[8])
+local key = lobby .. ':person:' .. person
+local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended'}
+local old = redis.call('HMGET', key, unpack(fields))
+
+if old[2] and old[2] ~= conn then
+  if ARGV[7] == '1' then return {'replaced'} end
+  redis.call('SREM', lobby .. ':worker:' .. old[1], person)
+  redis.call('PUBLISH', channel(old[1]), cjson.encode({{p = person, e = 'replaced', conn = old[2]}}))
+end
+-- A session goes on where its connection is still thought to be there, or has not been gone for too long.
+local recovered = ARGV[5] ~= '' and ARGV[5] == old[6]
+  and (old[2] or (old[7] and now - old[7] <= tonumber(ARGV[6]))) and 1 or 0
+redis.call('HSET', key, 'worker', worker, 'conn', conn, 'session', recovered == 1 and ARGV[5] or ARGV[4])
+-- What is said of the last room holds until another one ends: the client may have to ask for it more than once.
+redis.call('HDEL', key, 'gone')
+local ended = old[8] or ''
+redis.call('PEXPIRE', key, LIFE)
+redis.call('SADD', lobby .. ':worker:' .. worker, person)
+redis.call('PEXPIRE', lobby .. ':worker:' .. worker, LIFE)
+local was_away = redis.call('ZREM', lobby .. ':away', person) > 0
+local version = redis.call('HINCRBY', key, 'v', 1)
+local online = 0
+for _, name in ipairs(redis.call('ZRANGE', lobby .. ':workers', 0, -1)) do
+  online = online + redis.call('SCARD', lobby .. ':worker:' .. name)
+end
+
+local room = old[3] and redis.call('HMGET', lobby .. ':room:' .. old[3], 'a', 'b', 'ua', 'ub', 'since')
+if room and room[1] then
+  local slot = room[1] == person and 'a' or 'b'
+  local partner = slot == 'a' and room[2] or room[1]
+  notify(lobby, {{p = partner, e = 'reconnected', room = old[3], worker = worker, quiet = not was_away}})
+  local missing = redis.call('ZSCORE', lobby .. ':away', partner)
+  local mine, theirs = slot == 'a' and 3 or 4, slot == 'a' and 4 or 3
+  return {
+    'chatting', version, online, recovered, ended, old[3], slot, room[mine], room[theirs], partner,
+    redis.call('HGET', lobby .. ':person:' .. partner, 'worker') or '', tonumber(room[5]),
+    missing and math.max(0, missing - now) or -1,
+  }
+end
+if old[3] then redis.call('HDEL', key, 'room') end
+if old[4] then
+  local rest = math.max(0, tonumber(old[5] or 0) - now)
+  if rest > 0 then
+    redis.call('ZADD', lobby .. ':resting', now + rest, person)
+  elseif not redis.call('ZSCORE', lobby .. ':pool', person) then
+    redis.call('ZADD', lobby .. ':searching', now, person)
+  end
+  return {'waiting', version, online, recovered, ended, rest}
+end
+return {'idle', version, online, recovered, ended}

@@ -1,0 +1,23 @@
+-- @include presence/notify
+-- A connection is gone without a goodbye. Who waits or chats keeps that for the grace time; the partner is told.
+-- deadline: when the grace time ends, in milliseconds.
+local function vanish(lobby, person, now, deadline)
+  local key = lobby .. ':person:' .. person
+  redis.call('HDEL', key, 'worker', 'conn')
+  redis.call('HSET', key, 'gone', now)
+  local record = redis.call('HMGET', key, 'room', 'waiting')
+  if record[2] then
+    redis.call('HDEL', key, 'seen') -- who comes back looks at everybody anew
+    redis.call('ZREM', lobby .. ':pool', person)
+    redis.call('ZREM', lobby .. ':resting', person)
+    redis.call('ZREM', lobby .. ':searching', person)
+  end
+  if record[1] or record[2] then redis.call('ZADD', lobby .. ':away', deadline, person) end
+  if record[1] then
+    local room = redis.call('HMGET', lobby .. ':room:' .. record[1], 'a', 'b')
+    local partner = room[1] == person and room[2] or room[1]
+    if partner then
+      notify(lobby, {{p = partner, e = 'reconnecting', room = record[1], graceMs = math.max(0, deadline - now)}})
+    end
+  end
+end

@@ -1,0 +1,28 @@
+-- Takes the people of a worker that is dead, or that says goodbye, as vanished: a portion at a time, and each person
+-- once however many workers notice.
+--
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :workers, :away, :pool, :resting, :searching (sorted sets),
+--          :worker:<worker> (set), :person:<person>, :room:<room> (hashes)
+-- ARGV[1]  the worker
+-- ARGV[2]  milliseconds for which its people's places are kept
+-- ARGV[3]  '1': it says so itself
+-- ARGV[4]  time in milliseconds, or '' for the store's clock
+--
+-- Returns  1 where there are more people to take (run it again), else 0
+-- @include presence/now
+-- @include presence/workers
+-- @include presence/vanish
+local PORTION = 50
+local lobby, worker = KEYS[1], ARGV[1]
+local now = clock(ARGV[4])
+local beat = redis.call('ZSCORE', lobby .. ':workers', worker)
+if ARGV[3] ~= '1' and beat and tonumber(beat) > now - LEASE then return 0 end
+local people = redis.call('SPOP', lobby .. ':worker:' .. worker, PORTION)
+for _, person in ipairs(people) do
+  if redis.call('HGET', lobby .. ':person:' .. person, 'worker') == worker then
+    vanish(lobby, person, now, now + tonumber(ARGV[2]))
+  end
+end
+if #people == PORTION then return 1 end
+redis.call('ZREM', lobby .. ':workers', worker)
+return 0

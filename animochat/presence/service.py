@@ -1,0 +1,151 @@
+"""Who is here: which worker has a person's connection, which workers live, how many people there are."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from animochat.errors import Unavailable
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.scripts import load
+
+CONNECT = load("presence/connect")
+DISCONNECT = load("presence/disconnect")
+HEARTBEAT = load("presence/heartbeat")
+REAP_WORKER = load("presence/reap_worker")
+STATS = load("presence/stats")
+TOUCH = load("presence/touch")
+
+SCRIPTS = [CONNECT, DISCONNECT, HEARTBEAT, REAP_WORKER, STATS, TOUCH]
+
+#: How many records one script keeps from expiring: bounds its time to about a millisecond.
+TOUCH_PORTION = 200
+
+#: Seconds that the shared secret outlives the last worker: who comes back later is a new person.
+SECRET_LIFE = 30 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class RoomRecord:
+    """A room as one of its members sees it. `slot`: "a" or "b". `partner` is a person, `partner_user_id` its name here.
+
+    `since`: when the two were matched (Unix ms). `grace_ms`: how long an absent partner will be waited for, or None.
+    """
+
+    room_id: str
+    slot: str
+    user_id: str
+    partner_user_id: str
+    partner: str
+    partner_worker: str
+    since: int
+    grace_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the store knows of a connection's person. `state`: "idle", "waiting", "chatting" or "replaced".
+
+    `recovered`: the session that the connection asked for goes on. `ended`: the room that the partner ended since the
+    person last connected, and the reason; ("", "") for none.
+    """
+
+    state: str
+    version: int = 0
+    online: int = 0
+    recovered: bool = False
+    ended: tuple[str, str] = ("", "")
+    cooldown_ms: int = 0
+    room: RoomRecord | None = None
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """How the system is: see presence/scripts/heartbeat.lua."""
+
+    epoch: str
+    known: bool
+    online: int
+    listeners: int
+    dead: list[str]
+
+
+class Presence:
+    """The scripts of this folder for one worker. All methods wait for the store; all raise Unavailable.
+
+    `clock` (Unix ms) takes the place of the store's clock, for tests.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, worker: str, lobby: str = keys.MAIN_LOBBY, clock: Callable[[], int] | None = None
+    ) -> None:
+        self._pipeline = pipeline
+        self._worker = worker
+        self._lobby = [keys.lobby(lobby)]
+        self._now: Callable[[], int | str] = clock or (lambda: "")
+
+    def connect(
+        self, person: str, connection: str, again: bool = False, session: str = "", recover: str = "", grace_ms: int = 0
+    ) -> Registration:
+        """Make `connection` the person's one connection, in the Socket.IO session `session`.
+
+        `again`: the connection is there already, and a newer one wins. `recover` names a session to take up instead, if
+        it was there less than `grace_ms` ago.
+        """
+        args = [person, self._worker, connection, session, recover, grace_ms, "1" if again else "", self._now()]
+        reply = self._pipeline.call(CONNECT, self._lobby, args)
+        state = reply[0].decode()
+        if state == "replaced":
+            return Registration(state)
+        _, version, online, recovered, ended, *rest = reply
+        room_ended, _, reason = ended.decode().partition(" ")
+        known = Registration(state, version, online, bool(recovered), (room_ended, reason))
+        if state == "waiting":
+            return replace(known, cooldown_ms=rest[0])
+        if state == "chatting":
+            *names, since, grace = rest
+            room_id, slot, user_id, partner_user_id, partner, worker = (name.decode() for name in names)
+            away = grace if grace >= 0 else None
+            return replace(
+                known, room=RoomRecord(room_id, slot, user_id, partner_user_id, partner, worker, since, away)
+            )
+        return known
+
+    def disconnect(self, person: str, connection: str, grace_ms: int | None) -> bool:
+        """The connection is gone: for good, or with its place kept for `grace_ms`. False where a newer one is there."""
+        grace = "" if grace_ms is None else grace_ms
+        args = [person, self._worker, connection, grace, self._now()]
+        return bool(self._pipeline.call(DISCONNECT, self._lobby, args))
+
+    def heartbeat(self, messages: int) -> Heartbeat:
+        """Say that this worker lives and has stored so many `messages` since the last time."""
+        args = [self._worker, secrets.token_hex(8), messages, self._now()]
+        epoch, known, online, listeners, dead = self._pipeline.call(HEARTBEAT, self._lobby, args)
+        return Heartbeat(epoch.decode(), bool(known), online, listeners, [name.decode() for name in dead])
+
+    def reap(self, worker: str, grace_ms: int) -> None:
+        """Take a dead worker's people (or, on the way out, this worker's own) as vanished."""
+        own = "1" if worker == self._worker else ""
+        while self._pipeline.call(REAP_WORKER, self._lobby, [worker, grace_ms, own, self._now()]):
+            pass
+
+    def touch(self, people: list[str]) -> None:
+        """Keep the records of connected people from expiring."""
+        for start in range(0, len(people), TOUCH_PORTION):
+            self._pipeline.call(TOUCH, self._lobby, people[start : start + TOUCH_PORTION])
+
+    def stats(self) -> dict[str, int]:
+        """The numbers of `GET /stats`."""
+        names = ["onlineUsers", "waitingUsers", "activeRooms", "workers", "matchesTotal", "messagesTotal"]
+        return dict(zip(names, self._pipeline.call(STATS, self._lobby, [self._now()]), strict=True))
+
+    def secret(self, mine: str) -> str:
+        """The secret that all workers share: the first one's, kept in the store. Asking keeps it from expiring."""
+        self._pipeline.execute("SET", keys.SECRET, mine, "NX")
+        self._pipeline.execute("EXPIRE", keys.SECRET, SECRET_LIFE)
+        secret = self._pipeline.execute("GET", keys.SECRET)
+        if secret is None:
+            raise Unavailable
+        return str(secret.decode())

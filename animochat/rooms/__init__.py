@@ -1,0 +1,1 @@
+"""What is said: the rooms' logs and how a room ends."""

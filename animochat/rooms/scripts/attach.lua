@@ -1,0 +1,26 @@
+-- A member of the room is at this worker from now on: messages go there, and what was said before is returned. In one
+-- script, so that no message falls between the two.
+--
+-- KEYS[1]  tag of the room; the script touches, behind it: :log (stream), :meta (hash)
+-- ARGV[1]  the member's slot, 'a' or 'b'
+-- ARGV[2]  worker
+-- ARGV[3]  seq: only what was said after it is returned
+-- ARGV[4]  milliseconds that an untouched log is kept
+-- ARGV[5]  the highest seq that the worker knows of: the store may have lost the end of the log
+--
+-- Returns  {the room's last seq, {seq, slot, timestamp in ms, body, …}}
+local log, meta = KEYS[1] .. ':log', KEYS[1] .. ':meta'
+redis.call('HSET', meta, ARGV[1], ARGV[2])
+redis.call('PEXPIRE', meta, ARGV[4])
+redis.call('PEXPIRE', log, ARGV[4])
+local last = tonumber(redis.call('HGET', meta, 'seq') or 0)
+if last < tonumber(ARGV[5]) then
+  last = tonumber(ARGV[5])
+  redis.call('HSET', meta, 'seq', last)
+end
+local entries = {}
+for _, entry in ipairs(redis.call('XRANGE', log, '(' .. ARGV[3] .. '-0', '+')) do
+  local seq = string.match(entry[1], '^%d+')
+  for _, value in ipairs({seq, entry[2][2], entry[2][4], entry[2][6]}) do entries[#entries + 1] = value end
+end
+return {last, entries}

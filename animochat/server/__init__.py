@@ -1,0 +1,1 @@
+"""Sockets, processes and frames: all between gunicorn and an Engine.IO packet, and no people, no rooms."""

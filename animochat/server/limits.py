@@ -1,0 +1,130 @@
+"""Who may connect: limits for each remote address and for the whole worker, kept in this worker's memory."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+#: Seconds' worth of connects that an address may make at once.
+BURST_SECONDS = 10.0
+
+#: Addresses whose rate is remembered, some 250 bytes each. Beyond, the one not seen for longest starts afresh.
+MAX_ADDRESSES = 20_000
+
+
+class Refusal(NamedTuple):
+    """The HTTP answer to a handshake that is one too many."""
+
+    status: str
+    #: seconds
+    retry_after: int
+    message: str
+
+
+TOO_FAST = Refusal("429 Too Many Requests", 1, "Too many connection attempts")
+TOO_MANY_FROM_ADDRESS = Refusal("503 Service Unavailable", 30, "Too many connections from this address")
+TOO_MANY = Refusal("503 Service Unavailable", 5, "Too many connections")
+
+
+def _address(text: str) -> str | None:
+    """A usable form of an address with or without a port, None when it is not an address."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def client_address(environ: Mapping[str, Any], trusted_proxies: int) -> str:
+    """The address that a request really came from; empty for a Unix socket without a proxy's word.
+
+    Each proxy appends to X-Forwarded-For whom it was talking to. The last `trusted_proxies` entries are therefore
+    true, and the first of these is the client; everything before it is the client's own invention.
+    """
+    peer = str(environ.get("REMOTE_ADDR") or "")
+    if trusted_proxies > 0:
+        entries = str(environ.get("HTTP_X_FORWARDED_FOR") or "").split(",")
+        forwarded = _address(entries[-min(trusted_proxies, len(entries))])
+        if forwarded is not None:
+            return forwarded
+    return _address(peer) or peer
+
+
+def group_of(address: str) -> str:
+    """What counts as one address: an IPv6 customer has a whole /64, and so has an attacker."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    except ValueError:
+        return address
+
+
+class ConnectionLimits:
+    """Counts connections. Call :meth:`admit` before a connection is opened and :meth:`release` when it has ended.
+
+    Args:
+        rate: new connections per address and second, with a burst of `BURST_SECONDS` worth; 0 = no limit.
+        per_address: open connections per address; 0 = no limit.
+        total: open connections; 0 = no limit.
+        now: a monotonic clock in seconds.
+    """
+
+    def __init__(
+        self, rate: float = 0, per_address: int = 0, total: int = 0, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.rate = rate
+        self.per_address = per_address
+        self.total = total
+        self.open = 0
+        self._now = now
+        # As long as the open connections at most.
+        self._open_by_address: Counter[str] = Counter()
+        # Tokens left and when that was; the least recently seen first.
+        self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def admit(self, address: str) -> Refusal | None:
+        """Count a new connection from `address`, or say why it can't be opened (then it only counts as a try)."""
+        if self.total and self.open >= self.total:
+            return TOO_MANY
+        group = group_of(address)
+        if group:  # a Unix socket has no address: nothing to tell its clients apart by
+            if self.per_address and self._open_by_address[group] >= self.per_address:
+                return TOO_MANY_FROM_ADDRESS
+            if self.rate and not self._take_token(group):
+                return TOO_FAST
+            if self.per_address:
+                self._open_by_address[group] += 1
+        self.open += 1
+        return None
+
+    def release(self, address: str) -> None:
+        """A connection that had been admitted has ended."""
+        self.open -= 1
+        group = group_of(address)
+        if self.per_address and group:
+            self._open_by_address[group] -= 1
+            if self._open_by_address[group] <= 0:
+                del self._open_by_address[group]
+
+    def _take_token(self, group: str) -> bool:
+        now = self._now()
+        burst = max(1.0, self.rate * BURST_SECONDS)
+        tokens, since = self._tokens.pop(group, (burst, now))
+        tokens = min(burst, tokens + (now - since) * self.rate)
+        self._tokens[group] = (tokens - 1 if tokens >= 1 else tokens, now)
+        # Forget, a few at a time, who would have all tokens again by now.
+        for _ in range(2):
+            oldest, (_, seen) = next(iter(self._tokens.items()))
+            if len(self._tokens) <= MAX_ADDRESSES and now - seen < BURST_SECONDS:
+                break
+            del self._tokens[oldest]
+        return tokens >= 1

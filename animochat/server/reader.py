@@ -1,0 +1,160 @@
+"""Reading HTTP requests from a socket within bounds of time and size; pywsgi's ``rfile``.
+
+A request's head is read completely before anything looks at it. So a slow or endless head is bounded in one place, the
+parser never waits, and a connection can still be handed to another worker with all that was read of it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+from gevent.socket import socket as Socket
+
+#: Bytes of request line and headers together.
+MAX_HEAD = 32 * 1024
+
+#: Seconds for a head from its first byte on, and for that first byte on a new connection.
+HEAD_TIMEOUT = 10.0
+
+#: Seconds between two requests on one connection.
+KEEP_ALIVE = 75.0
+
+#: Seconds for which one read or write of a body may block.
+IO_TIMEOUT = 30.0
+
+_RECV_SIZE = 16 * 1024
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+
+
+class BadHead(ValueError):
+    """The head of a request did not come within the bounds; `response` is the answer, empty where none is due."""
+
+    def __init__(self, response: bytes) -> None:
+        super().__init__(response)
+        self.response = response
+
+
+def plain_response(status: str) -> bytes:
+    """A whole response without a body, after which the connection is closed."""
+    return f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+class RequestReader:
+    """A file-like object over a gevent socket, for reading requests.
+
+    Args:
+        sock: stays its owner's; only read from.
+        received: bytes that were read from the connection before.
+    """
+
+    __slots__ = ("_buffer", "_sock", "closed")
+
+    def __init__(self, sock: Socket, received: bytes = b"") -> None:
+        self._sock = sock
+        self._buffer = bytearray(received)
+        self.closed = False
+        sock.settimeout(IO_TIMEOUT)
+
+    def read_head(self, idle_timeout: float) -> bool:
+        """Wait until the whole head of a request is buffered. False: the client has closed, or kept silent.
+
+        Raises:
+            BadHead: too slow or too large.
+        """
+        try:
+            deadline = time.monotonic() + (HEAD_TIMEOUT if self._buffer else idle_timeout)
+            searched = 0
+            while True:
+                # An empty line in front of a request is allowed (RFC 9112 section 2.2).
+                while self._buffer.startswith((b"\r\n", b"\n")):
+                    del self._buffer[: 2 if self._buffer[0] == 13 else 1]
+                if _END_OF_HEAD.search(self._buffer, searched):
+                    return True
+                if len(self._buffer) > MAX_HEAD:
+                    raise BadHead(plain_response("431 Request Header Fields Too Large"))
+                searched = max(0, len(self._buffer) - 3)
+                was_silent = not self._buffer
+                if not self._fill(deadline):
+                    return False
+                if was_silent:
+                    deadline = time.monotonic() + HEAD_TIMEOUT
+        except TimeoutError:
+            raise BadHead(plain_response("408 Request Timeout") if self._buffer else b"") from None
+        finally:
+            self._sock.settimeout(IO_TIMEOUT)
+
+    def _fill(self, deadline: float) -> bool:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self._sock.settimeout(remaining)
+        data = self._sock.recv(_RECV_SIZE)
+        self._buffer += data
+        return bool(data)
+
+    def request_line(self) -> bytes:
+        """The first line of what is buffered, without its end; after :meth:`read_head`."""
+        return bytes(self._buffer[: self._buffer.find(b"\n")]).rstrip(b"\r")
+
+    def take_fields(self) -> list[bytes]:
+        """Remove the header fields and return them, a line each without its line feed; behind the request line."""
+        if self._buffer.startswith((b"\r\n", b"\n")):
+            end = start = 0
+        else:
+            match = _END_OF_HEAD.search(self._buffer)
+            if match is None:
+                raise ValueError("the head is not complete")
+            start, end = match.span()
+        fields = bytes(self._buffer[:start]).split(b"\n") if start else []
+        del self._buffer[: end or 1 + (self._buffer[0] == 13)]
+        return fields
+
+    def take(self) -> bytes:
+        """Remove and return everything that is buffered."""
+        taken = bytes(self._buffer)
+        self._buffer.clear()
+        return taken
+
+    @property
+    def buffered(self) -> bytes:
+        """Everything that is buffered."""
+        return bytes(self._buffer)
+
+    # What pywsgi calls.
+
+    def readline(self, size: int = -1) -> bytes:
+        """Up to and with the next line feed; at most `size` bytes if that is positive."""
+        searched = 0
+        while True:
+            end = self._buffer.find(b"\n", searched) + 1
+            if not end and 0 <= size <= len(self._buffer):
+                end = size
+            if end:
+                break
+            searched = len(self._buffer)
+            data = self._sock.recv(_RECV_SIZE)
+            if not data:
+                end = len(self._buffer)
+                break
+            self._buffer += data
+        if size >= 0:
+            end = min(end, size)
+        line = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return line
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, fewer only at the end of the stream."""
+        while len(self._buffer) < size:
+            data = self._sock.recv(_RECV_SIZE)
+            if not data:
+                break
+            self._buffer += data
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    def close(self) -> None:
+        """Nothing is read any more. The socket is not touched."""
+        self.closed = True

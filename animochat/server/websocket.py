@@ -1,0 +1,323 @@
+"""WebSocket connections driven by the event loop: one read watcher each, no greenlet.
+
+A connection comes here after its handshake, as a native non-blocking socket that nobody else reads, writes or closes.
+Frames are the business of the `websockets` package's sans-I/O core (fragmentation, control frames, close handshake,
+bounds); this module moves its bytes. All callbacks run in the gevent hub: they neither block nor raise.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from _socket import SHUT_WR
+from _socket import socket as NativeSocket
+from typing import TYPE_CHECKING, Any, cast
+from typing import Protocol as TypingProtocol
+
+from gevent import get_hub
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import Protocol, State
+
+from animochat.server.frames import FrameReader, short_message
+
+if TYPE_CHECKING:
+    from animochat.server.timers import TimerWheel
+
+log = logging.getLogger(__name__)
+
+#: Bytes asked for in one read. One read is one turn of the loop for this connection: more would let a flood of tiny
+#: frames hold up everybody else.
+RECV_SIZE = 16 * 1024
+
+#: Bytes that wait for a client which does not read; beyond, it is disconnected.
+MAX_QUEUED = 1024 * 1024
+
+#: Seconds that a closing connection gets to take what is still queued and to close its side.
+LINGER = 5.0
+
+_READ, _WRITE = 1, 2
+
+# Looking a member up in its enum takes as long as what is then done with it.
+_OPEN, _CLOSING, _CLOSED = State.OPEN, State.CLOSING, State.CLOSED
+_TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
+
+
+class Reason(str, enum.Enum):
+    """Why a connection ended, in python-engineio's words."""
+
+    CLOSED = "transport close"
+    ERROR = "transport error"
+
+
+class Listener(TypingProtocol):
+    """Who is told of a connection's messages and of its end."""
+
+    def websocket_message(self, websocket: WebSocket, data: str | bytes) -> None:
+        """A complete message came in."""
+
+    def websocket_closed(self, websocket: WebSocket, reason: Reason) -> None:
+        """No message will come any more. Called once, but not after :meth:`WebSocket.close` or ``abort``."""
+
+
+class WebSocket:
+    """One connection. Messages go to `listener`; nothing here knows what they mean.
+
+    Call :meth:`start` once, when the listener is ready. Until then nothing is read.
+
+    Args:
+        sock: a connected native socket, non-blocking; owned from now on.
+        frames: the worker's parsers.
+        timers: the worker's wheel, for the time that closing may take.
+        listener: who is told.
+    """
+
+    __slots__ = ("_frames", "_held", "_message", "_out", "_own", "_paused", "_reader", "_sock", "_text", "_timers",
+                 "_writer", "listener", "state", "timer_slot")  # fmt: skip
+
+    def __init__(self, sock: NativeSocket, frames: FrameReader, timers: TimerWheel, listener: Listener) -> None:
+        self._sock = sock
+        self._frames = frames
+        frames.connections += 1
+        self._timers = timers
+        self.listener = listener
+        self.state = _OPEN
+        self.timer_slot = -1
+        self._reader = get_hub().loop.io(sock.fileno(), _READ)
+        self._writer: Any = None
+        self._own: Protocol | None = None  # this connection's own parser
+        self._out: bytearray | None = None  # bytes that the socket did not take yet
+        self._message: bytearray | None = None  # the fragments of an unfinished message
+        self._text = False  # whether that message is text
+        self._held: list[Frame] | None = None  # read before pause(), not yet delivered
+        self._paused = False
+
+    # What the owner may do.
+
+    def start(self, received: bytes = b"") -> None:
+        """Begin to read; `received` came behind the handshake in the same segment."""
+        if received:
+            self._receive(received)
+        if self.state is not _CLOSED and not self._paused:
+            self._reader.start(self._readable)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, now or as soon as the client takes it. Never blocks and never raises.
+
+        When it fails, or when more than `MAX_QUEUED` bytes wait, the connection ends and the listener is told from the
+        event loop, never from within this call.
+        """
+        if self.state is not _OPEN:
+            return
+        if self._out is None:
+            try:
+                sent = self._sock.send(frame)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._break()
+                return
+            if sent == len(frame):
+                return
+            self._out = bytearray(frame[sent:])
+            self._writer = get_hub().loop.io(self._sock.fileno(), _WRITE)
+            self._writer.start(self._writable)
+        else:
+            self._out += frame
+            if len(self._out) > MAX_QUEUED:
+                log.info("a client that does not read was disconnected")
+                self._break()
+
+    def send_binary(self, data: bytes) -> None:
+        """Send a binary message; as :meth:`send`."""
+        self.send(Frame(_BINARY, data).serialize(mask=False))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close."""
+        return self.state is _OPEN
+
+    def close(self, code: CloseCode = CloseCode.NORMAL_CLOSURE) -> None:
+        """Send what is queued, then the close frame, and hang up when the client has closed too or `LINGER` is over."""
+        self.send(Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=False))
+        self._linger()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        if self.state is _CLOSED:
+            return
+        self.state = _CLOSED
+        self._frames.connections -= 1
+        self._timers.remove(self)
+        self._reader.stop()
+        self._reader.close()
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer.close()
+        self._own = self._out = self._held = self._message = None
+        self._sock.close()
+
+    def pause(self) -> None:
+        """Stop reading: the client's bytes wait in the kernel, and beyond that at the client."""
+        self._paused = True
+        if self.state is _OPEN:
+            self._reader.stop()
+
+    def resume(self) -> None:
+        """Read on, beginning (from the event loop) with what was read before :meth:`pause`."""
+        if self._paused:
+            self._paused = False
+            if self.state is _OPEN:
+                get_hub().loop.run_callback(self._resumed)
+
+    def on_timer(self) -> None:
+        """The client took too long, to close or to finish an upgrade."""
+        was_open = self.state is _OPEN
+        self.abort()
+        if was_open:
+            self.listener.websocket_closed(self, Reason.ERROR)
+
+    # Bytes in.
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(RECV_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._end(Reason.ERROR)
+            return
+        if not data:
+            self._end(Reason.CLOSED)
+        elif self.state is _OPEN:
+            self._receive(data)
+        # While closing, what comes in is read and dropped: bytes left in the kernel would turn our close into a reset,
+        # which makes the other side lose what we sent last.
+
+    def _receive(self, data: bytes) -> None:
+        if self._own is None and (message := short_message(data)) is not None:
+            self.listener.websocket_message(self, message)
+            return
+        frames = self._frames
+        parser = self._own or frames.shared
+        parser.receive_data(data)
+        events = cast("list[Frame]", parser.events_received())
+        replies = parser.data_to_send()
+        if FrameReader.remembers_nothing(parser):
+            self._own = None
+        elif self._own is None:
+            self._own = parser
+            frames.taken()
+        if not replies:
+            self._deliver(events)
+        elif replies[-1]:
+            self.send(b"".join(replies))  # pongs: as soon as possible
+            self._deliver(events)
+        else:
+            self._deliver(events)
+            if self._held:  # said before the goodbye
+                self._paused = False
+                self._deliver(self._held)
+            if self.state is _OPEN:
+                self.send(b"".join(replies))
+                self._linger()
+                self.listener.websocket_closed(self, Reason.ERROR if parser.parser_exc else Reason.CLOSED)
+
+    def _deliver(self, events: list[Frame]) -> None:
+        """Hand over the messages among the frames, as long as the listener takes them."""
+        for index, frame in enumerate(events):
+            if self.state is not _OPEN:
+                return
+            if self._paused:
+                self._held = (self._held or []) + events[index:]
+                return
+            opcode = frame.opcode
+            payload: Any = frame.data
+            if opcode is _TEXT or opcode is _BINARY:
+                if not frame.fin:
+                    self._message = bytearray(payload)
+                    self._text = opcode is _TEXT
+                    continue
+                text = opcode is _TEXT
+            elif opcode is _CONT and self._message is not None:
+                self._message += payload
+                if not frame.fin:
+                    continue
+                payload, self._message = self._message, None
+                text = self._text
+            else:
+                continue
+            try:
+                data = payload.decode() if text else bytes(payload)
+            except UnicodeDecodeError:
+                self.close(CloseCode.INVALID_DATA)
+                self.listener.websocket_closed(self, Reason.ERROR)
+                return
+            self.listener.websocket_message(self, data)
+
+    def _resumed(self) -> None:
+        if self._paused or self.state is not _OPEN:
+            return
+        if self._held:
+            held, self._held = self._held, None
+            self._deliver(held)
+        if self.state is _OPEN and not self._paused:
+            self._reader.start(self._readable)
+
+    # Bytes out.
+
+    def _writable(self) -> None:
+        assert self._out is not None
+        try:
+            del self._out[: self._sock.send(self._out)]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._end(Reason.ERROR)
+            return
+        if not self._out:
+            self._out = None
+            self._writer.stop()
+            self._writer.close()
+            self._writer = None
+            if self.state is _CLOSING:
+                self._shut()
+
+    # The end.
+
+    def _linger(self) -> None:
+        """Nothing more to say: finish writing, then wait for the client's end of stream, `LINGER` seconds at most."""
+        if self.state is not _OPEN:
+            return
+        self.state = _CLOSING
+        self._own = self._held = self._message = None
+        self._timers.add(self, LINGER)
+        self._reader.start(self._readable)
+        if self._out is None:
+            self._shut()
+
+    def _shut(self) -> None:
+        try:
+            self._sock.shutdown(SHUT_WR)
+        except OSError:
+            self.abort()
+
+    def _break(self) -> None:
+        """End a connection from within send(): its caller may be in the middle of something, so tell it later."""
+        self.state = _CLOSING
+        self._reader.stop()
+        self._out = None
+        if self._writer is not None:
+            self._writer.stop()
+        get_hub().loop.run_callback(self._broken)
+
+    def _broken(self) -> None:
+        if self.state is _CLOSING:
+            self.abort()
+            self.listener.websocket_closed(self, Reason.ERROR)
+
+    def _end(self, reason: Reason) -> None:
+        """The client is gone."""
+        was_open = self.state is _OPEN
+        self.abort()
+        if was_open:
+            self.listener.websocket_closed(self, reason)

@@ -1,0 +1,212 @@
+"""The gunicorn worker class: ``worker_class = "animochat.server.worker.Worker"``.
+
+A worker loads the application, serves HTTP with `handler`, gets connections from the other workers through `handover`,
+and calls ``app.extensions["animochat"]``: ``start()`` once it serves, ``stop(timeout)`` when it is to stop. That object
+also has ``worker_id`` and ``engine``, the worker's `EngineServer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
+from gunicorn.http.wsgi import base_environ
+from gunicorn.workers.ggevent import VERSION
+
+from animochat.server.handler import RequestHandler, RequestServer
+from animochat.server.handover import Handover, RunDirectory
+
+#: Seconds between two signs of life to the master.
+_HEARTBEAT = 1.0
+
+#: Seconds for stopping at once (SIGINT, SIGQUIT, or the master is gone); gunicorn's master waits for two.
+_QUICK_STOP = 1.5
+
+#: Seconds of the graceful time that remain for closing connections after the application has stopped.
+_CLOSING_TIME = 2.0
+
+
+def tune_garbage_collector() -> None:
+    """Keep the collector's pauses below what shows in a message's delay.
+
+    A full collection walks through all objects: 10,000 connections and the loaded modules take it some 100 ms, time and
+    again, and find nothing, since reference counting frees what we drop and connections break their own circles.
+    What is loaded by now lives as long as the process and is taken out of the collector's sight; young objects are
+    looked at after every 20,000 net allocations (about 1 ms), everything only after hundreds of millions of them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 1_000)
+
+
+class Worker(GeventWebSocketWorker):
+    """Serves one Flask application on gevent."""
+
+    server_class = RequestServer
+    wsgi_handler = RequestHandler
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._quick = False
+        self._wake: Event | None = None
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """In the master, before the first worker: refuse what is not supported, make the run directory."""
+        if cfg.is_ssl:
+            log.error("TLS is not supported by this worker class; end it at a proxy in front (see certfile, keyfile).")
+            sys.exit(1)
+        RunDirectory.create(cfg.uid, cfg.gid)
+
+    # Signals. gunicorn's handlers run between any two instructions: they only say what to do.
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: stop gracefully."""
+        self.alive = False
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """SIGQUIT, SIGINT: stop quickly."""
+        self.alive = False
+        self._quick = True
+
+    def notify(self) -> None:
+        """Give the master a sign of life; stop when it is gone."""
+        self.tmp.notify()
+        if self.ppid != os.getppid() and not self._quick:
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
+            self._quick = True
+
+    # Life.
+
+    def init_process(self) -> None:
+        """In the new process, first of all."""
+        # Until gunicorn sets its handlers, which is after patching, a process that was just forked has the master's:
+        # a SIGTERM in that time would be forgotten, and the master would wait for the whole graceful time.
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
+        signal.signal(signal.SIGINT, self.handle_quit)
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        chat = self._chat
+        self._wake = Event()
+        # The C-level handler of any signal writes to this pipe: the loop wakes at once instead of at its next tick.
+        pipe = gevent.get_hub().loop.io(self.PIPE[0], 1)
+        pipe.start(self._signalled)
+        servers = [self._server(listener) for listener in self.sockets]
+        handover = Handover.join(chat.worker_id, servers[0].adopt)
+        for server in servers:
+            server.handover = handover
+            server.start()
+        chat.start()
+        tune_garbage_collector()
+        try:
+            while self.alive:
+                self.notify()
+                self._wake.wait(_HEARTBEAT)
+                self._wake.clear()
+            self._stop(chat, servers, handover)
+        finally:
+            handover.close()
+            pipe.stop()
+            pipe.close()
+
+    def load_wsgi(self) -> None:
+        """Load the application. A failure here, unlike a later one, makes gunicorn give up instead of trying again."""
+        super().load_wsgi()
+        self._chat = self._application_object()
+
+    def _application_object(self) -> Any:
+        """``extensions["animochat"]`` of the Flask application, through whatever it is wrapped in."""
+        seen: Any = self.wsgi
+        for _ in range(8):
+            extensions = getattr(seen, "extensions", None)
+            if isinstance(extensions, dict) and "animochat" in extensions:
+                return extensions["animochat"]
+            for attribute in ("app", "application", "wsgi_app", "__wrapped__", "__self__", "flask_app"):
+                if hasattr(seen, attribute):
+                    seen = getattr(seen, attribute)
+                    break
+        raise RuntimeError('the application has no extensions["animochat"]; was it made by create_app()?')
+
+    def _server(self, listener: Any) -> RequestServer:
+        listener.setblocking(1)
+        if listener.family != socket.AF_UNIX:
+            # Accepted connections inherit it.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server = self.server_class(
+            listener,
+            application=self.wsgi,
+            spawn=Pool(self.worker_connections),
+            log=self.log,
+            handler_class=self.wsgi_handler,
+            environ={**base_environ(self.cfg), "wsgi.multithread": True, "SERVER_SOFTWARE": VERSION},
+        )
+        server.keep_alive = float(self.cfg.keepalive)
+        server.on_request = self._count_request
+        return server
+
+    def _signalled(self) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self.PIPE[0], 4096)
+        assert self._wake is not None
+        self._wake.set()
+
+    def _count_request(self) -> None:
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+            assert self._wake is not None
+            self._wake.set()
+
+    # The end.
+
+    def _stop(self, chat: Any, servers: list[RequestServer], handover: Handover) -> None:
+        """Stop accepting, let the application say goodbye, close what is left, all within the graceful time."""
+        if self._quick:
+            self.cfg.worker_int(self)
+        begun = time.monotonic()
+        for server in servers:
+            server.close()
+        chat.engine.stopping = True
+
+        stopping = gevent.spawn(chat.stop, max(0.5, self._time_left(begun) - _CLOSING_TIME))
+        self._wait(stopping.ready, begun, keep=min(_CLOSING_TIME, 0.5))
+        stopping.kill(block=False)
+
+        chat.engine.hang_up()
+        # From here on the other workers say "unknown session" in our stead.
+        handover.close()
+        for server in servers:
+            server.close_idle()
+        self._wait(lambda: not chat.engine.frames.connections and not any(s.busy for s in servers), begun)
+        for server in servers:
+            if server.busy:
+                self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+            server.stop(timeout=0)
+
+    def _time_left(self, begun: float) -> float:
+        graceful = float(self.cfg.graceful_timeout)
+        # The master counts from a moment before, and kills when the whole of it is over.
+        whole = _QUICK_STOP if self._quick else graceful - min(1.0, graceful / 4)
+        return begun + whole - time.monotonic()
+
+    def _wait(self, done: Callable[[], bool], begun: float, keep: float = 0.0) -> None:
+        """Wait until `done`, but leave `keep` seconds of the time there is. A quick stop may come in between."""
+        while not done() and self._time_left(begun) > keep:
+            self.notify()
+            gevent.sleep(0.02)

@@ -1,0 +1,1 @@
+"""The events of the wire protocol, and who is connected here. Knows nothing of keys and scripts."""

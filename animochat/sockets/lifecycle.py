@@ -1,0 +1,369 @@
+"""A connection's life: registered with the store, told where its person stands, kept right, and taken leave of.
+
+Registering is one round trip (and one more for somebody who is in a room). While the store can't be reached,
+connections stay: they are told `unavailable`, and are registered when it is back.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import msgspec
+from gevent.event import Event
+
+from animochat.errors import ChatError, Replaced, Unavailable
+from animochat.matchmaking.service import Matchmaking
+from animochat.presence.service import Presence, Registration
+from animochat.rooms.service import Logged, Rooms
+from animochat.settings import Settings
+from animochat.sockets import offset, packets
+from animochat.sockets.connections import Connection, Connections, Room, Transport
+from animochat.sockets.offset import Offset
+from animochat.sockets.payloads import (
+    MAX_CLIENT_ID,
+    Limits,
+    Matched,
+    Message,
+    Session,
+    SessionRoom,
+    encode,
+    message_json,
+)
+from animochat.sockets.tokens import Tokens, new_person
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a client waits for a worker which has just started to learn the secret.
+SECRET_TIMEOUT = 2.0
+
+GREETING = "You are now chatting with a stranger. Say hi!"
+
+
+class Lifecycle:
+    """Owns what happens to connections that no client event asks for."""
+
+    def __init__(
+        self, settings: Settings, connections: Connections, presence: Presence, matchmaking: Matchmaking, rooms: Rooms
+    ) -> None:
+        self._connections = connections
+        self._presence = presence
+        self._matchmaking = matchmaking
+        self._rooms = rooms
+        self.grace_ms = settings.reconnect_grace_ms
+        self.limits = Limits(
+            settings.max_message_length, MAX_CLIENT_ID, settings.skip_cooldown_ms, settings.reconnect_grace_ms
+        )
+        self._tokens: Tokens | None = None
+        self._secret_known = Event()
+        self._stopping = False
+        #: Connections that are gone, while the store couldn't be told.
+        self._farewells: list[tuple[Connection, int | None]] = []
+
+    def stop(self) -> None:
+        """Register nobody any more: this worker is about to say that its people are elsewhere."""
+        self._stopping = True
+
+    # A client comes
+
+    def open(self, transport: Transport, auth: Any) -> Connection:
+        """Accept a Socket.IO connection. Does not wait: `session` follows when the store has answered."""
+        connection = Connection(transport)
+        self._connections.by_id[connection.id] = connection
+        transport.owner = connection
+        connection.perform(partial(self._admit, connection, auth if isinstance(auth, dict) else {}))
+        return connection
+
+    def know_secret(self, secret: str) -> None:
+        """Nobody can be registered before the secret is known that all workers share."""
+        self._tokens = Tokens(secret)
+        self._secret_known.set()
+
+    def _admit(self, connection: Connection, auth: dict[str, Any]) -> None:
+        self._secret_known.wait(SECRET_TIMEOUT)
+        if self._tokens is None and isinstance(auth.get("pid"), str):
+            connection.transport.hang_up()  # upon which the client tries again; a new session would cost it the old one
+            return
+        session = self._tokens.verify_session(auth.get("pid")) if self._tokens is not None else None
+        known = offset.parse(auth.get("offset"))
+        if session is not None and known is not None:
+            # Only the store can say whether the session goes on, and the answer to CONNECT has to.
+            connection.person = session[0]
+            self._recover(connection, session[1], known)
+            return
+        if session is not None:  # a client that got nothing yet, not even its session
+            connection.person = session[0]
+        else:
+            connection.token = auth.get("token")
+        if self._tokens is not None:
+            self._identify(connection, self._tokens)
+        self._accept(connection)
+        self._register(connection)
+
+    def _identify(self, connection: Connection, tokens: Tokens) -> None:
+        if not connection.person:
+            connection.person = tokens.verify(connection.token) or new_person()
+            connection.token = None
+
+    def _accept(self, connection: Connection) -> None:
+        pid = self._tokens.issue_session(connection.person, connection.sid) if self._tokens is not None else None
+        connection.transport.send(packets.connected(connection.sid, pid))
+
+    def _register(self, connection: Connection) -> None:
+        if connection.closed or self._stopping:
+            return
+        try:
+            if self._tokens is None:
+                raise Unavailable
+            self._identify(connection, self._tokens)
+            # From here on this connection hears what is said of the person, held back until the answer is there.
+            self._connections.claim(connection)
+            registration = self._presence.connect(connection.person, connection.id, session=connection.sid)
+            room, messages = self._enter(registration)
+        except Unavailable as exc:
+            connection.emit("error", exc.payload())
+            return
+        if self._settle(connection, registration, room):
+            self._send_session(connection, registration, messages)
+
+    def _settle(self, connection: Connection, registration: Registration, room: Room | None) -> bool:
+        """Take over what the store says. False where the client has gone meanwhile; its farewell comes behind this."""
+        connection.registered = True
+        connection.stale = False
+        connection.version = registration.version
+        connection.room = room
+        connection.waiting = registration.state == "waiting"
+        return not connection.closed
+
+    def _enter(self, registration: Registration, after: int = 0, known: int = 0) -> tuple[Room | None, list[Logged]]:
+        """The room that the store names, with what was said in it after `after`. Raises Unavailable.
+
+        `known`: the highest seq of the room that this worker has seen.
+        """
+        record = registration.room
+        if record is None:
+            return None, []
+        room = Room(
+            record.room_id, record.slot, record.user_id, record.partner_user_id, record.partner, record.partner_worker
+        )
+        after = max(after, 0)
+        room.last_seq, logged = self._rooms.attach(room.room_id, room.slot, after, known)
+        room.received = max(
+            (entry.seq for entry in logged if entry.slot != room.slot), default=min(after, room.last_seq)
+        )
+        room.partner_away = record.grace_ms is not None
+        return room, logged
+
+    # A client comes back
+
+    def _recover(self, connection: Connection, session: str, known: Offset) -> None:
+        """Take a session up again: the client gets what it missed, from what it knows to how it stands."""
+        if connection.closed or self._stopping:
+            return
+        self._connections.claim(connection)
+        try:
+            registration = self._presence.connect(
+                connection.person, connection.id, session=connection.sid, recover=session, grace_ms=self.grace_ms
+            )
+            same, ended = _compare(registration, known)
+            room, messages = self._enter(registration, known.received if same and registration.recovered else 0)
+            rest = self._rooms.history(known.room_id, known.received) if ended else []
+            # A room that the client itself left, without hearing that it had: only a new session can say so.
+            lost = bool(known.room_id) and not same and not ended and registration.state == "idle"
+            recovered = registration.recovered and not lost
+            if registration.recovered and lost:
+                # The store knows the old session, and has to know the new one, for the next time.
+                registration = self._presence.connect(connection.person, connection.id, session=connection.sid)
+        except Unavailable:
+            connection.transport.hang_up()  # upon which the client tries again, with the same session
+            return
+        if recovered:
+            connection.sid = session
+        self._accept(connection)
+        if not self._settle(connection, registration, room):
+            return
+        if not recovered:
+            self._send_session(connection, registration, messages)
+            return
+        if ended:
+            self._send_rest(connection, known, rest, registration.ended[1])
+        self._send_missed(connection, registration, known, messages)
+        connection.tell_online_count(registration.online)
+
+    def _send_rest(self, connection: Connection, known: Offset, messages: list[Logged], reason: str) -> None:
+        """What was still said in a room that is over, and how it ended."""
+        for entry in messages:
+            if entry.slot != known.slot:
+                place = offset.chatting(known.room_id, known.slot, entry.seq)
+                connection.transport.send(message_packet(known.room_id, entry.seq, entry.timestamp, entry.body, place))
+        connection.emit("partner-disconnected", {"reason": reason}, offset.IDLE)
+
+    def _send_missed(
+        self, connection: Connection, registration: Registration, known: Offset, messages: list[Logged]
+    ) -> None:
+        """What the client doesn't know of how it stands now."""
+        room, record = connection.room, registration.room
+        if room is not None and record is not None:
+            if room.room_id != known.room_id:
+                self.tell_matched(connection, record.since)
+            elif known.received == offset.NOTHING_SAID:
+                self._greet(connection, room, record.since)
+            self._send_messages(connection, room, messages)
+            if record.grace_ms is not None:
+                connection.emit("partner-reconnecting", {"graceMs": record.grace_ms})
+            elif known.partner_away and room.room_id == known.room_id:
+                connection.emit("partner-reconnected")
+        elif registration.state == "waiting" and known.state != "waiting":
+            connection.emit("waiting", {"cooldownMs": registration.cooldown_ms})
+        elif registration.state == "idle" and known.state == "waiting":
+            connection.emit("match-cancelled")
+
+    def _send_messages(self, connection: Connection, room: Room, messages: list[Logged]) -> None:
+        for entry in messages:
+            if entry.slot != room.slot:
+                place = room.offset(entry.seq)
+                connection.transport.send(message_packet(room.room_id, entry.seq, entry.timestamp, entry.body, place))
+
+    def tell_matched(self, connection: Connection, since: int) -> None:
+        """`matched`, and the system message that the room begins with. `since`: Unix ms."""
+        room = connection.room
+        assert room is not None  # set by the caller: the offset says so
+        payload = Matched(room.room_id, room.partner_user_id, room.user_id, [])
+        connection.emit("matched", payload, room.offset(offset.NOTHING_SAID))
+        self._greet(connection, room, since)
+
+    def _greet(self, connection: Connection, room: Room, since: int) -> None:
+        connection.emit("message", greeting(room.room_id, since), room.offset(0))
+
+    def _send_session(self, connection: Connection, registration: Registration, messages: list[Logged]) -> None:
+        assert self._tokens is not None  # nobody is registered without
+        session = Session(self._tokens.issue(connection.person), False, registration.state, self.limits)
+        room, record = connection.room, registration.room
+        if room is not None and record is not None:
+            history = [encode(greeting(room.room_id, record.since))]
+            history += [message_json(room.room_id, m.seq, m.timestamp, m.body).encode() for m in messages]
+            session.room = SessionRoom(
+                room.room_id, room.user_id, room.partner_user_id, [msgspec.Raw(m) for m in history]
+            )
+        connection.emit("session", session)
+        if registration.state == "waiting":
+            connection.emit("waiting", {"cooldownMs": registration.cooldown_ms})
+        if record is not None and record.grace_ms is not None:
+            connection.emit("partner-reconnecting", {"graceMs": record.grace_ms})
+        connection.tell_online_count(registration.online)
+
+    # The store may have forgotten, or this worker may have missed something
+
+    def recheck(self, connection: Connection) -> None:
+        """Bring a connection and the store together again. Does not wait."""
+        connection.perform(partial(self._recheck, connection))
+
+    def doubt(self, connection: Connection) -> None:
+        """An answer of the store's was lost, so that this connection may not be as it is known here. Does not wait.
+
+        Until that is cleared up, messages wait in the log: their order may have a gap here.
+        """
+        if not connection.stale:
+            connection.stale = True
+            self.recheck(connection)
+
+    def _recheck(self, connection: Connection) -> None:
+        if not connection.registered:  # by now: it may have been on its way when the recheck was asked for
+            self._register(connection)
+            return
+        if connection.closed or self._stopping:
+            return
+        before, known = connection.room, offset.parse(connection.offset())
+        assert known is not None  # we wrote it
+        try:
+            registration = self._presence.connect(connection.person, connection.id, again=True, session=connection.sid)
+            if registration.state == "replaced":
+                self.replace(connection)
+                return
+            same, ended = _compare(registration, known)
+            last_seq = before.last_seq if before is not None and same else 0
+            room, messages = self._enter(registration, known.received if same else 0, last_seq)
+            rest = self._rooms.history(known.room_id, known.received) if ended else []
+            if registration.state == "idle" and connection.waiting:
+                # The store forgot that this person is waiting; the person didn't.
+                search = self._matchmaking.find_match(connection.person, connection.id)
+                if search.state in ("waiting", "matched"):
+                    connection.version = search.version
+                    connection.stale = False
+                    return
+        except Unavailable:
+            connection.stale = True  # the next heartbeat that comes through asks again
+            return
+        self._settle(connection, registration, room)
+        if before is not None and not same and not ended:
+            connection.emit("partner-disconnected", {"reason": "disconnected"})
+            self._send_session(connection, registration, messages)
+            return
+        if ended:
+            self._send_rest(connection, known, rest, registration.ended[1])
+        self._send_missed(connection, registration, known, messages)
+
+    # A client goes
+
+    def replace(self, connection: Connection) -> None:
+        """The person connected elsewhere. The DISCONNECT packet keeps the client from coming back by itself."""
+        self._connections.remove(connection)
+        connection.emit("error", Replaced().payload())
+        connection.transport.owner = None
+        connection.transport.send(packets.DISCONNECT)
+        connection.transport.close()
+
+    def goodbye(self, connection: Connection) -> None:
+        """The client said that it goes: its room and its search end at once. Does not wait."""
+        self._close(connection, None)
+
+    def drop(self, connection: Connection) -> None:
+        """The client vanished: its place is kept for the grace time. Does not wait."""
+        self._close(connection, self.grace_ms)
+
+    def _close(self, connection: Connection, grace_ms: int | None) -> None:
+        self._connections.remove(connection)
+        connection.forget_queued()
+        connection.perform(partial(self._farewell, connection, grace_ms))
+
+    def _farewell(self, connection: Connection, grace_ms: int | None) -> None:
+        if not connection.person:
+            return
+        try:
+            self._presence.disconnect(connection.person, connection.id, grace_ms)
+        except Unavailable:
+            self._farewells.append((connection, grace_ms))
+
+    def retry_farewells(self) -> None:
+        """Tell the store of those who went while it couldn't be reached. Waits for it."""
+        farewells, self._farewells = self._farewells, []
+        for connection, grace_ms in farewells:
+            self._farewell(connection, grace_ms)
+
+
+def _compare(registration: Registration, known: Offset) -> tuple[bool, bool]:
+    """Is the room that is known to a client still its room? Or did its partner end it, as far as the store knows?
+
+    Without either, nothing of that room may be shown: it is a client's word that it was ever there.
+    """
+    same = registration.room is not None and registration.room.room_id == known.room_id
+    return same, bool(known.room_id) and not same and registration.ended[0] == known.room_id
+
+
+def greeting(room_id: str, since: int) -> Message:
+    """The system message that a room begins with. `since`: Unix ms."""
+    return Message(f"{room_id}-0", room_id, 0, "system", GREETING, since, "system")
+
+
+def message_packet(room_id: str, seq: int, timestamp: int, body: str, place: str) -> str:
+    """The `message` event, around a body as it is in the log; `place` is the offset that it takes its receiver to."""
+    return f'{packets.EVENT}["message",{message_json(room_id, seq, timestamp, body)},"{place}"]'
+
+
+def refuse(connection: Connection, event: str | None, ack_id: str | None, error: ChatError) -> None:
+    """Tell the client of a failure: the callback alone, where there is one."""
+    if ack_id is not None:
+        connection.acknowledge(ack_id, {"ok": False, "error": error.payload()})
+    else:
+        connection.emit("error", {**error.payload(), "event": event} if event is not None else error.payload())

@@ -1,0 +1,74 @@
+"""What reaches a worker over its channel: what scripts decided about its people, and what partners elsewhere say."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from animochat.rooms.service import Rooms
+from animochat.settings import Settings
+from animochat.sockets.connections import Connection, Connections, Room
+from animochat.sockets.lifecycle import Lifecycle
+from animochat.sockets.namespace import ChatNamespace
+from animochat.sockets.payloads import Notice, decode_notices
+
+
+class News:
+    """Applies the channel's messages to this worker's connections. Nothing here waits."""
+
+    def __init__(
+        self, settings: Settings, connections: Connections, lifecycle: Lifecycle, namespace: ChatNamespace, rooms: Rooms
+    ) -> None:
+        self._grace_ms = settings.reconnect_grace_ms
+        self._connections = connections
+        self._lifecycle = lifecycle
+        self._namespace = namespace
+        self._rooms = rooms
+
+    def receive(self, data: bytes) -> None:
+        """Take one message of the channel: a JSON list of notices, or lines of messages, or a `typing` line."""
+        if data.startswith(b"["):
+            for notice in decode_notices(data):
+                self._notice(notice)
+            return
+        kind, *lines = data.decode().split("\n")
+        for line in lines:
+            person, room_id, seq, timestamp, body = line.split(" ", 4)
+            self._namespace.deliver(person, room_id, int(seq), int(timestamp), body)
+        if not lines:
+            _, person, room_id, is_typing = kind.split(" ")
+            self._namespace.deliver_typing(person, room_id, is_typing == "1")
+
+    def _notice(self, notice: Notice) -> None:
+        if notice.e == "replaced":
+            replaced = self._connections.by_id.get(notice.conn)
+            if replaced is not None:
+                self._lifecycle.replace(replaced)
+            return
+        connection = self._connections.by_person.get(notice.p)
+        if connection is not None:
+            connection.hear(partial(self._apply, connection, notice))
+
+    def _apply(self, connection: Connection, notice: Notice) -> None:
+        if notice.v <= connection.version:
+            return  # what the store answered since says the same, or more
+        connection.version = notice.v
+        room = connection.room
+        if notice.e == "matched":
+            connection.waiting = False
+            room = Room(notice.room, notice.slot, notice.user, notice.partner, notice.mate, notice.worker)
+            connection.room = room
+            self._lifecycle.tell_matched(connection, notice.since)
+        elif room is None or room.room_id != notice.room:
+            return
+        elif notice.e == "ended":
+            connection.room = None
+            self._rooms.close(notice.room, self._grace_ms)
+            connection.emit("partner-disconnected", {"reason": notice.reason})
+        elif notice.e == "reconnecting":
+            room.partner_away = True
+            connection.emit("partner-reconnecting", {"graceMs": notice.graceMs})
+        elif notice.e == "reconnected":
+            room.partner_worker = notice.worker
+            room.partner_away = False
+            if not notice.quiet:
+                connection.emit("partner-reconnected")

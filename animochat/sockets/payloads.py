@@ -1,0 +1,149 @@
+"""The payloads of the wire protocol ("Client to server", "Server to client"), as types that validate and encode.
+
+Field names are the wire's. Fields that a client sends beyond these are ignored: payload fields may be added.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from animochat.errors import InvalidPayload
+
+T = TypeVar("T")
+
+#: Longest `clientId`, in characters.
+MAX_CLIENT_ID = 64
+
+#: Longest `token`, in characters; ours are shorter.
+MAX_TOKEN = 200
+
+
+class FindMatch(Struct):
+    """`find-match` and `next-match`."""
+
+    interests: list[str] = []
+
+
+class SendMessage(Struct):
+    """`send-message`; a bare string is its `content`."""
+
+    content: str
+    clientId: Annotated[str, Meta(max_length=MAX_CLIENT_ID)] | None = None
+    replyTo: str | None = None
+
+
+class Typing(Struct):
+    """`typing`; a bare boolean is its `isTyping`."""
+
+    isTyping: bool
+
+
+class Limits(Struct):
+    """What a client needs to know of the server's bounds: lengths in characters, times in milliseconds."""
+
+    maxMessageLength: int
+    maxClientIdLength: int
+    skipCooldownMs: int
+    reconnectGraceMs: int
+
+
+class Message(Struct):
+    """`message`."""
+
+    id: str
+    roomId: str
+    seq: int
+    senderId: str
+    content: str
+    timestamp: int
+    type: str
+
+
+class SessionRoom(Struct):
+    """The room in `session`. Its messages are JSON already: they come from the log as they were stored."""
+
+    roomId: str
+    userId: str
+    partnerId: str
+    messages: list[msgspec.Raw]
+
+
+class Session(Struct):
+    """`session`."""
+
+    token: str
+    recovered: bool
+    state: str
+    limits: Limits
+    room: SessionRoom | UnsetType = UNSET
+
+
+class Matched(Struct):
+    """`matched`."""
+
+    roomId: str
+    partnerId: str
+    userId: str
+    interests: list[str]
+
+
+class Notice(Struct):
+    """What a script tells a worker about one of its people: presence/scripts/include/notify.lua. No client gets it.
+
+    `p` person, `e` what happened, `v` the person's version by it. The rest depends on `e`.
+    """
+
+    p: str
+    e: str
+    v: int = 0
+    room: str = ""
+    slot: str = ""
+    user: str = ""
+    partner: str = ""
+    mate: str = ""
+    worker: str = ""
+    since: int = 0
+    reason: str = ""
+    graceMs: int = 0
+    quiet: bool = False
+    conn: str = ""
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder().decode
+decode_notices = msgspec.json.Decoder(list[Notice]).decode
+
+
+def one(args: list[Any], kind: type[T] | Any) -> T:
+    """The one argument of an event, as `kind`. Raises InvalidPayload."""
+    if len(args) != 1:
+        raise InvalidPayload("Expected one argument")
+    try:
+        value: T = msgspec.convert(args[0], kind)
+    except msgspec.ValidationError as exc:
+        raise InvalidPayload(str(exc)) from None
+    return value
+
+
+def one_or_none(args: list[Any], kind: type[T]) -> T | None:
+    """The argument of an event that may have none. Raises InvalidPayload."""
+    return None if not args or args == [None] else one(args, kind)
+
+
+def none(args: list[Any]) -> None:
+    """Check that an event has no argument. Raises InvalidPayload."""
+    if args and args != [None]:
+        raise InvalidPayload("Expected no argument")
+
+
+def message_body(sender_id: str, content: str) -> str:
+    """The piece of JSON that is encoded once, stored, and sent on as it is."""
+    return f'"senderId":"{sender_id}","content":{encode(content).decode()},"type":"text"'
+
+
+def message_json(room_id: str, seq: int, timestamp: int, body: str) -> str:
+    """A `message` payload, around the body that came from `message_body`."""
+    return f'{{"id":"{room_id}-{seq}","roomId":"{room_id}","seq":{seq},"timestamp":{timestamp},{body}}}'

@@ -1,0 +1,168 @@
+"""Socket.IO on top of the Engine.IO server: packets in, events out to the namespace.
+
+python-socketio's server with its way of a packet cut short: no greenlet, no queue, no second decoding for an event.
+What others expect of a Flask-SocketIO application (`emit`, `disconnect`, namespaces) works on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from typing import Any
+
+import flask_socketio
+import socketio
+from flask import Flask
+
+from animochat.errors import InvalidPayload
+from animochat.server.engine import EngineServer
+from animochat.sockets import packets
+from animochat.sockets.connections import Connection, Connections
+from animochat.sockets.lifecycle import Lifecycle, refuse
+from animochat.sockets.namespace import ChatNamespace
+
+#: Seconds that an Engine.IO session may stay without a Socket.IO CONNECT.
+CONNECT_TIMEOUT = 45.0
+
+
+class ConnectionManager(socketio.Manager):
+    """Lets python-socketio's own `emit` and `disconnect` find our connections, without a table of its own."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__()
+        self._connections = connections
+        self.rooms: dict[str, Any] = {"/": {}}
+
+    def get_participants(self, namespace: str, room: str | None) -> Any:
+        if room is None:
+            yield from ((c.sid, c.transport.sid) for c in self._connections)
+        else:
+            connection = self._connections.by_sid(room)
+            if connection is not None:
+                yield room, connection.transport.sid
+
+    def is_connected(self, sid: str, namespace: str) -> bool:
+        return namespace == "/" and self._connections.by_sid(sid) is not None
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
+        connection = self._connections.by_sid(sid)
+        return None if connection is None else connection.transport.sid
+
+
+class SocketIOServer(socketio.Server):
+    """`eio` is the Engine.IO server of this worker."""
+
+    def __init__(self, worker_id: str, connections: Connections, **options: Any) -> None:
+        self._worker_id = worker_id
+        self._connections = connections
+        self._lifecycle: Lifecycle
+        self._namespace: ChatNamespace
+        #: Ids of sessions that have yet to send CONNECT, in the order in which they came: (deadline, id).
+        self._silent: deque[tuple[float, str]] = deque()
+        super().__init__(client_manager=ConnectionManager(connections), async_mode="gevent", **options)
+        self.eio.on_open = self._on_open
+        self.eio.on_message = self._on_message
+        self.eio.on_close = self._on_close
+
+    def _engineio_server_class(self) -> Any:
+        return functools.partial(EngineServer, self._worker_id)
+
+    def bind(self, lifecycle: Lifecycle, namespace: ChatNamespace) -> None:
+        """Say who handles what arrives."""
+        self._lifecycle = lifecycle
+        self._namespace = namespace
+        self.register_namespace(namespace)
+
+    def close_silent(self) -> None:
+        """Close the sessions that never sent CONNECT. To be called now and then."""
+        now = time.monotonic()
+        while self._silent and self._silent[0][0] < now:
+            session = self.eio.sockets.get(self._silent.popleft()[1])
+            if session is not None and session.owner is None:
+                session.close()
+
+    def _on_open(self, session: Any, environ: dict[str, Any]) -> None:
+        self._silent.append((time.monotonic() + CONNECT_TIMEOUT, session.sid))
+
+    def _on_close(self, session: Any, reason: str) -> None:
+        owner, session.owner = session.owner, None
+        connection = owner.connection if isinstance(owner, _Attachments) else owner
+        if connection is not None:
+            self._lifecycle.drop(connection)
+
+    def _on_message(self, session: Any, data: str | bytes) -> None:
+        owner = session.owner
+        connection = owner if type(owner) is Connection else None
+        if isinstance(data, bytes):
+            # An attachment: its packet was refused already, and the attachments are counted off.
+            if not isinstance(owner, _Attachments):
+                self._malformed(session, connection)
+            elif owner.left():
+                session.owner = owner.connection
+            return
+        if type(owner) is _Attachments:  # text where attachments were announced
+            session.owner = connection = owner.connection
+            self._malformed(session, connection)
+            return
+        try:
+            packet = packets.parse(data)
+        except packets.Malformed as malformed:
+            self._malformed(session, connection, malformed.ack_id)
+            return
+        if packet.namespace != "/":
+            if packet.type == packets.CONNECT:
+                session.send(packets.refused(packet.namespace, "Invalid namespace"))
+        elif packet.type == packets.EVENT and connection is not None:
+            event, *args = packet.data
+            self._namespace.trigger_event(event, connection, args, packet.ack_id)
+        elif packet.type == packets.CONNECT:
+            if connection is not None:
+                session.close()
+            else:
+                self._lifecycle.open(session, packet.data)
+        elif connection is None:
+            session.close()  # nothing else may come before CONNECT
+        elif packet.type == packets.DISCONNECT:
+            session.owner = None
+            self._silent.append((time.monotonic() + CONNECT_TIMEOUT, session.sid))
+            self._lifecycle.goodbye(connection)
+        elif packet.type == packets.BINARY_EVENT:
+            refuse(connection, packet.data[0][:64], packet.ack_id, InvalidPayload("Binary data is not accepted"))
+            if packet.attachments:
+                session.owner = _Attachments(connection, packet.attachments)
+        elif packet.type == packets.BINARY_ACK and packet.attachments:
+            session.owner = _Attachments(connection, packet.attachments)
+
+    def _malformed(self, session: Any, connection: Connection | None, ack_id: str | None = None) -> None:
+        """What can't even be read as a packet: a connected client is told, anybody else is closed."""
+        if connection is None:
+            session.close()
+        else:
+            refuse(connection, None, ack_id, InvalidPayload("Malformed packet"))
+
+
+class _Attachments:
+    """Stands in the session for its connection while refused binary attachments arrive."""
+
+    __slots__ = ("_left", "connection")
+
+    def __init__(self, connection: Connection, count: int) -> None:
+        self.connection = connection
+        self._left = count
+
+    def left(self) -> bool:
+        """Count one off; True when that was the last."""
+        self._left -= 1
+        return self._left == 0
+
+
+class SocketIO(flask_socketio.SocketIO):
+    """The Flask extension, with our server in the place of python-socketio's."""
+
+    def init_app(self, app: Flask, **options: Any) -> None:
+        """Attach to the Flask application: `worker_id`, `connections` and engine options."""
+        app.extensions["socketio"] = self
+        self.server = SocketIOServer(**options)
+        self.async_mode = self.server.async_mode
+        app.wsgi_app = socketio.WSGIApp(self.server, app.wsgi_app)  # type: ignore[method-assign]

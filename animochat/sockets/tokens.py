@@ -1,0 +1,50 @@
+"""Tokens: what makes a returning browser the same anonymous person."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+from itsdangerous import BadSignature, Signer
+
+from animochat.sockets.payloads import MAX_TOKEN
+
+
+class Tokens:
+    """Signs and verifies person ids with the secret that all workers share."""
+
+    def __init__(self, secret: str) -> None:
+        self._signer = Signer(secret, salt="animochat.person", digest_method=hashlib.sha256)
+        self._sessions = Signer(secret, salt="animochat.session", digest_method=hashlib.sha256)
+
+    def issue(self, person: str) -> str:
+        """The token of a person: the id with its signature."""
+        return self._signer.sign(person).decode()
+
+    def verify(self, token: object) -> str | None:
+        """The person that a token names, or None for a token that isn't ours."""
+        if not isinstance(token, str) or len(token) > MAX_TOKEN:
+            return None
+        try:
+            return self._signer.unsign(token).decode()
+        except (BadSignature, UnicodeError):
+            return None
+
+    def issue_session(self, person: str, session: str) -> str:
+        """The private session id (`pid`) by which a client takes its session up again: nobody else can make it."""
+        return self._sessions.sign(f"{person}.{session}").decode()
+
+    def verify_session(self, pid: object) -> tuple[str, str] | None:
+        """The person and the session that a `pid` names, or None for one that isn't ours."""
+        if not isinstance(pid, str) or len(pid) > MAX_TOKEN:
+            return None
+        try:
+            person, _, session = self._sessions.unsign(pid).decode().partition(".")
+        except (BadSignature, UnicodeError):
+            return None
+        return person, session
+
+
+def new_person() -> str:
+    """An id for somebody who was never here: 128 random bits."""
+    return secrets.token_urlsafe(16)

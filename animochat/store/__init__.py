@@ -1,0 +1,1 @@
+"""Redis: connections, scripts, group commit, key names. Knows no rules."""

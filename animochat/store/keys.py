@@ -1,0 +1,32 @@
+"""Names of every Redis key and channel. Their types, contents and lives stand in docs/keys.md.
+
+A name's hash tag decides its slot in a cluster: all that one matchmaking script touches shares `{lobby:<name>}`, a
+room's log has a tag of its own. Scripts get the tag as their first key and append the rest themselves; the functions
+here are for Python.
+"""
+
+from __future__ import annotations
+
+#: The lobby everybody meets in.
+MAIN_LOBBY = "main"
+
+#: Shared secret that signs tokens where SECRET_KEY is unset.
+SECRET = "animochat:secret"
+
+#: Prefix of the channels of single workers; followed by the worker's id.
+WORKER_CHANNEL = "animochat:worker:"
+
+
+def lobby(name: str = MAIN_LOBBY) -> str:
+    """The tag that all keys of one lobby begin with."""
+    return "{lobby:" + name + "}"
+
+
+def room(room_id: str) -> str:
+    """The tag that all keys of one room's log begin with."""
+    return "{room:" + room_id + "}"
+
+
+def worker_channel(worker_id: str) -> str:
+    """The channel that one worker listens on."""
+    return WORKER_CHANNEL + worker_id

@@ -1,0 +1,52 @@
+"""Loads Lua scripts: one file per operation, with includes resolved when the file is read.
+
+A line `-- @include presence/notify` stands for the file `animochat/presence/scripts/include/notify.lua`. Each file is
+included once however often it is asked for, so an include may include what it needs itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent
+
+INCLUDE = re.compile(r"^-- @include (\w+)/(\w+)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Lua script: `name` ("presence/connect"), its `source`, and the `sha` (hex) that EVALSHA takes."""
+
+    name: str
+    source: str
+    sha: str
+
+
+def load(name: str) -> Script:
+    """Read `<folder>/<operation>`, e.g. `load("matchmaking/find_match")`.
+
+    Raises FileNotFoundError for a script or include that isn't there.
+    """
+    folder, operation = name.split("/")
+    source = _resolve((PACKAGE / folder / "scripts" / f"{operation}.lua").read_text(), set())
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@functools.cache
+def _include(folder: str, name: str) -> str:
+    return (PACKAGE / folder / "scripts" / "include" / f"{name}.lua").read_text()
+
+
+def _resolve(source: str, seen: set[tuple[str, str]]) -> str:
+    def replace(match: re.Match[str]) -> str:
+        key = (match[1], match[2])
+        if key in seen:
+            return ""
+        seen.add(key)
+        return _resolve(_include(*key), seen)
+
+    return INCLUDE.sub(replace, source)

@@ -1,0 +1,1 @@
+"""The benchmark's orchestration: processes, servers, scenarios, the table."""

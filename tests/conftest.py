@@ -1,0 +1,184 @@
+"""The fixtures: real stores, real servers, stock clients. What they are made of stands in support.py.
+
+def test_something(server, connect):
+    anna, bert = connect(server), connect(server)
+    anna.emit("find-match")
+    ...
+    assert anna.wait("matched")["partnerId"]
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from faults.crowd import Crowd
+from support import Client, NodeClient, PythonClient, Server, find_redis_server
+
+from animochat.embedded import EmbeddedStore
+
+#: Continuous integration installs everything that tests need, so there a skipped test is a missing one.
+IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+STORES = ["valkey", "redis"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail") and not item.get_closest_marker("may_skip"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where everything has to be there: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where everything has to be there: {report.longrepr}"
+    return report
+
+
+# Stores: one process of each kind for the whole run, emptied before each test that uses it.
+
+
+@pytest.fixture(scope="session")
+def store_processes() -> Iterator[Callable[[str], str]]:
+    """name ("valkey" or "redis") -> URL of a store of that kind; skips when this machine has none."""
+    running: dict[str, EmbeddedStore] = {}
+
+    def url(name: str) -> str:
+        if name not in running:
+            running[name] = EmbeddedStore.start(binary=find_redis_server() if name == "redis" else None)
+        return running[name].url
+
+    yield url
+    for store in running.values():
+        store.stop()
+
+
+def _emptied(url: str) -> str:
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@pytest.fixture
+def store_url(store_processes: Callable[[str], str]) -> str:
+    """An empty store: the embedded Valkey."""
+    return _emptied(store_processes("valkey"))
+
+
+@pytest.fixture(params=STORES)
+def redis_url(request: pytest.FixtureRequest, store_processes: Callable[[str], str]) -> str:
+    """An empty store; the test runs once on the embedded Valkey and once on the machine's redis-server."""
+    return _emptied(store_processes(request.param))
+
+
+# Servers: real processes. Each test's own are stopped after it, and must not have logged an error.
+
+
+class _Servers:
+    """Starts servers and ends them."""
+
+    def __init__(self, directory: Path, default_store: Callable[[], str]) -> None:
+        self.directory = directory
+        self.default_store = default_store
+        self.started: list[Server] = []
+
+    def __call__(
+        self, *, redis_url: str | None = "", workers: int = 1, env: dict[str, str] | None = None, **options: Any
+    ) -> Server:
+        """A server that answers. `redis_url` None: none is set; not given: this test's store. See support.Server."""
+        url = self.default_store() if redis_url == "" else redis_url
+        environment = {**({"REDIS_URL": url} if url else {}), **(env or {})}
+        directory = self.directory / f"server{len(self.started)}"
+        directory.mkdir()
+        server = Server(directory, workers=workers, env=environment, **options)
+        self.started.append(server)
+        server.start()
+        return server
+
+    def end(self) -> None:
+        try:
+            for server in self.started:
+                server.stop()
+        finally:
+            for server in self.started:
+                server.kill()
+        for server in self.started:
+            server.check_log()
+
+
+@pytest.fixture
+def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[_Servers]:
+    """A factory of servers that share this test's store (`redis_url` if the test asks for it, else `store_url`)."""
+    store = "redis_url" if "redis_url" in request.fixturenames else "store_url"
+    factory = _Servers(tmp_path, lambda: request.getfixturevalue(store))
+    yield factory
+    factory.end()
+
+
+@pytest.fixture
+def server(servers: _Servers) -> Server:
+    """One server with one worker."""
+    return servers()
+
+
+@pytest.fixture(scope="module")
+def module_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Servers]:
+    """A factory of servers that live as long as the module's tests, on a store of their own that is never emptied."""
+    store = EmbeddedStore.start()
+    factory = _Servers(tmp_path_factory.mktemp("module"), lambda: store.url)
+    yield factory
+    factory.end()
+    store.stop()
+
+
+@pytest.fixture(scope="module")
+def module_server(module_servers: _Servers) -> Server:
+    """One server for all tests of a module: for tests that leave nothing behind."""
+    return module_servers()
+
+
+# Clients
+
+
+@pytest.fixture(scope="module")
+def crowd_process() -> Iterator[Crowd]:
+    """Many stock clients in one Node process, for all tests of a module; each sends its own away."""
+    crowd = Crowd()
+    yield crowd
+    crowd.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Client]]:
+    """A factory of connected clients: `connect(server, kind="python" | "node", **options)`, see support.Client."""
+    clients: list[Client] = []
+
+    def factory(server: Server | str, kind: str = "python", **options: Any) -> Client:
+        url = server if isinstance(server, str) else server.url
+        client = {"python": PythonClient, "node": NodeClient}[kind](url)
+        clients.append(client)
+        client.connect(**options)
+        return client
+
+    yield factory
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(params=["python", "node"])
+def stock_client(request: pytest.FixtureRequest) -> str:
+    """The kinds of client for `connect`: the test runs once with each."""
+    if request.param == "node" and shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    return str(request.param)

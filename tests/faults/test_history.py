@@ -1,0 +1,239 @@
+"""The checker finds what it is there to find: each of these histories is right but for one thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from faults.history import History
+
+ROOM, OTHER = "r1", "r2"
+
+
+def meeting(history: History, room: str = ROOM, anna: str = "anna", bert: str = "bert") -> None:
+    """The two meet; in the room they are called as their names and the room's."""
+    for one, two in ((anna, bert), (bert, anna)):
+        history.event(one, "matched", {"roomId": room, "userId": one + room, "partnerId": two + room})
+
+
+def message(sender: str, content: str, seq: int, room: str = ROOM) -> dict[str, Any]:
+    names = {"id": f"{room}-{seq}", "roomId": room, "seq": seq, "senderId": sender + room}
+    return {**names, "content": content, "type": "text"}
+
+
+def says(history: History, sender: str, content: str, seq: int | None, room: str = ROOM) -> None:
+    """The sender's side; `seq` None: never acknowledged."""
+    history.note(sender, "sent", room=room, content=content)
+    if seq is not None:
+        history.note(sender, "acknowledged", content=content, id=f"{room}-{seq}", seq=seq)
+
+
+def hears(history: History, receiver: str, sender: str, content: str, seq: int, room: str = ROOM) -> None:
+    history.event(receiver, "message", message(sender, content, seq, room))
+
+
+@pytest.fixture
+def history() -> History:
+    """Two people who talk; what was said has arrived."""
+    history = History()
+    meeting(history)
+    says(history, "anna", "a1", 1)
+    hears(history, "bert", "anna", "a1", 1)
+    says(history, "bert", "b1", 2)
+    hears(history, "anna", "bert", "b1", 2)
+    return history
+
+
+def the_violation(history: History) -> str:
+    found = history.violations()
+    assert len(found) == 1, found
+    return found[0]
+
+
+# Right
+
+
+def test_a_conversation_is_right(history: History) -> None:
+    assert history.violations() == []
+    assert history.counts()["received"] == 2
+
+
+def test_what_was_not_acknowledged_may_or_may_not_have_arrived(history: History) -> None:
+    says(history, "anna", "a2", None)
+    says(history, "anna", "a3", None)
+    hears(history, "bert", "anna", "a3", 3)
+    assert history.violations() == []
+
+
+def test_the_last_words_of_a_room_that_is_over_may_be_missing(history: History) -> None:
+    says(history, "anna", "a2", 3)
+    history.event("anna", "partner-disconnected", {"reason": "left"})
+    history.note("bert", "leaving", room=ROOM)
+    assert history.violations() == []
+
+
+def test_a_new_session_shows_what_was_said(history: History) -> None:
+    says(history, "anna", "a2", 3)
+    messages = [message("anna", "a1", 1), message("bert", "b1", 2), message("anna", "a2", 3)]
+    shown = {"roomId": ROOM, "userId": "bert" + ROOM, "partnerId": "anna" + ROOM, "messages": messages}
+    history.event("bert", "session", {"room": shown})
+    assert history.violations() == []
+
+
+def test_one_after_the_other_are_not_two_rooms(history: History) -> None:
+    for name in ("anna", "bert"):
+        history.event(name, "partner-disconnected", {"reason": "disconnected"})
+    meeting(history, OTHER, "anna", "carla")
+    assert history.violations() == []
+
+
+def test_what_is_on_its_way_is_not_lost_yet(history: History) -> None:
+    says(history, "anna", "a2", 3)
+    assert history.violations(settled=False) == []
+
+
+# Wrong
+
+
+def test_a_lost_message_is_found(history: History) -> None:
+    says(history, "anna", "a2", 3)
+    assert the_violation(history) == "lost: anna's 'a2' (r1-3) never arrived"
+
+
+def test_a_message_lost_in_the_middle_is_found_even_if_the_room_is_over(history: History) -> None:
+    says(history, "anna", "a2", 3)
+    says(history, "anna", "a3", 4)
+    hears(history, "bert", "anna", "a3", 4)
+    for name in ("anna", "bert"):
+        history.event(name, "partner-disconnected", {"reason": "disconnected"})
+    assert the_violation(history) == "lost: anna's 'a2' (r1-3) never arrived"
+
+
+def test_a_message_that_arrives_twice_is_found(history: History) -> None:
+    hears(history, "bert", "anna", "a1", 1)
+    assert the_violation(history).startswith("twice:")
+
+
+def test_a_message_that_is_stored_twice_is_found(history: History) -> None:
+    hears(history, "bert", "anna", "a1", 3)
+    assert the_violation(history).startswith("twice:")
+
+
+def test_a_message_that_a_session_has_shown_and_that_comes_again_is_found(history: History) -> None:
+    shown = {
+        "roomId": ROOM, "userId": "bert" + ROOM, "partnerId": "anna" + ROOM, "messages": [message("anna", "a1", 1)],
+    }  # fmt: skip
+    history.event("bert", "session", {"room": shown})
+    hears(history, "bert", "anna", "a1", 1)
+    assert the_violation(history).startswith("twice:")
+
+
+def test_a_session_that_no_longer_shows_what_had_arrived_is_found(history: History) -> None:
+    shown = {"roomId": ROOM, "userId": "bert" + ROOM, "partnerId": "anna" + ROOM, "messages": []}
+    history.event("bert", "session", {"room": shown})
+    assert the_violation(history).startswith("lost:")
+
+
+def test_two_messages_that_change_places_are_found(history: History) -> None:
+    says(history, "anna", "a2", 3)
+    says(history, "anna", "a3", 4)
+    hears(history, "bert", "anna", "a3", 4)
+    hears(history, "bert", "anna", "a2", 3)
+    assert {found.partition(":")[0] for found in history.violations()} == {"order"}
+
+
+def test_another_order_than_the_senders_is_found(history: History) -> None:
+    says(history, "anna", "a2", 4)
+    says(history, "anna", "a3", 3)
+    hears(history, "bert", "anna", "a3", 3)
+    hears(history, "bert", "anna", "a2", 4)
+    assert the_violation(history).startswith("order:")
+
+
+def test_a_place_with_two_messages_is_found(history: History) -> None:
+    """As when the store has lost the end of its data and counts on from there."""
+    says(history, "anna", "a2", 2)
+    assert any(found.startswith("place: 2 in r1") for found in history.violations())
+
+
+def test_another_place_for_the_sender_than_for_the_receiver_is_found(history: History) -> None:
+    says(history, "anna", "a2", 3)
+    hears(history, "bert", "anna", "a2", 4)
+    assert "lost: anna's 'a2' (r1-3) never arrived" in history.violations()
+
+
+def test_words_that_nobody_said_are_found(history: History) -> None:
+    hears(history, "bert", "anna", "I'm a bot", 3)
+    assert the_violation(history).startswith("invented:")
+
+
+def test_a_stranger_s_words_are_found(history: History) -> None:
+    meeting(history, OTHER, "carla", "dora")
+    says(history, "carla", "c1", None, OTHER)
+    hears(history, "bert", "anna", "c1", 3)
+    assert the_violation(history).startswith("invented:")
+
+
+def test_words_of_another_room_are_found(history: History) -> None:
+    hears(history, "bert", "anna", "a1", 1, OTHER)
+    assert the_violation(history).startswith("wrong room:")
+
+
+def test_words_after_the_end_of_the_room_are_found(history: History) -> None:
+    for name in ("anna", "bert"):
+        history.event(name, "partner-disconnected", {"reason": "left"})
+    hears(history, "bert", "anna", "a2", 3)
+    assert the_violation(history).startswith("wrong room:")
+
+
+def test_words_stored_in_a_room_where_the_sender_was_not_are_found(history: History) -> None:
+    says(history, "anna", "a2", 1, OTHER)
+    assert the_violation(history).startswith("wrong room:")
+
+
+def test_somebody_in_two_rooms_is_found(history: History) -> None:
+    meeting(history, OTHER, "anna", "carla")
+    assert "two rooms: anna came into r2 while in r1" in history.violations()
+
+
+def test_three_in_a_room_are_found(history: History) -> None:
+    history.event("carla", "matched", {"roomId": ROOM, "userId": "x", "partnerId": "y"})
+    assert the_violation(history).startswith("crowd:")
+
+
+def test_partners_who_do_not_have_each_other_are_found() -> None:
+    history = History()
+    history.event("anna", "matched", {"roomId": ROOM, "userId": "u1", "partnerId": "u2"})
+    history.event("bert", "matched", {"roomId": ROOM, "userId": "u3", "partnerId": "u1"})
+    assert the_violation(history).startswith("names:")
+
+
+def test_people_who_meet_again_are_found(history: History) -> None:
+    for name in ("anna", "bert"):
+        history.event(name, "partner-disconnected", {"reason": "disconnected"})
+    meeting(history, OTHER)
+    assert the_violation(history) == "again: ['anna', 'bert'] met 2 times"
+    history.may_meet_again = True
+    assert history.violations() == []
+
+
+def test_people_who_may_not_meet_are_found() -> None:
+    history = History(forbidden=[("anna", "bert")])
+    meeting(history)
+    assert the_violation(history) == "forbidden: ['anna', 'bert'] met"
+
+
+def test_somebody_whose_partner_is_gone_without_a_word_is_found(history: History) -> None:
+    history.event("bert", "partner-disconnected", {"reason": "disconnected"})
+    assert the_violation(history) == "alone: anna is in r1, which its partner knows to be over"
+
+
+def test_somebody_who_was_matched_with_nobody_is_found() -> None:
+    history = History()
+    history.event("anna", "matched", {"roomId": ROOM, "userId": "u1", "partnerId": "u2"})
+    assert the_violation(history) == "alone: anna is in r1 with nobody"
+
+
+def test_an_end_of_a_room_that_was_none_is_found(history: History) -> None:
+    history.event("carla", "partner-disconnected", {"reason": "left"})
+    assert the_violation(history).startswith("no room:")

@@ -1,0 +1,168 @@
+// Many stock JavaScript clients in one process, driven from Python (tests/faults/crowd.py): one JSON object a line on
+// stdin says what to do ({id, client, do, …}) and is answered on stdout ({id, result}). Everything that happens to a
+// client goes out as one line too, in the order in which it happened: {client, event, args} for what its socket
+// received, {client, note, …} for what it did itself.
+//
+// A client that is told to `talk` behaves as a person: it looks for a partner whenever it has none, and says numbered
+// sentences, the next one when the last was answered. What could not be stored is said again with the same `clientId`.
+
+import { createInterface } from "node:readline";
+import { io } from "socket.io-client";
+
+// Milliseconds until a sentence, or a search, that nobody has answered is tried again.
+const ANSWER_TIMEOUT = 1500;
+const PAUSE_AFTER_FAILURE = 50;
+
+const clients = new Map();
+const write = (message) => process.stdout.write(JSON.stringify(message) + "\n");
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+class Client {
+  constructor(name, url, options) {
+    this.name = name;
+    this.room = null;
+    this.said = 0;
+    this.talking = false;
+    this.searching = false;
+    this.conversations = 0;
+    // A client made with `retries` sends again by itself; any other one is asked to here.
+    this.persistent = options.retries !== undefined;
+    this.socket = io(url, { forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 250, ...options });
+    this.socket.onAny((event, ...args) => this.received(event, args));
+    this.socket.on("connect", () => {
+      this.log("connect", [{ recovered: this.socket.recovered, sid: this.socket.id, pid: this.socket._pid }]);
+      this.search();
+    });
+    this.socket.on("disconnect", (reason) => this.log("disconnect", [reason]));
+    this.socket.on("connect_error", (error) => this.log("connect_error", [error.message]));
+  }
+
+  log(event, args) {
+    write({ client: this.name, event, args });
+  }
+
+  note(note, details) {
+    write({ client: this.name, note, ...details });
+  }
+
+  received(event, args) {
+    this.log(event, args);
+    if (event === "matched") this.enter(args[0].roomId);
+    if (event === "session") this.enter(args[0].room?.roomId ?? null);
+    if (event === "partner-disconnected") this.enter(null);
+  }
+
+  enter(room) {
+    this.room = room;
+    if (room === null) this.search();
+    else this.converse(room);
+  }
+
+  // The answer, or undefined where none came in time.
+  ask(event, ...args) {
+    return new Promise((resolve) => {
+      const answered = (error, answer) => resolve(error ? undefined : answer);
+      (this.persistent ? this.socket : this.socket.timeout(ANSWER_TIMEOUT)).emit(event, ...args, answered);
+    });
+  }
+
+  async search() {
+    if (!this.talking || this.searching || this.room !== null) return;
+    this.searching = true;
+    // What it finds is told by events.
+    while (this.talking && this.room === null) {
+      const answer = await this.ask("find-match");
+      if (answer?.ok || answer?.error.code === "already-in-room") break;
+      await pause(PAUSE_AFTER_FAILURE);
+    }
+    this.searching = false;
+  }
+
+  async converse(room) {
+    this.conversations++;
+    for (let inThisRoom = 1; this.talking && this.room === room; inThisRoom++) {
+      const number = ++this.said;
+      await this.say(room, { content: `${this.name} ${number}`, clientId: `${number}` });
+      if (this.skipAfter && inThisRoom >= this.skipAfter && this.talking && this.room === room) await this.skip(room);
+      await pause(this.interval);
+    }
+    this.conversations--;
+  }
+
+  async say(room, message) {
+    this.note("sent", { room, content: message.content });
+    // Said again until it is certain, for as long as the conversation goes on.
+    while (this.room === room) {
+      const answer = await this.ask("send-message", message);
+      if (answer?.ok) return this.note("acknowledged", { content: message.content, id: answer.id, seq: answer.seq });
+      if (answer && !["unavailable", "rate-limited"].includes(answer.error.code)) {
+        return this.note("refused", { content: message.content, code: answer.error.code });
+      }
+      await pause(PAUSE_AFTER_FAILURE);
+    }
+  }
+
+  // Once: a second `next-match` might leave the room that the first one led to.
+  async skip(room) {
+    this.note("leaving", { room });
+    this.room = null;
+    let answer = await this.ask("next-match");
+    while (!answer?.ok && this.room === null) {
+      await pause(PAUSE_AFTER_FAILURE);
+      answer = await this.ask("find-match");
+      if (answer?.error?.code === "already-in-room" && this.room === null) {
+        this.note("stayed", { room });
+        this.enter(room);
+      }
+    }
+  }
+
+  // What Python asks for.
+
+  talk({ interval, skipAfter }) {
+    Object.assign(this, { interval, skipAfter, talking: true });
+    if (this.room === null) this.search();
+    else this.converse(this.room);
+  }
+
+  // Answered when the last sentence has been, or when it never will be.
+  async hush() {
+    this.talking = false;
+    while (this.searching || this.conversations > 0) await pause(10);
+  }
+
+  emit({ event, args }) {
+    this.socket.emit(event, ...args);
+  }
+
+  call({ event, args }) {
+    if (["leave-room", "next-match"].includes(event) && this.room !== null) {
+      this.note("leaving", { room: this.room });
+      this.room = null;
+    }
+    return new Promise((resolve) => this.socket.emit(event, ...args, (...answer) => resolve(answer.at(-1))));
+  }
+
+  state() {
+    const { id, recovered, connected, _pid, _lastOffset } = this.socket;
+    return { sid: id ?? null, recovered, connected, pid: _pid ?? null, offset: _lastOffset ?? null };
+  }
+
+  disconnect() {
+    this.talking = false;
+    if (this.room !== null) this.note("leaving", { room: this.room });
+    this.room = null;
+    this.socket.disconnect();
+  }
+
+  drop() {
+    this.socket.io.engine?.transport.ws?.terminate();
+  }
+}
+
+createInterface({ input: process.stdin }).on("line", async (line) => {
+  const { id, client, do: action, ...details } = JSON.parse(line);
+  if (action === "connect") clients.set(client, new Client(client, details.url, details.options));
+  write({ id, result: (action === "connect" ? null : await clients.get(client)[action](details)) ?? null });
+});
+process.stdin.on("end", () => process.exit());

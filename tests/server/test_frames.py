@@ -1,0 +1,276 @@
+"""RFC 6455 on the wire, after the Autobahn test suite's chapters."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import pytest
+from server.wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, InThread, WebSocketClient
+from support import eventually
+from websockets.frames import Frame
+from websockets.protocol import Protocol, Side
+
+from animochat.server.frames import FrameReader, short_message, websocket_frame
+
+
+@pytest.fixture
+def client(server: InThread) -> WebSocketClient:
+    return server.websocket()
+
+
+@pytest.mark.parametrize("size", [0, 1, 124, 125, 126, 127, 65_534, 65_535, 65_536, 99_999])
+def test_messages_of_every_length_encoding_come_back(client: WebSocketClient, size: int) -> None:
+    client.send(TEXT, b"4" + b"x" * size)
+    assert client.message() == "4" + "x" * size
+
+
+def test_text_beyond_latin_comes_back(client: WebSocketClient) -> None:
+    client.send(TEXT, "4κόσμε 日本 🐘".encode())
+    assert client.message() == "4κόσμε 日本 🐘"
+
+
+def test_binary_messages_come_back(client: WebSocketClient) -> None:
+    client.send(BINARY, bytes(range(256)))
+    frame = client.frame()
+    assert (frame.opcode, bytes(frame.data)) == (BINARY, bytes(range(256)))
+
+
+def test_a_frame_may_arrive_byte_by_byte(client: WebSocketClient) -> None:
+    for byte in Frame(TEXT, b"4" + b"slow" * 40).serialize(mask=True):
+        client.connection.sendall(bytes([byte]))
+    assert client.message() == "4" + "slow" * 40
+
+
+def test_many_frames_may_arrive_at_once(client: WebSocketClient) -> None:
+    client.connection.sendall(b"".join(Frame(TEXT, b"4n%d" % n).serialize(mask=True) for n in range(5000)))
+    assert [client.message() for _ in range(5000)] == [f"4n{n}" for n in range(5000)]
+
+
+def test_halves_of_frames_of_different_clients_do_not_mix(server: InThread) -> None:
+    clients = [server.websocket() for _ in range(5)]
+    frames = [Frame(TEXT, b"4" + bytes([65 + n]) * 300).serialize(mask=True) for n in range(5)]
+    for start, end in [(0, 1), (1, 5), (5, 100), (100, 308), (308, None)]:
+        for client, frame in zip(clients, frames, strict=True):
+            client.connection.sendall(frame[start:end])
+        server.call(lambda: None)
+    for n, client in enumerate(clients):
+        assert client.message() == "4" + chr(65 + n) * 300
+
+
+class TestFragments:
+    def test_make_one_message(self, client: WebSocketClient) -> None:
+        client.send(TEXT, b"4one ", fin=False)
+        client.send(CONT, b"two ", fin=False)
+        client.send(CONT, b"", fin=False)
+        client.send(CONT, b"three")
+        assert client.message() == "4one two three"
+
+    def test_may_divide_a_character(self, client: WebSocketClient) -> None:
+        for byte in "4🐘".encode()[:-1]:
+            client.send(TEXT if byte == ord("4") else CONT, bytes([byte]), fin=False)
+        client.send(CONT, "🐘".encode()[-1:])
+        assert client.message() == "4🐘"
+
+    def test_may_have_control_frames_in_between(self, client: WebSocketClient) -> None:
+        client.send(TEXT, b"4be", fin=False)
+        client.send(PING, b"are you there?")
+        client.send(PONG, b"nobody asked")
+        client.send(CONT, b"fore")
+        pong = client.frame()
+        assert (pong.opcode, bytes(pong.data)) == (PONG, b"are you there?")
+        assert client.message() == "4before"
+
+    def test_may_come_in_pieces_with_other_clients_messages_in_between(self, server: InThread) -> None:
+        one, other = server.websocket(), server.websocket()
+        one.send(TEXT, b"4be", fin=False)
+        other.send(TEXT, b"4other")
+        assert other.message() == "4other"
+        one.send(CONT, b"fore")
+        assert one.message() == "4before"
+
+    def test_of_binary_make_a_binary_message(self, client: WebSocketClient) -> None:
+        client.send(BINARY, b"\xff", fin=False)
+        client.send(CONT, b"\xfe")
+        assert bytes(client.frame().data) == b"\xff\xfe"
+
+    def test_leave_nothing_behind(self, server: InThread, client: WebSocketClient) -> None:
+        """After a fragmented message the connection shares its parser with the others again."""
+        client.send(TEXT, b"4be", fin=False)
+        client.send(CONT, b"fore")
+        assert client.message() == "4before"
+        assert server.session(client.sid)._websocket._own is None
+
+
+def bad_utf8(client: WebSocketClient) -> None:
+    client.send(TEXT, b"4\xce\xba\xff")
+
+
+def surrogate(client: WebSocketClient) -> None:
+    client.send(TEXT, b"4\xed\xa0\x80")
+
+
+def unfinished_character(client: WebSocketClient) -> None:
+    client.send(TEXT, b"4\xce", fin=False)
+    client.send(CONT, b"x")
+
+
+def close_with_bad_reason(client: WebSocketClient) -> None:
+    client.send(CLOSE, struct.pack("!H", 1000) + b"\xff\xfe")
+
+
+def fragmented_ping(client: WebSocketClient) -> None:
+    client.send_raw(0x09, b"")
+
+
+def long_ping(client: WebSocketClient) -> None:
+    client.send_raw(0x89, b"x" * 126)
+
+
+def lonely_continuation(client: WebSocketClient) -> None:
+    client.send(CONT, b"x")
+
+
+def message_within_a_message(client: WebSocketClient) -> None:
+    client.send(TEXT, b"4", fin=False)
+    client.send(TEXT, b"4")
+
+
+def close_within_a_message(client: WebSocketClient) -> None:
+    client.send(TEXT, b"4", fin=False)
+    client.send(CLOSE, b"")
+
+
+def unmasked(client: WebSocketClient) -> None:
+    client.send_raw(0x81, b"4x", mask=False)
+
+
+def one_byte_of_a_close_code(client: WebSocketClient) -> None:
+    client.send(CLOSE, b"\x03")
+
+
+def huge_length(client: WebSocketClient) -> None:
+    client.send_raw(0x81, b"", length=2**62)
+
+
+def length_with_its_highest_bit(client: WebSocketClient) -> None:
+    client.send_raw(0x81, b"", length=2**63 + 5)
+
+
+def too_large(client: WebSocketClient) -> None:
+    client.send_raw(0x81, b"", length=100_001)
+
+
+def too_large_in_fragments(client: WebSocketClient) -> None:
+    client.send(TEXT, b"4" + b"x" * 60_000, fin=False)
+    client.send(CONT, b"x" * 60_000)
+
+
+PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1002, 1007, 1009
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (bad_utf8, INVALID_DATA),
+        (surrogate, INVALID_DATA),
+        (unfinished_character, INVALID_DATA),
+        (close_with_bad_reason, INVALID_DATA),
+        (fragmented_ping, PROTOCOL_ERROR),
+        (long_ping, PROTOCOL_ERROR),
+        (lonely_continuation, PROTOCOL_ERROR),
+        (message_within_a_message, PROTOCOL_ERROR),
+        (close_within_a_message, PROTOCOL_ERROR),
+        (unmasked, PROTOCOL_ERROR),
+        (one_byte_of_a_close_code, PROTOCOL_ERROR),
+        (huge_length, TOO_BIG),
+        (length_with_its_highest_bit, TOO_BIG),
+        (too_large, TOO_BIG),
+        (too_large_in_fragments, TOO_BIG),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_breaks_the_protocol_ends_that_connection_alone(
+    server: InThread, client: WebSocketClient, wrong: Callable[[WebSocketClient], None], code: int
+) -> None:
+    other = server.websocket()
+    wrong(client)
+    assert client.close_code() == code
+    eventually(lambda: server.closed() == ["transport error"])
+    other.send(TEXT, b"4unharmed")
+    assert other.message() == "4unharmed"
+
+
+@pytest.mark.parametrize("first", [0xC1, 0xA1, 0x91, 0x83, 0x87, 0x8B, 0x8F, 0xC9])
+def test_reserved_bits_and_opcodes_are_refused(client: WebSocketClient, first: int) -> None:
+    client.send_raw(first, b"4")
+    assert client.close_code() == PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
+def test_close_codes_that_nobody_may_send_are_refused(client: WebSocketClient, code: int) -> None:
+    client.send(CLOSE, struct.pack("!H", code))
+    assert client.close_code() == PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 3000, 3999, 4000, 4999])
+def test_a_proper_close_is_answered_alike(server: InThread, client: WebSocketClient, code: int) -> None:
+    client.send(CLOSE, struct.pack("!H", code) + "tschüß".encode())
+    assert client.close_code() == code
+    eventually(lambda: server.closed() == ["transport close"])
+
+
+def test_an_empty_close_is_answered_with_an_empty_one(client: WebSocketClient) -> None:
+    client.send(CLOSE)
+    assert client.close_code() == 1005
+
+
+def test_messages_in_front_of_a_close_are_taken_and_those_behind_it_are_not(
+    server: InThread, client: WebSocketClient
+) -> None:
+    frames = [Frame(TEXT, b"4before"), Frame(CLOSE, b""), Frame(TEXT, b"4behind")]
+    client.connection.sendall(b"".join(frame.serialize(mask=True) for frame in frames))
+    assert client.message() == "4before"
+    assert client.close_code() == 1005
+
+
+def test_the_short_cut_takes_what_the_parser_takes_and_nothing_else() -> None:
+    def by_parser(data: bytes) -> str | None:
+        parser = Protocol(Side.SERVER, max_size=1000)
+        parser.receive_data(data)
+        events = parser.events_received()
+        if len(events) != 1 or parser.data_to_send() or not FrameReader.remembers_nothing(parser):
+            return None
+        frame = events[0]
+        assert isinstance(frame, Frame)
+        try:
+            return bytes(frame.data).decode() if frame.opcode is TEXT and len(frame.data) <= 125 else None
+        except UnicodeDecodeError:
+            return None
+
+    payloads = [b"", b"4", b"4" + "日".encode() * 41, b"x" * 125, b"x" * 126, b"\xff", b"\xed\xa0\x80"]
+    for payload in payloads:
+        for first in range(256):
+            for mask in (0x80, 0):
+                data = bytes([first, mask | min(len(payload), 126)])
+                data += (b"\0\x7e" if len(payload) > 125 else b"") + (b"\1\2\3\4" if mask else b"")
+                data += bytes(byte ^ (1, 2, 3, 4)[n % 4] if mask else byte for n, byte in enumerate(payload))
+                for variant in (data, data[:-1], data + b"\x81"):
+                    if short_message(variant) is not None or first == 0x81:
+                        assert short_message(variant) == by_parser(variant)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_000])
+def test_our_frames_are_the_library_s(size: int) -> None:
+    assert websocket_frame("é" * (size // 2) + "x" * (size % 2)) == Frame(
+        TEXT, ("é" * (size // 2) + "x" * (size % 2)).encode()
+    ).serialize(mask=False)
+
+
+def test_what_unicode_cannot_say_does_not_stop_a_message() -> None:
+    assert websocket_frame("4\ud800x") == b"\x81\x034?x"
+
+
+def test_no_extension_is_negotiated(server: InThread) -> None:
+    client = server.websocket(headers="Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n")
+    assert "extensions" not in client.head.lower()

@@ -1,0 +1,294 @@
+"""Any number of workers behind one port: every request finds the worker that owns its session."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import socketio
+from server.wire import HERE, Gunicorn, HttpClient, WebSocketClient, open_polling, polling
+from support import ROOT, eventually
+
+from animochat.server.handover import owner_of
+
+WORKERS = 4
+
+
+@pytest.fixture(scope="module")
+def shared(short_directory: Callable[[], Path]) -> Iterator[Gunicorn]:
+    """One gunicorn with four workers for the tests that do it no harm."""
+    server = Gunicorn(short_directory(), workers=WORKERS, trusted_proxies=1)
+    try:
+        yield server.start()
+        server.stop()
+        server.check_log()
+        assert list(server.tmp.iterdir()) == []
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("line", "owner"),
+    [
+        (b"GET /socket.io/?EIO=4&transport=polling&sid=abcd1234-rest HTTP/1.1", "abcd1234"),
+        (b"POST /socket.io/?sid=abcd1234-re-st&EIO=4 HTTP/1.1", "abcd1234"),
+        (b"GET /socket.io?sid=abcd1234-rest HTTP/1.1", "abcd1234"),
+        (b"GET http://chat.example/socket.io/?a=b&sid=w-1 HTTP/1.1", "w"),
+        (b"GET /prefix/socket.io/?sid=w-1 HTTP/1.1", "w"),
+        (b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1", None),
+        (b"GET /socket.io/?nosid=abcd-1 HTTP/1.1", None),
+        (b"GET /socket.io/?sid=abcd HTTP/1.1", None),
+        (b"GET /socket.io/?sid=-abcd HTTP/1.1", None),
+        (b"GET /socket.io/?sid=../../etc-x HTTP/1.1", None),
+        (b"GET /elsewhere?sid=abcd-1 HTTP/1.1", None),
+        (b"", None),
+    ],
+)
+def test_the_owner_stands_in_the_request_line(line: bytes, owner: str | None) -> None:
+    assert owner_of(line) == owner
+
+
+def who(http: HttpClient, sid: str) -> tuple[int, str]:
+    """Which process has the session, and what it takes for the client's address."""
+    assert http.post(polling(sid), b'42["who"]').status == 200
+    answer = json.loads(http.get(polling(sid)).packets[0][2:])
+    return answer[1], answer[2]
+
+
+def test_one_connection_carries_requests_of_everybody(shared: Gunicorn) -> None:
+    """As behind a proxy that keeps its connections open."""
+    sessions = shared.session_on_each()
+    http = shared.http()
+    for _ in range(3):
+        for pid, sid in sessions.items():
+            assert who(http, sid)[0] == pid
+            assert http.get("/pid").status == 200
+
+
+def test_the_client_s_address_survives(shared: Gunicorn) -> None:
+    sessions = shared.session_on_each()
+    with socket.create_connection(("127.0.0.1", shared.port), source_address=("127.0.0.2", 0)) as connection:
+        http = HttpClient(connection)
+        for _ in range(WORKERS * 2):  # whoever accepted it, the others see it handed over
+            client = HttpClient(socket.create_connection(("127.0.0.1", shared.port), source_address=("127.0.0.3", 0)))
+            for sid in sessions.values():
+                assert client.post(polling(sid), b"3").status == 200
+            assert who(client, open_polling(client))[1] == "127.0.0.3"
+            client.close()
+        sid = json.loads(http.get(polling(), "X-Forwarded-For: 9.9.9.9, 8.8.8.8\r\n").packets[0][1:])["sid"]
+        assert who(http, sid)[1] == "8.8.8.8"
+
+
+def test_pipelined_requests_of_different_sessions(shared: Gunicorn) -> None:
+    sessions = shared.session_on_each()
+    http = shared.http()
+    for sid in [*sessions.values(), *sessions.values()]:
+        http.request("POST", polling(sid), b'42["who"]')
+    assert [http.response().status for _ in range(2 * WORKERS)] == [200] * (2 * WORKERS)
+    for sid in sessions.values():
+        http.request("GET", polling(sid))
+    assert [json.loads(http.response().packets[0][2:])[1] for _ in sessions] == list(sessions)
+
+
+def test_request_lines_and_bodies_in_pieces(shared: Gunicorn) -> None:
+    sessions = shared.session_on_each()
+    http = shared.http()
+    for sid in sessions.values():
+        body = b"42" + json.dumps(["big", "x" * 90_000]).encode()
+        request = f"POST {polling(sid)} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        for piece in (request[:3], request[3:40], request[40:-1], request[-1:] + body[:10], body[10:]):
+            http.send(piece)
+            # Another connection's round trip: the piece has been looked at on its own.
+            assert shared.http().get("/pid").status == 200
+        assert http.response().body == b"ok"
+        assert http.get(polling(sid)).body == b"4" + body[1:]
+
+
+def test_an_upgrade_that_another_worker_accepts(shared: Gunicorn) -> None:
+    for pid, sid in shared.session_on_each().items():
+        for _ in range(3):
+            abandoned = WebSocketClient(shared.connect(), f"EIO=4&transport=websocket&sid={sid}")
+            abandoned.connection.close()
+            eventually(lambda sid=sid: shared.http().post(polling(sid), b"3").status == 200)
+        client = eventually(lambda sid=sid: upgrade(shared, sid))
+        client.send(1, b'42["who"]')  # type: ignore[arg-type]
+        assert json.loads(client.message()[2:])[1] == pid
+
+
+def upgrade(server: Gunicorn, sid: str) -> WebSocketClient | None:
+    from server.wire import TEXT
+
+    try:
+        client = WebSocketClient(server.connect(), f"EIO=4&transport=websocket&sid={sid}")
+    except AssertionError:  # the one before was not noticed to be gone yet
+        return None
+    client.send(TEXT, b"2probe")
+    assert client.message() == "3probe"
+    client.send(TEXT, b"5")
+    return client
+
+
+def test_a_session_whose_worker_is_gone_is_unknown(shared: Gunicorn) -> None:
+    http = shared.http()
+    for sid in ("deadbeef-abc", "x-y", "~-1"):
+        response = http.get(polling(sid))
+        assert (response.status, json.loads(response.body)["code"]) == (400, 1)
+    assert http.get("/pid").status == 200
+
+
+def test_nobody_else_can_connect_to_the_workers(shared: Gunicorn) -> None:
+    directory = shared.sockets()[0].parent
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert directory.stat().st_uid == os.geteuid()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", struct.pack("!II", 2, 0) + b"[]", struct.pack("!II", 2**31, 5), struct.pack("!II", 4, 0) + b"nope"],
+)
+def test_nonsense_on_a_hand_over_socket_is_dropped(shared: Gunicorn, data: bytes) -> None:
+    for path in shared.sockets():
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(10)
+            channel.connect(str(path))
+            channel.sendall(data)
+            channel.shutdown(socket.SHUT_WR)
+            assert channel.recv(10) == b""
+
+
+def node_modules() -> Path:
+    path = ROOT / "node_modules"
+    if not (path / "socket.io-client").is_dir():
+        pytest.skip("socket.io-client is not installed: npm ci")
+    return path
+
+
+class StockClients:
+    """Many stock JavaScript clients in one process."""
+
+    def __init__(self, server: Gunicorn, count: int, transports: str) -> None:
+        self.process = subprocess.Popen(
+            ["node", str(HERE / "clients.mjs"), str(node_modules()), server.url, str(count), transports],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.start = self.answer()
+
+    def answer(self) -> dict[str, object]:
+        assert self.process.stdout is not None
+        answer: dict[str, object] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def check(self, drops: int = 0) -> dict[str, object]:
+        """20 events to and fro for each client, once `drops` connections were lost and all are back."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"check {drops}\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("transports", ["default", "polling", "websocket"])
+def test_200_of_200_stock_clients_on_four_workers(shared: Gunicorn, transports: str) -> None:
+    clients = StockClients(shared, 200, transports)
+    try:
+        assert clients.start == {"ready": 200, "connects": 200, "errors": 0, "drops": 0}
+        checked = clients.check()
+        assert set(checked["pids"]) <= set(shared.worker_pids())  # type: ignore[call-overload]
+        assert (checked["ready"], checked["drops"]) == (200, 0)
+    finally:
+        clients.end()
+
+
+@pytest.mark.parametrize("transports", [None, ["polling"], ["websocket"]])
+def test_stock_python_clients(shared: Gunicorn, transports: list[str] | None) -> None:
+    for _ in range(10):
+        client = socketio.SimpleClient()
+        client.connect(shared.url, transports=transports)
+        client.emit("echo", "hello")
+        assert client.receive(timeout=10) == ["echo", "hello"]
+        assert client.transport == ("polling" if transports == ["polling"] else "websocket")
+        # Not disconnect(): on long polling it may drop its own goodbye, and then waits for the server's next ping.
+        client.client.eio.disconnect(abort=True)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("transports", ["default", "polling"])
+def test_when_one_worker_of_four_is_killed_its_clients_come_back_and_the_others_notice_nothing(
+    gunicorn: Callable[..., Gunicorn], transports: str
+) -> None:
+    server = gunicorn(workers=WORKERS)
+    clients = StockClients(server, 60, transports)
+    try:
+        assert clients.start["ready"] == 60
+        before = clients.check()["pids"]
+        assert isinstance(before, list)
+        # A request that the victim has just accepted would be lost with it, whosever it is.
+        eventually(lambda: server.quiet_sessions() == 60)
+        victim = before[0]
+        os.kill(victim, signal.SIGKILL)
+        after = clients.check(drops=before.count(victim))
+        assert after["ready"] == 60
+        pids = after["pids"]
+        assert isinstance(pids, list)
+        assert victim not in pids
+        assert all(isinstance(pid, int) for pid in pids)
+        assert [new for old, new in zip(before, pids, strict=True) if old != victim] == [
+            old for old in before if old != victim
+        ]
+        assert after["drops"] == before.count(victim)
+    finally:
+        clients.end()
+    eventually(lambda: len(server.worker_pids()) == WORKERS and len(server.sockets()) == WORKERS)
+    log = server.log()
+    assert "Perhaps out of memory?" in log  # gunicorn's words for a SIGKILL, as an error
+    server.stop()
+    assert list(server.tmp.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_sessions_last_while_other_workers_come_and_go(gunicorn: Callable[..., Gunicorn]) -> None:
+    """Each worker is replaced after some requests; a request for a session of one that goes gets a proper answer."""
+    server = gunicorn(workers=2, arguments=("--max-requests", "30", "--max-requests-jitter", "20"))
+    wrong: list[object] = []
+
+    def client() -> None:
+        for _ in range(10):
+            try:
+                http = server.http()
+                response = http.get(polling())
+                if response.status == 503:  # accepted just before the worker stopped
+                    continue
+                sid = json.loads(response.packets[0][1:])["sid"]
+                for _ in range(5):
+                    response = http.post(polling(sid), b"4x")
+                    if response.status == 400:
+                        assert json.loads(response.body)["code"] == 1
+                        break
+                    assert response.status == 200, response.status
+                    http.get(polling(sid))
+            except (EOFError, OSError):
+                pass  # it was the worker's last moment
+            except AssertionError as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=client) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    eventually(lambda: server.http().get("/pid").status == 200)
+    eventually(lambda: len(server.sockets()) == len(server.worker_pids()) == 2, 20)

@@ -1,0 +1,163 @@
+"""Who may connect, and from which address a request really comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from server.wire import InThread, handshake, open_polling, polling
+from support import eventually
+
+from animochat.server import limits
+from animochat.server.limits import TOO_FAST, TOO_MANY, TOO_MANY_FROM_ADDRESS, ConnectionLimits, client_address
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TestRate:
+    def test_ten_seconds_worth_at_once_and_then_as_time_allows(self) -> None:
+        clock = Clock()
+        limit = ConnectionLimits(rate=2, now=clock)
+        assert [limit.admit("a") for _ in range(21)] == [None] * 20 + [TOO_FAST]
+        clock.now += 0.5
+        assert [limit.admit("a") for _ in range(2)] == [None, TOO_FAST]
+
+    def test_is_counted_for_each_address(self) -> None:
+        limit = ConnectionLimits(rate=0.1, now=Clock())
+        assert [limit.admit("a"), limit.admit("a"), limit.admit("b")] == [None, TOO_FAST, None]
+
+    def test_the_table_stays_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "MAX_ADDRESSES", 100)
+        clock = Clock()
+        limit = ConnectionLimits(rate=1, now=clock)
+        for n in range(1000):
+            limit.admit(f"10.0.{n // 250}.{n % 250}")
+        assert len(limit._tokens) <= 100
+        clock.now += 11
+        for _ in range(100):
+            limit.admit("10.9.9.9")
+        assert len(limit._tokens) == 1
+
+    def test_who_tries_too_often_is_not_locked_out_for_longer(self) -> None:
+        clock = Clock()
+        limit = ConnectionLimits(rate=1, now=clock)
+        for _ in range(100):
+            limit.admit("a")
+        clock.now += 1
+        assert limit.admit("a") is None
+
+
+class TestCount:
+    def test_per_address(self) -> None:
+        limit = ConnectionLimits(per_address=2)
+        assert [limit.admit("a") for _ in range(3)] == [None, None, TOO_MANY_FROM_ADDRESS]
+        assert limit.admit("b") is None
+        limit.release("a")
+        assert limit.admit("a") is None
+
+    def test_in_total(self) -> None:
+        limit = ConnectionLimits(total=2)
+        assert [limit.admit(name) for name in "abc"] == [None, None, TOO_MANY]
+        limit.release("a")
+        assert limit.admit("c") is None
+
+    def test_nothing_remains_of_who_has_gone(self) -> None:
+        limit = ConnectionLimits(per_address=5)
+        for n in range(100):
+            limit.admit(str(n))
+            limit.release(str(n))
+        assert limit.open == 0
+        assert not limit._open_by_address
+
+    def test_a_customer_with_a_network_of_their_own_is_one_address(self) -> None:
+        limit = ConnectionLimits(per_address=1)
+        assert limit.admit("2001:db8:1:2::1") is None
+        assert limit.admit("2001:db8:1:2:ffff::9") is TOO_MANY_FROM_ADDRESS
+        assert limit.admit("2001:db8:1:3::1") is None
+
+    def test_zero_is_no_limit(self) -> None:
+        limit = ConnectionLimits()
+        assert [limit.admit("a") for _ in range(500)] == [None] * 500
+
+    def test_clients_of_a_unix_socket_have_no_address_to_count_by(self) -> None:
+        limit = ConnectionLimits(rate=0.1, per_address=1)
+        assert [limit.admit("") for _ in range(5)] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "trusted", "address"),
+    [
+        ("10.0.0.1", None, 0, "10.0.0.1"),
+        ("10.0.0.1", "1.1.1.1", 0, "10.0.0.1"),
+        ("10.0.0.1", None, 1, "10.0.0.1"),
+        ("10.0.0.1", "6.6.6.6, 1.1.1.1", 1, "1.1.1.1"),
+        ("10.0.0.1", "6.6.6.6, 1.1.1.1, 10.0.0.2", 2, "1.1.1.1"),
+        ("10.0.0.1", "1.1.1.1", 2, "1.1.1.1"),
+        ("10.0.0.1", "6.6.6.6,1.1.1.1:4711", 1, "1.1.1.1"),
+        ("10.0.0.1", "[2001:db8::1]:443", 1, "2001:db8::1"),
+        ("10.0.0.1", "2001:DB8::1", 1, "2001:db8::1"),
+        ("10.0.0.1", "1.1.1.1, <script>", 1, "10.0.0.1"),
+        ("10.0.0.1", "", 1, "10.0.0.1"),
+        ("::ffff:1.2.3.4", None, 0, "1.2.3.4"),
+        ("fe80::1%eth0", None, 0, "fe80::1"),
+        (None, None, 0, ""),
+        (None, "1.1.1.1", 1, "1.1.1.1"),
+    ],
+)
+def test_only_what_trusted_proxies_say_is_believed(
+    peer: str | None, forwarded: str | None, trusted: int, address: str
+) -> None:
+    environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
+    assert client_address({name: value for name, value in environ.items() if value is not None}, trusted) == address
+
+
+class TestOnTheWire:
+    def test_too_fast(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_connects=0.2)
+        http = server.http()
+        assert [http.get(polling()).status for _ in range(3)] == [200, 200, 429]
+        response = http.get(polling())
+        assert int(response.headers["retry-after"]) > 0
+        http.send(handshake("/socket.io/?EIO=4&transport=websocket"))
+        assert http.response().status == 429
+
+    def test_too_many_from_one_address(self, serve: Callable[..., InThread]) -> None:
+        server = serve(max_connections_per_address=2)
+        http = server.http()
+        client = server.websocket()
+        sid = open_polling(http)
+        assert http.get(polling()).status == 503
+        client.connection.close()
+        eventually(server.closed)
+        assert http.get(polling()).status == 200
+        assert http.post(polling(sid), b"4requests of open sessions are not limited").status == 200
+
+    def test_too_many_for_the_worker(self, serve: Callable[..., InThread]) -> None:
+        server = serve(max_connections=1)
+        client = server.websocket()
+        http = server.http()
+        http.send(handshake("/socket.io/?EIO=4&transport=websocket"))
+        response = http.response()
+        assert (response.status, response.headers["retry-after"]) == (503, "5")
+        client.connection.close()
+
+    def test_addresses_are_those_behind_the_proxy(self, serve: Callable[..., InThread]) -> None:
+        server = serve(max_connections_per_address=1, trusted_proxies=1)
+        http = server.http()
+        assert http.get(polling(), "X-Forwarded-For: 1.1.1.1\r\n").status == 200
+        assert http.get(polling(), "X-Forwarded-For: 2.2.2.2\r\n").status == 200
+        assert http.get(polling(), "X-Forwarded-For: 3.3.3.3, 1.1.1.1\r\n").status == 503
+        assert {session.remote_addr for session in server.engine.sockets.values()} == {"1.1.1.1", "2.2.2.2"}
+
+    def test_a_handshake_that_fails_is_not_counted(self, serve: Callable[..., InThread]) -> None:
+        server = serve(max_connections=1)
+        http = server.http()
+        http.send(handshake("/socket.io/?EIO=4&transport=websocket", key="bad"))
+        assert http.response().status == 400
+        assert server.engine.limits.open == 0

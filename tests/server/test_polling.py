@@ -1,0 +1,320 @@
+"""Long polling: payloads, right and wrong, and the ends of sessions."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import threading
+from collections.abc import Callable
+
+import pytest
+from server.wire import PATIENCE, HttpClient, InThread, handshake, open_polling, polling
+from support import eventually
+
+from animochat.server import packets
+
+UNKNOWN_SESSION = {"code": 1, "message": "Session ID unknown"}
+
+
+def test_the_handshake_announces_what_clients_need(server: InThread, http: HttpClient) -> None:
+    response = http.get(polling())
+    announced = json.loads(response.packets[0][1:])
+    assert announced.pop("sid").startswith(server.chat.worker_id + "-")
+    assert announced == {
+        "upgrades": ["websocket"], "pingInterval": 25000, "pingTimeout": 20000, "maxPayload": 100_000
+    }  # fmt: skip
+
+
+def test_messages_come_back_in_order(http: HttpClient) -> None:
+    sid = open_polling(http)
+    assert http.post(polling(sid), "4one\x1e4zwei ß\x1e4三".encode()).body == b"ok"
+    assert http.get(polling(sid)).packets == ["4one", "4zwei ß", "4三"]
+
+
+def test_binary_messages_come_back(http: HttpClient) -> None:
+    sid = open_polling(http)
+    packet = "b" + base64.b64encode(b"\0\xff").decode()
+    http.post(polling(sid), packet.encode())
+    assert http.get(polling(sid)).packets == [packet]
+
+
+def test_a_poll_waits_for_something_to_say(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.request("GET", polling(sid))
+    eventually(lambda: server.session(sid)._polling.waiter)
+    other = server.http()
+    other.post(polling(sid), b"4at last")
+    assert http.response().packets == ["4at last"]
+    assert server.session(sid)._polling.waiter is None
+
+
+def test_a_response_holds_no_more_packets_than_python_clients_take(http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.post(polling(sid), "\x1e".join(f"4n{n}" for n in range(40)).encode())
+    answers = [http.get(polling(sid)).packets for _ in range(3)]
+    assert [len(answer) for answer in answers] == [16, 16, 8]
+    assert [packet for answer in answers for packet in answer] == [f"4n{n}" for n in range(40)]
+
+
+def test_large_responses_are_compressed_for_who_can_read_it(http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.post(polling(sid), b"4" + b"x" * 5000)
+    response = http.get(polling(sid), "Accept-Encoding: gzip\r\n")
+    assert response.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(response.body) == b"4" + b"x" * 5000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"\x1e", b"4ok\x1e", b"\x1e4ok", b"\xff\xfe", b"4\xed\xa0\x80", b"b!!!", b"bQQ", b"b\xc3\xa9", b"d=",
+        b"d=%", b"d=&", b"9", b"0{}", b"2probe", b"x", b"4x\x1e" * 2000 + b"4",
+    ],
+)  # fmt: skip
+def test_a_malformed_payload_ends_the_session(server: InThread, http: HttpClient, body: bytes) -> None:
+    sid = open_polling(http)
+    assert http.post(polling(sid), body).status == 400
+    assert server.closed() == ["transport error"]
+    assert server.engine.sockets == {}
+    # The connection is as good as before.
+    assert open_polling(http)
+
+
+def test_of_a_malformed_payload_nothing_is_delivered(server: InThread, http: HttpClient) -> None:
+    got: list[object] = []
+    server.engine.on_message = lambda socket, data: got.append(data)
+    http.post(polling(open_polling(http)), b"4first\x1e\xff")
+    assert got == []
+
+
+def test_the_body_of_an_oversized_request_is_not_read(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.request("POST", polling(sid), headers="Content-Length: 10000000000\r\n")
+    response = http.response()
+    assert response.status in (400, 413)
+    assert response.headers["connection"] == "close"
+    assert http.at_end()
+    assert server.closed() == ["transport error"]
+
+
+def test_the_announced_payload_fits(http: HttpClient) -> None:
+    sid = open_polling(http)
+    assert http.post(polling(sid), b"4" + b"x" * 99_999).status == 200
+    assert len(http.get(polling(sid)).body) == 100_000
+    assert http.post(polling(sid), b"4" + b"x" * 100_000).status == 400
+
+
+def test_a_chunked_request_is_refused(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.request("POST", polling(sid), headers="Transfer-Encoding: chunked\r\n")
+    assert http.response().status == 400
+    assert http.at_end()
+
+
+def test_a_request_that_is_never_finished_ends_the_session(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.request("POST", polling(sid), headers="Content-Length: 100\r\n")
+    http.send(b"4half")
+    http.close()
+    eventually(lambda: server.closed() == ["transport close"])
+
+
+def test_two_polls_at_once_end_the_session(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.request("GET", polling(sid))
+    eventually(lambda: server.session(sid)._polling.waiter)
+    assert server.http().get(polling(sid)).status == 400
+    assert http.response().packets in (["1"], ["6"])
+    assert server.closed() == ["transport error"]
+
+
+def test_two_requests_at_once_end_the_session(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.request("POST", polling(sid), headers="Content-Length: 5\r\n")
+    eventually(lambda: server.session(sid)._polling.posting)
+    assert server.http().post(polling(sid), b"4x").status == 400
+    assert server.closed() == ["transport error"]
+
+
+def test_a_client_that_goes_while_it_polls_is_gone(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.request("GET", polling(sid))
+    eventually(lambda: server.session(sid)._polling.waiter)
+    http.close()
+    eventually(lambda: server.closed() == ["transport close"])
+
+
+def test_a_pipelined_request_is_no_end(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.request("GET", polling(sid))
+    eventually(lambda: server.session(sid)._polling.waiter)
+    http.request("GET", "/pid")
+    server.call(lambda: server.session(sid).send("here"))
+    assert http.response().packets == ["4here"]
+    assert http.response().status == 200
+    assert server.closed() == []
+
+
+def test_goodbye_by_request(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    other = server.http()
+    other.request("GET", polling(sid))
+    eventually(lambda: server.session(sid)._polling.waiter)
+    assert http.post(polling(sid), b"1").status == 200
+    assert other.response().status == 200
+    assert server.closed() == ["client disconnect"]
+
+
+def test_what_was_sent_before_the_end_can_still_be_fetched(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    session = server.session(sid)
+
+    def end() -> None:
+        for n in range(20):
+            session.send(f"n{n}")
+        session.close()
+
+    server.call(end)
+    assert server.engine.sockets == {}
+    assert http.post(polling(sid), b"4late").status == 400
+    assert http.get(polling(sid)).packets == [f"4n{n}" for n in range(16)]
+    assert http.get(polling(sid)).packets == ["4n16", "4n17", "4n18", "4n19", "1"]
+    assert json.loads(http.get(polling(sid)).body) == UNKNOWN_SESSION
+    assert server.engine.draining == {}
+    assert server.engine.limits.open == 0
+
+
+def test_a_paused_session_takes_its_request_later(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    session = server.session(sid)
+    got: list[object] = []
+    server.engine.on_message = lambda socket, data: got.append(data)
+    server.call(session.pause)
+    http.request("POST", polling(sid), b"4one\x1e4two")
+    eventually(lambda: session._polling.resumed)
+    assert got == []
+    server.call(session.resume)
+    assert http.response().status == 200
+    assert got == ["one", "two"]
+
+
+def test_a_client_that_never_polls_is_cut_at_the_bound(server: InThread, http: HttpClient) -> None:
+    session = server.session(open_polling(http))
+    server.call(lambda: [session.send("x" * 100_000) for _ in range(12)])
+    eventually(lambda: server.closed() == ["transport error"])
+
+
+class TestJsonp:
+    """Version 3 of the stock client still has it for browsers without CORS."""
+
+    def test_a_response_is_one_call_whatever_it_says(self, http: HttpClient) -> None:
+        sid = open_polling(http)
+        nasty = '4\\"); alert("\u2028'
+        http.post(polling(sid), nasty.encode())
+        body = http.get(polling(sid, "&j=7")).body.decode()
+        assert body.startswith("___eio[7](")
+        assert body.endswith(");")
+        assert json.loads(body[len("___eio[7](") : -2]) == nasty
+        assert body.isascii()
+
+    def test_a_form_is_a_payload(self, http: HttpClient) -> None:
+        sid = open_polling(http)
+        http.post(polling(sid, "&j=0"), b"d=4a%20b%1E4c")
+        assert http.get(polling(sid)).packets == ["4a b", "4c"]
+
+    @pytest.mark.parametrize("index", ["x", "", "1;alert(1)", "9" * 6000])
+    def test_a_bad_index_is_refused(self, http: HttpClient, index: str) -> None:
+        assert http.get(polling(extra=f"&j={index}")).status in ((400,) if index else (200,))
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("target", "code"),
+        [
+            ("/socket.io/?EIO=3&transport=polling", 5),
+            ("/socket.io/?transport=polling", 5),
+            ("/socket.io/?EIO=4&transport=carrier-pigeon", 0),
+            ("/socket.io/?EIO=4&transport=websocket", 3),
+            ("/socket.io/?EIO=4&transport=polling&sid=nobody", 1),
+            ("/socket.io/?EIO=4&transport=polling&sid=" + "x" * 5000, 1),
+            ("/socket.io/?EIO=4&transport=polling&sid=%00%ff", 1),
+        ],
+    )
+    def test_with_engine_io_s_code(self, http: HttpClient, target: str, code: int) -> None:
+        response = http.get(target)
+        assert response.status == 400
+        assert json.loads(response.body)["code"] == code
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD", "TRACE", "BREW"])
+    def test_methods(self, http: HttpClient, method: str) -> None:
+        http.request(method, polling())
+        assert http._file.readline().split()[1] == b"405"
+
+    def test_a_request_for_nobody(self, http: HttpClient) -> None:
+        assert json.loads(http.post(polling("nobody"), b"4x").body) == UNKNOWN_SESSION
+
+    def test_without_a_word_in_the_log(self, http: HttpClient, caplog: pytest.LogCaptureFixture) -> None:
+        for target in ("/socket.io/", "/socket.io/?EIO=4&transport=x", polling("nobody")):
+            http.get(target)
+        assert [record for record in caplog.records if record.levelname not in ("DEBUG", "INFO")] == []
+
+
+class TestOrigins:
+    @pytest.fixture
+    def server(self, serve: Callable[..., InThread]) -> InThread:
+        return serve(cors_allowed_origins=lambda origin, environ: origin == "https://good.example")
+
+    def test_a_good_one_may_read_the_answer(self, http: HttpClient) -> None:
+        response = http.get(polling(), "Origin: https://good.example\r\n")
+        assert response.status == 200
+        assert response.headers["access-control-allow-origin"] == "https://good.example"
+
+    def test_no_origin_is_no_browser(self, http: HttpClient) -> None:
+        assert http.get(polling()).status == 200
+
+    def test_any_other_is_refused_on_both_transports(self, server: InThread, http: HttpClient) -> None:
+        origin = "Origin: https://evil.example\r\n"
+        assert http.get(polling(), origin).status == 400
+        http.send(handshake("/socket.io/?EIO=4&transport=websocket", origin))
+        assert http.response().status == 400
+        assert server.engine.sockets == {}
+
+    def test_an_upgrade_is_looked_at_too(self, server: InThread, http: HttpClient) -> None:
+        sid = open_polling(http)
+        http.send(handshake(f"/socket.io/?EIO=4&transport=websocket&sid={sid}", "Origin: https://evil.example\r\n"))
+        assert http.response().status == 400
+        assert http.post(polling(sid), b"4still there").status == 200
+
+    def test_preflight(self, http: HttpClient) -> None:
+        http.request("OPTIONS", polling(), headers="Origin: https://good.example\r\n")
+        response = http.response()
+        assert response.status == 200
+        assert "POST" in response.headers["access-control-allow-methods"]
+
+
+def test_payloads_survive_encoding_and_decoding() -> None:
+    for sent in (["4a"], ["4a", b"\0\1", "4\U0001f418\u2028"], ["2"]):
+        assert packets.decode_payload(packets.encode_payload(sent)) == sent
+
+
+def test_many_clients_at_once(server: InThread) -> None:
+    done = []
+
+    def client(name: int) -> None:
+        http = server.http()
+        http.connection.settimeout(PATIENCE)
+        sid = open_polling(http)
+        for n in range(10):
+            http.post(polling(sid), f"4{name}.{n}".encode())
+        got: list[str] = []
+        while len(got) < 10:
+            got += http.get(polling(sid)).packets
+        done.append(got == [f"4{name}.{n}" for n in range(10)])
+
+    threads = [threading.Thread(target=client, args=(name + 1,)) for name in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == [True] * 20

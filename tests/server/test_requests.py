@@ -1,0 +1,143 @@
+"""HTTP requests on the wire: bounds of time and size, and what a proxy and we could understand differently."""
+
+from __future__ import annotations
+
+import pytest
+from server.wire import HttpClient, InThread
+from support import eventually
+
+from animochat.server import handler, reader
+
+
+def test_a_connection_carries_many_requests(http: HttpClient) -> None:
+    assert [http.get("/pid").status for _ in range(5)] == [200] * 5
+
+
+def test_requests_may_be_pipelined_and_torn(http: HttpClient) -> None:
+    requests = (
+        b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello\r\nGET /pid HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+    for start in range(0, len(requests), 7):
+        http.send(requests[start : start + 7])
+    assert http.response().body == b"5"
+    assert http.response().status == 200
+
+
+def test_head_and_body_are_one_segment(http: HttpClient) -> None:
+    http.request("GET", "/pid")
+    assert http.connection.recv(65536).endswith(b"}")
+
+
+def test_http_1_0_closes(http: HttpClient) -> None:
+    http.send(b"GET /pid HTTP/1.0\r\n\r\n")
+    assert http.response().status == 200
+    assert http.at_end()
+
+
+def test_chunked_bodies_are_read(http: HttpClient) -> None:
+    http.send(b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert http.response().body == b"5"
+    assert http.get("/pid").status == 200
+
+
+def test_a_small_body_that_nobody_reads_does_not_cost_the_connection(http: HttpClient) -> None:
+    assert http.post("/pid", b"x" * 1000).status == 200
+    assert http.get("/pid").status == 200
+
+
+def test_a_large_one_does(http: HttpClient) -> None:
+    http.request("POST", "/pid", headers="Content-Length: 5000000000\r\n")
+    assert http.response().headers["connection"] == "close"
+    assert http.at_end()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /pid HTTP/x.y\r\n\r\n",
+        b"GET /pid HTTP/1\r\n\r\n",
+        b"GET /pid HTTP/2.0\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\r\n",
+        b"GET /pid HTTP/1.1\r\nno colon\r\nHost: x\r\n\r\n",
+        b"GET /pid HTTP/1.1\r\nOrigin: http://x\r\n folded: yes\r\n\r\n",
+        b"GET /pid HTTP/1.1\r\nOrigin: a\rb\r\n\r\n",
+        b"GET /pid HTTP/1.1\r\n" + b"A: b\r\n" * 150 + b"\r\n",
+        b"POST /body HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST /body HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
+        b"POST /body HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n",
+        b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"POST /body HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST /body HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
+        b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_what_is_malformed_is_refused_and_the_connection_closed(http: HttpClient, request_: bytes) -> None:
+    http.send(request_)
+    assert http.response().status == 400
+    assert http.at_end()
+
+
+def test_an_endless_head_is_refused(http: HttpClient) -> None:
+    http.send(b"GET /pid HTTP/1.1\r\nX: " + b"x" * 40_000)
+    assert http.response().status == 431
+    assert http.at_end()
+
+
+def test_an_endless_request_line_is_refused(http: HttpClient) -> None:
+    http.send(b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n")
+    assert http.response().status == 414
+
+
+def test_a_head_in_slow_drops_is_refused(server: InThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "HEAD_TIMEOUT", 0.1)
+    http = server.http()
+    http.send(b"GET /pid HTTP/1.1\r\n")
+    assert http.response().status == 408
+    assert http.at_end()
+
+
+def test_a_connection_that_says_nothing_is_closed(server: InThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "HEAD_TIMEOUT", 0.1)
+    assert server.http().at_end()
+
+
+def test_an_idle_connection_is_closed_after_the_keep_alive_time(server: InThread) -> None:
+    server.server.keep_alive = 0.1
+    http = server.http()
+    assert http.get("/pid").status == 200
+    assert http.at_end()
+
+
+def test_a_server_that_stops_ends_idle_connections_at_once_and_busy_ones_after_their_response(server: InThread) -> None:
+    idle, busy = server.http(), server.http()
+    assert idle.get("/pid").status == 200
+    busy.request("POST", "/body", headers="Content-Length: 5\r\n")
+    eventually(lambda: len(server.server.idle) == 1)
+    server.call(server.server.close_idle)
+    assert idle.at_end()
+    busy.send(b"hello")
+    response = busy.response()
+    assert (response.body, response.headers["connection"]) == (b"5", "close")
+    assert busy.at_end()
+
+
+def test_nothing_is_left_of_a_client_that_resets(server: InThread) -> None:
+    import socket
+    import struct
+
+    for sent in (b"", b"GET /p", b"POST /body HTTP/1.1\r\nContent-Length: 50\r\n\r\nabc"):
+        client = server.connect()
+        client.sendall(sent)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+    eventually(lambda: not server.server.busy)
+
+
+def test_accepted_connections_do_not_wait_for_acknowledgements(server: InThread) -> None:
+    import socket
+
+    client = server.websocket()
+    native = server.session(client.sid)._websocket._sock
+    assert native.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -1,0 +1,204 @@
+"""From long polling to WebSocket: nothing is lost or changes its order, whatever comes when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from server.wire import CLOSE, TEXT, HttpClient, InThread, WebSocketClient, handshake, open_polling, polling
+from support import eventually
+
+from animochat.server import engine_socket
+
+
+@pytest.fixture
+def sid(http: HttpClient) -> str:
+    """A session on long polling."""
+    return open_polling(http)
+
+
+def upgrading(server: InThread, sid: str) -> WebSocketClient:
+    return server.websocket(f"EIO=4&transport=websocket&sid={sid}")
+
+
+def probe(client: WebSocketClient) -> None:
+    client.send(TEXT, b"2probe")
+    assert client.message() == "3probe"
+
+
+def test_in_the_usual_order(server: InThread, http: HttpClient, sid: str) -> None:
+    http.request("GET", polling(sid))
+    eventually(lambda: server.session(sid)._polling.waiter)
+    client = upgrading(server, sid)
+    probe(client)
+    assert http.response().packets == ["6"]  # so that the client can change over
+    client.send(TEXT, b"5")
+    client.send(TEXT, b"4hello")
+    assert client.message() == "4hello"
+    assert server.session(sid).upgraded
+    assert http.get(polling(sid)).status == 400
+    assert server.closed() == []
+
+
+def test_nothing_is_lost_or_reordered_on_the_way(server: InThread, http: HttpClient, sid: str) -> None:
+    session = server.session(sid)
+    numbers = iter(range(100))
+
+    def say() -> None:
+        session.send(f"n{next(numbers)}")
+
+    client = upgrading(server, sid)
+    server.call(say)
+    assert http.get(polling(sid)).packets == ["4n0"]  # long polling goes on until the probe
+    http.request("GET", polling(sid))
+    eventually(lambda: session._polling.waiter)
+    probe(client)
+    server.call(say)  # held back from here on
+    assert http.response().packets == ["6"]
+    assert http.get(polling(sid)).packets == ["6"]
+    server.call(say)
+    client.send(TEXT, b"5")
+    client.send(TEXT, b"4mark")
+    server.call(say)
+    got = [client.message() for _ in range(4)]
+    assert [message for message in got if message != "4mark"] == ["4n1", "4n2", "4n3"]
+
+
+def test_a_packet_that_is_about_to_be_polled_when_the_probe_comes(server: InThread, http: HttpClient, sid: str) -> None:
+    session = server.session(sid)
+    client = upgrading(server, sid)
+    http.request("GET", polling(sid))
+    eventually(lambda: session._polling.waiter)
+
+    def both() -> None:
+        session.send("just now")
+        session.websocket_message(session._upgrade, "2probe")
+
+    server.call(both)
+    assert http.response().packets == ["6"]
+    assert client.message() == "3probe"
+    client.send(TEXT, b"5")
+    assert client.message() == "4just now"
+
+
+def test_one_that_is_given_up_leaves_everything_as_it_was(server: InThread, http: HttpClient, sid: str) -> None:
+    client = upgrading(server, sid)
+    probe(client)
+    server.call(lambda: server.session(sid).send("one"))
+    server.call(lambda: server.session(sid).send("two"))
+    client.connection.close()
+    eventually(lambda: server.session(sid)._upgrade is None)
+    assert http.get(polling(sid)).packets == ["4one", "4two"]
+    # And the next attempt succeeds.
+    client = upgrading(server, sid)
+    probe(client)
+    client.send(TEXT, b"5")
+    client.send(TEXT, b"4hello")
+    assert client.message() == "4hello"
+
+
+@pytest.mark.parametrize("wrong", [b"4hello", b"5", b"2", b"", b"3probe"])
+def test_without_a_probe_there_is_none(server: InThread, http: HttpClient, sid: str, wrong: bytes) -> None:
+    client = upgrading(server, sid)
+    client.send(TEXT, wrong)
+    assert client.close_code() == 1000
+    assert http.post(polling(sid), b"4still here").status == 200
+    assert http.get(polling(sid)).packets == ["4still here"]
+
+
+@pytest.mark.parametrize("wrong", [b"4hello", b"2probe", b"6"])
+def test_nothing_but_upgrade_may_follow_the_probe(server: InThread, http: HttpClient, sid: str, wrong: bytes) -> None:
+    client = upgrading(server, sid)
+    probe(client)
+    client.send(TEXT, wrong)
+    assert client.close_code() == 1000
+    assert http.post(polling(sid), b"4still here").status == 200
+
+
+def test_one_that_is_not_finished_is_ended(serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_socket, "UPGRADE_TIMEOUT", 0.1)
+    server = serve(ping_interval=0.5)
+    http = server.http()
+    sid = open_polling(http)
+    client = upgrading(server, sid)
+    assert client.at_end()
+    assert http.post(polling(sid), b"4still here").status == 200
+
+
+def test_a_second_one_at_the_same_time_is_refused(server: InThread, http: HttpClient, sid: str) -> None:
+    client = upgrading(server, sid)
+    http.send(handshake(f"/socket.io/?EIO=4&transport=websocket&sid={sid}"))
+    assert http.response().status == 400
+    probe(client)
+
+
+def test_the_session_s_end_is_the_upgrade_s_end(server: InThread, http: HttpClient, sid: str) -> None:
+    client = upgrading(server, sid)
+    probe(client)
+    server.call(server.session(sid).close)
+    assert client.at_end()
+    assert http.get(polling(sid)).packets == ["1"]
+    assert server.closed() == ["server disconnect"]
+    eventually(lambda: server.engine.frames.connections == 0)
+
+
+def test_a_paused_session_stays_paused(server: InThread, http: HttpClient, sid: str) -> None:
+    session = server.session(sid)
+    client = upgrading(server, sid)
+    probe(client)
+    server.call(session.pause)
+    client.send(TEXT, b"5")
+    client.send(TEXT, b"4later")
+    eventually(lambda: session.upgraded)
+    server.call(lambda: session.send("first"))
+    assert client.message() == "4first"
+    server.call(session.resume)
+    assert client.message() == "4later"
+
+
+def test_what_comes_in_one_segment_with_the_handshake_is_read(server: InThread, sid: str) -> None:
+    from websockets.frames import Frame
+
+    connection = server.connect()
+    frames = b"".join(Frame(TEXT, text).serialize(mask=True) for text in (b"2probe", b"5", b"4hello"))
+    connection.sendall(handshake(f"/socket.io/?EIO=4&transport=websocket&sid={sid}") + frames)
+    received = b""
+    while not received.endswith(b"4hello"):
+        received += connection.recv(4096)
+    assert b"3probe" in received
+
+
+class TestHandshake:
+    @pytest.mark.parametrize(
+        ("request_", "status"),
+        [
+            (handshake("/socket.io/?EIO=4&transport=websocket", key="short"), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket", key=""), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket", key="ÿ" * 24), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket", key="!" * 24), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket", key="A" * 24), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket", version="12"), 426),
+            (handshake("/socket.io/?EIO=4&transport=websocket", version=""), 426),
+            (handshake("/socket.io/?EIO=4&transport=websocket", "Content-Length: 5\r\n"), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket").replace(b"GET", b"POST", 1), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket").replace(b", Upgrade", b"", 1), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket").replace(b"1.1", b"1.0", 1), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket&sid=nobody"), 400),
+            (handshake("/elsewhere"), 404),
+        ],
+    )
+    def test_a_bad_one_is_refused(self, http: HttpClient, request_: bytes, status: int) -> None:
+        http.send(request_)
+        assert http.response().status == status
+
+    def test_a_good_one_is_answered_as_in_the_rfc(self, server: InThread) -> None:
+        assert "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in server.websocket().head
+
+    def test_the_connection_is_no_longer_the_http_server_s(self, server: InThread) -> None:
+        clients = [server.websocket() for _ in range(3)]
+        eventually(lambda: not server.server.busy)
+        for client in clients:
+            client.send(TEXT, b"4still")
+            assert client.message() == "4still"
+            client.send(CLOSE)
+            assert client.at_end()

@@ -1,0 +1,159 @@
+"""The worker class under a real gunicorn: how it starts, stops, reloads, and what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from server.wire import CLOSE, HERE, Gunicorn, WebSocketClient, open_polling, polling
+from support import ROOT, alive, eventually, free_port
+
+from animochat.server.rundir import RunDirectory
+
+
+def test_it_tells_the_application_when_it_serves_and_when_it_stops(gunicorn: Callable[..., Gunicorn]) -> None:
+    server = gunicorn(workers=2)
+    pids = server.worker_pids()
+    server.stop()
+    assert sorted(server.events()) == sorted(f"{pid} stopped within 27.0" for pid in pids)
+    server.check_log()
+
+
+@pytest.mark.parametrize(("signum", "seconds"), [(signal.SIGTERM, 27.0), (signal.SIGQUIT, 0.5), (signal.SIGINT, 0.5)])
+def test_every_way_to_stop_says_goodbye_and_leaves_nothing(
+    gunicorn: Callable[..., Gunicorn], signum: int, seconds: float
+) -> None:
+    server = gunicorn(workers=2)
+    client = WebSocketClient(server.connect(), "EIO=4&transport=websocket")
+    poller, idle = server.http(), server.http()
+    sid = open_polling(poller)
+    poller.request("GET", polling(sid))
+    assert idle.get("/pid").status == 200
+    begun = time.monotonic()
+    server.process.send_signal(signum)
+    assert client.message().startswith("0")
+    # "going away", and nothing to fetch: no Engine.IO CLOSE, after which python-socketio's client would stay away
+    assert client.frame().opcode is CLOSE
+    client.connection.close()
+    assert poller.response().packets == ["6"]
+    assert idle.at_end()
+    server.process.wait(20)
+    assert time.monotonic() - begun < 10  # of 30 s that it would have
+    assert sum(line.endswith(f"stopped within {seconds}") for line in server.events()) == 2
+    assert sum(line.endswith("server shutdown") for line in server.events()) == 2
+    assert list(server.tmp.iterdir()) == []
+    server.check_log()
+
+
+def test_a_client_that_does_not_go_does_not_keep_it(gunicorn: Callable[..., Gunicorn]) -> None:
+    server = gunicorn(workers=1, arguments=("--graceful-timeout", "3"))
+    stuck = server.http()
+    stuck.request("POST", "/body", headers="Content-Length: 10\r\n")
+    client = WebSocketClient(server.connect(), "EIO=4&transport=websocket")
+    eventually(lambda: '"sockets": 1' in server.http().get("/pid").body.decode())
+    server.stop()
+    assert server.process.returncode == 0
+    assert client.at_end()
+    assert "Worker graceful timeout" in server.log()
+
+
+def test_a_reload_replaces_the_workers(gunicorn: Callable[..., Gunicorn]) -> None:
+    server = gunicorn(workers=2)
+    before = server.worker_pids()
+    client = WebSocketClient(server.connect(), "EIO=4&transport=websocket")
+    server.process.send_signal(signal.SIGHUP)
+    assert client.message().startswith("0")
+    assert client.frame().opcode is CLOSE
+    client.connection.close()
+    eventually(lambda: len(server.worker_pids()) == 2 and not set(server.worker_pids()) & set(before), 20)
+    eventually(lambda: len(server.sockets()) == 2)
+    assert server.http().get("/pid").status == 200
+
+
+def test_after_max_requests_it_is_replaced(gunicorn: Callable[..., Gunicorn]) -> None:
+    server = gunicorn(workers=1, arguments=("--max-requests", "5"))
+    (before,) = server.worker_pids()
+    for _ in range(5):
+        server.http().get("/pid")
+    eventually(lambda: server.worker_pids() not in ([], [before]), 20)
+    eventually(lambda: len(server.sockets()) == 1)
+    assert server.http().get("/pid").status == 200
+
+
+def test_websockets_do_not_count_as_connections_of_the_http_server(gunicorn: Callable[..., Gunicorn]) -> None:
+    server = gunicorn(workers=1, arguments=("--worker-connections", "3"))
+    clients = [WebSocketClient(server.connect(), "EIO=4&transport=websocket") for _ in range(10)]
+    assert server.http().get("/pid").status == 200
+    for client in clients:
+        client.connection.close()
+
+
+def test_when_the_master_is_killed_the_workers_go_and_leave_nothing(gunicorn: Callable[..., Gunicorn]) -> None:
+    server = gunicorn(workers=3)
+    pids = server.worker_pids()
+    server.process.kill()
+    server.process.wait()
+    eventually(lambda: not any(alive(pid) for pid in pids))
+    assert list(server.tmp.iterdir()) == []
+
+
+def test_what_is_left_when_all_are_killed_goes_with_the_next_start(
+    gunicorn: Callable[..., Gunicorn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = gunicorn(workers=2)
+    pids = server.worker_pids()
+    os.killpg(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    eventually(lambda: not any(alive(pid) for pid in pids))
+    assert len(list(server.tmp.glob("animochat-run-*/*"))) == 2
+    monkeypatch.setenv("TMPDIR", str(server.tmp))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv("ANIMOCHAT_RUN_DIRECTORY", raising=False)
+    monkeypatch.delenv("GUNICORN_PID", raising=False)
+    mine = RunDirectory.create(os.geteuid(), os.getegid())
+    assert list(server.tmp.iterdir()) == [Path(mine.path_of("")).absolute()]
+    mine._remove_at_exit(os.getpid())
+    assert list(server.tmp.iterdir()) == []
+
+
+def test_access_is_logged_only_if_asked_for(gunicorn: Callable[..., Gunicorn]) -> None:
+    quiet, talkative = gunicorn(workers=1), gunicorn(workers=1, arguments=("--access-logfile", "-"))
+    for server in (quiet, talkative):
+        assert server.http().get("/pid?x").status == 200
+        client = WebSocketClient(server.connect(), "EIO=4&transport=websocket")
+        client.connection.close()
+        http = server.http()
+        http.send(b"nonsense\r\n\r\n")
+        assert http.response().status == 400
+    eventually(lambda: '"GET /pid?x HTTP/1.1" 200' in talkative.log())
+    eventually(lambda: '"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1" 101' in talkative.log())
+    assert "/pid?x" not in quiet.log()
+
+
+def start_and_fail(tmp_path: Path, *arguments: str, application: str = "echo_app:create_app()") -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "animochat.server.worker.Worker",
+         "-b", f"127.0.0.1:{free_port()}", *arguments, application],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert result.returncode != 0
+    return result.stdout + result.stderr
+
+
+def test_tls_is_refused_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").touch()
+    output = start_and_fail(tmp_path, "--certfile", "cert.pem", "--keyfile", "cert.pem")
+    assert output.count("TLS is not supported") == 1
+    assert "Traceback" not in output
+
+
+def test_an_application_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    output = start_and_fail(tmp_path, application="http.client:HTTPException")
+    assert 'has no extensions["animochat"]' in output

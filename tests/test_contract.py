@@ -1,0 +1,588 @@
+"""The wire protocol's two event tables and its rules, line by line, each with both stock clients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from people import Connect, NodePool, goodbye, meet, raw_clients, running, say, stats, texts, wait_until_empty
+from support import Client, NodeClient, PythonClient, Server, eventually
+
+from animochat.sockets.lifecycle import GREETING
+
+COOLDOWN_MS = 1_500
+GRACE_MS = 2_000
+
+NewClient = Callable[..., Client]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    env = {"SKIP_COOLDOWN_MS": str(COOLDOWN_MS), "RECONNECT_GRACE_MS": str(GRACE_MS)}
+    with running(tmp_path_factory.mktemp("contract"), **env) as (server,):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def untouched_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the numbers that the protocol names, rates included."""
+    numbers = {"RATE_SEARCHES": "", "RATE_MESSAGES": "", "RATE_TYPING": ""}
+    with running(tmp_path_factory.mktemp("untouched"), **numbers) as (server,):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def node_processes() -> Iterator[NodePool]:
+    pool = NodePool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def connect(node_processes: NodePool) -> Iterator[Connect]:
+    clients: list[Client] = []
+
+    def factory(server: Server, kind: str, **options: object) -> Client:
+        client = node_processes.take(server.url) if kind == "node" else PythonClient(server.url)
+        clients.append(client)
+        client.connect(**options)  # type: ignore[arg-type]
+        return client
+
+    yield factory
+    for client in clients:
+        if isinstance(client, NodeClient):
+            node_processes.give_back(client)
+        else:
+            client.close()
+
+
+@pytest.fixture
+def new_client(server: Server, connect: Connect, stock_client: str) -> NewClient:
+    """Makes a client; at first nobody else is there."""
+    wait_until_empty(server)
+    return lambda **options: connect(server, stock_client, **options)
+
+
+@pytest.fixture
+def pair(new_client: NewClient) -> tuple[Client, Client]:
+    """Two who chat."""
+    anna, bert = new_client(), new_client()
+    meet(anna, bert)
+    return anna, bert
+
+
+def arguments_of(client: Client, event: str) -> list[list[object]]:
+    """All arguments of all such events until now."""
+    return [arguments for name, arguments in client.log.all() if name == event]
+
+
+# Connecting
+
+
+def test_session_is_the_first_event_and_says_who_one_is(new_client: NewClient) -> None:
+    anna = new_client()
+    session = anna.wait("session")
+    anna.wait("online-count")
+    assert next(event for event in anna.events() if event != "connect") == "session"
+    assert isinstance(session["token"], str)
+    assert session["recovered"] is False
+    assert session["state"] == "idle"
+    assert "room" not in session
+    assert session["limits"]["maxMessageLength"] == 2_000
+    assert anna.received("session") == [session]
+
+
+def test_every_person_gets_a_token_of_their_own(new_client: NewClient) -> None:
+    assert new_client().wait("session")["token"] != new_client().wait("session")["token"]
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_either_transport_will_do(new_client: NewClient, transport: str) -> None:
+    anna, bert = new_client(transports=[transport]), new_client(transports=[transport])
+    assert anna.transport == transport  # type: ignore[attr-defined]
+    meet(anna, bert)
+    say(anna, bert, "there")
+    say(bert, anna, "and back")
+    goodbye(anna)
+    assert bert.wait("partner-disconnected") == {"reason": "disconnected"}
+
+
+def test_online_count_comes_once_after_connecting_then_on_change(new_client: NewClient) -> None:
+    anna = new_client()
+    assert anna.wait("online-count") == 1
+    bert = new_client()
+    assert bert.wait("online-count") == 2
+    assert anna.wait("online-count") == 2
+    goodbye(bert)
+    assert anna.wait("online-count") == 1
+    assert anna.received("online-count") == [1, 2, 1]
+
+
+def test_online_count_comes_at_most_once_a_second(new_client: NewClient, server: Server) -> None:
+    begun = time.monotonic()
+    anna = new_client()
+    anna.wait("online-count")
+    with raw_clients(server, 8):
+        anna.wait("online-count", where=lambda count: count == 9)
+    anna.wait("online-count", where=lambda count: count == 1)
+    assert len(anna.received("online-count")) <= 1 + (time.monotonic() - begun)
+
+
+# Matching
+
+
+def test_find_match_answers_waiting_until_there_is_a_partner_for_both(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    assert anna.call("find-match") == {"ok": True, "state": "waiting", "cooldownMs": 0}
+    assert anna.wait("waiting") == {"cooldownMs": 0}
+    assert bert.call("find-match") == {"ok": True, "state": "matched"}
+    a, b = anna.wait("matched"), bert.wait("matched")
+    assert a["roomId"] == b["roomId"]
+    assert (a["userId"], a["partnerId"]) == (b["partnerId"], b["userId"])
+    assert a["userId"] != b["userId"]
+    assert a["interests"] == b["interests"] == []
+    assert "waiting" not in bert.events()
+
+
+def test_find_match_may_name_interests(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    assert anna.call("find-match", {"interests": ["tea"]})["ok"] is True
+    assert bert.call("find-match", {})["ok"] is True
+    anna.wait("matched")
+    bert.wait("matched")
+
+
+def test_the_first_message_in_a_room_is_the_systems_and_goes_to_both(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    anna.emit("find-match")
+    bert.emit("find-match")
+    a, b = anna.wait("message"), bert.wait("message")
+    assert a == b
+    assert (a["type"], a["senderId"], a["seq"], a["content"]) == ("system", "system", 0, GREETING)
+    assert GREETING == "You are now chatting with a stranger. Say hi!"
+    assert a["roomId"] == anna.wait("matched")["roomId"]
+    assert abs(a["timestamp"] / 1000 - time.time()) < 60
+    for client in (anna, bert):
+        names = client.events()
+        assert names.index("matched") < names.index("message")
+
+
+def test_find_match_while_waiting_answers_waiting_again_and_changes_nothing(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    for _ in range(3):
+        assert anna.call("find-match")["state"] == "waiting"
+        assert anna.wait("waiting") == {"cooldownMs": 0}
+    assert anna.call("next-match")["state"] == "waiting"
+    assert anna.wait("waiting") == {"cooldownMs": 0}
+    bert.call("find-match")
+    anna.wait("matched")
+    say(bert, anna, "only me")
+    assert len(anna.received("matched")) == 1
+
+
+def test_find_match_in_a_room_is_already_in_room(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    error = {"code": "already-in-room", "message": "Already in a room"}
+    assert anna.call("find-match") == {"ok": False, "error": error}
+    anna.emit("find-match")
+    assert anna.wait("error") == {**error, "event": "find-match"}
+    say(anna, bert, "still here")
+    assert "partner-disconnected" not in bert.events()
+
+
+def test_cancel_match_leaves_the_pool(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    anna.call("find-match")
+    assert anna.call("cancel-match") == {"ok": True}
+    assert anna.wait("match-cancelled") is None
+    assert arguments_of(anna, "match-cancelled") == [[]]
+    assert bert.call("find-match")["state"] == "waiting"
+    assert anna.call("find-match")["state"] == "matched"
+    anna.wait("matched")
+    bert.wait("matched")
+    assert len(anna.received("matched")) == 1
+
+
+def test_next_match_leaves_and_the_partner_is_told_skipped(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    answer = anna.call("next-match")
+    assert (answer["ok"], answer["state"]) == (True, "waiting")
+    assert bert.wait("partner-disconnected") == {"reason": "skipped"}
+    assert 0 < anna.wait("waiting", where=lambda waiting: waiting["cooldownMs"] > 0)["cooldownMs"] <= COOLDOWN_MS
+    assert "partner-disconnected" not in anna.events()
+    assert bert.call("send-message", "wait")["error"]["code"] == "not-in-room"
+
+
+def test_a_skipper_rests_and_becomes_eligible_by_itself(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    meet(anna, bert)
+    anna.call("next-match")
+    rest = anna.wait("waiting", where=lambda waiting: waiting["cooldownMs"] > 0)["cooldownMs"]
+    assert carla.call("find-match")["state"] == "waiting", "matched with somebody who rests"
+    # two who may meet are never both left waiting for longer than 1 s
+    anna.wait("matched", timeout=rest / 1000 + 1)
+    carla.wait("matched")
+    assert len(anna.received("waiting")) == 1 + 1, "the first search and the skip"
+
+
+def test_asking_again_does_not_shorten_the_rest(pair: tuple[Client, Client]) -> None:
+    anna, _ = pair
+    anna.call("next-match")
+    assert 0 < anna.call("find-match")["cooldownMs"] <= COOLDOWN_MS
+    anna.call("cancel-match")
+    assert 0 < anna.call("find-match")["cooldownMs"] <= COOLDOWN_MS
+
+
+def test_the_one_who_was_skipped_does_not_rest(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    meet(anna, bert)
+    anna.call("next-match")
+    bert.wait("partner-disconnected")
+    assert carla.call("find-match")["state"] == "waiting"
+    assert bert.call("find-match")["state"] == "matched"
+    carla.wait("matched")
+
+
+def test_next_match_outside_a_room_is_find_match(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    assert anna.call("next-match") == {"ok": True, "state": "waiting", "cooldownMs": 0}
+    assert anna.wait("waiting") == {"cooldownMs": 0}
+    assert bert.call("next-match")["state"] == "matched"
+    anna.wait("matched")
+
+
+def test_those_who_met_are_not_matched_again(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    first, _ = meet(anna, bert)
+    anna.call("leave-room")
+    bert.wait("partner-disconnected")
+    assert anna.call("find-match")["state"] == "waiting"
+    assert bert.call("find-match")["state"] == "waiting", "those two have just met"
+    assert carla.call("find-match")["state"] == "matched"
+    carla.wait("matched")
+    eventually(lambda: len(anna.received("matched") + bert.received("matched")) == 3)
+    assert carla.received("matched")[0]["roomId"] != first["roomId"]
+
+
+def test_a_person_in_a_room_is_not_matched(pair: tuple[Client, Client], new_client: NewClient) -> None:
+    anna, bert = pair
+    carla, dora = new_client(), new_client()
+    assert carla.call("find-match")["state"] == "waiting"
+    assert dora.call("find-match")["state"] == "matched"
+    say(anna, bert, "undisturbed")
+    assert len(anna.received("matched")) == len(bert.received("matched")) == 1
+
+
+# Talking
+
+
+def test_a_message_goes_to_the_partner_alone(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    answer = anna.call("send-message", "hello")
+    message = bert.wait("message", where=lambda message: message["seq"] > 0)
+    me = anna.received("matched")[0]
+    assert message == {
+        "id": answer["id"],
+        "roomId": me["roomId"],
+        "seq": 1,
+        "senderId": me["userId"],
+        "content": "hello",
+        "timestamp": answer["timestamp"],
+        "type": "text",
+    }
+    assert answer == {"ok": True, "id": message["id"], "seq": 1, "timestamp": message["timestamp"]}
+    assert abs(message["timestamp"] / 1000 - time.time()) < 60
+    say(bert, anna, "reply")
+    assert texts(anna) == ["reply"], "never sent back to its sender"
+
+
+def test_a_message_may_be_an_object(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    assert anna.call("send-message", {"content": "hello", "clientId": "1", "some": "field of later"})["ok"] is True
+    assert bert.wait("message", where=lambda message: message["seq"] == 1)["content"] == "hello"
+
+
+def test_a_message_needs_no_callback(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.emit("send-message", "one")
+    anna.emit("send-message", {"content": "two"})
+    bert.wait("message", where=lambda message: message["content"] == "two")
+    assert texts(bert) == ["one", "two"]
+    assert "error" not in anna.events()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert('x')</script> &amp; \"quoted\" \\ back",
+        "line\nbreak\ttab",
+        "👩‍👩‍👧 שלום 你好 \u2028\u2029 e\u0301",
+        '"]42["message",{}]',
+        "\x00\x01\x7f\x1e inside",
+        "0",
+    ],
+)
+def test_text_arrives_as_it_was_written(pair: tuple[Client, Client], text: str) -> None:
+    anna, bert = pair
+    assert say(anna, bert, text)["content"] == text
+    assert say(bert, anna, "after it")["seq"] == 2
+
+
+def test_content_is_trimmed(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.call("send-message", "  \n hello  there \t ")
+    assert bert.wait("message", where=lambda message: message["seq"] == 1)["content"] == "hello  there"
+
+
+@pytest.mark.parametrize("content", ["", "   ", "\n\t\r\n", "\u3000\u00a0"])
+def test_nothing_but_blanks_is_an_empty_message(pair: tuple[Client, Client], content: str) -> None:
+    anna, bert = pair
+    error = {"code": "empty-message", "message": "Message cannot be empty"}
+    assert anna.call("send-message", content) == {"ok": False, "error": error}
+    assert anna.call("send-message", {"content": content}) == {"ok": False, "error": error}
+    anna.emit("send-message", content)
+    assert anna.wait("error") == {**error, "event": "send-message"}
+    assert say(anna, bert, "something")["seq"] == 1
+
+
+def test_content_has_at_most_2000_code_points(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    for longest in ("x" * 2000, "é" * 2000, "😀" * 2000, " " * 500 + "y" * 2000 + " " * 500):
+        say_longest = anna.call("send-message", longest)
+        assert say_longest["ok"] is True
+        assert bert.wait("message", where=lambda m, at=say_longest["seq"]: m["seq"] == at)["content"] == longest.strip()
+    for too_long in ("x" * 2001, "😀" * 2001):
+        assert anna.call("send-message", too_long)["error"]["code"] == "message-too-long"
+        assert anna.call("send-message", {"content": too_long})["error"]["code"] == "message-too-long"
+    assert say(anna, bert, "short")["seq"] == 5
+
+
+def test_a_client_id_is_stored_and_delivered_once(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    first = anna.call("send-message", {"content": "once", "clientId": "c1"})
+    again = anna.call("send-message", {"content": "once", "clientId": "c1"})
+    changed = anna.call("send-message", {"content": "changed", "clientId": "c1"})
+    assert first["ok"] is True
+    assert first == again == changed
+    assert say(anna, bert, "next")["seq"] == 2
+    assert texts(bert) == ["once", "next"]
+
+
+def test_a_client_id_counts_for_its_sender_and_its_room(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    meet(anna, bert)
+    assert anna.call("send-message", {"content": "from anna", "clientId": "c1"})["seq"] == 1
+    assert bert.call("send-message", {"content": "from bert", "clientId": "c1"})["seq"] == 2
+    anna.wait("message", where=lambda message: message["content"] == "from bert")
+    anna.call("leave-room")
+    meet(carla, anna)
+    assert anna.call("send-message", {"content": "elsewhere", "clientId": "c1"})["seq"] == 1
+    assert carla.wait("message", where=lambda message: message["seq"] == 1)["content"] == "elsewhere"
+
+
+def test_a_client_id_has_up_to_64_characters(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    for client_id in ("x" * 64, "é" * 64):
+        assert anna.call("send-message", {"content": "fits", "clientId": client_id})["ok"] is True
+    assert anna.call("send-message", {"content": "no", "clientId": "x" * 65})["error"]["code"] == "invalid-payload"
+    assert say(anna, bert, "next")["seq"] == 3
+
+
+def test_each_gets_the_partners_messages_in_order_and_once_and_the_room_has_one_order(
+    pair: tuple[Client, Client],
+) -> None:
+    anna, bert = pair
+    for number in range(40):
+        anna.emit("send-message", f"a{number}")
+        bert.emit("send-message", f"b{number}")
+    last_a, last_b = anna.call("send-message", "a40"), bert.call("send-message", "b40")
+    anna.wait("message", where=lambda message: message["content"] == "b40")
+    bert.wait("message", where=lambda message: message["content"] == "a40")
+    assert texts(bert) == [f"a{number}" for number in range(41)]
+    assert texts(anna) == [f"b{number}" for number in range(41)]
+    messages = [m for client in pair for m in client.received("message") if m["type"] == "text"]
+    assert sorted(m["seq"] for m in messages) == list(range(1, 83)), "one order, without a gap"
+    assert len({m["id"] for m in messages}) == 82
+    assert max(last_a["seq"], last_b["seq"]) == 82
+    for client in pair:
+        seqs = [m["seq"] for m in client.received("message")]
+        assert seqs == sorted(seqs)
+
+
+def test_typing_is_passed_on(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    for argument, told in ((True, True), (False, False), ({"isTyping": True}, True), ({"isTyping": False}, False)):
+        anna.emit("typing", argument)
+        assert bert.wait("partner-typing") == {"isTyping": told}
+    assert anna.call("typing", True) == {"ok": True}
+    assert bert.wait("partner-typing") == {"isTyping": True}
+    assert "partner-typing" not in anna.events()
+
+
+def test_leave_room_tells_the_partner_and_does_not_search(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    meet(anna, bert)
+    assert anna.call("leave-room") == {"ok": True}
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    assert carla.call("find-match")["state"] == "waiting", "nobody searches"
+    assert anna.call("find-match")["state"] == "matched", "leaving costs no rest"
+    assert not {"partner-disconnected", "match-cancelled"} & set(anna.events())
+
+
+@pytest.mark.parametrize(
+    ("event", "arguments"), [("send-message", ["hello"]), ("typing", [True]), ("leave-room", [])], ids=lambda x: str(x)
+)
+def test_outside_a_room_it_is_not_in_room(new_client: NewClient, event: str, arguments: list[object]) -> None:
+    anna = new_client()
+    error = {"code": "not-in-room", "message": "Not in a chat room"}
+    assert anna.call(event, *arguments) == {"ok": False, "error": error}
+    assert "error" not in anna.events(), "with a callback the failure goes there alone"
+    anna.emit(event, *arguments)
+    assert anna.wait("error") == {**error, "event": event}
+
+
+@pytest.mark.parametrize("event", ["block-partner", "report-partner", "no-such-event", "session", "connect "])
+def test_unknown_events_are_invalid(pair: tuple[Client, Client], event: str) -> None:
+    anna, bert = pair
+    answer = anna.call(event, {"reason": "because"})
+    assert answer["ok"] is False
+    assert answer["error"]["code"] == "invalid-payload"
+    assert isinstance(answer["error"]["message"], str)
+    anna.emit(event)
+    error = anna.wait("error")
+    assert (error["code"], error["event"]) == ("invalid-payload", event)
+    say(anna, bert, "still here")
+
+
+def test_what_is_said_after_leaving_reaches_nobody(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.emit("leave-room")
+    anna.emit("send-message", "too late")
+    assert anna.wait("error", where=lambda error: error["event"] == "send-message")["code"] == "not-in-room"
+    bert.wait("partner-disconnected")
+    bert.call("find-match")
+    assert texts(bert) == []
+
+
+@pytest.mark.parametrize("event", ["leave-room", "next-match"])
+def test_what_was_said_before_leaving_arrives_before_it(pair: tuple[Client, Client], event: str) -> None:
+    anna, bert = pair
+    for number in range(5):
+        anna.emit("send-message", f"last words {number}")
+    anna.emit(event)
+    bert.wait("partner-disconnected")
+    assert texts(bert) == [f"last words {number}" for number in range(5)]
+    assert bert.events()[-1] in ("partner-disconnected", "online-count")
+
+
+def test_who_was_left_can_not_say_anything_any_more(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.call("leave-room")
+    bert.wait("partner-disconnected")
+    assert bert.call("send-message", "hello?")["error"]["code"] == "not-in-room"
+    assert bert.call("typing", True)["error"]["code"] == "not-in-room"
+    anna.call("find-match")
+    assert texts(anna) == []
+
+
+# Going
+
+
+def test_a_goodbye_ends_the_room_at_once(pair: tuple[Client, Client], server: Server) -> None:
+    anna, bert = pair
+    anna.emit("send-message", "farewell")
+    goodbye(anna)
+    assert bert.wait("partner-disconnected") == {"reason": "disconnected"}
+    assert "partner-reconnecting" not in bert.events()
+    assert texts(bert) == ["farewell"]
+    eventually(lambda: stats(server)["activeRooms"] == 0)
+
+
+def test_a_goodbye_leaves_the_pool(new_client: NewClient, server: Server) -> None:
+    anna, bert = new_client(), new_client()
+    anna.call("find-match")
+    goodbye(anna)
+    eventually(lambda: stats(server)["waitingUsers"] == 0)
+    assert bert.call("find-match")["state"] == "waiting"
+
+
+def test_a_connection_that_vanishes_keeps_its_place_for_the_grace_time(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.drop()
+    assert bert.wait("partner-reconnecting") == {"graceMs": GRACE_MS}
+    assert bert.wait("partner-disconnected") == {"reason": "disconnected"}
+    assert bert.call("send-message", "hello?")["error"]["code"] == "not-in-room"
+
+
+def test_what_is_said_to_somebody_who_vanished_is_kept(pair: tuple[Client, Client], new_client: NewClient) -> None:
+    anna, bert = pair
+    token = anna.received("session")[0]["token"]
+    anna.drop()
+    bert.wait("partner-reconnecting")
+    assert bert.call("send-message", "are you there?")["ok"] is True
+    anna_again = new_client(token=token)
+    assert anna_again.wait("session")["room"]["messages"][-1]["content"] == "are you there?"
+    assert bert.wait("partner-reconnected") is None
+    assert arguments_of(bert, "partner-reconnected") == [[]]
+    say(bert, anna_again, "good")
+
+
+def test_nobody_is_matched_with_somebody_who_vanished(new_client: NewClient, server: Server) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    anna.call("find-match")
+    anna.drop()
+    eventually(lambda: stats(server)["onlineUsers"] == 2)
+    bert.call("find-match")
+    carla.call("find-match")
+    carla.wait("matched")
+    say(bert, carla, "here")
+
+
+def test_typing_is_never_stored(pair: tuple[Client, Client], new_client: NewClient) -> None:
+    anna, bert = pair
+    bert.emit("typing", True)
+    anna.wait("partner-typing")
+    say(bert, anna, "typed")
+    anna_again = new_client(token=anna.received("session")[0]["token"])
+    session = anna_again.wait("session")
+    assert [message["content"] for message in session["room"]["messages"]] == [GREETING, "typed"]
+    say(bert, anna_again, "more")
+    assert "partner-typing" not in anna_again.events()
+
+
+# How often
+
+
+def test_the_default_numbers_are_the_protocols(untouched_server: Server, connect: Connect, stock_client: str) -> None:
+    limits = connect(untouched_server, stock_client).wait("session")["limits"]
+    assert limits["maxMessageLength"] == 2_000
+    assert limits["skipCooldownMs"] == 5_000
+    assert limits["reconnectGraceMs"] == 10_000
+
+
+@pytest.mark.parametrize(("event", "argument", "burst"), [("send-message", "x", 50), ("typing", True, 50)])
+def test_who_says_too_much_is_rate_limited_and_told_how_long(
+    untouched_server: Server, connect: Connect, stock_client: str, event: str, argument: object, burst: int
+) -> None:
+    wait_until_empty(untouched_server)
+    anna, bert = connect(untouched_server, stock_client), connect(untouched_server, stock_client)
+    meet(anna, bert)
+    answers = [anna.call(event, argument) for _ in range(burst)]
+    assert all(answer["ok"] for answer in answers), "ten seconds' worth at once"
+    refused = next(answer for answer in (anna.call(event, argument) for _ in range(500)) if not answer["ok"])
+    assert refused["error"]["code"] == "rate-limited"
+    assert 0 < refused["error"]["retryAfterMs"] <= 200
+    assert bert.call(event, argument)["ok"] is True, "the partner has a limit of its own"
+    eventually(lambda: anna.call(event, argument)["ok"])
+
+
+def test_who_searches_too_much_is_rate_limited(untouched_server: Server, connect: Connect, stock_client: str) -> None:
+    wait_until_empty(untouched_server)
+    anna = connect(untouched_server, stock_client)
+    for event in ["find-match", "next-match"] * 5:
+        assert anna.call(event)["ok"] is True
+    refused = next(answer for answer in (anna.call("next-match") for _ in range(50)) if not answer["ok"])
+    assert refused["error"]["code"] == "rate-limited"
+    assert 0 < refused["error"]["retryAfterMs"] <= 1000
+    assert anna.call("cancel-match")["ok"] is True

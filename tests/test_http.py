@@ -1,0 +1,293 @@
+"""The HTTP routes: health and statistics, JSON errors, whose pages may read the answers, and the page's protection."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import gevent
+import pytest
+import requests
+from flask import Flask
+from support import RedisServer, eventually
+
+from animochat import __version__, http
+from animochat.errors import Unavailable
+from animochat.http.cors import origin_check
+from animochat.settings import Settings
+
+OWN = "http://localhost"  # where Flask's test client says it has sent the request
+LISTED = "https://front.example"
+FOREIGN = "https://evil.example"
+
+
+def unavailable():
+    raise Unavailable
+
+
+def app_with(settings=None, **chat):
+    """An app with this project's routes, on a chat that has only what the test gives it."""
+    app = Flask("animochat", static_folder=None)
+    app.extensions["animochat"] = SimpleNamespace(settings=settings or Settings(client_url=(LISTED,)), **chat)
+    http.register(app)
+    return app
+
+
+@pytest.fixture
+def client():
+    return app_with(health=lambda: {"status": "ok"}, stats=lambda: {"onlineUsers": 1}).test_client()
+
+
+# Health and statistics
+
+
+def test_health_says_that_server_and_store_work(module_server):
+    answer = module_server.get("/health")
+    assert answer.status_code == 200
+    uptime = answer.json()["uptimeSeconds"]
+    assert isinstance(uptime, int)
+    assert answer.json() == {"status": "ok", "redis": "ok", "version": __version__, "uptimeSeconds": uptime}
+
+
+def test_stats_are_whole_numbers_of_the_whole_system(module_server):
+    answer = module_server.get("/stats")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "onlineUsers": 0,
+        "waitingUsers": 0,
+        "activeRooms": 0,
+        "workers": 1,
+        "matchesTotal": 0,
+        "messagesTotal": 0,
+    }
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/stats"])
+def test_what_is_about_this_moment_is_not_cached(client, path):
+    assert client.get(path).headers["Cache-Control"] == "no-store"
+
+
+def test_a_store_that_fails_makes_health_and_stats_unavailable_but_not_the_process():
+    client = app_with(health=unavailable, stats=unavailable).test_client()
+    answer = client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json["status"] == "unavailable"
+    answer = client.get("/stats")
+    assert answer.status_code == 503
+    assert answer.json["error"]["code"] == "unavailable"
+    assert client.get("/health/live").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/stats"])
+def test_a_store_that_does_not_answer_within_a_second_is_unavailable(monkeypatch, path):
+    monkeypatch.setattr("animochat.http.health.STORE_TIMEOUT", 0.01)
+    monkeypatch.setattr("animochat.http.stats.STORE_TIMEOUT", 0.01)
+    client = app_with(health=lambda: gevent.sleep(60), stats=lambda: gevent.sleep(60)).test_client()
+    assert client.get(path).status_code == 503
+
+
+def test_in_production_a_server_starts_without_its_store_and_recovers_when_it_comes(servers, tmp_path):
+    store = RedisServer(tmp_path)
+    server = servers(redis_url=store.url, env={"APP_ENV": "production"})
+    server.expect_errors()
+    assert server.get("/health").status_code == 503
+    assert server.get("/health").json()["status"] == "unavailable"
+    assert server.get("/health/live").status_code == 200
+    try:
+        store.start()
+        eventually(lambda: server.get("/health").status_code == 200, what="health with the store")
+        store.stop()
+        eventually(lambda: server.get("/health").status_code == 503, what="no health without the store")
+        assert server.get("/health/live").status_code == 200
+    finally:
+        store.stop()
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not-found"),
+        ("GET", "/static/nowhere.js", 404, "not-found"),
+        ("GET", "/static/../settings.py", 404, "not-found"),
+        ("POST", "/health", 405, "method-not-allowed"),
+        ("DELETE", "/", 405, "method-not-allowed"),
+    ],
+)
+def test_errors_are_json(client, method, path, status, code):
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    assert answer.content_type == "application/json"
+    assert set(answer.json) == {"error"}
+    assert answer.json["error"]["code"] == code
+    assert answer.json["error"]["message"]
+
+
+def test_a_refused_method_is_told_which_ones_are_allowed(client):
+    assert set(client.post("/health").headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_a_fault_of_ours_is_json_logged_and_tells_nothing(caplog):
+    app = app_with(stats=lambda: {}["secret"])
+    answer = app.test_client().get("/stats")
+    assert answer.status_code == 500
+    assert answer.json["error"]["code"] == "internal-server-error"
+    assert "secret" not in answer.text
+    assert "KeyError" in caplog.text
+
+
+# CORS: one rule, used here and by the Socket.IO server
+
+
+def check(origin, settings=None, **environ):
+    environ = {"HTTP_HOST": "chat.example", "wsgi.url_scheme": "http", **environ}
+    return origin_check(settings or Settings(client_url=(LISTED,)))(origin, environ)
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (None, True),  # no browser's page
+        (LISTED, True),
+        ("https://FRONT.example:443", True),
+        ("http://front.example", False),
+        ("https://front.example.evil.example", False),
+        ("https://front.example:8443", False),
+        ("http://chat.example", True),
+        ("https://chat.example", True),  # TLS ends at a proxy
+        ("http://chat.example:3001", False),
+        (FOREIGN, False),
+        ("null", False),
+        ("", False),
+        ("file://", False),
+        ("https://front.example, https://evil.example", False),
+    ],
+)
+def test_own_and_listed_origins_are_allowed_and_nothing_else(origin, allowed):
+    assert check(origin) is allowed
+
+
+def test_an_unencrypted_page_is_not_the_own_one_of_an_encrypted_server():
+    assert not check("http://chat.example", **{"wsgi.url_scheme": "https"})
+    assert check("https://chat.example", **{"wsgi.url_scheme": "https"})
+
+
+def test_the_own_port_counts():
+    assert check("http://chat.example:3001", HTTP_HOST="chat.example:3001")
+    assert not check("http://chat.example", HTTP_HOST="chat.example:3001")
+    assert check("http://[::1]:3001", HTTP_HOST="[::1]:3001")
+
+
+def test_any_origin_is_allowed_with_a_star():
+    assert check(FOREIGN, Settings(client_url=("*",)))
+
+
+def test_what_a_proxy_says_counts_only_where_proxies_are_trusted():
+    forwarded = {"HTTP_X_FORWARDED_HOST": "public.example", "HTTP_X_FORWARDED_PROTO": "https"}
+    trusting = Settings(client_url=(LISTED,), trusted_proxies=1)
+    assert not check("https://public.example", **forwarded)
+    assert check("https://public.example", trusting, **forwarded)
+    assert not check("http://public.example", trusting, **forwarded)
+    # a client can put entries in front of the proxy's
+    forwarded["HTTP_X_FORWARDED_HOST"] = "evil.example, public.example"
+    assert not check("http://evil.example", trusting, **forwarded)
+    assert check("https://public.example", trusting, **forwarded)
+
+
+@pytest.mark.parametrize("origin", [LISTED, OWN])
+def test_an_allowed_origin_is_named_in_the_answer(client, origin):
+    answer = client.get("/stats", headers={"Origin": origin})
+    assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert "Origin" in answer.headers["Vary"]
+
+
+def test_a_foreign_origin_gets_no_cors_header(client):
+    for method in ("GET", "OPTIONS"):
+        headers = {"Origin": FOREIGN, "Access-Control-Request-Method": "GET"}
+        answer = client.open("/stats", method=method, headers=headers)
+        assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
+        assert "Origin" in answer.headers["Vary"]
+
+
+def test_a_preflight_request_is_answered(client):
+    headers = {"Origin": LISTED, "Access-Control-Request-Method": "GET"}
+    answer = client.options("/stats", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == LISTED
+    assert "GET" in answer.headers["Access-Control-Allow-Methods"]
+
+
+def test_errors_can_be_read_by_allowed_origins_too(client):
+    assert client.get("/nowhere", headers={"Origin": LISTED}).headers["Access-Control-Allow-Origin"] == LISTED
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_the_same_rule_holds_for_socket_io(module_server, transport):
+    def status(origin):
+        headers = {"Origin": origin}
+        if transport == "websocket":
+            key = "dGhlIHNhbXBsZSBub25jZQ=="
+            headers |= {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": key}
+            headers["Sec-WebSocket-Version"] = "13"
+        query = f"?EIO=4&transport={transport}"
+        with requests.get(f"{module_server.url}/socket.io/{query}", headers=headers, stream=True, timeout=10) as answer:
+            return answer.status_code
+
+    accepted = 101 if transport == "websocket" else 200
+    assert status(module_server.url) == accepted
+    assert status("http://localhost:5173") == accepted
+    assert status(FOREIGN) in (400, 403)
+
+
+# The page
+
+
+def test_the_page_and_its_files_are_cached_but_always_checked(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.content_type == "text/html; charset=utf-8"
+    for path in ["/", *re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)]:
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        assert answer.headers["Cache-Control"] == "no-cache"
+        again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304
+        assert not again.data
+
+
+def test_every_answer_tells_the_browser_to_be_strict(client):
+    for path in ("/", "/health", "/nowhere", "/static/main.js"):
+        headers = client.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "camera=()" in headers["Permissions-Policy"]
+
+
+def policy(answer):
+    return dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+
+
+def test_the_page_may_load_and_run_its_own_files_only(client):
+    assert policy(client.get("/", headers={"Host": "chat.example:3001"})) == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self' data:",
+        "connect-src": "'self' ws://chat.example:3001 wss://chat.example:3001",
+        "manifest-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+
+
+@pytest.mark.parametrize("host", ["a;script-src *", "a b", "a,b", "*", ""])
+def test_a_host_header_cannot_widen_the_policy(client, host):
+    found = policy(client.get("/health/live", headers={"Host": host}))
+    assert found["script-src"] == "'self'"
+    assert "*" not in "".join(found.values())

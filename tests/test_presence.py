@@ -1,0 +1,340 @@
+"""Who is here: connections, grace time, workers that live and die, against a real store (animochat/presence)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from store_support import COOLDOWN_MS, GRACE_MS, TAG, TICK_MS, Lobby
+
+from animochat.presence.service import REAP_WORKER, Registration
+from animochat.store import keys
+
+
+@pytest.fixture
+def lobby(redis_url: str) -> Iterator[Lobby]:
+    lobby = Lobby(redis_url)
+    yield lobby
+    lobby.close()
+
+
+# Connecting
+
+
+def test_somebody_new_is_idle_and_counted(lobby: Lobby) -> None:
+    lobby.people("anna")
+    (bert,) = lobby.people("bert", worker=lobby.add_worker())
+    assert bert.connect() == Registration("idle", version=2, online=2)
+    assert lobby.worker.presence.stats()["onlineUsers"] == 2
+
+
+def test_one_person_has_one_connection_and_the_newest_wins(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,) = lobby.people("anna")
+    old = anna.conn
+    anna.connect(other)
+    assert anna.record["conn"] == anna.conn
+    assert [(n["p"], n["e"], n["conn"]) for n in lobby.worker.notices()] == [("anna", "replaced", old)]
+    assert other.notices() == []
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
+def test_who_connects_twice_to_one_worker_is_replaced_there(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    old = anna.conn
+    anna.connect()
+    assert [(n["e"], n["conn"]) for n in lobby.worker.notices()] == [("replaced", old)]
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
+def test_a_replaced_connection_that_asks_again_does_not_win(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    old, new = anna.conn, lobby.new_connection()
+    lobby.worker.presence.connect("anna", new)
+    record = anna.record
+    anna.conn = old
+    assert anna.recheck() == Registration("replaced")
+    assert anna.record == record
+
+
+def test_the_end_of_a_replaced_connection_costs_the_new_one_nothing(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    old = anna.conn
+    anna.connect()
+    new, anna.conn = anna.conn, old
+    assert not anna.drop()
+    assert not anna.goodbye()
+    assert anna.record["conn"] == new
+    assert anna.partner == "bert"
+    assert [n["e"] for n in bert.heard()] == ["matched", "reconnected"]
+
+
+def test_who_reloads_in_a_chat_is_told_the_room(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    (told,) = anna.heard("matched")
+    lobby.pass_time(2000)
+    room = anna.connect(lobby.add_worker()).room
+    assert room is not None
+    assert (room.room_id, room.slot, room.partner) == (told["room"], told["slot"], "bert")
+    assert (room.user_id, room.partner_user_id) == (told["user"], told["partner"])
+    assert (room.partner_worker, room.since, room.grace_ms) == (bert.worker.name, told["since"], None)
+
+
+def test_a_partner_who_is_away_is_told_with_the_room(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    bert.drop()
+    lobby.pass_time(3000)
+    room = anna.connect().room
+    assert room is not None
+    assert (room.partner_worker, room.grace_ms) == ("", GRACE_MS - 3000)
+
+
+def test_versions_only_grow_across_connections(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    versions = [anna.connect().version, anna.recheck().version]
+    anna.goodbye()
+    versions.append(anna.connect().version)
+    assert versions == sorted(set(versions))
+
+
+def test_who_is_asked_again_after_the_store_forgot_is_registered_again(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    lobby.pipeline.execute("FLUSHALL")
+    assert anna.recheck().state == "idle"
+    assert anna.record["conn"] == anna.conn
+
+
+# Goodbye or drop
+
+
+def test_a_goodbye_ends_the_room_at_once(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.goodbye()
+    assert [n["reason"] for n in bert.heard("ended")] == ["disconnected"]
+    assert bert.room is None
+    assert anna.connect().state == "idle"
+
+
+def test_a_goodbye_ends_the_search_at_once(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find()
+    anna.goodbye()
+    assert anna.connect().state == "idle"
+    assert bert.find().state == "waiting"
+
+
+def test_a_connection_that_vanishes_keeps_its_place_for_the_grace_time(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.drop()
+    assert [n["graceMs"] for n in bert.heard("reconnecting")] == [GRACE_MS]
+    lobby.run(GRACE_MS - TICK_MS)
+    assert bert.partner == "anna"
+    assert anna.connect().state == "chatting"
+    assert [(n["e"], n.get("quiet")) for n in bert.heard()[2:]] == [("reconnected", False)]
+    lobby.run(GRACE_MS)
+    assert bert.partner == "anna"
+
+
+def test_the_room_is_over_when_the_grace_time_is(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.drop()
+    lobby.run(GRACE_MS)
+    assert [n["reason"] for n in bert.heard("ended")] == ["disconnected"]
+    assert (anna.room, bert.room) == (None, None)
+    assert anna.connect().state == "idle"
+
+
+def test_the_partner_of_somebody_away_may_leave_or_skip(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.drop()
+    assert bert.next().cooldown_ms == COOLDOWN_MS
+    assert anna.connect().state == "idle"
+    assert bert.heard("reconnected") == []
+
+
+def test_when_both_vanish_who_comes_back_finds_the_other_missing(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.drop()
+    lobby.pass_time(4000)
+    bert.drop()
+    lobby.pass_time(1000)
+    room = anna.connect().room
+    assert room is not None
+    assert room.grace_ms == GRACE_MS - 1000
+    lobby.run(GRACE_MS - 1000)
+    assert [n["e"] for n in anna.heard()][-1] == "ended"
+
+
+def test_a_new_window_is_no_reconnection_to_the_partner(lobby: Lobby) -> None:
+    """The partner's worker has to know where to send; the partner saw nothing."""
+    anna, bert = lobby.pair("anna", "bert")
+    other = lobby.add_worker()
+    anna.connect(other)
+    assert [(n["quiet"], n["worker"]) for n in bert.heard("reconnected")] == [(True, other.name)]
+
+
+# Heartbeats
+
+
+def test_a_heartbeat_tells_the_life_of_the_data(lobby: Lobby) -> None:
+    first = lobby.worker.heartbeat()
+    assert lobby.worker.heartbeat().epoch == first.epoch
+    lobby.pipeline.execute("FLUSHALL")
+    after = lobby.worker.heartbeat()
+    assert after.epoch != first.epoch
+    assert not after.known
+
+
+def test_a_heartbeat_tells_whether_anybody_listens(lobby: Lobby) -> None:
+    assert lobby.worker.heartbeat().listeners == 1
+    lobby.worker.unsubscribe()
+    assert lobby.worker.heartbeat().listeners == 0
+
+
+def test_a_heartbeat_tells_which_workers_are_dead(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    other.kill()
+    lobby.pass_time(4999)
+    assert lobby.worker.heartbeat().dead == []
+    lobby.pass_time(1)
+    assert lobby.worker.heartbeat().dead == [other.name]
+
+
+def test_stats_count_the_workers_that_live(lobby: Lobby) -> None:
+    lobby.add_worker().kill()
+    lobby.pass_time(5000)
+    assert lobby.worker.presence.stats()["workers"] == 1
+
+
+def test_stats_count_who_waits_and_who_rests(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    carl.find()
+    anna.next()
+    stats = lobby.worker.presence.stats()
+    assert (stats["waitingUsers"], stats["activeRooms"], stats["matchesTotal"]) == (2, 0, 1)
+
+
+# Workers die
+
+
+def test_a_dead_worker_s_people_are_gone_and_their_partners_hear_it(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    (carl,) = lobby.people("carl", worker=other)
+    carl.find()
+    other.kill()
+    lobby.pass_time(5000)
+    for dead in lobby.worker.heartbeat().dead:
+        lobby.worker.presence.reap(dead, GRACE_MS)
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+    assert lobby.worker.presence.stats()["waitingUsers"] == 0
+    assert [n["e"] for n in bert.heard()] == ["matched", "reconnecting"]
+    lobby.run(GRACE_MS)
+    assert [n["e"] for n in bert.heard()] == ["matched", "reconnecting", "ended"]
+    assert other.name not in lobby.sorted_set(":workers")
+
+
+def test_a_dead_worker_is_reaped_once_however_many_notice(lobby: Lobby) -> None:
+    other, third = lobby.add_worker(), lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    other.kill()
+    lobby.pass_time(5000)
+    for worker in (lobby.worker, third, lobby.worker):
+        worker.presence.reap(other.name, GRACE_MS)
+    assert len(bert.heard("reconnecting")) == 1
+
+
+def test_a_worker_that_lives_is_not_reaped(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,) = lobby.people("anna", worker=other)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert anna.record["conn"] == anna.conn
+
+
+def test_people_of_a_dead_worker_who_come_back_elsewhere_are_in_the_same_room(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    other.kill()
+    assert anna.connect(lobby.worker).state == "chatting"  # before anybody has noticed
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    lobby.run(GRACE_MS)
+    assert anna.partner == "bert"
+    assert bert.heard("reconnecting") == []
+
+
+def test_all_of_a_large_worker_s_people_are_taken(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    crowd = lobby.people(*(f"p{n}" for n in range(120)), worker=other)
+    for person in crowd:
+        person.find()
+    other.kill()
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert lobby.worker.presence.stats()["onlineUsers"] == 0
+    assert len(lobby.sorted_set(":away")) == 120
+    lobby.run(GRACE_MS)
+    assert lobby.rooms() == []
+
+
+def test_a_worker_that_was_taken_for_dead_learns_it_with_its_next_heartbeat(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    other.beating = False
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert not other.heartbeat().known
+    assert anna.recheck().state == "chatting"
+    assert other.heartbeat().known
+    lobby.run(GRACE_MS)
+    assert anna.partner == "bert"
+
+
+def test_a_worker_that_wakes_while_it_is_being_reaped_learns_it_too(lobby: Lobby) -> None:
+    """A large worker is reaped in portions. Who was in the first is taken for away: without looking again, they would
+    sit in front of a room that ends behind their backs."""
+    other = lobby.add_worker()
+    lobby.people(*(f"p{n}" for n in range(120)), worker=other)
+    other.beating = False
+    lobby.pass_time(5000)
+    assert lobby.pipeline.call(REAP_WORKER, [TAG], [other.name, GRACE_MS, "", lobby.now])
+    assert not other.heartbeat().known
+
+
+def test_a_worker_that_stops_hands_its_people_over(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    other.presence.reap(other.name, GRACE_MS)
+    assert [n["graceMs"] for n in bert.heard("reconnecting")] == [GRACE_MS]
+    assert anna.connect(lobby.worker).state == "chatting"
+    assert [n["quiet"] for n in bert.heard("reconnected")] == [False]
+    assert other.name not in lobby.sorted_set(":workers")
+
+
+# What expires
+
+
+def test_touching_keeps_people_and_their_rooms(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    names = [f"{TAG}:person:anna", f"{TAG}:room:{anna.room}"]
+    for name in names:
+        lobby.pipeline.execute("PEXPIRE", name, 60_000)
+    lobby.worker.presence.touch([*(f"nobody{n}" for n in range(250)), "anna"])
+    assert all(lobby.pipeline.execute("PTTL", name) > 3_600_000 for name in names)
+    assert lobby.pipeline.execute("EXISTS", f"{TAG}:person:nobody1") == 0
+
+
+def test_the_secret_is_the_first_worker_s_for_all(lobby: Lobby) -> None:
+    assert [lobby.worker.presence.secret(mine) for mine in ("one", "two")] == ["one", "one"]
+    assert lobby.pipeline.execute("TTL", keys.SECRET) > 0

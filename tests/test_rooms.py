@@ -1,0 +1,425 @@
+"""What is said in a room, in which order, and how a room ends, against a real store (animochat/rooms)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_support import GRACE_MS, HISTORY_MS, HOUR_MS, Lobby, Person, Worker
+
+from animochat.rooms.service import APPEND_MESSAGES, BATCH, LOG_LENGTH, LOG_LIFE_MS, Entry, Logged
+from animochat.store import keys
+
+
+@pytest.fixture
+def lobby(redis_url: str) -> Iterator[Lobby]:
+    lobby = Lobby(redis_url)
+    lobby.load_scripts(APPEND_MESSAGES)
+    yield lobby
+    lobby.close()
+
+
+class Stored(NamedTuple):
+    seq: int
+    timestamp: int
+    outcome: bytes | None
+
+
+def say(
+    person: Person, body: str, *, client_id: str = "", last_seq: int = 0, partner_worker: str | None = None
+) -> Stored:
+    """The person's worker stores a message; `partner_worker` as that worker knows it, else as it is."""
+    (stored,) = say_all([(person, body, client_id)], last_seq=last_seq, partner_worker=partner_worker)
+    return stored
+
+
+def say_all(
+    messages: list[tuple[Person, str, str]], *, last_seq: int = 0, partner_worker: str | None = None
+) -> list[Stored]:
+    """The same for several messages of one worker's people, which go out together."""
+    worker = messages[0][0].worker
+    stored: list[Stored] = []
+    entries = []
+    places: dict[str, tuple[str, str, str, str]] = {}
+    for person, body, client_id in messages:
+        if person.name not in places:
+            room = person.room
+            assert room is not None
+            a, b = worker.lobby.members(room)
+            slot, partner = ("a", b) if a == person.name else ("b", a)
+            where = partner_worker
+            if where is None:
+                where = worker.lobby.hash(f":person:{partner}").get("worker", "")
+            places[person.name] = (room, slot, partner, where)
+        entries.append(
+            Entry(*places[person.name], last_seq, client_id, body, lambda *result: stored.append(Stored(*result)))
+        )
+    worker.rooms._entries += entries[:-1]
+    worker.rooms.append(entries[-1])
+    return stored
+
+
+def lines(worker: Worker) -> list[list[str]]:
+    """The messages on the worker's channel: [person, room, seq, timestamp, body]."""
+    found = []
+    for data in worker.listen():
+        kind, *rest = data.decode().split("\n")
+        if kind == "messages":
+            found += [line.split(" ", 4) for line in rest]
+    return found
+
+
+def two_workers(lobby: Lobby) -> tuple[Person, Person]:
+    """Two in a room, on a worker each."""
+    (anna,), (bert,) = lobby.people("anna"), lobby.people("bert", worker=lobby.add_worker())
+    anna.find()
+    bert.find()
+    return anna, bert
+
+
+def ttl(lobby: Lobby, room: str, name: str) -> int:
+    return int(lobby.pipeline.execute("PTTL", keys.room(room) + name))
+
+
+# Order
+
+
+def test_seq_counts_the_messages_of_a_room_whoever_says_them(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    assert [say(person, "x").seq for person in (anna, bert, bert, anna)] == [1, 2, 3, 4]
+
+
+def test_messages_stored_together_keep_their_order(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    stored = say_all([(anna, "one", ""), (bert, "two", ""), (anna, "three", "")])
+    assert [s.seq for s in stored] == [1, 2, 3]
+    _, logged = lobby.worker.rooms.attach(anna.room or "", "a")
+    assert [m.body for m in logged] == ["one", "two", "three"]
+
+
+def test_each_room_counts_for_itself(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    carl, _ = lobby.pair("carl", "dora")
+    assert [s.seq for s in say_all([(anna, "x", ""), (carl, "y", ""), (anna, "z", "")])] == [1, 1, 2]
+
+
+def test_a_message_has_the_store_s_time(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    lobby.pass_time(1234)
+    assert say(anna, "x").timestamp == lobby.now
+
+
+def test_more_messages_than_one_script_takes_are_stored_in_order(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    stored = say_all([(anna, str(n), "") for n in range(BATCH + 5)])
+    assert [s.seq for s in stored] == list(range(1, BATCH + 6))
+
+
+# To the partner's worker, once
+
+
+def test_a_message_between_two_on_one_worker_is_not_published(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    before = len(lobby.worker.listen())
+    assert say(anna, "x").outcome == b"local"
+    assert len(lobby.worker.listen()) == before
+
+
+def test_a_message_between_two_workers_is_published_once_to_the_partner_s(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    before = len(anna.worker.listen())
+    stored = say(anna, '"content":"two words"')
+    assert stored.outcome == b"remote"
+    assert lines(bert.worker) == [["bert", anna.room, "1", str(stored.timestamp), '"content":"two words"']]
+    assert len(anna.worker.listen()) == before
+
+
+def test_messages_that_wait_together_reach_another_worker_in_one_publication(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    before = len(bert.worker.listen())
+    say_all([(anna, str(n), "") for n in range(5)])
+    assert len(bert.worker.listen()) == before + 1
+    assert [line[4] for line in lines(bert.worker)] == ["0", "1", "2", "3", "4"]
+
+
+def test_messages_go_where_the_partner_is_even_if_the_sender_s_worker_does_not_know_yet(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    old = lobby.worker.name
+    bert.connect(lobby.add_worker())
+    bert.worker.rooms.attach(bert.room or "", "a" if lobby.members(bert.room or "")[0] == "bert" else "b")
+    assert say(anna, "x", partner_worker=old).outcome == b"remote"
+    assert [line[4] for line in lines(bert.worker)] == ["x"]
+
+
+def test_a_partner_who_came_to_the_sender_s_worker_is_local(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    other = bert.worker
+    bert.connect(anna.worker)
+    anna.worker.rooms.attach(bert.room or "", "a" if lobby.members(bert.room or "")[0] == "bert" else "b")
+    assert say(anna, "x", partner_worker=other.name).outcome == b"local"
+    assert lines(other) == []
+
+
+def test_what_is_said_to_somebody_who_is_away_waits_in_the_log(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    bert.drop()
+    assert say(anna, "x", partner_worker="").outcome == b"remote"
+    assert lines(bert.worker) == []
+    bert.connect(anna.worker)
+    _, logged = anna.worker.rooms.attach(bert.room or "", "b")
+    assert [m.body for m in logged] == ["x"]
+
+
+def test_typing_reaches_the_partner_s_worker_and_is_not_stored(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    anna.worker.rooms.publish_typing(bert.worker.name, "bert", anna.room or "", True)
+    assert bert.worker.listen()[-1].decode() == f"typing bert {anna.room} 1"
+    assert anna.worker.rooms.attach(anna.room or "", "a") == (0, [])
+
+
+# The same message again
+
+
+def test_a_client_id_already_stored_is_not_stored_or_delivered_again(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    first = say(anna, "x", client_id="one")
+    lobby.pass_time(1000)
+    say(anna, "y", client_id="two")
+    again = say(anna, "x", client_id="one")
+    assert (again.seq, again.timestamp, again.outcome) == (first.seq, first.timestamp, b"again")
+    assert [line[4] for line in lines(bert.worker)] == ["x", "y"]
+    assert [m.body for m in bert.worker.rooms.attach(anna.room or "", "b")[1]] == ["x", "y"]
+
+
+def test_a_client_id_twice_in_one_batch_is_stored_once(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    stored = say_all([(anna, "x", "one"), (anna, "x", "one")])
+    assert [(s.seq, s.outcome) for s in stored] == [(1, b"local"), (1, b"again")]
+
+
+def test_a_client_id_counts_for_one_sender_in_one_room(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    carl, _ = lobby.pair("carl", "dora")
+    for person in (anna, bert, carl):
+        assert say(person, "x", client_id="one").outcome == b"local"
+
+
+@pytest.mark.parametrize("client_id", ["seq", "a", "b", "#1", "a:one", "x\ny", "ü 😀"])
+def test_any_client_id_is_only_a_client_id(lobby: Lobby, client_id: str) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    assert say(anna, "x", client_id=client_id) == (1, lobby.now, b"local")
+    assert say(bert, "y", client_id=client_id) == (2, lobby.now, b"local")
+    assert say(anna, "x", client_id=client_id) == (1, lobby.now, b"again")
+    assert say(anna, "z").seq == 3
+
+
+def test_a_message_sent_again_is_not_counted_again(lobby: Lobby) -> None:
+    """`messagesTotal` counts messages, not attempts."""
+    anna, _ = lobby.pair("anna", "bert")
+    say(anna, "x", client_id="one")
+    say(anna, "x", client_id="one")
+    assert anna.worker.rooms.stored == 1
+
+
+def test_the_heartbeat_counts_messages(lobby: Lobby) -> None:
+    lobby.worker.heartbeat(3)
+    lobby.worker.heartbeat(4)
+    assert lobby.worker.presence.stats()["messagesTotal"] == 7
+
+
+# The log
+
+
+def test_a_log_keeps_the_latest_messages(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    say_all([(anna, str(n), f"id{n}") for n in range(1, LOG_LENGTH + 11)])
+    last, logged = lobby.worker.rooms.attach(anna.room or "", "a")
+    assert last == LOG_LENGTH + 10
+    assert [m.seq for m in logged] == list(range(11, LOG_LENGTH + 11))
+
+
+def test_client_ids_are_forgotten_with_their_messages(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    say_all([(anna, str(n), f"id{n}") for n in range(1, LOG_LENGTH + 51)])
+    fields = int(lobby.pipeline.execute("HLEN", keys.room(anna.room or "") + ":meta"))
+    assert fields <= 2 * LOG_LENGTH + 3
+    assert say(anna, "late", client_id=f"id{LOG_LENGTH + 50}").outcome == b"again"
+    assert say(anna, "late", client_id="id51").outcome == b"again"
+    assert say(anna, "late", client_id="id50").outcome == b"local"
+
+
+def test_who_comes_back_gets_what_was_said_after_what_is_known(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    slot = "a" if lobby.members(anna.room or "")[0] == "anna" else "b"
+    other = "b" if slot == "a" else "a"
+    for person, body in ((anna, "one"), (bert, "two"), (anna, "three")):
+        say(person, body)
+    assert lobby.worker.rooms.attach(anna.room or "", slot, after=1) == (
+        3,
+        [Logged(2, other, lobby.now, "two"), Logged(3, slot, lobby.now, "three")],
+    )
+    assert lobby.worker.rooms.attach(anna.room or "", slot, after=3) == (3, [])
+
+
+@pytest.mark.parametrize("name", [":log", ":meta"])
+@pytest.mark.parametrize("said", [1, 3])
+def test_a_log_is_kept_for_24_hours_after_it_last_grew(lobby: Lobby, name: str, said: int) -> None:
+    """Two who say little must not lose what they said because the first of it is a day old."""
+    anna, _ = lobby.pair("anna", "bert")
+    for _ in range(said):
+        say(anna, "x")
+    lobby.pass_time(23 * HOUR_MS)
+    for key in (":log", ":meta"):  # and in the store
+        lobby.pipeline.execute("PEXPIRE", keys.room(anna.room or "") + key, HOUR_MS)
+    say(anna, "y")
+    assert ttl(lobby, anna.room or "", name) > LOG_LIFE_MS - HOUR_MS
+
+
+def test_the_log_of_an_ended_room_goes_after_the_grace_time(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room or ""
+    say(anna, "x")
+    anna.leave()
+    lobby.worker.rooms.close(room, GRACE_MS)
+    assert all(0 < ttl(lobby, room, name) <= GRACE_MS for name in (":log", ":meta"))
+
+
+def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    for _ in range(3):
+        say(anna, "x")
+    lobby.pipeline.execute("DEL", keys.room(anna.room or "") + ":log", keys.room(anna.room or "") + ":meta")
+    assert say(anna, "y", last_seq=3).outcome == b"lost"
+    assert lobby.worker.rooms.attach(anna.room or "", "a") == (0, [])
+
+
+def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    say(anna, "before")
+    third = lobby.add_worker()
+    bert.connect(third)
+    say(anna, "between", partner_worker=lobby.workers[1].name)
+    slot = "a" if lobby.members(bert.room or "")[0] == "bert" else "b"
+    _, logged = third.rooms.attach(bert.room or "", slot)
+    say(anna, "after", partner_worker=lobby.workers[1].name)
+    assert [m.body for m in logged] == ["before", "between"]
+    assert [line[4] for line in lines(third)] == ["after"]
+
+
+# Leaving
+
+
+def test_leaving_ends_the_room_for_both_and_the_partner_hears_it(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    room = anna.room
+    state, version, left = anna.leave()
+    assert (state, left) == ("left", room)
+    assert version > anna.heard("matched")[0]["v"]
+    assert (anna.room, bert.room) == (None, None)
+    assert not lobby.sorted_set(":rooms")
+    assert lobby.hash(f":room:{room}") == {}
+    assert [(n["room"], n["reason"]) for n in bert.heard("ended")] == [(room, "left")]
+    assert anna.heard("ended") == []
+
+
+def test_who_is_in_no_room_can_leave_none(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    bert.leave()
+    assert anna.leave() == ("not-in-room", 0, "")
+
+
+def test_a_replaced_connection_cannot_leave_the_room(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    old = anna.conn
+    anna.connect()
+    anna.conn = old
+    assert anna.leave() == ("unknown", 0, "")
+    assert bert.partner == "anna"
+
+
+def test_two_who_leave_at_once_each_hear_of_one_end_at_most(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    bert.leave()
+    assert (len(anna.heard("ended")), len(bert.heard("ended"))) == (0, 1)
+
+
+def test_who_leaves_may_search_again_at_once(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    carl.find()
+    anna.leave()
+    assert anna.find().state == "matched"
+    assert (anna.partner, bert.room) == ("carl", None)
+
+
+def test_a_room_whose_record_the_store_has_lost_can_be_left(lobby: Lobby) -> None:
+    """Whatever went missing, nobody may be stuck in a room that no longer exists."""
+    anna, _ = lobby.pair("anna", "bert")
+    lobby.pipeline.execute("DEL", f"{keys.lobby()}:room:{anna.room}")
+    anna.leave()
+    assert anna.room is None
+    assert anna.find().state == "waiting"
+
+
+def test_everything_has_an_expiry_but_the_counters(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    say(anna, "x", client_id="one")
+    bert.next()
+    carl, dora = lobby.pair("carl", "dora")
+    carl.drop()
+    (emil,) = lobby.people("emil")
+    emil.find()
+    lobby.run(1000)
+    for worker in lobby.workers:
+        worker.heartbeat()
+    forever = {key.decode() for key in lobby.pipeline.execute("KEYS", "*") if lobby.pipeline.execute("PTTL", key) == -1}
+    assert forever == {f"{keys.lobby()}:counters"}
+    assert dora.partner == "carl"
+
+
+# Any conversation
+
+
+@settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    batches=st.lists(
+        st.lists(st.tuples(st.booleans(), st.text(max_size=5), st.integers(0, 5)), min_size=1, max_size=6), max_size=12
+    )
+)
+def test_whatever_is_said_the_partner_gets_it_once_and_in_order(
+    store_url: str, batches: list[list[tuple[bool, str, int]]]
+) -> None:
+    lobby = Lobby(store_url)
+    lobby.pipeline.execute("FLUSHALL")
+    lobby.load_scripts(APPEND_MESSAGES)
+    for worker in lobby.workers:
+        worker.heartbeat()
+    anna, bert = two_workers(lobby)
+    said: dict[str, list[str]] = {"anna": [], "bert": []}
+    known: dict[tuple[str, str], int] = {}
+    seq = 0
+    for batch in batches:
+        for person in (anna, bert):
+            mine = [
+                (person, json.dumps(text), str(n or "")) for is_anna, text, n in batch if is_anna == (person is anna)
+            ]
+            if not mine:
+                continue
+            for (_, body, client_id), stored in zip(mine, say_all(mine, last_seq=seq), strict=True):
+                first = known.get((person.name, client_id)) if client_id else None
+                if first is not None:
+                    assert (stored.seq, stored.outcome) == (first, b"again")
+                    continue
+                seq += 1
+                assert (stored.seq, stored.outcome) == (seq, b"remote")
+                known[person.name, client_id] = seq
+                said[person.name].append(f"{seq} {body}")
+    for sender, receiver in ((anna, bert), (bert, anna)):
+        assert [f"{line[2]} {line[4]}" for line in lines(receiver.worker)] == said[sender.name]
+    assert lobby.now < HISTORY_MS * 10**6
+    lobby.close()

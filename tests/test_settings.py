@@ -1,0 +1,172 @@
+"""Configuration: what is read, the defaults of the protocol, and a clear line for each mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from support import ROOT
+
+from animochat.settings import Settings, SettingsError, masked_url, normalized_origin
+
+#: The protocol's "Configuration" table: variable, a value other than its default, what it reads as, its default.
+TABLE = [
+    ("PORT", "8080", 8080, 3001),
+    ("APP_ENV", "production", "production", "development"),
+    ("CLIENT_URL", "https://chat.example", ("https://chat.example",), ("http://localhost:5173",)),
+    ("REDIS_URL", "rediss://user:password@store.example:6380/1", "rediss://user:password@store.example:6380/1", None),
+    ("WEB_CONCURRENCY", "4", 4, 1),
+    ("SECRET_KEY", "0123456789abcdef", "0123456789abcdef", None),
+    ("MATCH_HISTORY_HOURS", "1", 1, 24),
+    ("SKIP_COOLDOWN_MS", "0", 0, 5000),
+    ("INTEREST_WAIT_MS", "1000", 1000, 10000),
+    ("RECONNECT_GRACE_MS", "500", 500, 10000),
+    ("MAX_MESSAGE_LENGTH", "140", 140, 2000),
+    ("RATE_MESSAGES", "0.5", 0.5, 5),
+    ("RATE_TYPING", "0", 0, 5),
+    ("RATE_SEARCHES", "2", 2, 1),
+    ("RATE_CONNECTS", "10", 10, 50),
+    ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, 2000),
+    ("TRUSTED_PROXIES", "1", 1, 0),
+]
+
+
+def mistakes(**environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ(environ)
+    return caught.value.mistakes
+
+
+@pytest.mark.parametrize(("name", "text", "value", "default"), TABLE, ids=[row[0] for row in TABLE])
+def test_every_variable_is_read_and_has_the_protocols_default(name, text, value, default):
+    assert getattr(Settings.from_environ({name: text}), name.lower()) == value
+    assert getattr(Settings.from_environ({}), name.lower()) == default
+    assert getattr(Settings.from_environ({name: ""}), name.lower()) == default, "set to nothing counts as unset"
+    assert getattr(Settings(), name.lower()) == default
+
+
+def test_there_is_no_setting_beside_the_table():
+    assert {field.name.upper() for field in dataclasses.fields(Settings)} == {row[0] for row in TABLE}
+
+
+def test_the_example_file_names_every_variable():
+    named = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(row[0] for row in TABLE)
+
+
+def test_node_env_counts_where_app_env_is_unset():
+    assert Settings.from_environ({"NODE_ENV": "production"}).production
+    assert not Settings.from_environ({"NODE_ENV": "production", "APP_ENV": "development"}).production
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://:password@[::1]:6379/0?socket_timeout=5",
+        "unix:///run/redis/redis.sock?db=1",
+        "redis+sentinel://user:password@one:26379,two:26379/mymaster/0",
+    ],
+)
+def test_the_store_may_be_given_in_each_of_these_forms(url):
+    assert Settings.from_environ({"REDIS_URL": url}).redis_url == url
+
+
+def test_in_production_the_store_is_on_localhost_unless_said_otherwise():
+    assert Settings.from_environ({"APP_ENV": "production"}).redis_url == "redis://localhost:6379"
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("PORT", "80 81"),
+        ("PORT", "٣٠٠١"),
+        ("PORT", "3_001"),
+        ("WEB_CONCURRENCY", "0"),
+        ("WEB_CONCURRENCY", "2.5"),
+        ("APP_ENV", "prod"),
+        ("NODE_ENV", "test"),
+        ("SKIP_COOLDOWN_MS", "-1"),
+        ("MAX_MESSAGE_LENGTH", "0"),
+        ("RATE_MESSAGES", "nan"),
+        ("RATE_TYPING", "1e3"),
+        ("TRUSTED_PROXIES", "yes"),
+        ("CLIENT_URL", "chat.example"),
+        ("CLIENT_URL", "https://chat.example/path"),
+        ("CLIENT_URL", "https://chat.example:0"),
+        ("CLIENT_URL", "ftp://chat.example"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "http://localhost:6379"),
+        ("REDIS_URL", "redis://"),
+        ("REDIS_URL", "redis://localhost:port"),
+        ("REDIS_URL", "redis://localhost/zero"),
+        ("REDIS_URL", "unix://"),
+        ("REDIS_URL", "unix://run/redis.sock"),
+        ("REDIS_URL", "redis+sentinel://one:26379"),
+        ("REDIS_URL", "redis+sentinel:///mymaster"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_variable_in_one_line(name, value):
+    (line,) = mistakes(**{name: value})
+    assert line.startswith(f"{name}: ")
+    assert repr(value) in line
+    assert "\n" not in line
+
+
+def test_all_mistakes_are_named_at_once():
+    lines = mistakes(PORT="x", APP_ENV="x", CLIENT_URL="x,y", SECRET_KEY="x", REDIS_URL="x")
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        "APP_ENV",
+        "CLIENT_URL",
+        "CLIENT_URL",
+        "PORT",
+        "REDIS_URL",
+        "SECRET_KEY",
+    ]
+
+
+def test_secrets_are_never_shown():
+    text = "\n".join(
+        mistakes(SECRET_KEY="hunter2", REDIS_URL="redis://me:hunter2@:6379")
+        + mistakes(REDIS_URL="redis://me:hun@ter2@host:port?password=hunter2")
+    )
+    assert "hun" not in text
+    assert "ter2" not in text
+
+
+def test_an_address_is_shown_without_user_password_and_query():
+    assert masked_url("redis://me:secret@host:6379/0?password=x") == "redis://***@host:6379/0?***"
+    assert masked_url("redis://localhost:6379") == "redis://localhost:6379"
+
+
+def test_several_origins_are_separated_by_commas():
+    settings = Settings.from_environ({"CLIENT_URL": " https://a.example/ ,HTTP://B.example:80, https://a.example:443,"})
+    assert settings.client_url == ("https://a.example", "http://b.example")
+    assert Settings.from_environ({"CLIENT_URL": "*"}).client_url == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("written", "normalized"),
+    [
+        ("https://chat.example", "https://chat.example"),
+        ("https://Chat.Example:443", "https://chat.example"),
+        ("http://[::1]:3001", "http://[::1]:3001"),
+        ("http://localhost:080", "http://localhost"),
+        ("null", None),
+        ("https://", None),
+        ("https://chat.example.evil.example/", None),
+        ("https://chat.example@evil.example", None),
+        ("https://chat.example evil", None),
+    ],
+)
+def test_origins_are_compared_in_the_form_that_browsers_send(written, normalized):
+    assert normalized_origin(written) == normalized

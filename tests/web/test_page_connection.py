@@ -1,0 +1,233 @@
+"""The page when connections end: reloads, closed and duplicated tabs, networks and servers that go away."""
+
+from __future__ import annotations
+
+from playwright.sync_api import WebSocketRoute, expect
+
+
+def test_a_reload_comes_back_into_the_same_chat(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.say("from anna")
+    bert.say("from bert")
+    anna.page.reload()
+    expect(anna.heading).to_have_text("Stranger")
+    expect(anna.page.locator(".message .content")).to_have_text(
+        ["You are now chatting with a stranger. Say hi!", "from anna", "from bert"]
+    )
+    expect(anna.messages("own")).to_have_text(["from anna"])
+    bert.say("welcome back")
+    anna.say("thanks")
+    expect(anna.messages("partner")).to_have_text(["from bert", "welcome back"])
+    expect(bert.messages("partner")).to_have_text(["from anna", "thanks"])
+
+
+def test_a_reload_never_shows_the_start_of_a_chat_that_goes_on(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.page.route("**/socket.io/**", lambda route: route.abort())
+    anna.page.reload()
+    expect(anna.heading).to_have_text("Coming back…")
+    anna.page.unroute("**/socket.io/**")
+    expect(anna.heading).to_have_text("Stranger")
+
+
+def test_the_partner_sees_a_reload_as_a_short_absence(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.page.goto("about:blank")
+    expect(bert.notice).to_contain_text("connection dropped")
+    expect(bert.page.locator("#partner-status")).to_have_text("Reconnecting…")
+    anna.page.goto(server.url)
+    expect(anna.heading).to_have_text("Stranger")
+    expect(bert.notice).to_be_hidden()
+    expect(bert.page.locator("#partner-status")).to_have_text("Here with you")
+
+
+def test_the_partner_of_a_closed_tab_is_told_and_can_go_on(servers, person, meet):
+    server = servers(env={"RECONNECT_GRACE_MS": "1500"})
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.say("brb")
+    anna.page.close()
+    expect(bert.notice).to_contain_text("connection dropped")
+    expect(bert.ended).to_have_text("The stranger lost the connection and didn’t come back.")
+    expect(bert.messages("partner")).to_have_text(["brb"])  # what was said can still be read
+    bert.button("Meet somebody new").click()
+    expect(bert.heading).to_have_text("Looking for somebody…")
+
+
+def test_two_tabs_of_one_browser_are_two_people(server, person, meet):
+    anna = person(server)
+    bert = person(server, beside=anna)
+    meet(anna, bert)
+    anna.say("hello, me")
+    expect(bert.messages("partner")).to_have_text(["hello, me"])
+
+
+def test_a_duplicated_tab_takes_the_chat_over_and_the_first_can_take_it_back(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.say("one")
+    copy = person(server, beside=anna, open=False)
+    stored = anna.page.evaluate("JSON.stringify(Object.entries(sessionStorage))")
+    copy.page.add_init_script(f"for (const [key, value] of {stored}) sessionStorage.setItem(key, value)")
+    copy.page.goto(server.url)
+    expect(copy.messages("own")).to_have_text(["one"])
+    expect(anna.heading).to_have_text("You’re chatting in another tab.")
+    copy.say("two")
+
+    anna.button("Use it here").click()
+    expect(anna.messages("own")).to_have_text(["one", "two"])
+    expect(copy.heading).to_have_text("You’re chatting in another tab.")
+    anna.say("three")
+    expect(bert.messages("partner")).to_have_text(["one", "two", "three"])
+
+
+def test_a_message_under_way_when_the_connection_drops_arrives_once(server, person, meet):
+    anna, bert = person(server, open=False), person(server)
+    sockets: list[WebSocketRoute] = []
+    swallow = []
+
+    def relay(socket: WebSocketRoute) -> None:
+        upstream = socket.connect_to_server()
+
+        def from_server(frame: str | bytes) -> None:
+            if swallow and str(frame).startswith("43"):  # an acknowledgement
+                swallow.pop()
+                upstream.close()
+                socket.close()
+            else:
+                socket.send(frame)
+
+        upstream.on_message(from_server)
+        sockets.append(socket)
+
+    anna.page.route_web_socket("**/socket.io/**", relay)
+    anna.open()
+    meet(anna, bert)
+    assert sockets, "the connection was upgraded"
+    swallow.append(True)
+    anna.draft.fill("did you get that?")
+    anna.draft.press("Enter")
+    expect(anna.banner).to_have_text("Connection lost, trying again…")
+    expect(anna.banner).to_be_hidden()
+    expect(anna.page.locator(".message.own")).to_have_attribute("data-state", "sent")
+    anna.say("and that?")
+    expect(bert.messages("partner")).to_have_text(["did you get that?", "and that?"])
+
+
+def test_both_see_the_same_order_when_messages_cross(server, person, meet):
+    anna, bert = person(server, open=False), person(server)
+    held: list[tuple[WebSocketRoute, str | bytes]] = []
+
+    def relay(socket: WebSocketRoute) -> None:
+        upstream = socket.connect_to_server()
+
+        def to_server(frame: str | bytes) -> None:
+            if "send-message" in str(frame):
+                held.append((upstream, frame))
+            else:
+                upstream.send(frame)
+
+        socket.on_message(to_server)
+
+    anna.page.route_web_socket("**/socket.io/**", relay)
+    anna.open()
+    meet(anna, bert)
+    anna.draft.fill("anna, who was slow")
+    anna.draft.press("Enter")
+    expect(anna.page.locator(".message.own")).to_have_attribute("data-state", "sending")
+    bert.say("bert, who was first")
+    texts = anna.page.locator(".message:not(.system) .content")
+    expect(texts).to_have_text(["anna, who was slow", "bert, who was first"])
+    upstream, frame = held.pop()
+    upstream.send(frame)
+    for someone in (anna, bert):
+        texts = someone.page.locator(".message:not(.system) .content")
+        expect(texts).to_have_text(["bert, who was first", "anna, who was slow"])
+
+
+def test_stop_while_the_connection_is_lost_is_told_later(servers, person, meet):
+    server = servers()
+    anna, bert = person(server, open=False), person(server)
+    sockets: list[WebSocketRoute] = []
+
+    def relay(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        socket.connect_to_server()
+
+    anna.page.route_web_socket("**/socket.io/**", relay)
+    anna.open()
+    meet(anna, bert)
+    anna.page.route("**/socket.io/**", lambda route: route.abort())
+    sockets[-1].close()
+    expect(anna.banner).to_be_visible()
+    anna.button("Stop").click()
+    expect(anna.button("Start chatting")).to_be_visible()
+    expect(bert.notice).to_contain_text("connection dropped")
+    anna.page.unroute("**/socket.io/**")
+    expect(bert.ended).to_have_text("The stranger has left the chat.")
+    anna.search()
+    expect(anna.heading).to_have_text("Looking for somebody…")
+
+
+def test_a_server_that_goes_and_comes_back(servers, person, meet):
+    server = servers()
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    server.stop()
+    for someone in (anna, bert):
+        expect(someone.banner).to_have_text("Connection lost, trying again…")
+    server.start()
+    for someone in (anna, bert):
+        expect(someone.banner).to_be_hidden(timeout=30_000)
+    # Whatever became of the chat, both see the same, and can talk: on, or with somebody new.
+    carla = person(server)
+    expect(anna.page.locator("#chat")).to_be_visible()
+    if anna.draft.is_visible():
+        anna.say("still there?")
+        expect(bert.messages("partner").last).to_have_text("still there?")
+    else:
+        anna.button("Meet somebody new").click()
+        carla.search()
+        expect(anna.heading).to_have_text("Stranger")
+        expect(carla.heading).to_have_text("Stranger")
+
+
+def test_a_search_goes_on_when_the_server_comes_back(servers, person):
+    server = servers()
+    anna, bert = person(server), person(server)
+    anna.search()
+    expect(anna.heading).to_have_text("Looking for somebody…")
+    server.stop()
+    expect(anna.banner).to_be_visible()
+    server.start()
+    expect(anna.banner).to_be_hidden(timeout=30_000)
+    expect(bert.banner).to_be_hidden(timeout=30_000)
+    bert.search()
+    expect(anna.heading).to_have_text("Stranger")
+
+
+def test_the_page_is_there_before_the_connection(server, person):
+    anna, bert = person(server, open=False), person(server)
+    anna.page.route("**/socket.io/**", lambda route: route.abort())
+    anna.page.goto(server.url)
+    expect(anna.button("Start chatting")).to_be_visible()
+    expect(anna.banner).to_have_text("The server can’t be reached, trying again…")
+    anna.search()
+    expect(anna.page.locator("#waiting-hint")).to_have_text("Connecting…")
+    anna.page.unroute("**/socket.io/**")
+    bert.search()
+    expect(anna.heading).to_have_text("Stranger")
+
+
+def test_a_network_without_websockets_will_do(server, person, meet):
+    anna, bert = person(server, open=False), person(server)
+    anna.page.add_init_script("window.WebSocket = class { constructor() { throw new Error('forbidden here') } }")
+    anna.open()
+    meet(anna, bert)
+    anna.say("by polling")
+    expect(bert.messages("partner")).to_have_text(["by polling"])
+    bert.say("fine")
+    expect(anna.messages("partner")).to_have_text(["fine"])

@@ -1,0 +1,142 @@
+"""How the page looks and loads: widths, schemes, larger text, no motion, forced colours, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+SIZES = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (320, 640), "zoomed": (640, 400), "tiny": (320, 256)}
+
+LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänskajütenschlüsselanhänger" * 3
+TALK = [
+    ("bert", "hey! how’s your evening going?"),
+    ("anna", "Pretty good! Just got home from rehearsal."),
+    ("anna", "You?"),
+    ("bert", "I’m supposed to be studying for a botany exam, but the rain outside is far more interesting."),
+    ("anna", "Second violin here, so I mostly count rests.\n\nWhat’s on the exam?"),
+    ("bert", LONG_WORD),
+]
+
+
+def fits(page: Page) -> bool:
+    """Nothing sticks out to the side."""
+    return page.evaluate(
+        """() => [document.scrollingElement, ...document.querySelectorAll(".screen:not([hidden]), .scroller")]
+            .every((it) => it.scrollWidth <= it.clientWidth)"""
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_state_fits(server, person, meet, artifacts, size, scheme):
+    width, height = SIZES[size]
+    touch = {"is_mobile": True, "has_touch": True} if size in ("phone", "narrow") else {}
+    anna = person(server, viewport={"width": width, "height": height}, color_scheme=scheme, **touch)
+    bert = person(server)
+
+    def look(state: str) -> None:
+        anna.page.screenshot(path=artifacts / f"{size}-{scheme}-{state}.png")
+        assert fits(anna.page), f"{state} does not fit into {width} pixels"
+
+    look("1-start")
+    anna.search()
+    expect(anna.heading).to_have_text("Looking for somebody…")
+    look("2-waiting")
+    anna.button("Stop").click()
+    meet(anna, bert)
+    look("3-met")
+    for name, text in TALK:
+        (anna if name == "anna" else bert).say(text)
+    expect(anna.messages("partner").last).to_have_text(LONG_WORD)
+    bert.type("hm")
+    expect(anna.page.locator("#typing")).to_be_visible()
+    anna.draft.fill("a draft\nof three\nlines")
+    look("4-chatting")
+    for part in (anna.draft, anna.button("Send"), anna.button("Next"), anna.button("Stop")):
+        expect(part).to_be_in_viewport(ratio=0.99)
+    bert.button("Stop").click()
+    expect(anna.ended).to_be_visible()
+    look("5-gone")
+    expect(anna.button("Meet somebody new")).to_be_in_viewport(ratio=0.99)
+
+
+def test_twice_the_text_size_still_fits(server, person, meet, artifacts):
+    anna, bert = person(server, viewport={"width": 390, "height": 844}), person(server)
+    anna.page.evaluate("document.documentElement.style.fontSize = '200%'")
+    assert fits(anna.page)
+    meet(anna, bert)
+    bert.say(LONG_WORD)
+    expect(anna.messages("partner")).to_have_text([LONG_WORD])
+    anna.page.screenshot(path=artifacts / "large-text.png")
+    assert fits(anna.page)
+    for part in (anna.draft, anna.button("Send"), anna.button("Next"), anna.button("Stop")):
+        expect(part).to_be_in_viewport(ratio=0.99)
+
+
+def test_the_composer_stays_above_a_phones_keyboard(server, person, meet):
+    anna = person(server, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    bert = person(server)
+    meet(anna, bert)
+    for number in range(6):
+        bert.say(f"{number}\n" * 6)
+    expect(anna.messages("partner")).to_have_count(6)
+    anna.page.set_viewport_size({"width": 390, "height": 460})  # what the keyboard leaves
+    expect(anna.draft).to_be_in_viewport(ratio=0.99)
+    expect(anna.messages("partner").last).to_be_in_viewport()  # whoever was at the end stays there
+
+
+def test_reduced_motion_is_none(server, person, meet):
+    anna, bert = person(server, reduced_motion="reduce"), person(server)
+    running = "() => document.getAnimations().length"
+    assert anna.page.evaluate(running) == 0
+    anna.search()
+    expect(anna.heading).to_have_text("Looking for somebody…")
+    assert anna.page.evaluate(running) == 0
+    bert.search()
+    expect(bert.heading).to_have_text("Stranger")
+    bert.type("hm")
+    expect(anna.page.locator("#typing")).to_be_visible()
+    assert anna.page.evaluate(running) == 0
+
+
+def test_forced_colours_keep_the_shapes(server, person, meet, artifacts):
+    anna, bert = person(server, forced_colors="active", color_scheme="dark"), person(server)
+    meet(anna, bert)
+    bert.say("can you see this?")
+    anna.say("every edge of it")
+    anna.page.screenshot(path=artifacts / "forced-colours.png")
+    for bubble in anna.page.locator(".bubble").all():
+        expect(bubble).to_have_css("border-top-style", "solid")
+        expect(bubble).to_have_css("border-top-color", "rgb(255, 255, 255)")
+
+
+def test_screen_readers_find_their_way(server, person, meet):
+    anna, bert = person(server), person(server)
+    expect(anna.page.get_by_role("banner")).to_be_visible()
+    expect(anna.page.get_by_role("main")).to_be_visible()
+    meet(anna, bert)
+    bert.say("hello")
+    log = anna.page.get_by_role("log", name="Messages")
+    expect(log).to_have_attribute("aria-live", "polite")
+    expect(log.locator(".message.partner .bubble")).to_have_text("Stranger: hello")
+    assert anna.heading.count() == 1
+    for part in anna.page.locator("button:visible, textarea:visible").all():
+        assert part.evaluate("it => it.textContent.trim() || it.ariaLabel || it.labels?.[0]?.textContent")
+    bert.button("Stop").click()
+    expect(anna.page.get_by_role("status")).to_have_text("The stranger has left the chat.")
+
+
+def test_it_loads_little_and_nothing_from_elsewhere(server, person):
+    anna = person(server, open=False)
+    sizes: dict[str, int] = {}
+    anna.page.on("requestfinished", lambda request: sizes.update({request.url: request.sizes()["responseBodySize"]}))
+    addresses: list[str] = []
+    anna.page.on("request", lambda request: addresses.append(request.url))
+    anna.open()
+    anna.page.wait_for_load_state("networkidle")
+    assert all(re.match(re.escape(server.url) + "|data:", address) for address in addresses), addresses
+    own = {url: size for url, size in sizes.items() if "/socket.io/" not in url and "/vendor/" not in url}
+    assert len(own) >= 10
+    assert sum(own.values()) <= 100_000
