@@ -1,3 +1,4 @@
+-- @include matchmaking/keep_apart
 -- @include presence/life
 -- @include presence/notify
 -- Puts two people into a new room and tells both of their workers. `seed` is random, from the caller; names made of it
@@ -11,15 +12,14 @@ local function match(lobby, a, b, now, seed, history)
   redis.call('ZADD', lobby .. ':rooms', now, room)
   redis.call('ZREM', lobby .. ':pool', a, b)
   redis.call('ZREM', lobby .. ':searching', a, b)
+  keep_apart(lobby, a, b, now, history)
   local worker, events = {}, {}
   for person, partner in pairs({[a] = b, [b] = a}) do
-    local key, met = lobby .. ':person:' .. person, lobby .. ':met:' .. person
+    local key = lobby .. ':person:' .. person
     local record = redis.call('HMGET', key, 'worker', 'v')
     local version = tonumber(record[2] or 0) + 1
     redis.call('HDEL', key, 'waiting', 'seen')
     redis.call('HSET', key, 'room', room, 'v', version)
-    redis.call('ZADD', met, now + history, partner)
-    redis.call('PEXPIRE', met, history + 3600000)
     worker[person] = record[1] or ''
     events[#events + 1] = {
       p = person, e = 'matched', v = version, room = room, slot = person == a and 'a' or 'b', user = user[person],
