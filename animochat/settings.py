@@ -38,6 +38,8 @@ DEFAULT_RATE_SEARCHES = 1.0
 DEFAULT_RATE_CONNECTS = 50.0
 #: Connections of one address at a time, for the same reason.
 DEFAULT_MAX_CONNECTIONS_PER_ADDRESS = 2_000
+#: Messages are stored, so that nobody who comes back misses one, wherever it lands.
+DEFAULT_STORE_MESSAGES = True
 #: Proxies in front whose X-Forwarded-For entry is believed: none, since anybody can send that header.
 DEFAULT_TRUSTED_PROXIES = 0
 
@@ -76,6 +78,8 @@ class Settings:
     interest_wait_ms: int = DEFAULT_INTEREST_WAIT_MS
     reconnect_grace_ms: int = DEFAULT_RECONNECT_GRACE_MS
     max_message_length: int = DEFAULT_MAX_MESSAGE_LENGTH
+    #: False: what is said never gets into the store.
+    store_messages: bool = DEFAULT_STORE_MESSAGES
     #: A second; 0 means no limit, here and below.
     rate_messages: float = DEFAULT_RATE_MESSAGES
     rate_typing: float = DEFAULT_RATE_TYPING
@@ -108,6 +112,7 @@ class Settings:
             interest_wait_ms=read.integer("INTEREST_WAIT_MS", DEFAULT_INTEREST_WAIT_MS, 0, _HOUR_MS),
             reconnect_grace_ms=read.integer("RECONNECT_GRACE_MS", DEFAULT_RECONNECT_GRACE_MS, 0, _HOUR_MS),
             max_message_length=read.integer("MAX_MESSAGE_LENGTH", DEFAULT_MAX_MESSAGE_LENGTH, 1, 20_000),
+            store_messages=read.flag("STORE_MESSAGES", DEFAULT_STORE_MESSAGES),
             rate_messages=read.rate("RATE_MESSAGES", DEFAULT_RATE_MESSAGES),
             rate_typing=read.rate("RATE_TYPING", DEFAULT_RATE_TYPING),
             rate_searches=read.rate("RATE_SEARCHES", DEFAULT_RATE_SEARCHES),
@@ -152,6 +157,13 @@ class _Reader:
         if re.fullmatch(r"[0-9]{1,12}", value) and low <= int(value) <= high:
             return int(value)
         self.mistake(name, repr(value), f"a whole number from {low} to {high}")
+        return default
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.text(name)
+        if value is None or value in ("0", "1"):
+            return default if value is None else value == "1"
+        self.mistake(name, repr(value), "0 or 1")
         return default
 
     def rate(self, name: str, default: float) -> float:

@@ -214,7 +214,8 @@ class ChatNamespace(socketio.Namespace):
             return
         if seq > room.last_seq:
             room.last_seq = seq
-        if outcome == b"local":
+        # Where no log has it, the partner may not have got what was sent before, and knows it if it has.
+        if outcome == b"local" or (outcome == b"again" and self._rooms.memory is not None):
             self.deliver(room.partner, room.room_id, seq, timestamp, body)
         if ack_id is not None:
             connection.transport.send(
