@@ -7,13 +7,14 @@ connections stay: they are told `unavailable`, and are registered when it is bac
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from typing import Any
 
 import msgspec
 from gevent.event import Event
 
-from animochat.errors import ChatError, Replaced, Unavailable
+from animochat.errors import ChatError, RateLimited, Replaced, Unavailable
 from animochat.matchmaking.service import Matchmaking
 from animochat.presence.service import Presence, Registration
 from animochat.rooms.service import Attached, Logged, Rooms
@@ -52,6 +53,7 @@ class Lifecycle:
         self._matchmaking = matchmaking
         self._rooms = rooms
         self.grace_ms = settings.reconnect_grace_ms
+        self._rate_refusals = settings.rate_refusals
         self.limits = Limits(
             settings.max_message_length, MAX_CLIENT_ID, settings.skip_cooldown_ms, settings.reconnect_grace_ms
         )
@@ -327,9 +329,28 @@ class Lifecycle:
     # A client goes
 
     def replace(self, connection: Connection) -> None:
-        """The person connected elsewhere. The DISCONNECT packet keeps the client from coming back by itself."""
+        """The person connected elsewhere: the client isn't to come back by itself."""
         self._connections.remove(connection)
-        connection.emit("error", Replaced().payload())
+        self._send_away(connection, Replaced())
+
+    def refuse(self, connection: Connection, event: str | None, ack_id: str | None, error: ChatError) -> None:
+        """Tell the client of a failure: the callback alone, where there is one.
+
+        Who goes on all the same, request after request that is too much or malformed, is disconnected.
+        """
+        if ack_id is not None:
+            connection.acknowledge(ack_id, {"ok": False, "error": error.payload()})
+        else:
+            connection.emit("error", {**error.payload(), "event": event} if event is not None else error.payload())
+        if isinstance(error, Unavailable) or connection.closed:
+            return
+        if connection.buckets.refusals.take(self._rate_refusals, time.monotonic()):
+            self._send_away(connection, RateLimited("Disconnected: too many requests in spite of refusals"))
+            self.drop(connection)
+
+    def _send_away(self, connection: Connection, error: ChatError) -> None:
+        """Say why, and close. The DISCONNECT packet keeps stock clients from coming back by themselves."""
+        connection.emit("error", error.payload())
         connection.transport.owner = None
         connection.transport.send(packets.DISCONNECT)
         connection.transport.close()
@@ -379,11 +400,3 @@ def greeting(room_id: str, since: int) -> Message:
 def message_packet(room_id: str, seq: int, timestamp: int, body: str, place: str) -> str:
     """The `message` event, around a body as it is in the log; `place` is the offset that it takes its receiver to."""
     return f'{packets.EVENT}["message",{message_json(room_id, seq, timestamp, body)},"{place}"]'
-
-
-def refuse(connection: Connection, event: str | None, ack_id: str | None, error: ChatError) -> None:
-    """Tell the client of a failure: the callback alone, where there is one."""
-    if ack_id is not None:
-        connection.acknowledge(ack_id, {"ok": False, "error": error.payload()})
-    else:
-        connection.emit("error", {**error.payload(), "event": event} if event is not None else error.payload())
