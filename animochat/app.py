@@ -29,6 +29,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         cors_allowed_origins=origin_check(settings),
         rate_connects=settings.rate_connects,
         max_connections_per_address=settings.max_connections_per_address,
+        max_connections=settings.max_connections,
         trusted_proxies=settings.trusted_proxies,
     )
     socketio.server.bind(chat.lifecycle, chat.namespace)

@@ -60,7 +60,7 @@ class Chat:
             settings.skip_cooldown_ms,
             settings.interest_wait_ms,
         )
-        self.rooms = rooms.Rooms(self.pipeline, self.worker_id)
+        self.rooms = rooms.Rooms(self.pipeline, self.worker_id, storing=settings.store_messages)
         self.connections = Connections()
         self.lifecycle = Lifecycle(settings, self.connections, self.presence, self.matchmaking, self.rooms)
         self.namespace = ChatNamespace(
@@ -74,7 +74,7 @@ class Chat:
         self.on_heartbeat: Callable[[], None] = lambda: None
         self._secret = settings.secret_key or secrets.token_urlsafe(32)
         self._epoch: str | None = None
-        self._touched_at = time.monotonic()
+        self._touched_at = self._forgot_at = time.monotonic()
         self._started_at = time.monotonic()
         self._loops: list[Greenlet] = []
         if settings.secret_key:
@@ -161,6 +161,7 @@ class Chat:
         self._recheck_all(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
         self.lifecycle.retry_farewells()
         self.connections.forget_departed()
+        self._forget_rooms()
         self.on_heartbeat()
         gevent.spawn(send_online_count, self.connections, beat.online, websocket_frame)
         if time.monotonic() - self._touched_at > TOUCH:
@@ -168,6 +169,13 @@ class Chat:
             self.presence.touch(list(self.connections.by_person))
             if not self.settings.secret_key:
                 self.presence.secret(self._secret)
+
+    def _forget_rooms(self) -> None:
+        """What was said, where it isn't stored: kept as long as the room has somebody here, and for the grace time."""
+        now = time.monotonic()
+        if self.rooms.memory is not None and now - self._forgot_at > self.settings.reconnect_grace_ms / 1000:
+            self._forgot_at = now
+            self.rooms.memory.forget({c.room.room_id for c in self.connections if c.room is not None})
 
     def _recheck_all(self, which: Callable[[Any], bool] = lambda connection: True) -> None:
         for connection in self.connections:

@@ -34,10 +34,17 @@ DEFAULT_RATE_MESSAGES = 5.0
 DEFAULT_RATE_TYPING = 5.0
 #: Searches (find, next) a second and person: each costs the store a draw from the pool.
 DEFAULT_RATE_SEARCHES = 1.0
+#: Refused requests a second and person, beyond which it is no use to refuse: what a clumsy client sends stays below, a
+#: flood does not.
+DEFAULT_RATE_REFUSALS = 20.0
 #: New connections a second and address: a campus or a mobile carrier may share one address.
 DEFAULT_RATE_CONNECTS = 50.0
 #: Connections of one address at a time, for the same reason.
 DEFAULT_MAX_CONNECTIONS_PER_ADDRESS = 2_000
+#: Connections of one worker at a time: what a core can serve, and what the usual limits on open files allow.
+DEFAULT_MAX_CONNECTIONS = 10_000
+#: Messages are stored, so that nobody who comes back misses one, wherever it lands.
+DEFAULT_STORE_MESSAGES = True
 #: Proxies in front whose X-Forwarded-For entry is believed: none, since anybody can send that header.
 DEFAULT_TRUSTED_PROXIES = 0
 
@@ -76,12 +83,16 @@ class Settings:
     interest_wait_ms: int = DEFAULT_INTEREST_WAIT_MS
     reconnect_grace_ms: int = DEFAULT_RECONNECT_GRACE_MS
     max_message_length: int = DEFAULT_MAX_MESSAGE_LENGTH
+    #: False: what is said never gets into the store.
+    store_messages: bool = DEFAULT_STORE_MESSAGES
     #: A second; 0 means no limit, here and below.
     rate_messages: float = DEFAULT_RATE_MESSAGES
     rate_typing: float = DEFAULT_RATE_TYPING
     rate_searches: float = DEFAULT_RATE_SEARCHES
+    rate_refusals: float = DEFAULT_RATE_REFUSALS
     rate_connects: float = DEFAULT_RATE_CONNECTS
     max_connections_per_address: int = DEFAULT_MAX_CONNECTIONS_PER_ADDRESS
+    max_connections: int = DEFAULT_MAX_CONNECTIONS
     trusted_proxies: int = DEFAULT_TRUSTED_PROXIES
 
     @property
@@ -108,13 +119,16 @@ class Settings:
             interest_wait_ms=read.integer("INTEREST_WAIT_MS", DEFAULT_INTEREST_WAIT_MS, 0, _HOUR_MS),
             reconnect_grace_ms=read.integer("RECONNECT_GRACE_MS", DEFAULT_RECONNECT_GRACE_MS, 0, _HOUR_MS),
             max_message_length=read.integer("MAX_MESSAGE_LENGTH", DEFAULT_MAX_MESSAGE_LENGTH, 1, 20_000),
+            store_messages=read.flag("STORE_MESSAGES", DEFAULT_STORE_MESSAGES),
             rate_messages=read.rate("RATE_MESSAGES", DEFAULT_RATE_MESSAGES),
             rate_typing=read.rate("RATE_TYPING", DEFAULT_RATE_TYPING),
             rate_searches=read.rate("RATE_SEARCHES", DEFAULT_RATE_SEARCHES),
+            rate_refusals=read.rate("RATE_REFUSALS", DEFAULT_RATE_REFUSALS),
             rate_connects=read.rate("RATE_CONNECTS", DEFAULT_RATE_CONNECTS),
             max_connections_per_address=read.integer(
                 "MAX_CONNECTIONS_PER_ADDRESS", DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, 0, 1_000_000
             ),
+            max_connections=read.integer("MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 0, 1_000_000),
             trusted_proxies=read.integer("TRUSTED_PROXIES", DEFAULT_TRUSTED_PROXIES, 0, 10),
         )
         if read.mistakes:
@@ -152,6 +166,13 @@ class _Reader:
         if re.fullmatch(r"[0-9]{1,12}", value) and low <= int(value) <= high:
             return int(value)
         self.mistake(name, repr(value), f"a whole number from {low} to {high}")
+        return default
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.text(name)
+        if value is None or value in ("0", "1"):
+            return default if value is None else value == "1"
+        self.mistake(name, repr(value), "0 or 1")
         return default
 
     def rate(self, name: str, default: float) -> float:

@@ -19,7 +19,7 @@ from support import PATIENCE, Client, EventLog, NodeClient, PythonClient, Server
 from animochat.embedded import EmbeddedStore
 
 #: No limits on how often: a test does in a second what a person does in an hour.
-NO_RATES = {"RATE_SEARCHES": "0", "RATE_MESSAGES": "0", "RATE_TYPING": "0"}
+NO_RATES = {"RATE_SEARCHES": "0", "RATE_MESSAGES": "0", "RATE_TYPING": "0", "RATE_REFUSALS": "0"}
 
 
 @contextlib.contextmanager

@@ -144,7 +144,7 @@ class Worker:
         #: Everything that came on its channel.
         self.heard: list[bytes] = []
         self.presence = Presence(lobby.pipeline, name, clock=lobby.clock)  # type: ignore[arg-type]
-        self.rooms = Rooms(lobby.pipeline, name, clock=lobby.clock)  # type: ignore[arg-type]
+        self.rooms = Rooms(lobby.pipeline, name, clock=lobby.clock, storing=lobby.storing)  # type: ignore[arg-type]
         self.subscribe()
         self.heartbeat()
 
@@ -235,10 +235,11 @@ class Person:
 
 
 class Lobby:
-    """A lobby with a clock and one worker at the beginning."""
+    """A lobby with a clock and one worker at the beginning. `storing`: whether messages may be stored."""
 
-    def __init__(self, url: str, seed: str = "seed") -> None:
+    def __init__(self, url: str, seed: str = "seed", storing: bool = True) -> None:
         self.url = url
+        self.storing = storing
         self.now = START
         self.pipeline = DirectPipeline(url)
         self._connections = itertools.count(1)

@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def untouched_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the numbers that the protocol names, rates included."""
-    numbers = {"RATE_SEARCHES": "", "RATE_MESSAGES": "", "RATE_TYPING": ""}
+    numbers = {"RATE_SEARCHES": "", "RATE_MESSAGES": "", "RATE_TYPING": "", "RATE_REFUSALS": ""}
     with running(tmp_path_factory.mktemp("untouched"), **numbers) as (server,):
         yield server
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_support import GRACE_MS, HISTORY_MS, HOUR_MS, Lobby, Person, Worker
 
+from animochat.rooms.memory import Memory, Remembered
 from animochat.rooms.service import APPEND_MESSAGES, BATCH, LOG_LENGTH, LOG_LIFE_MS, Entry, Logged
 from animochat.store import keys
 
@@ -97,7 +98,7 @@ def test_messages_stored_together_keep_their_order(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     stored = say_all([(anna, "one", ""), (bert, "two", ""), (anna, "three", "")])
     assert [s.seq for s in stored] == [1, 2, 3]
-    _, logged = lobby.worker.rooms.attach(anna.room or "", "a")
+    logged = lobby.worker.rooms.attach(anna.room or "", "anna", "a").messages
     assert [m.body for m in logged] == ["one", "two", "three"]
 
 
@@ -150,7 +151,7 @@ def test_messages_go_where_the_partner_is_even_if_the_sender_s_worker_does_not_k
     anna, bert = lobby.pair("anna", "bert")
     old = lobby.worker.name
     bert.connect(lobby.add_worker())
-    bert.worker.rooms.attach(bert.room or "", "a" if lobby.members(bert.room or "")[0] == "bert" else "b")
+    bert.worker.rooms.attach(bert.room or "", "bert", "a" if lobby.members(bert.room or "")[0] == "bert" else "b")
     assert say(anna, "x", partner_worker=old).outcome == b"remote"
     assert [line[4] for line in lines(bert.worker)] == ["x"]
 
@@ -159,7 +160,7 @@ def test_a_partner_who_came_to_the_sender_s_worker_is_local(lobby: Lobby) -> Non
     anna, bert = two_workers(lobby)
     other = bert.worker
     bert.connect(anna.worker)
-    anna.worker.rooms.attach(bert.room or "", "a" if lobby.members(bert.room or "")[0] == "bert" else "b")
+    anna.worker.rooms.attach(bert.room or "", "bert", "a" if lobby.members(bert.room or "")[0] == "bert" else "b")
     assert say(anna, "x", partner_worker=other.name).outcome == b"local"
     assert lines(other) == []
 
@@ -170,7 +171,7 @@ def test_what_is_said_to_somebody_who_is_away_waits_in_the_log(lobby: Lobby) -> 
     assert say(anna, "x", partner_worker="").outcome == b"remote"
     assert lines(bert.worker) == []
     bert.connect(anna.worker)
-    _, logged = anna.worker.rooms.attach(bert.room or "", "b")
+    logged = anna.worker.rooms.attach(bert.room or "", "bert", "b").messages
     assert [m.body for m in logged] == ["x"]
 
 
@@ -178,7 +179,7 @@ def test_typing_reaches_the_partner_s_worker_and_is_not_stored(lobby: Lobby) -> 
     anna, bert = two_workers(lobby)
     anna.worker.rooms.publish_typing(bert.worker.name, "bert", anna.room or "", True)
     assert bert.worker.listen()[-1].decode() == f"typing bert {anna.room} 1"
-    assert anna.worker.rooms.attach(anna.room or "", "a") == (0, [])
+    assert anna.worker.rooms.attach(anna.room or "", "anna", "a") == (0, [], True)
 
 
 # The same message again
@@ -192,7 +193,7 @@ def test_a_client_id_already_stored_is_not_stored_or_delivered_again(lobby: Lobb
     again = say(anna, "x", client_id="one")
     assert (again.seq, again.timestamp, again.outcome) == (first.seq, first.timestamp, b"again")
     assert [line[4] for line in lines(bert.worker)] == ["x", "y"]
-    assert [m.body for m in bert.worker.rooms.attach(anna.room or "", "b")[1]] == ["x", "y"]
+    assert [m.body for m in bert.worker.rooms.attach(anna.room or "", "bert", "b").messages] == ["x", "y"]
 
 
 def test_a_client_id_twice_in_one_batch_is_stored_once(lobby: Lobby) -> None:
@@ -237,7 +238,7 @@ def test_the_heartbeat_counts_messages(lobby: Lobby) -> None:
 def test_a_log_keeps_the_latest_messages(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     say_all([(anna, str(n), f"id{n}") for n in range(1, LOG_LENGTH + 11)])
-    last, logged = lobby.worker.rooms.attach(anna.room or "", "a")
+    last, logged, _ = lobby.worker.rooms.attach(anna.room or "", "anna", "a")
     assert last == LOG_LENGTH + 10
     assert [m.seq for m in logged] == list(range(11, LOG_LENGTH + 11))
 
@@ -258,11 +259,12 @@ def test_who_comes_back_gets_what_was_said_after_what_is_known(lobby: Lobby) -> 
     other = "b" if slot == "a" else "a"
     for person, body in ((anna, "one"), (bert, "two"), (anna, "three")):
         say(person, body)
-    assert lobby.worker.rooms.attach(anna.room or "", slot, after=1) == (
+    assert lobby.worker.rooms.attach(anna.room or "", "anna", slot, after=1) == (
         3,
         [Logged(2, other, lobby.now, "two"), Logged(3, slot, lobby.now, "three")],
+        True,
     )
-    assert lobby.worker.rooms.attach(anna.room or "", slot, after=3) == (3, [])
+    assert lobby.worker.rooms.attach(anna.room or "", "anna", slot, after=3) == (3, [], True)
 
 
 @pytest.mark.parametrize("name", [":log", ":meta"])
@@ -294,7 +296,7 @@ def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: L
         say(anna, "x")
     lobby.pipeline.execute("DEL", keys.room(anna.room or "") + ":log", keys.room(anna.room or "") + ":meta")
     assert say(anna, "y", last_seq=3).outcome == b"lost"
-    assert lobby.worker.rooms.attach(anna.room or "", "a") == (0, [])
+    assert lobby.worker.rooms.attach(anna.room or "", "anna", "a") == (0, [], True)
 
 
 def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(lobby: Lobby) -> None:
@@ -304,10 +306,108 @@ def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(
     bert.connect(third)
     say(anna, "between", partner_worker=lobby.workers[1].name)
     slot = "a" if lobby.members(bert.room or "")[0] == "bert" else "b"
-    _, logged = third.rooms.attach(bert.room or "", slot)
+    logged = third.rooms.attach(bert.room or "", "bert", slot).messages
     say(anna, "after", partner_worker=lobby.workers[1].name)
     assert [m.body for m in logged] == ["before", "between"]
     assert [line[4] for line in lines(third)] == ["after"]
+
+
+# Where messages may not be stored
+
+
+@pytest.fixture
+def discreet(redis_url: str) -> Iterator[Lobby]:
+    """A lobby with STORE_MESSAGES=0."""
+    lobby = Lobby(redis_url, storing=False)
+    lobby.load_scripts(APPEND_MESSAGES)
+    yield lobby
+    lobby.close()
+
+
+def hear(worker: Worker) -> None:
+    """The worker takes what came on its channel, as sockets/news.py does."""
+    assert worker.rooms.memory is not None
+    for person, room, seq, timestamp, body in lines(worker):
+        worker.rooms.memory.keep(room, int(seq), Remembered(person, int(timestamp), body))
+
+
+def missed(person: Person, after: int = 0) -> tuple[list[str], bool]:
+    """What the person's worker has for somebody who comes back, and whether it says that this is all."""
+    room = person.room or ""
+    slot = "a" if person.lobby.members(room)[0] == person.name else "b"
+    attached = person.worker.rooms.attach(room, person.name, slot, after)
+    return [m.body for m in attached.messages if m.slot != slot], attached.complete
+
+
+def test_what_may_not_be_stored_is_nowhere_in_the_store(discreet: Lobby) -> None:
+    anna, bert = two_workers(discreet)
+    say(anna, "between workers", client_id="one")
+    bert.drop()
+    say(anna, "to somebody away", partner_worker="")
+    carl, _ = discreet.pair("carl", "dora")
+    say(carl, "on one worker")
+    for key in discreet.pipeline.execute("KEYS", "*"):
+        content = discreet.pipeline.execute("DUMP", key)
+        assert not any(text in content for text in (b"between", b"somebody", b"on one")), key
+        assert discreet.pipeline.execute("TYPE", key) != b"stream"
+
+
+def test_what_is_not_stored_has_its_order_and_its_client_ids_all_the_same(discreet: Lobby) -> None:
+    anna, bert = two_workers(discreet)
+    first = say(anna, "x", client_id="one")
+    assert [first.seq, say(bert, "y", client_id="one").seq] == [1, 2]
+    discreet.pass_time(1000)
+    assert say(anna, "x", client_id="one") == (first.seq, first.timestamp, b"again")
+    assert anna.worker.rooms.stored == 1
+    # told again: nobody can look it up, and who has it drops it
+    assert [line[2:] for line in lines(bert.worker)] == [["1", str(first.timestamp), "x"]] * 2
+
+
+def test_who_comes_back_to_the_same_worker_gets_what_was_said_though_it_is_not_stored(discreet: Lobby) -> None:
+    anna, bert = two_workers(discreet)
+    say(anna, "one")
+    say(bert, "two")
+    bert.drop()
+    say(anna, "three", partner_worker=bert.worker.name)  # which is where anna's worker knows him to be
+    hear(bert.worker)
+    bert.connect(bert.worker)
+    assert missed(bert, after=1) == (["three"], True)
+    assert missed(anna) == ([], False), "her worker hasn't taken from its channel yet"
+    hear(anna.worker)
+    assert missed(anna) == (["two"], True)
+
+
+def test_who_comes_back_elsewhere_is_told_whether_something_was_missed(discreet: Lobby) -> None:
+    anna, bert = two_workers(discreet)
+    say(anna, "one")
+    say(bert, "two")
+    bert.connect(discreet.add_worker())
+    assert missed(bert, after=1) == ([], True)
+    say(anna, "three", partner_worker="")
+    bert.connect(discreet.add_worker())
+    assert missed(bert, after=1) == ([], False)
+
+
+def test_the_last_words_of_a_room_that_is_over_are_remembered_too(discreet: Lobby) -> None:
+    anna, bert = discreet.pair("anna", "bert")
+    room, slot = bert.room or "", "a" if discreet.members(bert.room or "")[0] == "bert" else "b"
+    say(anna, "goodbye")
+    anna.leave()
+    assert [m.body for m in bert.worker.rooms.history(room, "bert", slot, 0).messages] == ["goodbye"]
+    elsewhere = discreet.add_worker().rooms.history(room, "bert", slot, 0)
+    assert (elsewhere.messages, elsewhere.complete) == ([], False)
+
+
+def test_memory_keeps_the_latest_messages_of_rooms_that_have_somebody_here() -> None:
+    memory = Memory(3)
+    for room in ("here", "gone"):
+        for seq in range(1, 6):
+            memory.keep(room, seq, Remembered("anna", 0, str(seq)))
+        assert [seq for seq, _ in memory.after(room, 0)] == [3, 4, 5]
+    memory.forget({"here"})
+    assert len(memory.after("gone", 0)) == 3, "for the grace time"
+    memory.forget({"here"})
+    assert (len(memory.after("here", 0)), memory.after("gone", 0)) == (3, [])
 
 
 # Leaving

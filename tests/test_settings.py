@@ -23,11 +23,14 @@ TABLE = [
     ("INTEREST_WAIT_MS", "1000", 1000, 10000),
     ("RECONNECT_GRACE_MS", "500", 500, 10000),
     ("MAX_MESSAGE_LENGTH", "140", 140, 2000),
+    ("STORE_MESSAGES", "0", False, True),
     ("RATE_MESSAGES", "0.5", 0.5, 5),
     ("RATE_TYPING", "0", 0, 5),
     ("RATE_SEARCHES", "2", 2, 1),
+    ("RATE_REFUSALS", "1.5", 1.5, 20),
     ("RATE_CONNECTS", "10", 10, 50),
     ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, 2000),
+    ("MAX_CONNECTIONS", "500", 500, 10000),
     ("TRUSTED_PROXIES", "1", 1, 0),
 ]
 
@@ -97,6 +100,7 @@ def test_settings_cannot_be_changed():
         ("NODE_ENV", "test"),
         ("SKIP_COOLDOWN_MS", "-1"),
         ("MAX_MESSAGE_LENGTH", "0"),
+        ("STORE_MESSAGES", "no"),
         ("RATE_MESSAGES", "nan"),
         ("RATE_TYPING", "1e3"),
         ("TRUSTED_PROXIES", "yes"),

@@ -3,7 +3,8 @@
     log.append(Entry(room, slot, partner, partner_worker, last_seq, client_id, body, done))
 
 hands a message in, from anywhere, the hub included; `done(seq, timestamp, outcome)` is called once it is stored.
-All messages that wait together are stored by one script call.
+All messages that wait together are stored by one script call. Where messages may not be stored (`STORE_MESSAGES=0`),
+the same script numbers them and passes them on, and `Memory` takes the log's place.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from animochat.errors import Unavailable
+from animochat.rooms.memory import Memory, Remembered
 from animochat.store import keys
 from animochat.store.pipeline import Command, Pipeline, evalsha
 from animochat.store.scripts import load
@@ -62,13 +64,31 @@ class Logged:
     body: str
 
 
+class Attached(NamedTuple):
+    """A room's last seq, and what was said. Not `complete`: there was more, and it isn't to be had here."""
+
+    last_seq: int
+    messages: list[Logged]
+    complete: bool = True
+
+
 class Rooms:
-    """The rooms' logs, for one worker. `stored` counts messages since it was last set to 0 (by the heartbeat)."""
+    """The rooms' logs, for one worker. `stored` counts messages since it was last set to 0 (by the heartbeat).
+
+    `storing`: False, and nothing that is said gets into the store.
+    """
 
     def __init__(
-        self, pipeline: Pipeline, worker: str, lobby: str = keys.MAIN_LOBBY, clock: Callable[[], int] | None = None
+        self,
+        pipeline: Pipeline,
+        worker: str,
+        lobby: str = keys.MAIN_LOBBY,
+        clock: Callable[[], int] | None = None,
+        storing: bool = True,
     ) -> None:
         self._pipeline = pipeline
+        #: What was said, where it may not be stored; else None.
+        self.memory = None if storing else Memory(LOG_LENGTH)
         self._worker = worker
         self._lobby = [keys.lobby(lobby)]
         self._now: Callable[[], int | str] = clock or (lambda: "")
@@ -86,7 +106,7 @@ class Rooms:
         return [self._command(entries[start : start + BATCH]) for start in range(0, len(entries), BATCH)]
 
     def _command(self, entries: list[Entry]) -> tuple[Command, Callable[[Any], None]]:
-        args: list[Any] = [self._worker, LOG_LENGTH, LOG_LIFE_MS, self._now()]
+        args: list[Any] = [self._worker, LOG_LENGTH, LOG_LIFE_MS, 0 if self.memory else 1, self._now()]
         for entry in entries:
             args += entry[1:7]
 
@@ -98,29 +118,56 @@ class Rooms:
             results = iter(reply)
             for entry, seq, timestamp, outcome in zip(entries, results, results, results, strict=True):
                 self.stored += outcome in (b"local", b"remote")
+                if self.memory is not None and outcome != b"lost":
+                    self.memory.keep(entry.room_id, seq, Remembered(entry.partner, timestamp, entry.body))
                 entry.done(seq, timestamp, outcome)
 
         return evalsha(APPEND_MESSAGES, [keys.room(entry.room_id) for entry in entries], args), stored
 
-    def attach(self, room_id: str, slot: str, after: int = 0, known: int = 0) -> tuple[int, list[Logged]]:
-        """Have the room's messages for that member sent here. Returns the last seq, and what came after `after`.
+    def attach(self, room_id: str, person: str, slot: str, after: int = 0, known: int = 0) -> Attached:
+        """Have the room's messages for that member sent here, and get what was said after `after`.
 
         `known`: the highest seq that this worker has seen; what comes next has a higher one, whatever the store lost.
         Waits for the store; raises Unavailable.
         """
-        last, flat = self._pipeline.call(ATTACH, [keys.room(room_id)], [slot, self._worker, after, LOG_LIFE_MS, known])
+        last, flat, theirs = self._pipeline.call(
+            ATTACH, [keys.room(room_id)], [slot, self._worker, after, LOG_LIFE_MS, known]
+        )
+        if self.memory is not None:
+            messages = self.remembered(room_id, person, slot, after)
+            return Attached(last, messages, self.memory.has_all(room_id, after, theirs))
         values = iter(flat)
-        return last, [
-            Logged(int(seq), slot.decode(), int(timestamp), body.decode())
-            for seq, slot, timestamp, body in zip(values, values, values, values, strict=True)
-        ]
+        return Attached(
+            last,
+            [
+                Logged(int(seq), slot.decode(), int(timestamp), body.decode())
+                for seq, slot, timestamp, body in zip(values, values, values, values, strict=True)
+            ],
+        )
 
-    def history(self, room_id: str, after: int) -> list[Logged]:
+    def history(self, room_id: str, person: str, slot: str, after: int) -> Attached:
         """What was said after `after` in a room that may be over. Waits for the store; raises Unavailable."""
-        entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", f"({max(after, 0)}-0", "+")
-        return [
+        after = max(after, 0)
+        if self.memory is not None:
+            field = f"last:{'b' if slot == 'a' else 'a'}"
+            theirs = int(self._pipeline.execute("HGET", keys.room(room_id) + ":meta", field) or 0)
+            messages = self.remembered(room_id, person, slot, after)
+            return Attached(theirs, messages, self.memory.has_all(room_id, after, theirs))
+        entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", f"({after}-0", "+")
+        logged = [
             Logged(int(entry_id.split(b"-")[0]), slot.decode(), int(timestamp), body.decode())
             for entry_id, (_, slot, _, timestamp, _, body) in entries
+        ]
+        return Attached(logged[-1].seq if logged else after, logged)
+
+    def remembered(self, room_id: str, person: str, slot: str, after: int = 0) -> list[Logged]:
+        """What this worker has in its memory of a room, for its member `person`; nothing where messages are stored."""
+        if self.memory is None:
+            return []
+        partners = "b" if slot == "a" else "a"
+        return [
+            Logged(seq, partners if message.receiver == person else slot, message.timestamp, message.body)
+            for seq, message in self.memory.after(room_id, after)
         ]
 
     def leave(self, person: str, connection: str) -> tuple[str, int, str]:

@@ -90,10 +90,11 @@ class Bucket:
 class Buckets:
     """What one person may do, by kind."""
 
-    __slots__ = ("messages", "searches", "typing")
+    __slots__ = ("messages", "refusals", "searches", "typing")
 
     def __init__(self) -> None:
         self.messages = Bucket()
+        self.refusals = Bucket()
         self.searches = Bucket()
         self.typing = Bucket()
 

@@ -7,16 +7,17 @@ connections stay: they are told `unavailable`, and are registered when it is bac
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from typing import Any
 
 import msgspec
 from gevent.event import Event
 
-from animochat.errors import ChatError, Replaced, Unavailable
+from animochat.errors import ChatError, RateLimited, Replaced, Unavailable
 from animochat.matchmaking.service import Matchmaking
 from animochat.presence.service import Presence, Registration
-from animochat.rooms.service import Logged, Rooms
+from animochat.rooms.service import Attached, Logged, Rooms
 from animochat.settings import Settings
 from animochat.sockets import offset, packets
 from animochat.sockets.connections import Connection, Connections, Room, Transport
@@ -54,6 +55,7 @@ class Lifecycle:
         self._matchmaking = matchmaking
         self._rooms = rooms
         self.grace_ms = settings.reconnect_grace_ms
+        self._rate_refusals = settings.rate_refusals
         self.limits = Limits(
             settings.max_message_length,
             MAX_CLIENT_ID,
@@ -128,12 +130,12 @@ class Lifecycle:
             # From here on this connection hears what is said of the person, held back until the answer is there.
             self._connections.claim(connection)
             registration = self._presence.connect(connection.person, connection.id, session=connection.sid)
-            room, messages = self._enter(registration)
+            room, entered = self._enter(connection.person, registration)
         except Unavailable as exc:
             connection.emit("error", exc.payload())
             return
         if self._settle(connection, registration, room):
-            self._send_session(connection, registration, messages)
+            self._send_session(connection, registration, entered.messages)
 
     def _settle(self, connection: Connection, registration: Registration, room: Room | None) -> bool:
         """Take over what the store says. False where the client has gone meanwhile; its farewell comes behind this."""
@@ -145,24 +147,27 @@ class Lifecycle:
         connection.interests = registration.interests
         return not connection.closed
 
-    def _enter(self, registration: Registration, after: int = 0, known: int = 0) -> tuple[Room | None, list[Logged]]:
+    def _enter(
+        self, person: str, registration: Registration, after: int = 0, known: int = 0
+    ) -> tuple[Room | None, Attached]:
         """The room that the store names, with what was said in it after `after`. Raises Unavailable.
 
         `known`: the highest seq of the room that this worker has seen.
         """
         record = registration.room
         if record is None:
-            return None, []
+            return None, Attached(0, [])
         room = Room(
             record.room_id, record.slot, record.user_id, record.partner_user_id, record.partner, record.partner_worker
         )
         after = max(after, 0)
-        room.last_seq, logged = self._rooms.attach(room.room_id, room.slot, after, known)
+        entered = self._rooms.attach(room.room_id, person, room.slot, after, known)
+        room.last_seq = entered.last_seq
         room.received = max(
-            (entry.seq for entry in logged if entry.slot != room.slot), default=min(after, room.last_seq)
+            (entry.seq for entry in entered.messages if entry.slot != room.slot), default=min(after, room.last_seq)
         )
         room.partner_away = record.grace_ms is not None
-        return room, logged
+        return room, entered
 
     # A client comes back
 
@@ -176,10 +181,13 @@ class Lifecycle:
                 connection.person, connection.id, session=connection.sid, recover=session, grace_ms=self.grace_ms
             )
             same, ended = _compare(registration, known)
-            room, messages = self._enter(registration, known.received if same and registration.recovered else 0)
-            rest = self._rooms.history(known.room_id, known.received) if ended else []
-            # A room that the client itself left, without hearing that it had: only a new session can say so.
+            after = known.received if same and registration.recovered else 0
+            room, entered = self._enter(connection.person, registration, after)
+            rest = self._rest(connection.person, known) if ended else Attached(0, [])
+            # A room that the client itself left, without hearing that it had: only a new session can say so. Nor can
+            # anything else say that messages were missed which aren't to be had any more.
             lost = bool(known.room_id) and not same and not ended and registration.state == "idle"
+            lost = lost or not entered.complete or not rest.complete
             recovered = registration.recovered and not lost
             if registration.recovered and lost:
                 # The store knows the old session, and has to know the new one, for the next time.
@@ -193,12 +201,23 @@ class Lifecycle:
         if not self._settle(connection, registration, room):
             return
         if not recovered:
-            self._send_session(connection, registration, messages)
+            self._send_session(connection, registration, self._all_of(connection, entered))
             return
         if ended:
-            self._send_rest(connection, known, rest, registration.ended[1])
-        self._send_missed(connection, registration, known, messages)
+            self._send_rest(connection, known, rest.messages, registration.ended[1])
+        self._send_missed(connection, registration, known, entered.messages)
         connection.tell_online_count(registration.online)
+
+    def _rest(self, person: str, known: Offset) -> Attached:
+        """What was still said in a room that is over. Raises Unavailable."""
+        return self._rooms.history(known.room_id, person, known.slot, known.received)
+
+    def _all_of(self, connection: Connection, entered: Attached) -> list[Logged]:
+        """What a new session has to show: where there is more to be had than what was asked for, that."""
+        room = connection.room
+        if room is None or entered.complete:
+            return entered.messages
+        return self._rooms.remembered(room.room_id, connection.person, room.slot)
 
     def _send_rest(self, connection: Connection, known: Offset, messages: list[Logged], reason: str) -> None:
         """What was still said in a room that is over, and how it ended."""
@@ -296,8 +315,8 @@ class Lifecycle:
                 return
             same, ended = _compare(registration, known)
             last_seq = before.last_seq if before is not None and same else 0
-            room, messages = self._enter(registration, known.received if same else 0, last_seq)
-            rest = self._rooms.history(known.room_id, known.received) if ended else []
+            room, entered = self._enter(connection.person, registration, known.received if same else 0, last_seq)
+            rest = self._rest(connection.person, known) if ended else Attached(0, [])
             if registration.state == "idle" and connection.waiting:
                 # The store forgot that this person is waiting; the person didn't.
                 search = self._matchmaking.find_match(connection.person, connection.id, connection.interests)
@@ -311,18 +330,40 @@ class Lifecycle:
         self._settle(connection, registration, room)
         if before is not None and not same and not ended:
             connection.emit("partner-disconnected", {"reason": "disconnected"})
-            self._send_session(connection, registration, messages)
+            self._send_session(connection, registration, entered.messages)
             return
         if ended:
-            self._send_rest(connection, known, rest, registration.ended[1])
-        self._send_missed(connection, registration, known, messages)
+            self._send_rest(connection, known, rest.messages, registration.ended[1])
+        if not entered.complete:
+            self._send_session(connection, registration, self._all_of(connection, entered))
+            return
+        self._send_missed(connection, registration, known, entered.messages)
 
     # A client goes
 
     def replace(self, connection: Connection) -> None:
-        """The person connected elsewhere. The DISCONNECT packet keeps the client from coming back by itself."""
+        """The person connected elsewhere: the client isn't to come back by itself."""
         self._connections.remove(connection)
-        connection.emit("error", Replaced().payload())
+        self._send_away(connection, Replaced())
+
+    def refuse(self, connection: Connection, event: str | None, ack_id: str | None, error: ChatError) -> None:
+        """Tell the client of a failure: the callback alone, where there is one.
+
+        Who goes on all the same, request after request that is too much or malformed, is disconnected.
+        """
+        if ack_id is not None:
+            connection.acknowledge(ack_id, {"ok": False, "error": error.payload()})
+        else:
+            connection.emit("error", {**error.payload(), "event": event} if event is not None else error.payload())
+        if isinstance(error, Unavailable) or connection.closed:
+            return
+        if connection.buckets.refusals.take(self._rate_refusals, time.monotonic()):
+            self._send_away(connection, RateLimited("Disconnected: too many requests in spite of refusals"))
+            self.drop(connection)
+
+    def _send_away(self, connection: Connection, error: ChatError) -> None:
+        """Say why, and close. The DISCONNECT packet keeps stock clients from coming back by themselves."""
+        connection.emit("error", error.payload())
         connection.transport.owner = None
         connection.transport.send(packets.DISCONNECT)
         connection.transport.close()
@@ -372,11 +413,3 @@ def greeting(room_id: str, since: int) -> Message:
 def message_packet(room_id: str, seq: int, timestamp: int, body: str, place: str) -> str:
     """The `message` event, around a body as it is in the log; `place` is the offset that it takes its receiver to."""
     return f'{packets.EVENT}["message",{message_json(room_id, seq, timestamp, body)},"{place}"]'
-
-
-def refuse(connection: Connection, event: str | None, ack_id: str | None, error: ChatError) -> None:
-    """Tell the client of a failure: the callback alone, where there is one."""
-    if ack_id is not None:
-        connection.acknowledge(ack_id, {"ok": False, "error": error.payload()})
-    else:
-        connection.emit("error", {**error.payload(), "event": event} if event is not None else error.payload())

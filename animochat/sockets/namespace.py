@@ -29,7 +29,7 @@ from animochat.rooms.service import Entry, Rooms
 from animochat.settings import Settings
 from animochat.sockets import packets
 from animochat.sockets.connections import Bucket, Connection, Connections, Room
-from animochat.sockets.lifecycle import Lifecycle, message_packet, refuse
+from animochat.sockets.lifecycle import Lifecycle, message_packet
 from animochat.sockets.payloads import (
     SendMessage,
     Typing,
@@ -80,7 +80,7 @@ class ChatNamespace(socketio.Namespace):
                 raise InvalidPayload("Unknown event")
             handler(connection, args, ack_id)
         except ChatError as exc:
-            refuse(connection, event[:64], ack_id, exc)
+            self._lifecycle.refuse(connection, event[:64], ack_id, exc)
 
     # Matching
 
@@ -184,7 +184,7 @@ class ChatNamespace(socketio.Namespace):
         try:
             self._say(connection, content, client_id, ack_id)
         except ChatError as exc:
-            refuse(connection, "send-message", ack_id, exc)
+            self._lifecycle.refuse(connection, "send-message", ack_id, exc)
 
     def _say(self, connection: Connection, content: str, client_id: str, ack_id: str | None) -> None:
         room = connection.room
@@ -207,7 +207,7 @@ class ChatNamespace(socketio.Namespace):
         outcome: bytes | None,
     ) -> None:
         if outcome is None or outcome == b"lost":
-            refuse(connection, "send-message", ack_id, Unavailable())
+            self._lifecycle.refuse(connection, "send-message", ack_id, Unavailable())
             # The partner, if it is here: the message may be stored all the same, and this worker has to deliver it.
             doubtful = connection if outcome is not None else self._connections.in_room(room.partner, room.room_id)
             if doubtful is not None:
@@ -215,7 +215,8 @@ class ChatNamespace(socketio.Namespace):
             return
         if seq > room.last_seq:
             room.last_seq = seq
-        if outcome == b"local":
+        # Where no log has it, the partner may not have got what was sent before, and knows it if it has.
+        if outcome == b"local" or (outcome == b"again" and self._rooms.memory is not None):
             self.deliver(room.partner, room.room_id, seq, timestamp, body)
         if ack_id is not None:
             connection.transport.send(
@@ -279,7 +280,7 @@ class ChatNamespace(socketio.Namespace):
                     raise Unavailable
                 result = action(connection)
             except ChatError as exc:
-                refuse(connection, event, ack_id, exc)
+                self._lifecycle.refuse(connection, event, ack_id, exc)
                 if isinstance(exc, Unavailable) and connection.registered:  # it may have been done all the same
                     self._lifecycle.doubt(connection)
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from animochat.rooms.memory import Remembered
 from animochat.rooms.service import Rooms
 from animochat.settings import Settings
 from animochat.sockets.connections import Connection, Connections, Room
@@ -30,9 +31,12 @@ class News:
             for notice in decode_notices(data):
                 self._notice(notice)
             return
+        memory = self._rooms.memory
         kind, *lines = data.decode().split("\n")
         for line in lines:
             person, room_id, seq, timestamp, body = line.split(" ", 4)
+            if memory is not None:
+                memory.keep(room_id, int(seq), Remembered(person, int(timestamp), body))
             self._namespace.deliver(person, room_id, int(seq), int(timestamp), body)
         if not lines:
             _, person, room_id, is_typing = kind.split(" ")

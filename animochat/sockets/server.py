@@ -19,7 +19,7 @@ from animochat.errors import InvalidPayload
 from animochat.server.engine import EngineServer
 from animochat.sockets import packets
 from animochat.sockets.connections import Connection, Connections
-from animochat.sockets.lifecycle import Lifecycle, refuse
+from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.namespace import ChatNamespace
 
 #: Seconds that an Engine.IO session may stay without a Socket.IO CONNECT.
@@ -128,7 +128,9 @@ class SocketIOServer(socketio.Server):
             self._silent.append((time.monotonic() + CONNECT_TIMEOUT, session.sid))
             self._lifecycle.goodbye(connection)
         elif packet.type == packets.BINARY_EVENT:
-            refuse(connection, packet.data[0][:64], packet.ack_id, InvalidPayload("Binary data is not accepted"))
+            self._lifecycle.refuse(
+                connection, packet.data[0][:64], packet.ack_id, InvalidPayload("Binary data is not accepted")
+            )
             if packet.attachments:
                 session.owner = _Attachments(connection, packet.attachments)
         elif packet.type == packets.BINARY_ACK and packet.attachments:
@@ -139,7 +141,7 @@ class SocketIOServer(socketio.Server):
         if connection is None:
             session.close()
         else:
-            refuse(connection, None, ack_id, InvalidPayload("Malformed packet"))
+            self._lifecycle.refuse(connection, None, ack_id, InvalidPayload("Malformed packet"))
 
 
 class _Attachments:

@@ -47,7 +47,9 @@ def _animochat(port: int, redis_url: str) -> dict[str, str]:
         "RATE_MESSAGES": NEVER_REACHED,
         "RATE_TYPING": NEVER_REACHED,
         "RATE_SEARCHES": NEVER_REACHED,
+        "RATE_REFUSALS": NEVER_REACHED,
         "RATE_CONNECTS": NEVER_REACHED,
+        "MAX_CONNECTIONS": NEVER_REACHED,
         "MAX_CONNECTIONS_PER_ADDRESS": NEVER_REACHED,
     }
 

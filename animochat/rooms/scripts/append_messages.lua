@@ -1,15 +1,17 @@
 -- Stores what was said, in rooms of any number, and tells the workers of those partners who are elsewhere: once a
--- worker, whatever the number of messages.
+-- worker, whatever the number of messages. Where nothing may be stored it does all of that but for the log.
 --
 -- KEYS[i]  tag of the i-th message's room; the script touches, behind it:
 --          :log (stream, capped; an entry's id is `<seq>-0`), :meta (hash: `seq` the last message's place in the room's
 --          order; `a`, `b` the worker of that member, where it isn't the one that the match named; `<slot>:<clientId>`
---          its message's seq, and `#<seq>` the other way round, to forget it with the entry; `renewed` when both
---          were last kept from expiring)
+--          its message's seq and time, and `#<seq>` the other way round, to forget it with the entry; `last:<slot>`,
+--          where nothing may be stored, the seq of that member's last message; `renewed` when both were last kept
+--          from expiring)
 -- ARGV[1]  the worker that asks
 -- ARGV[2]  how many entries a log keeps
 -- ARGV[3]  milliseconds that an untouched log is kept
--- ARGV[4]  time in milliseconds, or '' for the store's clock
+-- ARGV[4]  '1', or '0' where messages may not be stored
+-- ARGV[5]  time in milliseconds, or '' for the store's clock
 -- then for each message six:
 --          sender's slot ('a' or 'b'); the partner; the partner's worker, as far as the sender's knows;
 --          the highest seq that the sender's worker knows of; client id or ''; the message's body, a piece of JSON
@@ -17,16 +19,17 @@
 -- Returns  for each message {seq, timestamp in ms, 'local', 'remote', 'again' or 'lost'}, flat
 --          local: the partner is at the asking worker. remote: another worker was told. again: this client id was
 --          stored before, seq and timestamp are the first one's. lost: the log is shorter than it was.
+--          Where nothing may be stored, another worker is told `again` as well: no log has what it may have missed.
 -- @include presence/now
 -- @include presence/workers
 
 -- RENEW: milliseconds after which a log's life is renewed; not with each message, which would double its cost.
 local RENEW = 3600000
-local me, keep, life = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local now = clock(ARGV[4])
+local me, keep, life, storing = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
+local now = clock(ARGV[5])
 local result, lines, order = {}, {}, {}
 for i, room in ipairs(KEYS) do
-  local at = 4 + (i - 1) * 6
+  local at = 5 + (i - 1) * 6
   local slot, partner, worker, client_id, body = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 5], ARGV[at + 6]
   local meta, log = room .. ':meta', room .. ':log'
   local field = client_id ~= '' and slot .. ':' .. client_id
@@ -37,14 +40,17 @@ for i, room in ipairs(KEYS) do
   if not known[1] and seen > 0 then
     seq, outcome = 0, 'lost'
   elseif field and known[4] then
-    seq, outcome = tonumber(known[4]), 'again'
-    local entry = redis.call('XRANGE', log, seq .. '-0', seq .. '-0')[1]
-    timestamp = entry and tonumber(entry[2][4]) or now
+    local first, at_that_time = string.match(known[4], '^(%d+) (%d+)$')
+    seq, timestamp, outcome = tonumber(first), tonumber(at_that_time), 'again'
   else
     seq = seq + 1
-    redis.call('XADD', log, 'MAXLEN', keep, seq .. '-0', 's', slot, 't', now, 'm', body)
+    if storing then
+      redis.call('XADD', log, 'MAXLEN', keep, seq .. '-0', 's', slot, 't', now, 'm', body)
+    else
+      redis.call('HSET', meta, 'last:' .. slot, seq)
+    end
     if field then
-      redis.call('HSET', meta, 'seq', seq, field, seq, '#' .. seq, field)
+      redis.call('HSET', meta, 'seq', seq, field, seq .. ' ' .. now, '#' .. seq, field)
     else
       redis.call('HSET', meta, 'seq', seq)
     end
@@ -57,17 +63,16 @@ for i, room in ipairs(KEYS) do
       redis.call('PEXPIRE', log, life)
       redis.call('PEXPIRE', meta, life)
     end
-    worker = known[2] or worker
-    outcome = 'local'
-    if worker ~= me then
-      outcome = 'remote'
-      if not lines[worker] then
-        lines[worker] = {'messages'}
-        order[#order + 1] = worker
-      end
-      local id = string.match(room, '{room:(.*)}')
-      table.insert(lines[worker], partner .. ' ' .. id .. ' ' .. seq .. ' ' .. now .. ' ' .. body)
+  end
+  worker = known[2] or worker
+  if outcome == nil then outcome = worker == me and 'local' or 'remote' end
+  if worker ~= me and (outcome == 'remote' or outcome == 'again' and not storing) then
+    if not lines[worker] then
+      lines[worker] = {'messages'}
+      order[#order + 1] = worker
     end
+    local id = string.match(room, '{room:(.*)}')
+    table.insert(lines[worker], partner .. ' ' .. id .. ' ' .. seq .. ' ' .. timestamp .. ' ' .. body)
   end
   result[#result + 1], result[#result + 2], result[#result + 3] = seq, timestamp, outcome
 end

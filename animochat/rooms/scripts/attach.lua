@@ -8,7 +8,7 @@
 -- ARGV[4]  milliseconds that an untouched log is kept
 -- ARGV[5]  the highest seq that the worker knows of: the store may have lost the end of the log
 --
--- Returns  {the room's last seq, {seq, slot, timestamp in ms, body, …}}
+-- Returns  {the room's last seq, {seq, slot, timestamp in ms, body, …}, the partner's last seq where nothing is stored}
 local log, meta = KEYS[1] .. ':log', KEYS[1] .. ':meta'
 redis.call('HSET', meta, ARGV[1], ARGV[2])
 redis.call('PEXPIRE', meta, ARGV[4])
@@ -23,4 +23,5 @@ for _, entry in ipairs(redis.call('XRANGE', log, '(' .. ARGV[3] .. '-0', '+')) d
   local seq = string.match(entry[1], '^%d+')
   for _, value in ipairs({seq, entry[2][2], entry[2][4], entry[2][6]}) do entries[#entries + 1] = value end
 end
-return {last, entries}
+local theirs = redis.call('HGET', meta, 'last:' .. (ARGV[1] == 'a' and 'b' or 'a'))
+return {last, entries, tonumber(theirs or 0)}
