@@ -52,6 +52,7 @@ WRONG: dict[str, list[list[Any]]] = {
     "send-message": [
         [], [None], [True], [{}], [{"content": None}], [{"content": 5}], [{"content": ["x"]}], [{"text": "hello"}],
         [{"content": "x", "clientId": 5}], [{"content": "x", "clientId": "y" * 65}], [{"content": "x", "replyTo": {}}],
+        [{"content": "x", "replyTo": 1}], [{"content": "x", "replyTo": ["x"]}], [{"content": "x", "replyTo": "x"}],
         [{"content": {"content": "x"}}],
     ],
     "typing": [[], [None], ["true"], [1], [0], [{}], [{"isTyping": 1}], [{"isTyping": "yes"}], [{"isTyping": None}]],

@@ -1,12 +1,13 @@
 """The client's events: one method for each, named as the event is.
 
-`send-message` and `typing` never wait: they may run in the hub, straight from the socket. The others wait for the store
-in a greenlet of their client's, one at a time.
+`send-message` and `typing` never wait: they may run in the hub, straight from the socket. The others, and a reply, wait
+for the store in a greenlet of their client's, one at a time.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,18 +30,25 @@ from animochat.rooms.service import Entry, Rooms
 from animochat.settings import Settings
 from animochat.sockets import packets
 from animochat.sockets.connections import Bucket, Connection, Connections, Room
-from animochat.sockets.lifecycle import Lifecycle, message_packet, refuse
+from animochat.sockets.lifecycle import GREETING, Lifecycle, message_packet, refuse
 from animochat.sockets.payloads import (
+    MAX_QUOTE,
     FindMatch,
+    Quote,
     SendMessage,
     Typing,
     message_body,
     none,
     one,
     one_or_none,
+    read_body,
+    reply_body,
 )
 
 log = logging.getLogger(__name__)
+
+#: A message's place in its room's order, as it stands at the end of its id.
+MESSAGE_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 
 Handler = Callable[[Connection, list[Any], "str | None"], None]
 
@@ -164,17 +172,19 @@ class ChatNamespace(socketio.Namespace):
 
     def on_send_message(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         if len(args) == 1 and type(args[0]) is str:
-            content, client_id = args[0], None
+            content, client_id, reply_to = args[0], None, None
         else:
             message: SendMessage = one(args, SendMessage)
-            content, client_id = message.content, message.clientId
+            content, client_id, reply_to = message.content, message.clientId, message.replyTo
         content = content.strip()
         if not content:
             raise EmptyMessage
         if len(content) > self._settings.max_message_length:
             raise MessageTooLong(f"Message is longer than {self._settings.max_message_length} characters")
         self._limit(connection.buckets.messages, self._settings.rate_messages)
-        if connection.busy:  # behind what this client asked for before
+        if reply_to is not None:
+            connection.perform(partial(self._reply, connection, content, client_id or "", reply_to, ack_id))
+        elif connection.busy:  # behind what this client asked for before
             connection.perform(partial(self._say_later, connection, content, client_id or "", ack_id))
         else:
             self._say(connection, content, client_id or "", ack_id)
@@ -185,11 +195,35 @@ class ChatNamespace(socketio.Namespace):
         except ChatError as exc:
             refuse(connection, "send-message", ack_id, exc)
 
-    def _say(self, connection: Connection, content: str, client_id: str, ack_id: str | None) -> None:
+    def _reply(self, connection: Connection, content: str, client_id: str, reply_to: str, ack_id: str | None) -> None:
+        """As `_say_later`, with a look at the original first: only a reply waits for the store before it is stored."""
+        try:
+            quote = None if connection.room is None else self._quote(connection.room, reply_to, client_id)
+            self._say(connection, content, client_id, ack_id, quote)
+        except ChatError as exc:
+            refuse(connection, "send-message", ack_id, exc)
+
+    def _quote(self, room: Room, message_id: str, client_id: str) -> Quote | None:
+        """What a reply quotes. None for one that is stored already: what it quoted may be gone from the log by now."""
+        room_id, _, number = message_id.rpartition("-")
+        if room_id == room.room_id and MESSAGE_NUMBER.fullmatch(number):
+            if number == "0":
+                return Quote(message_id, "system", GREETING)
+            original = self._rooms.message(room_id, int(number))
+            if original is not None:
+                said = read_body(original.body)
+                return Quote(message_id, said.senderId, said.content[:MAX_QUOTE])
+            if client_id and self._rooms.is_stored(room_id, room.slot, client_id):
+                return None
+        raise InvalidPayload("The message replied to is not in this room, or no longer kept")
+
+    def _say(
+        self, connection: Connection, content: str, client_id: str, ack_id: str | None, quote: Quote | None = None
+    ) -> None:
         room = connection.room
         if room is None:
             raise NotInRoom if connection.registered else Unavailable
-        body = message_body(room.user_id, content)
+        body = message_body(room.user_id, content) if quote is None else reply_body(room.user_id, content, quote)
         done = partial(self._stored, connection, room, body, ack_id)
         self._rooms.append(
             Entry(room.room_id, room.slot, room.partner, room.partner_worker, room.last_seq, client_id, body, done)
