@@ -523,7 +523,9 @@ def test_leave_room_tells_the_partner_and_does_not_search(new_client: NewClient)
 
 
 @pytest.mark.parametrize(
-    ("event", "arguments"), [("send-message", ["hello"]), ("typing", [True]), ("leave-room", [])], ids=lambda x: str(x)
+    ("event", "arguments"),
+    [("send-message", ["hello"]), ("typing", [True]), ("leave-room", []), ("block-partner", [])],
+    ids=lambda x: str(x),
 )
 def test_outside_a_room_it_is_not_in_room(new_client: NewClient, event: str, arguments: list[object]) -> None:
     anna = new_client()
@@ -534,7 +536,7 @@ def test_outside_a_room_it_is_not_in_room(new_client: NewClient, event: str, arg
     assert anna.wait("error") == {**error, "event": event}
 
 
-@pytest.mark.parametrize("event", ["block-partner", "report-partner", "no-such-event", "session", "connect "])
+@pytest.mark.parametrize("event", ["report-partner", "no-such-event", "session", "connect "])
 def test_unknown_events_are_invalid(pair: tuple[Client, Client], event: str) -> None:
     anna, bert = pair
     answer = anna.call(event, {"reason": "because"})
@@ -576,6 +578,46 @@ def test_who_was_left_can_not_say_anything_any_more(pair: tuple[Client, Client])
     assert bert.call("typing", True)["error"]["code"] == "not-in-room"
     anna.call("find-match")
     assert texts(anna) == []
+
+
+# Blocking
+
+
+def test_block_partner_ends_the_room_for_both_and_looks_like_leaving(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.emit("send-message", "last words")
+    assert anna.call("block-partner") == {"ok": True}
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    assert texts(bert) == ["last words"]
+    assert not {"partner-disconnected", "error"} & set(anna.events())
+    for client in pair:
+        assert client.call("send-message", "hello?")["error"]["code"] == "not-in-room"
+
+
+def test_block_partner_needs_no_callback(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.emit("block-partner")
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    anna.settle()
+    assert "error" not in anna.events()
+
+
+def test_who_blocked_may_search_at_once_and_meets_somebody_else(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    meet(anna, bert)
+    anna.call("block-partner")
+    assert bert.call("find-match")["state"] == "waiting"
+    assert anna.call("find-match") == {"ok": True, "state": "waiting", "cooldownMs": 0}, "never again"
+    assert carla.call("find-match")["state"] == "matched"
+
+
+def test_a_partner_who_is_away_can_be_blocked(pair: tuple[Client, Client], new_client: NewClient) -> None:
+    anna, bert = pair
+    bert.drop()
+    anna.wait("partner-reconnecting")
+    assert anna.call("block-partner") == {"ok": True}
+    again = new_client(token=bert.received("session")[0]["token"])
+    assert again.wait("session")["state"] == "idle"
 
 
 # Going

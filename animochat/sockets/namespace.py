@@ -26,6 +26,7 @@ from animochat.errors import (
     Unavailable,
 )
 from animochat.matchmaking.service import Matchmaking, Search
+from animochat.moderation.service import Moderation
 from animochat.rooms.service import Entry, Rooms
 from animochat.settings import Settings
 from animochat.sockets import packets
@@ -63,6 +64,7 @@ class ChatNamespace(socketio.Namespace):
         lifecycle: Lifecycle,
         matchmaking: Matchmaking,
         rooms: Rooms,
+        moderation: Moderation,
         worker: str,
     ) -> None:
         super().__init__("/")
@@ -71,6 +73,7 @@ class ChatNamespace(socketio.Namespace):
         self._lifecycle = lifecycle
         self._matchmaking = matchmaking
         self._rooms = rooms
+        self._moderation = moderation
         self._worker = worker
         self._handlers: dict[str, Handler] = {
             "find-match": self.on_find_match,
@@ -79,6 +82,7 @@ class ChatNamespace(socketio.Namespace):
             "send-message": self.on_send_message,
             "typing": self.on_typing,
             "leave-room": self.on_leave_room,
+            "block-partner": self.on_block_partner,
         }
 
     def trigger_event(self, event: str, connection: Connection, args: list[Any], ack_id: str | None) -> None:
@@ -155,9 +159,20 @@ class ChatNamespace(socketio.Namespace):
         self._perform(connection, "leave-room", ack_id, self._leave_room)
 
     def _leave_room(self, connection: Connection) -> dict[str, Any]:
+        return self._part(connection, self._rooms.leave)
+
+    def on_block_partner(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
+        none(args)
+        self._perform(connection, "block-partner", ack_id, self._block_partner)
+
+    def _block_partner(self, connection: Connection) -> dict[str, Any]:
+        return self._part(connection, self._moderation.block_partner)
+
+    def _part(self, connection: Connection, leave: Callable[[str, str], tuple[str, int, str]]) -> dict[str, Any]:
+        """Have the store end the room, for this person's sake; the partner hears of it from there."""
         if connection.room is None:
             raise NotInRoom
-        state, version, room_id = self._rooms.leave(connection.person, connection.id)
+        state, version, room_id = leave(connection.person, connection.id)
         self._check_known(connection, state)
         if state == "not-in-room":
             raise NotInRoom
