@@ -37,6 +37,10 @@ DEFAULT_RATE_SEARCHES = 1.0
 #: Refused requests a second and person, beyond which it is no use to refuse: what a clumsy client sends stays below, a
 #: flood does not.
 DEFAULT_RATE_REFUSALS = 10.0
+#: Reports an hour and person: who meets that many who deserve one is the exception, who makes them up isn't.
+DEFAULT_REPORTS_PER_HOUR = 10
+#: Different people whose reports within a day suspend somebody for an hour: none, unless the operator wants it.
+DEFAULT_AUTO_SUSPEND_REPORTS = 0
 #: New connections a second and address: a campus or a mobile carrier may share one address.
 DEFAULT_RATE_CONNECTS = 50.0
 #: Connections of one address at a time, for the same reason.
@@ -90,6 +94,8 @@ class Settings:
     rate_typing: float = DEFAULT_RATE_TYPING
     rate_searches: float = DEFAULT_RATE_SEARCHES
     rate_refusals: float = DEFAULT_RATE_REFUSALS
+    reports_per_hour: int = DEFAULT_REPORTS_PER_HOUR
+    auto_suspend_reports: int = DEFAULT_AUTO_SUSPEND_REPORTS
     rate_connects: float = DEFAULT_RATE_CONNECTS
     max_connections_per_address: int = DEFAULT_MAX_CONNECTIONS_PER_ADDRESS
     max_connections: int = DEFAULT_MAX_CONNECTIONS
@@ -130,6 +136,8 @@ class Settings:
             rate_typing=read.rate("RATE_TYPING", DEFAULT_RATE_TYPING),
             rate_searches=read.rate("RATE_SEARCHES", DEFAULT_RATE_SEARCHES),
             rate_refusals=read.rate("RATE_REFUSALS", DEFAULT_RATE_REFUSALS),
+            reports_per_hour=read.integer("REPORTS_PER_HOUR", DEFAULT_REPORTS_PER_HOUR, 0, 10_000),
+            auto_suspend_reports=read.integer("AUTO_SUSPEND_REPORTS", DEFAULT_AUTO_SUSPEND_REPORTS, 0, 1_000),
             rate_connects=read.rate("RATE_CONNECTS", DEFAULT_RATE_CONNECTS),
             max_connections_per_address=read.integer(
                 "MAX_CONNECTIONS_PER_ADDRESS", DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, 0, 1_000_000

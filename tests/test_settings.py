@@ -28,6 +28,8 @@ TABLE = [
     ("RATE_TYPING", "0", 0, 5),
     ("RATE_SEARCHES", "2", 2, 1),
     ("RATE_REFUSALS", "1.5", 1.5, 10),
+    ("REPORTS_PER_HOUR", "0", 0, 10),
+    ("AUTO_SUSPEND_REPORTS", "3", 3, 0),
     ("RATE_CONNECTS", "10", 10, 50),
     ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, 2000),
     ("MAX_CONNECTIONS", "500", 500, 10000),
