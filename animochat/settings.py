@@ -45,7 +45,7 @@ DEFAULT_MAX_CONNECTIONS_PER_ADDRESS = 2_000
 #: Proxies in front whose X-Forwarded-For entry is believed: none, since anybody can send that header.
 DEFAULT_TRUSTED_PROXIES = 0
 
-#: Characters that a SECRET_KEY needs at least: 16 random ones can't be guessed offline.
+#: Characters that SECRET_KEY and ADMIN_TOKEN need at least: 16 random ones can't be guessed offline.
 MIN_SECRET_KEY_LENGTH = 16
 
 _HOUR_MS = 3_600_000
@@ -75,6 +75,8 @@ class Settings:
     web_concurrency: int = DEFAULT_WEB_CONCURRENCY
     #: None: one is made and shared through the store.
     secret_key: str | None = None
+    #: What the operator shows at /admin; None: there is no such page.
+    admin_token: str | None = None
     match_history_hours: int = DEFAULT_MATCH_HISTORY_HOURS
     skip_cooldown_ms: int = DEFAULT_SKIP_COOLDOWN_MS
     interest_wait_ms: int = DEFAULT_INTEREST_WAIT_MS
@@ -109,6 +111,7 @@ class Settings:
             redis_url=read.redis_url("REDIS_URL", DEFAULT_REDIS_URL if app_env == "production" else None),
             web_concurrency=read.integer("WEB_CONCURRENCY", DEFAULT_WEB_CONCURRENCY, 1, 1_000),
             secret_key=read.secret("SECRET_KEY"),
+            admin_token=read.secret("ADMIN_TOKEN"),
             match_history_hours=read.integer("MATCH_HISTORY_HOURS", DEFAULT_MATCH_HISTORY_HOURS, 0, 8_760),
             skip_cooldown_ms=read.integer("SKIP_COOLDOWN_MS", DEFAULT_SKIP_COOLDOWN_MS, 0, _HOUR_MS),
             interest_wait_ms=read.integer("INTEREST_WAIT_MS", DEFAULT_INTEREST_WAIT_MS, 0, _HOUR_MS),

@@ -18,6 +18,7 @@ TABLE = [
     ("REDIS_URL", "rediss://user:password@store.example:6380/1", "rediss://user:password@store.example:6380/1", None),
     ("WEB_CONCURRENCY", "4", 4, 1),
     ("SECRET_KEY", "0123456789abcdef", "0123456789abcdef", None),
+    ("ADMIN_TOKEN", "0123456789abcdef", "0123456789abcdef", None),
     ("MATCH_HISTORY_HOURS", "1", 1, 24),
     ("SKIP_COOLDOWN_MS", "0", 0, 5000),
     ("INTEREST_WAIT_MS", "1000", 1000, 10000),
@@ -138,7 +139,7 @@ def test_all_mistakes_are_named_at_once():
 
 def test_secrets_are_never_shown():
     text = "\n".join(
-        mistakes(SECRET_KEY="hunter2", REDIS_URL="redis://me:hunter2@:6379")
+        mistakes(SECRET_KEY="hunter2", ADMIN_TOKEN="hunter2", REDIS_URL="redis://me:hunter2@:6379")
         + mistakes(REDIS_URL="redis://me:hun@ter2@host:port?password=hunter2")
     )
     assert "hun" not in text
