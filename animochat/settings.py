@@ -38,6 +38,8 @@ DEFAULT_RATE_SEARCHES = 1.0
 DEFAULT_REPORTS_PER_HOUR = 10
 #: Different people whose reports within a day suspend somebody for an hour: none, unless the operator wants it.
 DEFAULT_AUTO_SUSPEND_REPORTS = 0
+#: What the word filter does to what matches: whoever says it may go on, without it.
+DEFAULT_WORD_FILTER_ACTION = "mask"
 #: New connections a second and address: a campus or a mobile carrier may share one address.
 DEFAULT_RATE_CONNECTS = 50.0
 #: Connections of one address at a time, for the same reason.
@@ -88,6 +90,10 @@ class Settings:
     rate_searches: float = DEFAULT_RATE_SEARCHES
     reports_per_hour: int = DEFAULT_REPORTS_PER_HOUR
     auto_suspend_reports: int = DEFAULT_AUTO_SUSPEND_REPORTS
+    #: Path of a file of patterns, read when the server starts (moderation/words.py); None: nothing is filtered.
+    word_filter_file: str | None = None
+    #: "mask" or "refuse"
+    word_filter_action: str = DEFAULT_WORD_FILTER_ACTION
     rate_connects: float = DEFAULT_RATE_CONNECTS
     max_connections_per_address: int = DEFAULT_MAX_CONNECTIONS_PER_ADDRESS
     trusted_proxies: int = DEFAULT_TRUSTED_PROXIES
@@ -122,6 +128,8 @@ class Settings:
             rate_searches=read.rate("RATE_SEARCHES", DEFAULT_RATE_SEARCHES),
             reports_per_hour=read.integer("REPORTS_PER_HOUR", DEFAULT_REPORTS_PER_HOUR, 0, 10_000),
             auto_suspend_reports=read.integer("AUTO_SUSPEND_REPORTS", DEFAULT_AUTO_SUSPEND_REPORTS, 0, 1_000),
+            word_filter_file=read.text("WORD_FILTER_FILE"),
+            word_filter_action=read.choice("WORD_FILTER_ACTION", DEFAULT_WORD_FILTER_ACTION, ("mask", "refuse")),
             rate_connects=read.rate("RATE_CONNECTS", DEFAULT_RATE_CONNECTS),
             max_connections_per_address=read.integer(
                 "MAX_CONNECTIONS_PER_ADDRESS", DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, 0, 1_000_000
@@ -153,6 +161,12 @@ class _Reader:
         if value not in ("development", "production"):
             hint = "; set APP_ENV to say otherwise" if name == "NODE_ENV" else ""
             self.mistake(name, repr(value), f"one of development, production{hint}")
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name) or default
+        if value not in choices:
+            self.mistake(name, repr(value), f"one of {', '.join(choices)}")
         return value
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
