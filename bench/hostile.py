@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,8 +113,9 @@ def main() -> int:
         },
     )
     try:
-        with serving(kind, 1) as running:
+        with serving(kind, 1) as running, ExitStack() as stack:
             url, memory = running.urls[0], Memory(running.pids)
+            stack.callback(memory.stop)
             before, memory_before = _conversations(url, arguments), memory.now()
             with _attack(url, arguments) as attack:
                 time.sleep(SETTLE)
@@ -121,7 +123,6 @@ def main() -> int:
                 counts: dict[str, dict[str, int]] = json.loads(attack.tail().splitlines()[-1])
             time.sleep(SETTLE)
             after, memory_after = _conversations(url, arguments), memory.now()
-            memory.stop()
             log = running.programs[0].tail()
     except ProgramFailed as error:
         print(error, file=sys.stderr)

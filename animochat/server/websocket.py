@@ -208,7 +208,7 @@ class WebSocket:
         parser = self._own or frames.shared
         parser.receive_data(data)
         events = cast("list[Frame]", parser.events_received())
-        self._left -= len(events)
+        self._left -= len(events) or 1  # a piece of a large one costs as much as a small one
         if self._left < 0 and not self._may_go_on():
             return
         replies = parser.data_to_send()

@@ -182,6 +182,12 @@ class TestFrames:
         other.send(TEXT, b"4unharmed")
         assert other.message() == "4unharmed"
 
+    def test_a_message_in_endless_pieces_is_a_flood(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=self.RATE)
+        flooder = server.websocket()
+        flooder.connection.sendall(Frame(TEXT, b"4" + b"x" * 99_000).serialize(mask=True))
+        assert flooder.close_code() == 1008
+
     def test_who_takes_the_time_for_it_may_send_as_much(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=self.RATE)
         client = server.websocket()
