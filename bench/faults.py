@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path.insert(0, str(TESTS))
+sys.path[0] = str(TESTS)  # in the place of this folder, where `faults` is this script
 
 from faults.crowd import Crowd, Member  # noqa: E402 (found by the line above)
 from people import NO_RATES, stats, status  # noqa: E402

@@ -74,7 +74,7 @@ class WebSocket:
 
     __slots__ = (
         "_counted_at", "_frames", "_held", "_left", "_message", "_out", "_own", "_paused", "_reader", "_sock", "_text",
-        "_timers", "_writer", "listener", "state", "timer_slot",
+        "_timers", "_writer", "abusive", "listener", "state", "timer_slot",
     )  # fmt: skip
 
     def __init__(self, sock: NativeSocket, frames: FrameReader, timers: TimerWheel, listener: Listener) -> None:
@@ -84,6 +84,8 @@ class WebSocket:
         self._timers = timers
         self.listener = listener
         self.state = _OPEN
+        #: ended for what the client sent: not WebSocket's protocol, or too much
+        self.abusive = False
         self.timer_slot = -1
         self._reader = get_hub().loop.io(sock.fileno(), _READ)
         self._writer: Any = None
@@ -230,7 +232,8 @@ class WebSocket:
             if self.state is _OPEN:
                 self.send(b"".join(replies))
                 self._linger()
-                self.listener.websocket_closed(self, Reason.ERROR if parser.parser_exc else Reason.CLOSED)
+                self.abusive = parser.parser_exc is not None
+                self.listener.websocket_closed(self, Reason.ERROR if self.abusive else Reason.CLOSED)
 
     def _may_go_on(self) -> bool:
         """Whether a client that has sent a burst of frames has taken the time for them; else it is disconnected."""
@@ -239,6 +242,7 @@ class WebSocket:
         self._left = min(frames.burst, self._left + (now - self._counted_at) * frames.rate)
         self._counted_at = now
         if self._left < 0:
+            self.abusive = True
             self.close(CloseCode.POLICY_VIOLATION)
             self.listener.websocket_closed(self, Reason.ERROR)
         return self._left >= 0
