@@ -24,8 +24,8 @@ from pathlib import Path
 from harness.processes import Program, ProgramFailed, cores
 from harness.servers import BENCH, KINDS, serving
 
-#: The bounds: the honest p99 against its undisturbed value, and the growth of resident memory while the attack goes on, as
-#: a factor.
+#: The bounds: the honest p99 against its undisturbed value, and the growth of resident memory while the attack goes on,
+#: as a factor.
 P99_BOUND, MEMORY_BOUND = 2.0, 1.1
 
 #: Seconds between two looks at the memory, and from the attack's first connection until the honest are measured.

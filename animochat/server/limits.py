@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 #: Seconds' worth of connects that an address may make at once.
 BURST_SECONDS = 10.0
 
-#: Connects that a connection counts for which had to be cut off for what was sent on it. Floods so come back more and more
-#: slowly, and each of them costs a worker some milliseconds.
+#: Connects that a connection counts for which had to be cut off for what was sent on it. A flood costs a worker some
+#: milliseconds until it is cut off, and so comes back more slowly than others connect.
 ABUSE_CHARGE = 10.0
 
 #: Addresses whose rate is remembered, some 250 bytes each. Beyond, the one not seen for longest starts afresh.

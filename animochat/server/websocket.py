@@ -210,15 +210,15 @@ class WebSocket:
         parser = self._own or frames.shared
         parser.receive_data(data)
         events = cast("list[Frame]", parser.events_received())
-        self._left -= len(events) or 1  # a piece of a large one costs as much as a small one
-        if self._left < 0 and not self._may_go_on():
-            return
         replies = parser.data_to_send()
         if FrameReader.remembers_nothing(parser):
             self._own = None
         elif self._own is None:
             self._own = parser
             frames.taken()
+        self._left -= len(events) or 1  # a piece of a large one costs as much as a small one
+        if self._left < 0 and not self._may_go_on():
+            return
         if not replies:
             self._deliver(events)
         elif replies[-1]:

@@ -210,6 +210,17 @@ class TestFrames:
         other.send(TEXT, b"4unharmed")
         assert other.message() == "4unharmed"
 
+    def test_nothing_of_a_flood_that_was_cut_off_remains(self, serve: Callable[..., InThread]) -> None:
+        """Not in the parser that connections share, either."""
+        server = serve(rate_frames=self.RATE)
+        other = server.websocket()
+        for rest in (b"\x81", b"\x81\xfe\x01\x00\x00\x00\x00\x00xyz", b"\x01\x80\x00\x00\x00\x00"):
+            flooder = server.websocket()
+            flooder.connection.sendall(Frame(PING, b"x").serialize(mask=True) * 30 + rest)
+            assert flooder.close_code() == 1008
+            other.send(TEXT, b"4" + b"long" * 100)
+            assert other.message() == "4" + "long" * 100
+
     def test_a_message_in_endless_pieces_is_a_flood(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=self.RATE)
         flooder = server.websocket()
