@@ -227,6 +227,35 @@ def test_after_its_worker_was_killed(crowd: Crowd, store: str, tmp_path: Path, o
         server.kill()
 
 
+def test_after_its_worker_was_killed_all_of_twenty_recover_and_miss_nothing(
+    crowd: Crowd, store: str, tmp_path: Path, one: Server
+) -> None:
+    environment = {"REDIS_URL": store, **NO_RATES, "RECONNECT_GRACE_MS": str(GRACE_MS)}
+    server = Server(tmp_path, env=environment).start()
+    server.expect_errors()  # gunicorn's master reports its worker's death
+    try:
+        eventually(lambda: stats(one)["workers"] >= 3, what="workers that are known")
+        pairs = [(crowd.join(server.url), crowd.join(one.url)) for _ in range(20)]
+        for anna, bert in pairs:
+            meet(anna, bert)
+            chat(anna, bert, "before")
+        kill_workers(server)
+        for number in range(5):
+            for _, bert in pairs:
+                says(bert, f"{bert.name} meanwhile {number}")
+        for anna, bert in pairs:
+            comes_back(anna, timeout=RESTART)
+            hears(anna, f"{bert.name} meanwhile 4")
+        recovered = [anna for anna, _ in pairs if len(anna.received("session")) == 1]
+        assert len(recovered) == 20
+        for anna, bert in pairs:
+            anna.settle()
+            assert texts(anna) == [f"{bert.name} before", *(f"{bert.name} meanwhile {number}" for number in range(5))]
+    finally:
+        server.stop()
+        server.kill()
+
+
 def test_after_the_server_was_stopped_and_started_anew(crowd: Crowd, store: str, tmp_path: Path, one: Server) -> None:
     """A deploy: SIGTERM, then new processes. Nobody's partner is elsewhere, one's is, one is waiting, one idle."""
     environment = {"REDIS_URL": store, **NO_RATES, "RECONNECT_GRACE_MS": str(GRACE_MS)}

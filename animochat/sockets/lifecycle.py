@@ -395,6 +395,7 @@ class Lifecycle:
         if isinstance(error, Unavailable) or connection.closed:
             return
         if connection.buckets.refusals.take(self._rate_refusals, time.monotonic()):
+            connection.transport.charge()
             self._turn_out(connection, RateLimited("Disconnected: too many requests in spite of refusals"))
             self.drop(connection)
 
