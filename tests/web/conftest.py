@@ -61,6 +61,18 @@ class Person:
     def search(self) -> None:
         self.page.get_by_role("button", name="Start chatting").click()
 
+    def next(self) -> None:
+        """Leaves the partner for the next one: the button asks, and means it when pressed again."""
+        self.button("Next").click()
+        expect(self.button("Really?")).to_be_visible()
+        self.page.wait_for_timeout(400)  # sooner it would be a double click, which is one slip
+        self.button("Really?").click()
+
+    def choose(self, item: str) -> None:
+        """Something of the chat's menu."""
+        self.button("More").click()
+        self.button(item).click()
+
     def type(self, text: str) -> None:
         self.draft.press_sequentially(text)
 
@@ -128,14 +140,19 @@ def person(browser: Browser) -> Iterator[Callable[..., Person]]:
     """A factory of people whose page is open and connected: `person(server, **options of Browser.new_context)`.
 
     With `beside=other` it is a second tab of the other one's browser. With `open=False` nothing is loaded yet.
+    Everybody has been here before, and knows what is told at a `first_visit`.
     """
     people: list[Person] = []
     visited: set[Server] = set()
 
-    def factory(server: Server, *, beside: Person | None = None, open: bool = True, **options: Any) -> Person:
+    def factory(
+        server: Server, *, beside: Person | None = None, open: bool = True, first_visit: bool = False, **options: Any
+    ) -> Person:
         options.setdefault("reduced_motion", "reduce")
         context = beside.context if beside else browser.new_context(**options)
         context.set_default_timeout(PATIENCE)
+        if not first_visit and not beside:
+            context.add_init_script("if (location.protocol !== 'about:') localStorage['animochat.welcomed'] = 'true'")
         someone = Person(context, server.url)
         people.append(someone)
         visited.add(server)

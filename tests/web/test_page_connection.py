@@ -110,7 +110,7 @@ def test_a_message_under_way_when_the_connection_drops_arrives_once(server, pers
     swallow.append(True)
     anna.draft.fill("did you get that?")
     anna.draft.press("Enter")
-    expect(anna.banner).to_have_text("Connection lost, trying again…")
+    expect(anna.banner).to_contain_text("Connection lost")
     expect(anna.banner).to_be_hidden()
     expect(anna.page.locator(".message.own")).to_have_attribute("data-state", "sent")
     anna.say("and that?")
@@ -178,7 +178,7 @@ def test_a_server_that_goes_and_comes_back(servers, person, meet):
     meet(anna, bert)
     server.stop()
     for someone in (anna, bert):
-        expect(someone.banner).to_have_text("Connection lost, trying again…")
+        expect(someone.banner).to_contain_text("Connection lost")
     server.start()
     for someone in (anna, bert):
         expect(someone.banner).to_be_hidden(timeout=30_000)
@@ -214,7 +214,7 @@ def test_the_page_is_there_before_the_connection(server, person):
     anna.page.route("**/socket.io/**", lambda route: route.abort())
     anna.page.goto(server.url)
     expect(anna.button("Start chatting")).to_be_visible()
-    expect(anna.banner).to_have_text("The server can’t be reached, trying again…")
+    expect(anna.banner).to_contain_text("The server can’t be reached, trying again")
     anna.search()
     expect(anna.page.locator("#waiting-hint")).to_have_text("Connecting…")
     anna.page.unroute("**/socket.io/**")
