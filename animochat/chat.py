@@ -18,6 +18,7 @@ from gevent import Greenlet
 from animochat import __version__
 from animochat.errors import Unavailable
 from animochat.matchmaking import service as matchmaking
+from animochat.moderation import service as moderation
 from animochat.presence import service as presence
 from animochat.rooms import service as rooms
 from animochat.server.engine import EngineServer, websocket_frame
@@ -51,17 +52,18 @@ class Chat:
         self.settings = settings
         self.worker_id = secrets.token_hex(4)
         url = settings.redis_url or DEFAULT_REDIS_URL
-        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS
+        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS
         self.pipeline = Pipeline(url, scripts)
         self.presence = presence.Presence(self.pipeline, self.worker_id)
         self.matchmaking = matchmaking.Matchmaking(
             self.pipeline, settings.match_history_hours * HOUR_MS, settings.skip_cooldown_ms
         )
         self.rooms = rooms.Rooms(self.pipeline, self.worker_id)
+        self.moderation = moderation.Moderation(self.pipeline)
         self.connections = Connections()
         self.lifecycle = Lifecycle(settings, self.connections, self.presence, self.matchmaking, self.rooms)
         self.namespace = ChatNamespace(
-            settings, self.connections, self.lifecycle, self.matchmaking, self.rooms, self.worker_id
+            settings, self.connections, self.lifecycle, self.matchmaking, self.rooms, self.moderation, self.worker_id
         )
         news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
         self.subscription = Subscription(url, [keys.worker_channel(self.worker_id)], news.receive, self._recheck_all)

@@ -29,6 +29,7 @@ from gevent.server import StreamServer
 
 from animochat.errors import Unavailable
 from animochat.matchmaking.service import Matchmaking, Search
+from animochat.moderation.service import Moderation
 from animochat.presence.service import Heartbeat, Presence, Registration
 from animochat.rooms.service import Rooms
 from animochat.store import keys
@@ -203,6 +204,9 @@ class Person:
     def leave(self) -> tuple[str, int, str]:
         return self.worker.rooms.leave(self.name, self.conn)
 
+    def block(self) -> tuple[str, int, str]:
+        return self.lobby.moderation.block_partner(self.name, self.conn)
+
     def goodbye(self) -> bool:
         return self.worker.presence.disconnect(self.name, self.conn, None)
 
@@ -249,6 +253,7 @@ class Lobby:
             clock=self.clock,
             seed=lambda: next(self._seeds),
         )
+        self.moderation = Moderation(self.pipeline, clock=self.clock)  # type: ignore[arg-type]
         self.ear = Ear(url)
         self.workers: list[Worker] = []
         self.worker = self.add_worker()
@@ -301,10 +306,14 @@ class Lobby:
 
     def all_have_met(self, people: Sequence[Person]) -> None:
         """Everybody has met everybody, so that all can wait side by side."""
-        until = self.now + HISTORY_MS
+        self.have_all_met_until(people, self.now + HISTORY_MS)
+
+    def have_all_met_until(self, people: Sequence[Person], until: int) -> None:
+        """The same, for another time; what holds for longer stays."""
         with self.batch() as batch:
             for person in people:
-                batch.zadd(f"{TAG}:met:{person.name}", {other.name: until for other in people if other is not person})
+                others = {other.name: until for other in people if other is not person}
+                batch.zadd(f"{TAG}:met:{person.name}", others, gt=True)
 
     def pass_time(self, ms: int) -> None:
         """Moves the clock; the workers that live have sent heartbeats meanwhile."""

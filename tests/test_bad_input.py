@@ -12,8 +12,8 @@ import requests
 from people import RawClient, meet, resident_kilobytes, running, say, texts, wait_until_empty
 from support import Client, Server, eventually
 
-EVENTS = ["find-match", "cancel-match", "next-match", "send-message", "typing", "leave-room"]
-LATER = ["block-partner", "report-partner"]
+EVENTS = ["find-match", "cancel-match", "next-match", "send-message", "typing", "leave-room", "block-partner"]
+LATER = ["report-partner"]
 
 
 def nested(depth: int) -> Any:
@@ -49,9 +49,11 @@ WRONG: dict[str, list[list[Any]]] = {
     "next-match": [["text"], [False], [{"interests": None}], [{"interests": [["tea"]]}]],
     "cancel-match": [["text"], [True], [{}], [{"interests": []}]],
     "leave-room": [["text"], [True], [{}], [0]],
+    "block-partner": [["text"], [True], [{}], [0]],
     "send-message": [
         [], [None], [True], [{}], [{"content": None}], [{"content": 5}], [{"content": ["x"]}], [{"text": "hello"}],
         [{"content": "x", "clientId": 5}], [{"content": "x", "clientId": "y" * 65}], [{"content": "x", "replyTo": {}}],
+        [{"content": "x", "replyTo": 1}], [{"content": "x", "replyTo": ["x"]}], [{"content": "x", "replyTo": "x"}],
         [{"content": {"content": "x"}}],
     ],
     "typing": [[], [None], ["true"], [1], [0], [{}], [{"isTyping": 1}], [{"isTyping": "yes"}], [{"isTyping": None}]],

@@ -167,6 +167,24 @@ def test_on_another_server(crowd: Crowd, network: Network, one: Server, two: Ser
     assert len(anna.received("session")) == 1
 
 
+def test_a_reply_that_was_missed_comes_with_its_quote(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
+    anna, bert = crowd.join(network.url), crowd.join(one.url)
+    meet(anna, bert)
+    says(anna, "a question")
+    hears(bert, "a question")
+    question = next(message for message in bert.received("message") if message["content"] == "a question")
+    away(network, bert)
+    crowd.history.note(bert.name, "sent", room="", content="an answer")
+    answer = bert.call("send-message", {"content": "an answer", "replyTo": question["id"]})
+    crowd.history.note(bert.name, "acknowledged", content="an answer", id=answer["id"], seq=answer["seq"])
+    network.target = two.url
+    network.up = True
+    comes_back(anna)
+    reply = anna.wait("message", where=lambda message: message["content"] == "an answer")
+    quote = {"id": question["id"], "senderId": question["senderId"], "content": "a question"}
+    assert reply["replyTo"] == quote
+
+
 def test_with_long_polling(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
     anna, bert = crowd.join(network.url, transports=["polling"]), crowd.join(one.url)
     meet(anna, bert)

@@ -118,10 +118,17 @@ class Rooms:
     def history(self, room_id: str, after: int) -> list[Logged]:
         """What was said after `after` in a room that may be over. Waits for the store; raises Unavailable."""
         entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", f"({max(after, 0)}-0", "+")
-        return [
-            Logged(int(entry_id.split(b"-")[0]), slot.decode(), int(timestamp), body.decode())
-            for entry_id, (_, slot, _, timestamp, _, body) in entries
-        ]
+        return [_logged(entry) for entry in entries]
+
+    def message(self, room_id: str, seq: int) -> Logged | None:
+        """One message; None where the log doesn't have it (any more). Waits for the store; raises Unavailable."""
+        entry_id = f"{seq}-0"
+        entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", entry_id, entry_id)
+        return _logged(entries[0]) if entries else None
+
+    def is_stored(self, room_id: str, slot: str, client_id: str) -> bool:
+        """Is this message of that member's in the log already? Waits for the store; raises Unavailable."""
+        return bool(self._pipeline.execute("HEXISTS", keys.room(room_id) + ":meta", f"{slot}:{client_id}"))
 
     def leave(self, person: str, connection: str) -> tuple[str, int, str]:
         """End the person's room. Returns ("left", version, room), ("not-in-room", 0, "") or ("unknown", 0, "").
@@ -140,3 +147,9 @@ class Rooms:
         """Tell the partner's worker. Not stored, not repeated; does not wait."""
         line = f"typing {person} {room_id} {'1' if is_typing else '0'}"
         self._pipeline.submit(("PUBLISH", keys.worker_channel(worker), line), lambda reply: None)
+
+
+def _logged(entry: Any) -> Logged:
+    """An entry of the log's stream."""
+    entry_id, (_, slot, _, timestamp, _, body) = entry
+    return Logged(int(entry_id.split(b"-")[0]), slot.decode(), int(timestamp), body.decode())

@@ -20,6 +20,9 @@ MAX_CLIENT_ID = 64
 #: Longest `token`, in characters; ours are shorter.
 MAX_TOKEN = 200
 
+#: Characters of the original that a reply quotes.
+MAX_QUOTE = 200
+
 
 class FindMatch(Struct):
     """`find-match` and `next-match`."""
@@ -60,6 +63,21 @@ class Message(Struct):
     content: str
     timestamp: int
     type: str
+
+
+class Quote(Struct):
+    """`message.replyTo`: the message that a reply answers; `content` has its first MAX_QUOTE characters."""
+
+    id: str
+    senderId: str
+    content: str
+
+
+class Body(Struct):
+    """What `message_body` encoded, as far as the server itself reads it again."""
+
+    senderId: str
+    content: str
 
 
 class SessionRoom(Struct):
@@ -115,6 +133,7 @@ class Notice(Struct):
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder().decode
 decode_notices = msgspec.json.Decoder(list[Notice]).decode
+decode_body = msgspec.json.Decoder(Body).decode
 
 
 def one(args: list[Any], kind: type[T] | Any) -> T:
@@ -142,6 +161,16 @@ def none(args: list[Any]) -> None:
 def message_body(sender_id: str, content: str) -> str:
     """The piece of JSON that is encoded once, stored, and sent on as it is."""
     return f'"senderId":"{sender_id}","content":{encode(content).decode()},"type":"text"'
+
+
+def reply_body(sender_id: str, content: str, original: Quote) -> str:
+    """As `message_body`, for a reply: the quote is stored with it, and goes wherever the message goes."""
+    return f'{message_body(sender_id, content)},"replyTo":{encode(original).decode()}'
+
+
+def read_body(body: str) -> Body:
+    """The piece of JSON from `message_body` or `reply_body`, decoded."""
+    return decode_body(f"{{{body}}}")
 
 
 def message_json(room_id: str, seq: int, timestamp: int, body: str) -> str:
