@@ -71,7 +71,7 @@ class Person:
     def choose(self, item: str) -> None:
         """Something of the chat's menu."""
         self.button("More").click()
-        self.button(item).click()
+        self.page.locator("#menu").get_by_role("button", name=item, exact=True).click()
 
     def type(self, text: str) -> None:
         self.draft.press_sequentially(text)

@@ -214,6 +214,7 @@ def test_the_page_is_there_before_the_connection(server, person):
     anna.page.route("**/socket.io/**", lambda route: route.abort())
     anna.page.goto(server.url)
     expect(anna.button("Start chatting")).to_be_visible()
+    assert anna.page.evaluate("performance.getEntriesByName('first-contentful-paint').length") == 1
     expect(anna.banner).to_contain_text("The server can’t be reached, trying again")
     anna.search()
     expect(anna.page.locator("#waiting-hint")).to_have_text("Connecting…")
