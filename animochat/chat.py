@@ -56,7 +56,10 @@ class Chat:
         self.pipeline = Pipeline(url, scripts)
         self.presence = presence.Presence(self.pipeline, self.worker_id)
         self.matchmaking = matchmaking.Matchmaking(
-            self.pipeline, settings.match_history_hours * HOUR_MS, settings.skip_cooldown_ms
+            self.pipeline,
+            settings.match_history_hours * HOUR_MS,
+            settings.skip_cooldown_ms,
+            settings.interest_wait_ms,
         )
         self.rooms = rooms.Rooms(self.pipeline, self.worker_id)
         self.moderation = moderation.Moderation(self.pipeline)

@@ -29,6 +29,7 @@ from animochat.store.pipeline import Pipeline
 WORKER = "benchmrk"
 HISTORY_MS = 24 * 3600 * 1000
 COOLDOWN_MS = 5000
+INTEREST_WAIT_MS = 10_000
 
 #: Commands that are written at once while filling the store.
 BATCH = 1000
@@ -60,7 +61,7 @@ class Lobby:
         pipeline = Pipeline(url, [*MATCHMAKING_SCRIPTS, *PRESENCE_SCRIPTS])
         pipeline.start()
         self.presence = Presence(pipeline, WORKER, clock=lambda: self.now)
-        self.matchmaking = Matchmaking(pipeline, HISTORY_MS, COOLDOWN_MS, clock=lambda: self.now)
+        self.matchmaking = Matchmaking(pipeline, HISTORY_MS, COOLDOWN_MS, INTEREST_WAIT_MS, clock=lambda: self.now)
         self.presence.heartbeat(0)
 
     def fill(self, count: int) -> list[str]:

@@ -44,6 +44,7 @@ HOUR_MS = 3_600_000
 #: The rules' numbers, as the protocol's defaults have them.
 HISTORY_MS = 24 * HOUR_MS
 COOLDOWN_MS = 5000
+INTEREST_WAIT_MS = 10_000
 GRACE_MS = 10_000
 
 #: Milliseconds between two ticks of a worker (animochat/chat.py).
@@ -192,14 +193,14 @@ class Person:
     def recheck(self) -> Registration:
         return self.worker.presence.connect(self.name, self.conn, again=True)
 
-    def find(self) -> Search:
-        return self.lobby.matchmaking.find_match(self.name, self.conn)
+    def find(self, *interests: str) -> Search:
+        return self.lobby.matchmaking.find_match(self.name, self.conn, interests)
 
     def cancel(self) -> Search:
         return self.lobby.matchmaking.cancel_match(self.name, self.conn)
 
-    def next(self) -> Search:
-        return self.lobby.matchmaking.next_match(self.name, self.conn)
+    def next(self, *interests: str) -> Search:
+        return self.lobby.matchmaking.next_match(self.name, self.conn, interests)
 
     def leave(self) -> tuple[str, int, str]:
         return self.worker.rooms.leave(self.name, self.conn)
@@ -250,6 +251,7 @@ class Lobby:
             self.pipeline,  # type: ignore[arg-type]
             HISTORY_MS,
             COOLDOWN_MS,
+            INTEREST_WAIT_MS,
             clock=self.clock,
             seed=lambda: next(self._seeds),
         )

@@ -45,8 +45,12 @@ ALWAYS_WRONG: dict[str, list[Any]] = {
 
 #: Wrong for the event alone.
 WRONG: dict[str, list[list[Any]]] = {
-    "find-match": [["text"], [True], [{"interests": "tea"}], [{"interests": [1]}], [{"interests": {"a": 1}}]],
-    "next-match": [["text"], [False], [{"interests": None}], [{"interests": [["tea"]]}]],
+    "find-match": [
+        ["text"], [True], [{"interests": "tea"}], [{"interests": [1]}], [{"interests": {"a": 1}}],
+        [{"interests": ["x" * 33]}], [{"interests": [""]}], [{"interests": ["tea", " \n"]}],
+        [{"interests": ["tea"] * 11}],
+    ],
+    "next-match": [["text"], [False], [{"interests": None}], [{"interests": [["tea"]]}], [{"interests": ["\u00a0"]}]],
     "cancel-match": [["text"], [True], [{}], [{"interests": []}]],
     "leave-room": [["text"], [True], [{}], [0]],
     "block-partner": [["text"], [True], [{}], [0]],

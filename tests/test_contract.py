@@ -13,13 +13,15 @@ from animochat.sockets.lifecycle import GREETING
 
 COOLDOWN_MS = 1_500
 GRACE_MS = 2_000
+INTEREST_WAIT_MS = 1_500
 
 NewClient = Callable[..., Client]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    env = {"SKIP_COOLDOWN_MS": str(COOLDOWN_MS), "RECONNECT_GRACE_MS": str(GRACE_MS)}
+    numbers = {"SKIP_COOLDOWN_MS": COOLDOWN_MS, "RECONNECT_GRACE_MS": GRACE_MS, "INTEREST_WAIT_MS": INTEREST_WAIT_MS}
+    env = {name: str(number) for name, number in numbers.items()}
     with running(tmp_path_factory.mktemp("contract"), **env) as (server,):
         yield server
 
@@ -145,12 +147,63 @@ def test_find_match_answers_waiting_until_there_is_a_partner_for_both(new_client
     assert "waiting" not in bert.events()
 
 
-def test_find_match_may_name_interests(new_client: NewClient) -> None:
+def test_who_shares_an_interest_is_matched_at_once_and_told_in_its_own_spelling(new_client: NewClient) -> None:
+    anna, bert, carl = new_client(), new_client(), new_client()
+    assert carl.call("find-match", {"interests": ["chess"]})["state"] == "waiting"
+    assert anna.call("find-match", {"interests": [" Tea ", "cats", "tea"]})["state"] == "waiting"
+    assert bert.call("find-match", {"interests": ["dogs", "TEA"]})["state"] == "matched"
+    assert anna.wait("matched")["interests"] == ["Tea"]
+    assert bert.wait("matched")["interests"] == ["TEA"]
+    assert "matched" not in carl.events()
+
+
+def test_who_named_interests_meets_anyone_once_the_wait_is_over(new_client: NewClient) -> None:
     anna, bert = new_client(), new_client()
-    assert anna.call("find-match", {"interests": ["tea"]})["ok"] is True
-    assert bert.call("find-match", {})["ok"] is True
+    assert anna.call("find-match", {"interests": ["tea"]})["state"] == "waiting"
+    assert bert.call("find-match", {"interests": []})["state"] == "waiting"
+    begun = time.monotonic()
+    assert anna.wait("matched")["interests"] == bert.wait("matched")["interests"] == []
+    assert time.monotonic() - begun > (INTEREST_WAIT_MS - 500) / 1000
+
+
+def test_next_match_may_name_interests(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    meet(anna, bert)
+    carl = new_client()
+    assert carl.call("next-match", {"interests": ["tea"]})["state"] == "waiting"
+    assert anna.call("next-match", {"interests": ["Tea"]})["state"] == "waiting"
+    assert anna.wait("matched", where=lambda told: told["interests"])["interests"] == ["Tea"]
+    assert carl.wait("matched")["interests"] == ["tea"]
+
+
+def test_find_match_while_waiting_changes_no_interests(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    anna.call("find-match", {"interests": ["tea"]})
+    assert anna.call("find-match", {"interests": ["chess"]})["state"] == "waiting"
+    assert bert.call("find-match", {"interests": ["tea"]})["state"] == "matched"
+    assert anna.wait("matched")["interests"] == ["tea"]
+
+
+def test_ten_interests_of_32_characters_are_taken_and_more_change_nothing(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    ten = [f" {chr(0x1F600 + n) * 32} " for n in range(10)]
+    for wrong in ([*ten, "tea"], ["x" * 33], ["tea", " "], [""]):
+        assert anna.call("find-match", {"interests": wrong})["error"]["code"] == "invalid-payload"
+    assert bert.call("find-match")["state"] == "waiting", "Anna isn't"
+    assert bert.call("cancel-match")["ok"] is True
+    assert anna.call("find-match", {"interests": ten})["state"] == "waiting"
+    assert bert.call("find-match", {"interests": ten})["state"] == "matched"
+    assert bert.wait("matched")["interests"] == [interest.strip() for interest in ten]
+
+
+def test_a_reload_in_a_chat_tells_the_interests_in_common(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client()
+    token = anna.wait("session")["token"]
+    anna.call("find-match", {"interests": ["Tea"]})
+    bert.call("find-match", {"interests": ["tea"]})
     anna.wait("matched")
-    bert.wait("matched")
+    again = new_client(token=token)
+    assert again.wait("session")["room"]["interests"] == ["Tea"]
 
 
 def test_the_first_message_in_a_room_is_the_systems_and_goes_to_both(new_client: NewClient) -> None:

@@ -274,7 +274,7 @@ def test_a_store_that_restarts_empty_leaves_nobody_in_a_room_that_is_not_there(
     carla, idle = connect(one), connect(two)
     meet(anna, bert)
     say(anna, bert, "before")
-    carla.call("find-match")
+    carla.call("find-match", {"interests": ["Tea"]})
 
     redis_server.stop(signal.SIGKILL)
     redis_server.start()
@@ -289,8 +289,10 @@ def test_a_store_that_restarts_empty_leaves_nobody_in_a_room_that_is_not_there(
         assert client.wait("session", timeout=left())["state"] == "idle"
         assert client.call("send-message", "hello?")["error"]["code"] == "not-in-room"
     # it works again, without a restart: for those who waited, those who chatted and those who come
-    assert idle.call("find-match")["ok"] is True
-    assert carla.wait("matched", timeout=left())["roomId"] == idle.wait("matched", timeout=left())["roomId"]
+    assert idle.call("find-match", {"interests": ["tea"]})["ok"] is True
+    told = carla.wait("matched", timeout=left())
+    assert told["interests"] == ["Tea"], "who waited still wants what it wanted"
+    assert idle.wait("matched", timeout=left())["roomId"] == told["roomId"]
     say(carla, idle, "a new room")
     say(idle, carla, "indeed")
     assert anna.call("find-match")["ok"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
@@ -9,7 +10,19 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_support import COOLDOWN_MS, GRACE_MS, HISTORY_MS, HOUR_MS, TAG, TICK_MS, Lobby, Person
+from store_support import (
+    COOLDOWN_MS,
+    GRACE_MS,
+    HISTORY_MS,
+    HOUR_MS,
+    INTEREST_WAIT_MS,
+    TAG,
+    TICK_MS,
+    Lobby,
+    Person,
+)
+
+from animochat.matchmaking.interests import by_name
 
 
 @pytest.fixture
@@ -498,7 +511,7 @@ def _both_interrupted(lobby: Lobby, look_again_in: int) -> tuple[Person, Person]
     lobby.have_met("anna", ["bert"], lobby.now + 1000)
     with lobby.batch() as batch:  # both came early: their places in the pool are before all others'
         for place, person in ((-2, anna), (-1, bert)):
-            batch.hset(f"{TAG}:person:{person.name}", mapping={"waiting": lobby.now, "seen": f"{lobby.now} 100"})
+            batch.hset(f"{TAG}:person:{person.name}", mapping={"waiting": lobby.now, "seen": f"{lobby.now} 1 100"})
             batch.zadd(f"{TAG}:pool", {person.name: place})
             batch.zadd(f"{TAG}:searching", {person.name: lobby.now + look_again_in})
     return anna, bert
@@ -524,6 +537,357 @@ def test_a_meeting_that_expires_while_one_is_away_is_not_missed(embedded: Lobby)
     assert anna.connect().state == "waiting"
     embedded.run(2000)
     assert anna.partner == "bert"
+
+
+# Interests
+
+
+def test_two_who_share_an_interest_are_matched_at_once(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    assert anna.find("tea", "chess").state == "waiting"
+    assert bert.find("chess", "cats").state == "matched"
+    assert anna.partner == "bert"
+
+
+def test_both_hear_what_they_have_in_common_each_in_its_own_spelling_and_order(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("tea", "dogs", "Chess", "Straße")
+    bert.find("STRASSE", "chess", "cats", "TEA")
+    assert anna.heard("matched")[0]["interests"] == ["tea", "Chess", "Straße"]
+    assert bert.heard("matched")[0]["interests"] == ["STRASSE", "chess", "TEA"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tea", "TEA"), (" tea\t", "tea"), ("Straße", "STRASSE"), ("ﬁlm", "FILM"), ("ｔｅａ", "tea"),
+        ("caf\u00e9", "cafe\u0301"), ("ΣΊΣΥΦΟΣ", "σίσυφος"), ("²", "2"), ("ᾳ", "αι"), ("\u1f80", "\u1f00\u03b9"),
+        ("tea", "tea\u00a0"), ("日本", "日本"), ("{lobby}", "{LOBBY}"),
+    ],
+)  # fmt: skip
+def test_spellings_that_are_one_interest(one: str, other: str) -> None:
+    assert by_name([one]).keys() == by_name([other]).keys()
+    assert by_name([one, other]) == by_name([one])
+
+
+@pytest.mark.parametrize(("one", "other"), [("tea", "teas"), ("ice tea", "icetea"), ("cafe", "café"), ("i", "ı")])
+def test_spellings_that_are_two_interests(one: str, other: str) -> None:
+    assert list(by_name([one, other]).values()) == [one, other]
+
+
+def test_an_interest_has_a_short_plain_name_in_the_store(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    wanted = ["ﷺ" * 32, "a b\nc", "}:pool", "\0", "'"]
+    anna.find(*wanted)
+    names = lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")
+    assert len(names) == len(wanted)
+    assert {len(name) for name in names} == {len(f"{TAG}:interest:") + 16}
+    (bert,) = lobby.people("bert")
+    assert bert.find(*reversed(wanted)).state == "matched"
+    assert bert.heard("matched")[0]["interests"] == wanted[::-1]
+
+
+def test_who_named_interests_meets_nobody_else_until_the_wait_is_over(lobby: Lobby) -> None:
+    anna, bert, carl = lobby.people("anna", "bert", "carl")
+    assert anna.find("tea").state == "waiting"
+    assert bert.find("chess").state == "waiting"
+    assert carl.find().state == "waiting"
+    lobby.pass_time(INTEREST_WAIT_MS - 1)
+    lobby.tick()
+    assert not lobby.rooms()
+
+
+def test_whose_wait_is_over_meets_who_named_none(lobby: Lobby) -> None:
+    anna, carl = lobby.people("anna", "carl")
+    carl.find()
+    anna.find("tea")
+    lobby.pass_time(INTEREST_WAIT_MS)
+    lobby.tick()
+    assert anna.partner == "carl"
+    assert "interests" not in anna.heard("matched")[0]
+
+
+def test_two_whose_waits_are_over_meet_and_not_sooner(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("tea")
+    lobby.pass_time(4000)
+    bert.find("chess")
+    lobby.run(INTEREST_WAIT_MS - 1000)
+    assert anna.room is None, "Bert still wants somebody who shares an interest"
+    lobby.run(1000)
+    assert anna.partner == "bert"
+
+
+def test_who_comes_when_the_wait_of_another_is_over_may_share_or_name_none(lobby: Lobby) -> None:
+    anna, bert, carl, dora = lobby.people("anna", "bert", "carl", "dora")
+    anna.find("tea")
+    lobby.run(INTEREST_WAIT_MS)
+    assert bert.find("chess").state == "waiting"
+    assert carl.find("tea").state == "matched"
+    assert carl.partner == "anna"
+    assert carl.heard("matched")[0]["interests"] == ["tea"]
+    lobby.run(INTEREST_WAIT_MS)
+    assert dora.find().state == "matched"
+    assert dora.partner == "bert"
+
+
+def test_the_most_shared_come_first(lobby: Lobby) -> None:
+    crowd = lobby.crowd(9)
+    lobby.all_have_met(crowd)
+    wanted = [["a"], ["b"], ["a", "c"], ["b", "x"], ["a", "b", "c"], ["c", "y"], ["x"], ["b", "c"], []]
+    for person, interests in zip(crowd, wanted, strict=True):
+        assert person.find(*interests).state == "waiting"
+    order = []
+    for n in range(7):
+        (seeker,) = lobby.people(f"seeker{n}")
+        assert seeker.find("c", "b", "a").state == "matched"
+        order.append(len(seeker.heard("matched")[0]["interests"]))
+    assert order == [3, 2, 2, 1, 1, 1, 1]
+    (seeker,) = lobby.people("late")
+    assert seeker.find("c", "b", "a").state == "waiting", "nobody who shares anything is left"
+
+
+def test_of_those_who_share_as_much_the_partner_is_a_random_one(lobby: Lobby) -> None:
+    crowd = lobby.crowd(6)
+    lobby.all_have_met(crowd)
+    for person in crowd:
+        person.find("tea", "chess")
+    counts: Counter[str] = Counter()
+    for n in range(300):
+        (seeker,) = lobby.people(f"seeker{n}")
+        seeker.find("chess", "tea")
+        met = next(person for person in crowd if person.name == seeker.partner)
+        counts[met.name] += 1
+        seeker.goodbye()
+        met.find("tea", "chess")
+    assert _chi_square(counts, 6) < 20.5  # 5 degrees of freedom, p = 0.001
+
+
+def test_who_may_not_meet_does_not_for_all_they_share(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    anna.find("tea")
+    assert bert.find("tea").state == "waiting"
+    (carl,) = lobby.people("carl")
+    assert carl.find("tea").state == "matched"
+
+
+def test_a_meeting_of_two_who_share_that_expires_while_both_wait_is_repeated(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    lobby.pass_time(HISTORY_MS - 1000)
+    anna.find("tea")
+    bert.find("tea")
+    lobby.pass_time(1000)
+    lobby.tick()
+    assert anna.partner == "bert"
+
+
+def test_find_match_while_waiting_changes_no_interests(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("tea")
+    record = anna.record
+    assert anna.find("chess").state == anna.find().state == anna.next("chess").state == "waiting"
+    assert anna.record == record
+    assert bert.find("chess").state == "waiting"
+    assert lobby.people("carl")[0].find("tea").state == "matched"
+
+
+def test_the_wait_for_a_shared_interest_begins_when_the_rest_ends(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    carl, dora = lobby.people("carl", "dora")
+    assert anna.next("tea").cooldown_ms == COOLDOWN_MS
+    assert carl.find("tea").state == "waiting", "nobody who rests is found"
+    carl.cancel()
+    dora.find()
+    lobby.run(COOLDOWN_MS + INTEREST_WAIT_MS - TICK_MS)
+    assert anna.room is None
+    lobby.run(TICK_MS)
+    assert anna.partner == "dora"
+
+
+def test_who_rested_is_found_by_interest_when_the_rest_ends(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    anna.next("tea")
+    carl.find("tea")
+    lobby.run(COOLDOWN_MS)
+    assert anna.partner == "carl"
+    assert anna.heard("matched")[-1]["interests"] == ["tea"]
+
+
+@pytest.mark.parametrize("stop", [Person.cancel, Person.goodbye, Person.drop], ids=["cancel", "goodbye", "drop"])
+def test_who_stops_waiting_is_in_no_set_any_more(lobby: Lobby, stop: Callable[[Person], object]) -> None:
+    (anna,) = lobby.people("anna")
+    anna.find("tea", "chess")
+    assert len(lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")) == 2
+    assert lobby.worker.presence.stats()["waitingUsers"] == 1
+    stop(anna)
+    lobby.run(GRACE_MS)
+    assert lobby.pipeline.execute("KEYS", f"{TAG}:interest:*") == []
+    assert not lobby.sorted_set(":selective")
+    assert lobby.worker.presence.stats()["waitingUsers"] == 0
+    assert not {"waiting", "interests", "spelled", "open"} & anna.record.keys()
+
+
+def test_nobody_is_left_in_a_set_by_a_match(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("tea", "chess")
+    bert.find("chess", "cats")
+    assert lobby.pipeline.execute("KEYS", f"{TAG}:interest:*") == []
+    assert not lobby.sorted_set(":selective")
+    assert not {"waiting", "interests", "spelled", "open"} & (anna.record.keys() | bert.record.keys())
+
+
+def test_every_set_of_an_interest_expires_and_is_kept_for_who_still_waits(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    anna.find("tea")
+    (key,) = lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")
+    assert lobby.pipeline.execute("PTTL", key) > HISTORY_MS
+    lobby.pipeline.execute("PEXPIRE", key, 1000)
+    lobby.worker.presence.touch(["anna"])
+    assert lobby.pipeline.execute("PTTL", key) > HISTORY_MS
+
+
+def test_who_comes_back_in_time_still_has_the_interests_and_the_rest_of_the_wait(lobby: Lobby) -> None:
+    anna, carl = lobby.people("anna", "carl")
+    anna.find("Tea", "chess")
+    carl.find()
+    anna.drop()
+    lobby.run(4000)
+    registration = anna.connect(lobby.add_worker())
+    assert (registration.state, registration.interests) == ("waiting", ("Tea", "chess"))
+    lobby.run(INTEREST_WAIT_MS - 4000 - TICK_MS)
+    assert anna.room is None
+    (bert,) = lobby.people("bert")
+    assert bert.find("TEA").state == "matched"
+    assert anna.heard("matched")[0]["interests"] == ["Tea"]
+
+
+def test_a_room_remembers_what_its_people_have_in_common(lobby: Lobby) -> None:
+    """For somebody who was away when the two were matched."""
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("Tea", "dogs")
+    bert.find("tea", "cats")
+    shared = [person.connect(lobby.worker).room.interests for person in (anna, bert)]  # type: ignore[union-attr]
+    assert shared == [("Tea",), ("tea",)]
+    carl, dora = lobby.pair("carl", "dora")
+    assert carl.connect().room.interests == dora.connect().room.interests == ()  # type: ignore[union-attr]
+
+
+def test_who_shares_with_a_ghost_waits_and_meets_it_when_it_is_alive_again(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
+    ghost.find("tea")
+    other.unsubscribe()
+    assert anna.find("tea").state == "waiting"
+    assert "ghost" not in lobby.sorted_set(":selective")
+    other.subscribe()
+    lobby.run(1250)
+    assert ghost.partner == "anna"
+
+
+def test_a_set_forgets_somebody_whose_record_is_gone(lobby: Lobby) -> None:
+    ghost, anna = lobby.people("ghost", "anna")
+    ghost.find("tea")
+    lobby.pipeline.execute("DEL", f"{TAG}:person:ghost")
+    assert anna.find("tea").state == "waiting"
+    (key,) = lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")
+    assert list(lobby.sorted_set(key.decode().removeprefix(TAG))) == ["anna"]
+
+
+def _all_for_one_interest(lobby: Lobby, count: int) -> list[Person]:
+    """People who wait for the same interest, and for the second among two on top of that: all have met each other."""
+    crowd = lobby.crowd(count)
+    tea, chess = by_name(["tea", "chess"])
+    until = lobby.now + INTEREST_WAIT_MS
+    with lobby.batch() as batch:
+        for n, person in enumerate(crowd):
+            record = {"waiting": lobby.now, "interests": f"{tea} {chess}", "spelled": '["tea","chess"]', "open": until}
+            batch.hset(f"{TAG}:person:{person.name}", mapping=record)
+            for interest in (tea, chess):
+                batch.zadd(f"{TAG}:interest:{interest}", {person.name: n + 1})
+            batch.zadd(f"{TAG}:selective", {person.name: until})
+        batch.hset(f"{TAG}:counters", "arrivals", count)
+    return crowd
+
+
+@pytest.mark.parametrize("place", [0, 49, 99, 100, 799])
+def test_the_only_one_among_800_who_share_whom_the_seeker_has_not_met_is_found(embedded: Lobby, place: int) -> None:
+    crowd = _all_for_one_interest(embedded, 800)
+    (anna,) = embedded.people("anna")
+    _has_met_all_but(embedded, "anna", crowd, crowd[place])
+    anna.find("cats", "Tea", "chess")
+    embedded.run(1000)
+    assert anna.partner == crowd[place].name
+    assert anna.heard("matched")[0]["interests"] == ["Tea", "chess"]
+
+
+def test_whose_wait_ends_in_the_middle_of_a_look_goes_on_to_the_pool(embedded: Lobby) -> None:
+    crowd = _all_for_one_interest(embedded, 800)
+    (anna, carl) = embedded.people("anna", "carl")
+    embedded.have_met("anna", [person.name for person in crowd])
+    carl.find()
+    anna.find("tea")
+    embedded.matchmaking.tick()
+    assert "seen" in anna.record
+    with embedded.batch() as batch:  # as if the wait had begun long ago
+        batch.hset(f"{TAG}:person:anna", "open", embedded.now)
+        batch.zadd(f"{TAG}:selective", {"anna": embedded.now})
+    embedded.run(TICK_MS)
+    assert anna.partner == "carl"
+
+
+def test_one_look_for_a_shared_interest_takes_in_a_bounded_number_of_people(embedded: Lobby) -> None:
+    crowd = _all_for_one_interest(embedded, 800)
+    (anna,) = embedded.people("anna")
+    embedded.have_met("anna", [person.name for person in crowd])
+    anna.find("tea")
+    looks = 1
+    while "seen" in anna.record:
+        embedded.matchmaking.tick()
+        looks += 1
+    assert 8 <= looks <= 11
+
+
+def test_of_2000_with_random_interests_nobody_waits_beyond_the_rules_and_who_can_share_does(embedded: Lobby) -> None:
+    """Out of 50 interests, one to three each, one in ten people with none; they come within ten seconds."""
+    chance = random.Random(2000)
+    crowd = embedded.crowd(2000)
+    wanted = {p.name: chance.sample(range(50), chance.choice([1, 2, 3]) if chance.random() > 0.1 else 0) for p in crowd}
+    since: dict[str, int] = {}
+    waiting: list[Person] = []
+
+    def may_stay(a: str, b: str) -> bool:
+        over = [not wanted[name] or since[name] + INTEREST_WAIT_MS + 1000 <= embedded.now for name in (a, b)]
+        return not set(wanted[a]) & set(wanted[b]) and not all(over)
+
+    for start in range(0, 2000, 50):
+        for person in crowd[start : start + 50]:
+            since[person.name] = embedded.now
+            can_share = [one for one in waiting if set(wanted[one.name]) & set(wanted[person.name])]
+            state = person.find(*(f"interest {n}" for n in wanted[person.name])).state
+            if can_share:
+                assert state == "matched"
+            waiting.append(person)
+            if state == "matched":
+                partner = person.partner or ""
+                waiting = [one for one in waiting if one.name not in (person.name, partner)]
+                shared = len(set(wanted[person.name]) & set(wanted[partner]))
+                assert shared == max(
+                    (len(set(wanted[one.name]) & set(wanted[person.name])) for one in can_share), default=0
+                )
+        embedded.run(TICK_MS)
+        waiting = [person for person in waiting if person.waiting]
+        assert all(may_stay(a.name, b.name) for a, b in combinations(waiting, 2))
+    embedded.run(INTEREST_WAIT_MS + 1000)
+    assert [person for person in waiting if person.waiting] == []
+    met_at = embedded.sorted_set(":rooms")
+    assert len(met_at) == 1000
+    for room, at in met_at.items():
+        a, b = embedded.members(room)
+        waits = [since[name] + INTEREST_WAIT_MS if wanted[name] else 0 for name in (a, b)]
+        assert set(wanted[a]) & set(wanted[b]) or max(waits) <= at
 
 
 # Ghosts

@@ -352,35 +352,38 @@ def test_who_comes_back_learns_that_the_partner_is_away_or_back(crowd: Crowd, on
 
 def test_who_waits_keeps_the_place(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
     anna = crowd.join(network.url)
-    anna.call("find-match")
+    anna.call("find-match", {"interests": ["Tea"]})
     network.up = False
     network.cut()
     eventually(lambda: stats(one)["onlineUsers"] == 0, what="nobody online")
     bert = crowd.join(two.url)
-    assert bert.call("find-match")["state"] == "waiting", "nobody is matched with somebody who is away"
+    assert bert.call("find-match", {"interests": ["tea"]})["state"] == "waiting", (
+        "nobody is matched with somebody who is away"
+    )
     network.target = two.url
     network.up = True
     comes_back(anna)
-    room = anna.wait("matched")["roomId"]
-    assert bert.wait("matched")["roomId"] == room
+    told = anna.wait("matched")
+    assert told["interests"] == ["Tea"]
+    assert bert.wait("matched")["roomId"] == told["roomId"]
     assert len(anna.received("waiting")) == 1, "it never stopped waiting"
 
 
 def test_a_match_made_while_away_is_there(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
     anna = crowd.join(network.url)
-    anna.call("find-match")
+    anna.call("find-match", {"interests": ["Tea", "cats"]})
     anna.wait("waiting")
     network.up = False
     network.lose()
     bert = crowd.join(one.url)
-    assert bert.call("find-match")["state"] == "matched"
+    assert bert.call("find-match", {"interests": ["tea"]})["state"] == "matched"
     told = bert.wait("matched")
     says(bert, "hello?", "anybody?")
     network.target = two.url
     network.up = True
     comes_back(anna)
-    assert (anna.wait("matched") | {"interests": []}) == {
-        "roomId": told["roomId"], "userId": told["partnerId"], "partnerId": told["userId"], "interests": [],
+    assert anna.wait("matched") == {
+        "roomId": told["roomId"], "userId": told["partnerId"], "partnerId": told["userId"], "interests": ["Tea"],
     }  # fmt: skip
     assert anna.wait("message")["type"] == "system"
     hears(anna, "anybody?")

@@ -18,8 +18,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from store_support import COOLDOWN_MS, GRACE_MS, HISTORY_MS, HOUR_MS, TAG, TICK_MS, Lobby, Notice, Worker
+from store_support import (
+    COOLDOWN_MS,
+    GRACE_MS,
+    HISTORY_MS,
+    HOUR_MS,
+    INTEREST_WAIT_MS,
+    TAG,
+    TICK_MS,
+    Lobby,
+    Notice,
+    Worker,
+)
 
+from animochat.matchmaking.interests import by_name
 from animochat.presence.service import Registration
 from animochat.store.scripts import Script, load
 
@@ -33,6 +45,9 @@ SLOTS = range(3)
 #: What people do, the frequent things more often, and what happens meanwhile.
 MOVES = ["find"] * 6 + ["next"] * 4 + ["connect"] * 4 + ["leave", "cancel", "goodbye", "drop", "drop", "recheck"]
 MOVES += ["tick", "tick", "time", "trouble"]
+
+#: What people name when they search, each in a spelling of one's own.
+INTERESTS = [(), ("tea",), ("Tea", "CATS"), ("cats", "tea", "Chess"), ("chess",), ()]
 
 #: What happens to workers.
 TROUBLES = ["stall", "cut", "kill", "stop"]
@@ -53,8 +68,8 @@ local function scores(key)
   return map
 end
 local tag = KEYS[1]
-local dump = {person = {}, met = {}, room = {}, worker = {}, counters = hash(tag .. ':counters')}
-for _, name in ipairs({'pool', 'resting', 'searching', 'away', 'rooms', 'workers'}) do
+local dump = {person = {}, met = {}, room = {}, worker = {}, interest = {}, counters = hash(tag .. ':counters')}
+for _, name in ipairs({'pool', 'resting', 'selective', 'searching', 'away', 'rooms', 'workers'}) do
   dump[name] = scores(tag .. ':' .. name)
 end
 for _, person in ipairs(ARGV) do
@@ -65,18 +80,26 @@ for _, key in ipairs(redis.call('KEYS', tag .. ':room:*')) do dump.room[string.s
 for _, key in ipairs(redis.call('KEYS', tag .. ':worker:*')) do
   dump.worker[string.sub(key, #tag + 9)] = redis.call('SMEMBERS', key)
 end
+for _, key in ipairs(redis.call('KEYS', tag .. ':interest:*')) do
+  dump.interest[string.sub(key, #tag + 11)] = scores(key)
+end
 return cjson.encode(dump)
 """
 
 
 @dataclass
 class ModelPerson:
-    """What the rules say of a person. `rest`, `away`: until when, in ms; 0 and None where that isn't so."""
+    """What the rules say of a person. `rest`, `away`: until when, in ms; 0 and None where that isn't so.
+
+    `interests`: as the person spelled them when it began to wait. `open`: when it begins to meet anyone.
+    """
 
     worker: str | None = None
     conn: str | None = None
     room: str | None = None
     waiting: bool = False
+    interests: tuple[str, ...] = ()
+    open: int = 0
     rest: int = 0
     version: int = 0
     away: int | None = None
@@ -122,6 +145,8 @@ class World(RuleBasedStateMachine):
         self.workers = {worker.name: ModelWorker(self.lobby.now) for worker in self.lobby.workers}
         self.held: list[Held] = []
         self.expected: list[tuple[str, Notice]] = []
+        #: Of the last search: how many interests one could have in common with the partner.
+        self.most_shared = 0
         self.read: dict[str, int] = {}
         self.store = self.dump()
 
@@ -160,6 +185,15 @@ class World(RuleBasedStateMachine):
     def may_meet(self, a: str, b: str) -> bool:
         return a != b and self.met.get(frozenset((a, b)), 0) <= self.lobby.now
 
+    def shared(self, a: str, b: str) -> list[str]:
+        """What `a` has in common with `b`, as `a` spells it."""
+        theirs = {interest.casefold() for interest in self.people[b].interests}
+        return [interest for interest in self.people[a].interests if interest.casefold() in theirs]
+
+    def suit(self, a: str, b: str) -> bool:
+        """Do their interests, and how long they have waited for a shared one, let these two meet?"""
+        return bool(self.shared(a, b)) or all(self.people[person].open <= self.lobby.now for person in (a, b))
+
     def is_available(self, person: str) -> bool:
         """May others find this person now?"""
         record = self.people[person]
@@ -194,6 +228,7 @@ class World(RuleBasedStateMachine):
         record = self.store["room"][room]
         a, b = record["a"], record["b"]
         assert self.may_meet(a, b), f"{a} and {b} may not meet"
+        assert self.suit(a, b), f"{a} and {b} share nothing, and not both meet anyone"
         for person in (a, b):
             assert self.is_available(person) or person == seeker, f"{person} isn't there to be matched"
         self.rooms[room] = (a, b)
@@ -204,10 +239,15 @@ class World(RuleBasedStateMachine):
         for person in (a, b):
             assert self.people[person].room is None, f"{person} is in two rooms"
             self.people[person].room, self.people[person].waiting = room, False
+        if seeker is not None and self.people[seeker].interests:
+            assert len(self.shared(seeker, b if seeker == a else a)) == self.most_shared, "others share more"
         for slot, person, mate in (("a", a, b), ("b", b, a)):
+            shared = self.shared(person, mate)
+            assert json.loads(record.get("i" + slot, "[]")) == shared
             self.notify(
                 person, "matched", room=room, slot=slot, user=record["u" + slot], mate=mate, since=self.lobby.now,
                 partner=record["ub" if slot == "a" else "ua"], worker=self.people[mate].worker,
+                **({"interests": shared} if shared else {}),
             )  # fmt: skip
 
     # A step: a script runs, the model does the same, and nothing may differ
@@ -234,6 +274,8 @@ class World(RuleBasedStateMachine):
             assert ("waiting" in record) == person.waiting
             assert int(record.get("v", 0)) == person.version
             assert max(now, int(record.get("rest", 0))) == max(now, person.rest)
+            assert json.loads(record.get("spelled", "[]")) == list(person.interests if person.waiting else ())
+            assert int(record.get("open", 0)) == (person.open if person.waiting else 0)
         # Everybody is in at most one room, with somebody who is in the same.
         assert {room: (r["a"], r["b"]) for room, r in store["room"].items()} == self.rooms
         assert set(store["rooms"]) == set(self.rooms)
@@ -247,11 +289,19 @@ class World(RuleBasedStateMachine):
                 assert max(now, int(store["met"][one].get(other, 0))) == max(now, until)
         # Who waits stands where somebody or something will find them; who doesn't, nowhere.
         for name, person in self.people.items():
-            places = [place for place in ("pool", "resting", "searching") if name in store[place]]
+            places = [place for place in ("pool", "resting", "selective", "searching") if name in store[place]]
             assert bool(places) == (person.waiting and person.conn is not None), f"{name}: {places}"
-            assert not (person.rest > now and "pool" in places), f"{name} rests, and can be found"
-        for a, b in combinations(store["pool"], 2):
-            if self.may_meet(a, b) and self.is_available(a) and self.is_available(b):
+            found = [place for place in ("pool", "selective") if place in places]
+            assert len(found) <= 1
+            assert not (person.rest > now and found), f"{name} rests, and can be found"
+            assert not (person.open > now and "pool" in found), f"{name} still wants only people who share an interest"
+            if "selective" in found:
+                assert int(store["selective"][name]) == person.open > 0
+            by_interest = {interest for interest, people in store["interest"].items() if name in people}
+            assert by_interest == (set(by_name(person.interests)) if found else set())
+        for a, b in combinations({**store["pool"], **store["selective"]}, 2):
+            side_by_side = self.shared(a, b) or (a in store["pool"] and b in store["pool"])
+            if side_by_side and self.may_meet(a, b) and self.is_available(a) and self.is_available(b):
                 due = min(int(store["searching"].get(person, now + HISTORY_MS)) for person in (a, b))
                 assert due <= now + 1000, f"{a} and {b} wait side by side, and nobody will look"
         assert {name: int(at) for name, at in store["away"].items()} == {
@@ -302,8 +352,10 @@ class World(RuleBasedStateMachine):
                 held = [held for held in self.held if held.worker.beating]
                 if choice % 5:  # mostly a connection that the store knows, sometimes one that was replaced or forgotten
                     held = [known for known in held if self.people[known.person].conn == known.conn] or held
-                if held:
-                    getattr(self, move)(held[choice % len(held)])
+                if not held:
+                    continue
+                wanted = (INTERESTS[choice // 10],) if move in ("find", "next") else ()
+                getattr(self, move)(held[choice % len(held)], *wanted)
 
     @rule(seed=st.integers(0, 2**32))
     def busy_time(self, seed: int) -> None:
@@ -349,8 +401,10 @@ class World(RuleBasedStateMachine):
                 assert reply.room.partner_worker == (other.worker or "")
                 grace = None if other.away is None else max(0, other.away - self.lobby.now)
                 assert reply.room.grace_ms == grace
+                assert list(reply.room.interests) == self.shared(person, partner)
             elif record.waiting:
                 assert (reply.state, reply.cooldown_ms) == ("waiting", max(0, record.rest - self.lobby.now))
+                assert reply.interests == record.interests
             else:
                 assert reply.state == "idle"
 
@@ -368,13 +422,18 @@ class World(RuleBasedStateMachine):
             if held.worker is worker:
                 self.do_connect(held.person, worker, held.conn, again=True)
 
-    def candidates(self, person: str) -> set[str]:
-        return {other for other in self.store["pool"] if self.may_meet(person, other) and self.is_available(other)}
+    def candidates(self, person: str, wanted: tuple[str, ...]) -> set[str]:
+        """Who can be found by somebody who begins to search."""
+        there = self.store["pool"]
+        if wanted:
+            there = {other for name in by_name(wanted) for other in self.store["interest"].get(name, ())}
+        return {other for other in there if self.may_meet(person, other) and self.is_available(other)}
 
-    def seek(self, person: str, reply: Any, candidates: set[str]) -> None:
+    def seek(self, person: str, wanted: tuple[str, ...], reply: Any, candidates: set[str]) -> None:
         """What a search has to come to, given who could be found when it began."""
         record = self.people[person]
-        record.waiting = True
+        record.waiting, record.interests = True, wanted
+        record.open = max(self.lobby.now, record.rest) + INTEREST_WAIT_MS if wanted else 0
         assert reply.version == record.version
         rest = max(0, record.rest - self.lobby.now)
         if rest:
@@ -382,15 +441,17 @@ class World(RuleBasedStateMachine):
         else:
             record.rest = 0
             assert reply.state == ("matched" if candidates else "waiting")
+            if candidates:
+                self.most_shared = max(len(self.shared(person, other)) for other in candidates)
 
-    def find(self, held: Held) -> None:
-        self.search(held, next_match=False)
+    def find(self, held: Held, wanted: tuple[str, ...]) -> None:
+        self.search(held, wanted, next_match=False)
 
-    def next(self, held: Held) -> None:
-        self.search(held, next_match=True)
+    def next(self, held: Held, wanted: tuple[str, ...]) -> None:
+        self.search(held, wanted, next_match=True)
 
-    def search(self, held: Held, next_match: bool) -> None:
-        person, record, candidates = held.person, self.people[held.person], self.candidates(held.person)
+    def search(self, held: Held, wanted: tuple[str, ...], next_match: bool) -> None:
+        person, record, candidates = held.person, self.people[held.person], self.candidates(held.person, wanted)
         room = record.room
 
         def model(reply: Any) -> None:
@@ -407,10 +468,10 @@ class World(RuleBasedStateMachine):
                 if room is not None:
                     self.end_room(room, person, "skipped")
                     record.rest = self.lobby.now + COOLDOWN_MS
-                self.seek(person, reply, candidates)
+                self.seek(person, wanted, reply, candidates)
 
         call = self.lobby.matchmaking.next_match if next_match else self.lobby.matchmaking.find_match
-        self.step(lambda: call(person, held.conn), model, seeker=person)
+        self.step(lambda: call(person, held.conn, wanted), model, seeker=person)
 
     def cancel(self, held: Held) -> None:
         record = self.people[held.person]
@@ -480,8 +541,11 @@ class World(RuleBasedStateMachine):
     def tick(self) -> None:
         def model(_more: bool) -> None:
             now = self.lobby.now
-            for name, person in self.people.items():
-                if person.away is not None and person.away <= now:
+            # Of two partners whose time is over, the other one hears of whose was over first.
+            due = [(person.away, name) for name, person in self.people.items() if person.away is not None]
+            for away, name in sorted(due):
+                person = self.people[name]
+                if away <= now:
                     person.away = None
                     person.waiting = False
                     if person.room is not None:
@@ -489,7 +553,7 @@ class World(RuleBasedStateMachine):
 
         while self.step(self.lobby.matchmaking.tick, model):
             pass
-        for place in ("resting", "searching"):
+        for place in ("resting", "selective", "searching"):
             assert all(int(due) > self.lobby.now for due in self.store[place].values()), f"still due: {place}"
 
     @rule(recover=st.booleans())
@@ -502,10 +566,12 @@ class World(RuleBasedStateMachine):
             self.pass_time(TICK_MS)
             self.tick()
         waiting = [name for name in PEOPLE if self.is_available(name)]
-        left = [(a, b) for a, b in combinations(waiting, 2) if self.may_meet(a, b)]
+        left = [(a, b) for a, b in combinations(waiting, 2) if self.may_meet(a, b) and self.suit(a, b)]
         assert not left, "two who may meet are both left waiting"
         stats = self.lobby.worker.presence.stats()
         assert stats["onlineUsers"] == self.online()
+        places = ("pool", "resting", "selective")
+        assert stats["waitingUsers"] == len(set().union(*(self.store[place] for place in places)))
         assert stats["activeRooms"] == len(self.rooms)
         assert stats["matchesTotal"] == self.matches
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from animochat.matchmaking import interests
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
@@ -38,8 +41,9 @@ class Search:
 class Matchmaking:
     """The matching of one lobby. All methods wait for the store; all raise Unavailable.
 
-    `history_ms`: how long two who met do not meet again. `cooldown_ms`: how long somebody rests after a skip. `clock`
-    (Unix ms) takes the place of the store's clock, and `seed` that of randomness, for tests.
+    `history_ms`: how long two who met do not meet again. `cooldown_ms`: how long somebody rests after a skip.
+    `interest_wait_ms`: how long somebody who named interests meets only people who share one. `clock` (Unix ms) takes
+    the place of the store's clock, and `seed` that of randomness, for tests.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Matchmaking:
         pipeline: Pipeline,
         history_ms: int,
         cooldown_ms: int,
+        interest_wait_ms: int,
         lobby: str = keys.MAIN_LOBBY,
         clock: Callable[[], int] | None = None,
         seed: Callable[[], str] = lambda: secrets.token_hex(16),
@@ -54,13 +59,17 @@ class Matchmaking:
         self._pipeline = pipeline
         self._history_ms = history_ms
         self._cooldown_ms = cooldown_ms
+        self._interest_wait_ms = interest_wait_ms
         self._lobby = [keys.lobby(lobby)]
         self._now: Callable[[], int | str] = clock or (lambda: "")
         self._seed = seed
 
-    def find_match(self, person: str, connection: str) -> Search:
-        """Look for a partner for somebody who is in no room, or let that person wait."""
-        args = [person, connection, self._seed(), self._history_ms, self._now()]
+    def find_match(self, person: str, connection: str, wanted: Sequence[str] = ()) -> Search:
+        """Look for a partner for somebody who is in no room, or let that person wait.
+
+        `wanted`: the person's interests, as the person spells them. Who waits already goes on as it was.
+        """
+        args = [person, connection, self._seed(), self._history_ms, *self._interests(wanted), self._now()]
         return _search(self._pipeline.call(FIND_MATCH, self._lobby, args))
 
     def cancel_match(self, person: str, connection: str) -> Search:
@@ -68,10 +77,17 @@ class Matchmaking:
         state, *version = self._pipeline.call(CANCEL_MATCH, self._lobby, [person, connection])
         return Search(state.decode(), 0, *version)
 
-    def next_match(self, person: str, connection: str) -> Search:
-        """Leave the room, if there is one, which costs a rest, and look for another partner."""
-        args = [person, connection, self._seed(), self._history_ms, self._cooldown_ms, self._now()]
-        return _search(self._pipeline.call(NEXT_MATCH, self._lobby, args))
+    def next_match(self, person: str, connection: str, wanted: Sequence[str] = ()) -> Search:
+        """Leave the room, if there is one, which costs a rest, and look for another partner, as `find_match` does."""
+        args = [person, connection, self._seed(), self._history_ms, self._cooldown_ms, *self._interests(wanted)]
+        return _search(self._pipeline.call(NEXT_MATCH, self._lobby, [*args, self._now()]))
+
+    def _interests(self, wanted: Sequence[str]) -> tuple[int, str, bytes]:
+        """What find_match.lua and next_match.lua want to know of somebody's interests."""
+        if not wanted:
+            return self._interest_wait_ms, "", b""
+        names = interests.by_name(wanted)
+        return self._interest_wait_ms, " ".join(names), msgspec.json.encode(list(names.values()))
 
     def tick(self) -> bool:
         """Do what is due; True where more is due than one script should do, so that it is to be called again."""

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from animochat.errors import Unavailable
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
@@ -32,6 +34,7 @@ class RoomRecord:
     """A room as one of its members sees it. `slot`: "a" or "b". `partner` is a person, `partner_user_id` its name here.
 
     `since`: when the two were matched (Unix ms). `grace_ms`: how long an absent partner will be waited for, or None.
+    `interests`: what the two have in common, as this member spells it.
     """
 
     room_id: str
@@ -42,6 +45,7 @@ class RoomRecord:
     partner_worker: str
     since: int
     grace_ms: int | None = None
+    interests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Registration:
     """What the store knows of a connection's person. `state`: "idle", "waiting", "chatting" or "replaced".
 
     `recovered`: the session that the connection asked for goes on. `ended`: the room that the partner ended since the
-    person last connected, and the reason; ("", "") for none.
+    person last connected, and the reason; ("", "") for none. `interests`: what somebody who waits has named.
     """
 
     state: str
@@ -58,6 +62,7 @@ class Registration:
     recovered: bool = False
     ended: tuple[str, str] = ("", "")
     cooldown_ms: int = 0
+    interests: tuple[str, ...] = ()
     room: RoomRecord | None = None
 
 
@@ -103,14 +108,13 @@ class Presence:
         room_ended, _, reason = ended.decode().partition(" ")
         known = Registration(state, version, online, bool(recovered), (room_ended, reason))
         if state == "waiting":
-            return replace(known, cooldown_ms=rest[0])
+            return replace(known, cooldown_ms=rest[1], interests=_spelled(rest[0]))
         if state == "chatting":
-            *names, since, grace = rest
+            shared, *names, since, grace = rest
             room_id, slot, user_id, partner_user_id, partner, worker = (name.decode() for name in names)
             away = grace if grace >= 0 else None
-            return replace(
-                known, room=RoomRecord(room_id, slot, user_id, partner_user_id, partner, worker, since, away)
-            )
+            room = RoomRecord(room_id, slot, user_id, partner_user_id, partner, worker, since, away, _spelled(shared))
+            return replace(known, room=room)
         return known
 
     def disconnect(self, person: str, connection: str, grace_ms: int | None) -> bool:
@@ -149,3 +153,8 @@ class Presence:
         if secret is None:
             raise Unavailable
         return str(secret.decode())
+
+
+def _spelled(reply: bytes) -> tuple[str, ...]:
+    """Interests as the scripts keep them: a JSON list, or nothing."""
+    return msgspec.json.decode(reply, type=tuple[str, ...]) if reply else ()

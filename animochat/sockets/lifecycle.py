@@ -23,6 +23,8 @@ from animochat.sockets.connections import Connection, Connections, Room, Transpo
 from animochat.sockets.offset import Offset
 from animochat.sockets.payloads import (
     MAX_CLIENT_ID,
+    MAX_INTEREST_LENGTH,
+    MAX_INTERESTS,
     Limits,
     Matched,
     Message,
@@ -53,7 +55,13 @@ class Lifecycle:
         self._rooms = rooms
         self.grace_ms = settings.reconnect_grace_ms
         self.limits = Limits(
-            settings.max_message_length, MAX_CLIENT_ID, settings.skip_cooldown_ms, settings.reconnect_grace_ms
+            settings.max_message_length,
+            MAX_CLIENT_ID,
+            MAX_INTERESTS,
+            MAX_INTEREST_LENGTH,
+            settings.interest_wait_ms,
+            settings.skip_cooldown_ms,
+            settings.reconnect_grace_ms,
         )
         self._tokens: Tokens | None = None
         self._secret_known = Event()
@@ -134,6 +142,7 @@ class Lifecycle:
         connection.version = registration.version
         connection.room = room
         connection.waiting = registration.state == "waiting"
+        connection.interests = registration.interests
         return not connection.closed
 
     def _enter(self, registration: Registration, after: int = 0, known: int = 0) -> tuple[Room | None, list[Logged]]:
@@ -206,7 +215,7 @@ class Lifecycle:
         room, record = connection.room, registration.room
         if room is not None and record is not None:
             if room.room_id != known.room_id:
-                self.tell_matched(connection, record.since)
+                self.tell_matched(connection, record.since, record.interests)
             elif known.received == offset.NOTHING_SAID:
                 self._greet(connection, room, record.since)
             self._send_messages(connection, room, messages)
@@ -225,11 +234,11 @@ class Lifecycle:
                 place = room.offset(entry.seq)
                 connection.transport.send(message_packet(room.room_id, entry.seq, entry.timestamp, entry.body, place))
 
-    def tell_matched(self, connection: Connection, since: int) -> None:
-        """`matched`, and the system message that the room begins with. `since`: Unix ms."""
+    def tell_matched(self, connection: Connection, since: int, interests: tuple[str, ...]) -> None:
+        """`matched`, and the system message that the room begins with. `since`: Unix ms. `interests`: in common."""
         room = connection.room
         assert room is not None  # set by the caller: the offset says so
-        payload = Matched(room.room_id, room.partner_user_id, room.user_id, [])
+        payload = Matched(room.room_id, room.partner_user_id, room.user_id, interests)
         connection.emit("matched", payload, room.offset(offset.NOTHING_SAID))
         self._greet(connection, room, since)
 
@@ -244,7 +253,11 @@ class Lifecycle:
             history = [encode(greeting(room.room_id, record.since))]
             history += [message_json(room.room_id, m.seq, m.timestamp, m.body).encode() for m in messages]
             session.room = SessionRoom(
-                room.room_id, room.user_id, room.partner_user_id, [msgspec.Raw(m) for m in history]
+                room.room_id,
+                room.user_id,
+                room.partner_user_id,
+                record.interests,
+                [msgspec.Raw(m) for m in history],
             )
         connection.emit("session", session)
         if registration.state == "waiting":
@@ -287,7 +300,7 @@ class Lifecycle:
             rest = self._rooms.history(known.room_id, known.received) if ended else []
             if registration.state == "idle" and connection.waiting:
                 # The store forgot that this person is waiting; the person didn't.
-                search = self._matchmaking.find_match(connection.person, connection.id)
+                search = self._matchmaking.find_match(connection.person, connection.id, connection.interests)
                 if search.state in ("waiting", "matched"):
                     connection.version = search.version
                     connection.stale = False

@@ -34,14 +34,13 @@ from animochat.sockets.connections import Bucket, Connection, Connections, Room
 from animochat.sockets.lifecycle import GREETING, Lifecycle, message_packet, refuse
 from animochat.sockets.payloads import (
     MAX_QUOTE,
-    FindMatch,
     Quote,
     SendMessage,
     Typing,
+    interests,
     message_body,
     none,
     one,
-    one_or_none,
     read_body,
     reply_body,
 )
@@ -98,28 +97,28 @@ class ChatNamespace(socketio.Namespace):
     # Matching
 
     def on_find_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        one_or_none(args, FindMatch)
+        find = partial(self._find_match, wanted=interests(args))
         self._limit(connection.buckets.searches, self._settings.rate_searches)
-        self._perform(connection, "find-match", ack_id, self._find_match)
+        self._perform(connection, "find-match", ack_id, find)
 
-    def _find_match(self, connection: Connection) -> dict[str, Any]:
-        search = self._matchmaking.find_match(connection.person, connection.id)
+    def _find_match(self, connection: Connection, wanted: tuple[str, ...]) -> dict[str, Any]:
+        search = self._matchmaking.find_match(connection.person, connection.id, wanted)
         if search.state == "in-room":
             raise AlreadyInRoom
-        return self._searching(connection, search)
+        return self._searching(connection, search, wanted)
 
     def on_next_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        one_or_none(args, FindMatch)
+        find = partial(self._next_match, wanted=interests(args))
         self._limit(connection.buckets.searches, self._settings.rate_searches)
-        self._perform(connection, "next-match", ack_id, self._next_match)
+        self._perform(connection, "next-match", ack_id, find)
 
-    def _next_match(self, connection: Connection) -> dict[str, Any]:
-        search = self._matchmaking.next_match(connection.person, connection.id)
+    def _next_match(self, connection: Connection, wanted: tuple[str, ...]) -> dict[str, Any]:
+        search = self._matchmaking.next_match(connection.person, connection.id, wanted)
         if search.room_left:
             self._leave(connection, search.room_left)
-        return self._searching(connection, search)
+        return self._searching(connection, search, wanted)
 
-    def _searching(self, connection: Connection, search: Search) -> dict[str, Any]:
+    def _searching(self, connection: Connection, search: Search, wanted: tuple[str, ...]) -> dict[str, Any]:
         self._check_known(connection, search.state)
         connection.version = max(connection.version, search.version)
         room = connection.room
@@ -131,7 +130,9 @@ class ChatNamespace(socketio.Namespace):
             connection.emit("partner-disconnected", {"reason": reason})
         if search.state == "matched":  # `matched` follows: the worker's channel has it, in its place among all news
             return {"state": "matched"}
-        connection.waiting = True
+        if not connection.waiting:  # who waits already goes on as it was
+            connection.waiting = True
+            connection.interests = wanted
         connection.emit("waiting", {"cooldownMs": search.cooldown_ms})
         return {"state": "waiting", "cooldownMs": search.cooldown_ms}
 

@@ -57,7 +57,7 @@ class News:
             connection.waiting = False
             room = Room(notice.room, notice.slot, notice.user, notice.partner, notice.mate, notice.worker)
             connection.room = room
-            self._lifecycle.tell_matched(connection, notice.since)
+            self._lifecycle.tell_matched(connection, notice.since, notice.interests)
         elif room is None or room.room_id != notice.room:
             return
         elif notice.e == "ended":

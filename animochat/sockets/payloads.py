@@ -17,6 +17,10 @@ T = TypeVar("T")
 #: Longest `clientId`, in characters.
 MAX_CLIENT_ID = 64
 
+#: Interests that one search may name, and the longest, in characters without white space around it.
+MAX_INTERESTS = 10
+MAX_INTEREST_LENGTH = 32
+
 #: Longest `token`, in characters; ours are shorter.
 MAX_TOKEN = 200
 
@@ -27,7 +31,7 @@ MAX_QUOTE = 200
 class FindMatch(Struct):
     """`find-match` and `next-match`."""
 
-    interests: list[str] = []
+    interests: Annotated[list[str], Meta(max_length=MAX_INTERESTS)] = []
 
 
 class SendMessage(Struct):
@@ -49,6 +53,9 @@ class Limits(Struct):
 
     maxMessageLength: int
     maxClientIdLength: int
+    maxInterests: int
+    maxInterestLength: int
+    interestWaitMs: int
     skipCooldownMs: int
     reconnectGraceMs: int
 
@@ -86,6 +93,7 @@ class SessionRoom(Struct):
     roomId: str
     userId: str
     partnerId: str
+    interests: tuple[str, ...]
     messages: list[msgspec.Raw]
 
 
@@ -105,7 +113,7 @@ class Matched(Struct):
     roomId: str
     partnerId: str
     userId: str
-    interests: list[str]
+    interests: tuple[str, ...]
 
 
 class Notice(Struct):
@@ -124,6 +132,7 @@ class Notice(Struct):
     mate: str = ""
     worker: str = ""
     since: int = 0
+    interests: tuple[str, ...] = ()
     reason: str = ""
     graceMs: int = 0
     quiet: bool = False
@@ -150,6 +159,15 @@ def one(args: list[Any], kind: type[T] | Any) -> T:
 def one_or_none(args: list[Any], kind: type[T]) -> T | None:
     """The argument of an event that may have none. Raises InvalidPayload."""
     return None if not args or args == [None] else one(args, kind)
+
+
+def interests(args: list[Any]) -> tuple[str, ...]:
+    """What `find-match` and `next-match` name, without white space around it. Raises InvalidPayload."""
+    search = one_or_none(args, FindMatch)
+    spelled = tuple(interest.strip() for interest in search.interests) if search is not None else ()
+    if not all(1 <= len(interest) <= MAX_INTEREST_LENGTH for interest in spelled):
+        raise InvalidPayload(f"An interest has 1 to {MAX_INTEREST_LENGTH} characters")
+    return spelled
 
 
 def none(args: list[Any]) -> None:

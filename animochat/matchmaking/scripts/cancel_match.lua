@@ -1,7 +1,7 @@
 -- A person no longer wants a partner.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person> (hash), :pool, :resting, :searching
---          (sorted sets)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person> (hash), :pool, :resting, :selective,
+--          :searching, :interest:<interest> (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 --

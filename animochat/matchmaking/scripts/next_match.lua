@@ -6,28 +6,31 @@
 -- ARGV[3]  seed, a random string
 -- ARGV[4]  milliseconds for which two who met do not meet again
 -- ARGV[5]  milliseconds of rest after a skip
--- ARGV[6]  time in milliseconds, or '' for the store's clock
+-- ARGV[6]  milliseconds, behind the rest, for which somebody who names interests meets only people who share one
+-- ARGV[7]  the person's interests as names of sets, divided by spaces; '' for none
+-- ARGV[8]  the same in the person's own spelling, a JSON list in the same order; '' for none
+-- ARGV[9]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  {'unknown'}                       the store doesn't know this connection
 --          {'waiting', ms, version, ended, room}
---                                            in the pool, or resting for ms more; room: the one that was left, or ''
+--                                            searching, or resting for ms more; room: the one that was left, or ''
 --          {'matched', 0, version, ended, room}
 --                                            both workers hear of it
 --          ended: as find_match returns it
 -- @include presence/now
 -- @include rooms/end_room
--- @include matchmaking/seek
+-- @include matchmaking/begin_waiting
 local lobby, person = KEYS[1], ARGV[1]
-local now = clock(ARGV[6])
-local key = lobby .. ':person:' .. person
-local record = redis.call('HMGET', key, 'conn', 'room', 'waiting', 'rest', 'v', 'ended')
+local now = clock(ARGV[9])
+local record = redis.call('HMGET', lobby .. ':person:' .. person, 'conn', 'room', 'waiting', 'rest', 'v', 'ended')
 if record[1] ~= ARGV[2] then return {'unknown'} end
 if record[3] then return {'waiting', math.max(0, tonumber(record[4] or 0) - now), tonumber(record[5]), '', ''} end
 local version, rest = tonumber(record[5]) + 1, tonumber(record[4] or 0)
 if record[2] then
   end_room(lobby, record[2], person, 'skipped')
   rest = now + tonumber(ARGV[5])
+  redis.call('HSET', lobby .. ':person:' .. person, 'rest', rest)
 end
-redis.call('HSET', key, 'waiting', now, 'rest', rest, 'v', version)
-local state, left = seek(lobby, person, rest, false, now, ARGV[3], tonumber(ARGV[4]))
+local state, left =
+  begin_waiting(lobby, person, version, rest, ARGV[7], ARGV[8], ARGV[6], now, ARGV[3], ARGV[4])
 return {state, left, version, record[6] or '', record[2] or ''}

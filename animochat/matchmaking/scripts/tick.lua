@@ -1,5 +1,5 @@
--- What is due by now: rests that have ended, searches to be taken up (again), people whose grace time is over. Every
--- worker runs it a few times a second; it does nothing when nothing is due.
+-- What is due by now: rests that have ended, waits for a shared interest that have, searches to be taken up (again),
+-- people whose grace time is over. Every worker runs it a few times a second; it does nothing when nothing is due.
 --
 -- KEYS[1]  tag of the lobby; the script touches what find_match touches, and :away (sorted set) behind it
 -- ARGV[1]  seed, a random string
@@ -31,20 +31,22 @@ for _, person in ipairs(due(':away')) do
   spent = spent + PERSON
 end
 
-for _, set in ipairs({':resting', ':searching'}) do
+for _, set in ipairs({':resting', ':selective', ':searching'}) do
   for _, person in ipairs(due(set)) do
     if spent >= BUDGET then return 1 end
     spent = spent + PERSON
     redis.call('ZREM', lobby .. set, person)
-    local record = redis.call('HMGET', lobby .. ':person:' .. person, 'worker', 'room', 'waiting', 'seen')
+    local fields = {'worker', 'room', 'waiting', 'seen', 'interests', 'open'}
+    local record = redis.call('HMGET', lobby .. ':person:' .. person, unpack(fields))
     if record[2] or not record[3] then
       stop_waiting(lobby, person)
     elseif worker_is_alive(lobby, record[1], now) then
-      local _, _, looked = seek(lobby, person, 0, record[4], now, seed, history)
+      local wait = {rest = 0, seen = record[4], interests = record[5], open = tonumber(record[6] or 0)}
+      local _, _, looked = seek(lobby, person, wait, now, seed, history)
       spent = spent + looked
     else
       -- Nobody is matched with a ghost. It may be back in a moment; else the reaper takes it away.
-      redis.call('ZREM', lobby .. ':pool', person)
+      withdraw(lobby, person, record[5])
       redis.call('ZADD', lobby .. ':searching', now + 1000, person)
     end
   end

@@ -2,7 +2,7 @@
 -- when the store may have forgotten it: then a newer one wins.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
---          :worker:<worker> (set), :away, :workers, :resting, :searching, :pool (sorted sets)
+--          :worker:<worker> (set), :away, :workers, :resting, :selective, :searching, :pool (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  worker
 -- ARGV[3]  connection
@@ -16,16 +16,18 @@
 --          {'idle', version, online, recovered, ended}
 --                                         online: people online in the whole system; recovered: 1 where the session
 --                                         goes on; ended: '<room> <reason>' of the last room that the partner ended
---          {'waiting', version, online, recovered, ended, ms of rest left}
---          {'chatting', version, online, recovered, ended, room, slot, user id, partner's user id, partner, partner's
---           worker or '', since when in ms, ms for which the partner will be waited for, or -1 while connected}
+--          {'waiting', version, online, recovered, ended, interests, ms of rest left}
+--          {'chatting', version, online, recovered, ended, interests in common with the partner, room, slot, user id,
+--           partner's user id, partner, partner's worker or '', since when in ms, ms for which the partner will be
+--           waited for, or -1 while connected}
+--                                         interests: in the person's own spelling, a JSON list, or ''
 -- @include presence/now
 -- @include presence/life
 -- @include presence/notify
 local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local now = clock(ARGV[8])
 local key = lobby .. ':person:' .. person
-local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended'}
+local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended', 'spelled'}
 local old = redis.call('HMGET', key, unpack(fields))
 
 if old[2] and old[2] ~= conn then
@@ -50,7 +52,7 @@ for _, name in ipairs(redis.call('ZRANGE', lobby .. ':workers', 0, -1)) do
   online = online + redis.call('SCARD', lobby .. ':worker:' .. name)
 end
 
-local room = old[3] and redis.call('HMGET', lobby .. ':room:' .. old[3], 'a', 'b', 'ua', 'ub', 'since')
+local room = old[3] and redis.call('HMGET', lobby .. ':room:' .. old[3], 'a', 'b', 'ua', 'ub', 'since', 'ia', 'ib')
 if room and room[1] then
   local slot = room[1] == person and 'a' or 'b'
   local partner = slot == 'a' and room[2] or room[1]
@@ -58,8 +60,8 @@ if room and room[1] then
   local missing = redis.call('ZSCORE', lobby .. ':away', partner)
   local mine, theirs = slot == 'a' and 3 or 4, slot == 'a' and 4 or 3
   return {
-    'chatting', version, online, recovered, ended, old[3], slot, room[mine], room[theirs], partner,
-    redis.call('HGET', lobby .. ':person:' .. partner, 'worker') or '', tonumber(room[5]),
+    'chatting', version, online, recovered, ended, room[mine + 3] or '', old[3], slot, room[mine], room[theirs],
+    partner, redis.call('HGET', lobby .. ':person:' .. partner, 'worker') or '', tonumber(room[5]),
     missing and math.max(0, missing - now) or -1,
   }
 end
@@ -68,9 +70,10 @@ if old[4] then
   local rest = math.max(0, tonumber(old[5] or 0) - now)
   if rest > 0 then
     redis.call('ZADD', lobby .. ':resting', now + rest, person)
-  elseif not redis.call('ZSCORE', lobby .. ':pool', person) then
+  elseif not redis.call('ZSCORE', lobby .. ':pool', person)
+    and not redis.call('ZSCORE', lobby .. ':selective', person) then
     redis.call('ZADD', lobby .. ':searching', now, person)
   end
-  return {'waiting', version, online, recovered, ended, rest}
+  return {'waiting', version, online, recovered, ended, old[9] or '', rest}
 end
 return {'idle', version, online, recovered, ended}

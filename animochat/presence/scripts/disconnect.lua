@@ -1,7 +1,8 @@
 -- A connection is gone.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
---          :worker:<worker> (set), :away, :pool, :resting, :searching, :rooms (sorted sets)
+--          :worker:<worker> (set), :away, :pool, :resting, :selective, :searching, :rooms, :interest:<interest>
+--          (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  worker
 -- ARGV[3]  connection

@@ -1,7 +1,7 @@
 -- A worker says that it lives, and hears how the system is.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :epoch (string), :workers, :pool, :resting, :searching,
---          :away, :rooms (sorted sets), :worker:<worker> (sets), :counters (hash)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :epoch (string), :workers, :pool, :resting, :selective,
+--          :searching, :away, :rooms (sorted sets), :worker:<worker> (sets), :counters (hash)
 -- ARGV[1]  worker
 -- ARGV[2]  a random string: names this life of the data where it has no name yet
 -- ARGV[3]  messages stored since the last heartbeat
@@ -20,7 +20,8 @@ local beat = redis.call('ZSCORE', lobby .. ':workers', worker)
 local known = beat and tonumber(beat) > now - LEASE
 redis.call('ZADD', lobby .. ':workers', now, worker)
 if ARGV[3] ~= '0' then redis.call('HINCRBY', lobby .. ':counters', 'messages', ARGV[3]) end
-local kept = {':epoch', ':workers', ':pool', ':resting', ':searching', ':away', ':rooms', ':worker:' .. worker}
+local kept = {':epoch', ':workers', ':pool', ':resting', ':selective', ':searching', ':away', ':rooms'}
+kept[#kept + 1] = ':worker:' .. worker
 for _, name in ipairs(kept) do
   redis.call('PEXPIRE', lobby .. name, LIFE)
 end

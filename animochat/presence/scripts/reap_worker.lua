@@ -1,8 +1,8 @@
 -- Takes the people of a worker that is dead, or that says goodbye, as vanished: a portion at a time, and each person
 -- once however many workers notice.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :workers, :away, :pool, :resting, :searching (sorted sets),
---          :worker:<worker> (set), :person:<person>, :room:<room> (hashes)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :workers, :away, :pool, :resting, :selective, :searching,
+--          :interest:<interest> (sorted sets), :worker:<worker> (set), :person:<person>, :room:<room> (hashes)
 -- ARGV[1]  the worker
 -- ARGV[2]  milliseconds for which its people's places are kept
 -- ARGV[3]  '1': it says so itself

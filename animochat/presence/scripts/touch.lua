@@ -1,12 +1,16 @@
--- Keeps the records of people who are connected, and of their rooms, from expiring.
+-- Keeps the records of people who are connected, of their rooms, and the sets of the interests that they wait for,
+-- from expiring.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
+--          :interest:<interest> (sorted sets)
 -- ARGV     people
 -- @include presence/life
+-- @include matchmaking/interests
 for _, person in ipairs(ARGV) do
   local key = KEYS[1] .. ':person:' .. person
   redis.call('PEXPIRE', key, LIFE)
-  local room = redis.call('HGET', key, 'room')
-  if room then redis.call('PEXPIRE', KEYS[1] .. ':room:' .. room, LIFE) end
+  local record = redis.call('HMGET', key, 'room', 'interests')
+  if record[1] then redis.call('PEXPIRE', KEYS[1] .. ':room:' .. record[1], LIFE) end
+  for _, set in ipairs(interest_sets(KEYS[1], record[2])) do redis.call('PEXPIRE', set, LIFE) end
 end
 return #ARGV

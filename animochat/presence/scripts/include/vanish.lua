@@ -1,3 +1,4 @@
+-- @include matchmaking/withdraw
 -- @include presence/notify
 -- A connection is gone without a goodbye. Who waits or chats keeps that for the grace time; the partner is told.
 -- deadline: when the grace time ends, in milliseconds.
@@ -5,13 +6,8 @@ local function vanish(lobby, person, now, deadline)
   local key = lobby .. ':person:' .. person
   redis.call('HDEL', key, 'worker', 'conn')
   redis.call('HSET', key, 'gone', now)
-  local record = redis.call('HMGET', key, 'room', 'waiting')
-  if record[2] then
-    redis.call('HDEL', key, 'seen') -- who comes back looks at everybody anew
-    redis.call('ZREM', lobby .. ':pool', person)
-    redis.call('ZREM', lobby .. ':resting', person)
-    redis.call('ZREM', lobby .. ':searching', person)
-  end
+  local record = redis.call('HMGET', key, 'room', 'waiting', 'interests')
+  if record[2] then withdraw(lobby, person, record[3]) end
   if record[1] or record[2] then redis.call('ZADD', lobby .. ':away', deadline, person) end
   if record[1] then
     local room = redis.call('HMGET', lobby .. ':room:' .. record[1], 'a', 'b')
