@@ -129,10 +129,16 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def quick_server(module_servers: Callable[..., Server]) -> Server:
+    """One server for all tests of a module, on which nobody has to wait for long."""
+    return module_servers(env={"SKIP_COOLDOWN_MS": "2000", "INTEREST_WAIT_MS": "2000"})
+
+
 @pytest.fixture
-def server(module_server: Server) -> Server:
+def server(quick_server: Server) -> Server:
     """Here one server serves a whole module: everybody is somebody new, and gone after the test."""
-    return module_server
+    return quick_server
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import expect
 
 #: For `add_init_script`: the page can be told that it is hidden, which Chromium without windows never is.
@@ -67,6 +69,27 @@ def test_an_interest_that_cannot_be_added_stays_in_the_field_and_says_why(server
     expect(note).to_have_text("Ten interests are as many as there can be. Remove one to add another.")
     expect(field).to_have_value("one more")
     expect(anna.button("Start chatting")).to_be_visible()
+
+
+def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(server, person):
+    anna, bert, carla = person(server), person(server), person(server)
+    wishes = {anna: "Ferns,", bert: "stamps,", carla: "FERNS, tea,"}
+    for someone, wish in wishes.items():
+        someone.page.get_by_role("textbox", name="What would you like to talk about?").fill(wish)
+    anna.search()
+    expect(anna.page.locator("#waiting-hint")).to_have_text(re.compile("only one|share an interest"))
+    bert.search()
+    carla.search()
+    common = "#common"
+    expect(anna.page.locator(common)).to_have_text("In common: Ferns")  # as each has written it
+    expect(carla.page.locator(common)).to_have_text("In common: FERNS")
+    carla.page.reload()
+    expect(carla.page.locator(common)).to_have_text("In common: FERNS")
+    expect(bert.heading).to_have_text("Looking for somebody…")
+    dora = person(server)
+    dora.search()  # anybody will do, and after a while for bert too
+    expect(bert.heading).to_have_text("Stranger")
+    expect(dora.page.locator(common)).to_be_hidden()
 
 
 # Languages

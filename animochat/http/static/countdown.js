@@ -6,10 +6,10 @@ import { seconds, write } from "./words.js";
 const TICK_MS = 250;
 
 /**
- * Write `during` into the element, with the seconds that remain of `ms` as its `n`; then `after`.
+ * Write `during` into the element, with the seconds that remain of `ms` as its `n`; then call `over`.
  * Returns a function that ends it, and leaves the text as it is.
  */
-export function countDown(element, ms, during, after) {
+export function countDown(element, ms, during, over) {
   const end = performance.now() + ms;
   let timer = 0;
   const tick = () => {
@@ -18,7 +18,7 @@ export function countDown(element, ms, during, after) {
       write(element, during, { n: seconds(left) });
     } else {
       clearInterval(timer);
-      write(element, after);
+      over();
     }
   };
   timer = setInterval(tick, TICK_MS);

@@ -241,7 +241,9 @@ function message(received) {
 // --- what went wrong
 
 function complain(error) {
-  view.notice(...explain(error, composer.maxLength));
+  const [key, values] = explain(error, composer.maxLength);
+  if (error.retryAfterMs) view.countedNotice(error.retryAfterMs, key, null, say(key, values));
+  else view.notice(key, values);
 }
 
 function failed(error) {

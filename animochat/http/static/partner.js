@@ -28,8 +28,8 @@ export class Partner {
   away(graceMs) {
     this.typing(false);
     this.#view.partner("away");
-    this.#view.countedNotice(graceMs ?? 0, "partner.reconnectingFor", "partner.reconnecting");
-    this.#view.announce(say("partner.reconnecting"));
+    const key = "partner.reconnecting";
+    this.#view.countedNotice(graceMs ?? 0, `${key}For`, key, say(key));
   }
 
   back() {

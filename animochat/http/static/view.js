@@ -170,7 +170,7 @@ export class View {
     $("connection").hidden = false;
     $("online").hidden = true; // nobody knows how many they are now
     this.#endBanner();
-    this.#endBanner = countDown($("connection"), ms, `${key}For`, key);
+    this.#endBanner = countDown($("connection"), ms, `${key}For`, () => write($("connection"), key));
     if (news) this.announce(say(key));
   }
 
@@ -190,10 +190,12 @@ export class View {
     this.#notice = setTimeout(() => this.clearNotice(), NOTICE_MS);
   }
 
-  /** One that counts `ms` down, and stays until it is cleared. It is not announced: it changes every second. */
-  countedNotice(ms, during, after) {
+  /** One that counts `ms` down. Then it says `after`, until it is cleared, or it is gone. Only `aloud` is announced. */
+  countedNotice(ms, during, after, aloud) {
     const place = this.#noticeHere();
-    if (place) this.#endNotice = countDown(place, ms, during, after);
+    if (!place) return;
+    this.#endNotice = countDown(place, ms, during, () => (after ? write(place, after) : this.clearNotice()));
+    this.announce(aloud);
   }
 
   clearNotice() {

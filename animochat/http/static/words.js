@@ -38,7 +38,7 @@ export const seconds = (ms) => Math.max(1, Math.ceil(ms / 1000));
 /** What an error of the protocol means to the person in front of the page: `[key, values]`. */
 export function explain(error, maxMessageLength) {
   if (error.code === "rate-limited" && error.retryAfterMs) {
-    return ["error.rate-limited.in", { n: seconds(error.retryAfterMs) }];
+    return ["error.rate-limited.in", { n: seconds(error.retryAfterMs) }]; // to be counted down
   }
   const key = `error.${error.code}`;
   return key in texts ? [key, { n: maxMessageLength }] : ["error.other"];
