@@ -62,14 +62,15 @@ class Chat:
             settings.interest_wait_ms,
         )
         self.rooms = rooms.Rooms(self.pipeline, self.worker_id)
-        self.moderation = moderation.Moderation(self.pipeline)
+        self.moderation = moderation.Moderation(self.pipeline, settings.reports_per_hour, settings.auto_suspend_reports)
         self.connections = Connections()
         self.lifecycle = Lifecycle(settings, self.connections, self.presence, self.matchmaking, self.rooms)
         self.namespace = ChatNamespace(
             settings, self.connections, self.lifecycle, self.matchmaking, self.rooms, self.moderation, self.worker_id
         )
         news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
-        self.subscription = Subscription(url, [keys.worker_channel(self.worker_id)], news.receive, self._recheck_all)
+        channels = [keys.worker_channel(self.worker_id), keys.EVERYBODY]
+        self.subscription = Subscription(url, channels, news.receive, self._recheck_all)
         #: This worker's Engine.IO server, set by the factory.
         self.engine: EngineServer
         #: Called with every heartbeat; for what the layer above has to do now and then.

@@ -34,6 +34,10 @@ DEFAULT_RATE_MESSAGES = 5.0
 DEFAULT_RATE_TYPING = 5.0
 #: Searches (find, next) a second and person: each costs the store a draw from the pool.
 DEFAULT_RATE_SEARCHES = 1.0
+#: Reports an hour and person: who meets that many who deserve one is the exception, who makes them up isn't.
+DEFAULT_REPORTS_PER_HOUR = 10
+#: Different people whose reports within a day suspend somebody for an hour: none, unless the operator wants it.
+DEFAULT_AUTO_SUSPEND_REPORTS = 0
 #: New connections a second and address: a campus or a mobile carrier may share one address.
 DEFAULT_RATE_CONNECTS = 50.0
 #: Connections of one address at a time, for the same reason.
@@ -80,6 +84,8 @@ class Settings:
     rate_messages: float = DEFAULT_RATE_MESSAGES
     rate_typing: float = DEFAULT_RATE_TYPING
     rate_searches: float = DEFAULT_RATE_SEARCHES
+    reports_per_hour: int = DEFAULT_REPORTS_PER_HOUR
+    auto_suspend_reports: int = DEFAULT_AUTO_SUSPEND_REPORTS
     rate_connects: float = DEFAULT_RATE_CONNECTS
     max_connections_per_address: int = DEFAULT_MAX_CONNECTIONS_PER_ADDRESS
     trusted_proxies: int = DEFAULT_TRUSTED_PROXIES
@@ -111,6 +117,8 @@ class Settings:
             rate_messages=read.rate("RATE_MESSAGES", DEFAULT_RATE_MESSAGES),
             rate_typing=read.rate("RATE_TYPING", DEFAULT_RATE_TYPING),
             rate_searches=read.rate("RATE_SEARCHES", DEFAULT_RATE_SEARCHES),
+            reports_per_hour=read.integer("REPORTS_PER_HOUR", DEFAULT_REPORTS_PER_HOUR, 0, 10_000),
+            auto_suspend_reports=read.integer("AUTO_SUSPEND_REPORTS", DEFAULT_AUTO_SUSPEND_REPORTS, 0, 1_000),
             rate_connects=read.rate("RATE_CONNECTS", DEFAULT_RATE_CONNECTS),
             max_connections_per_address=read.integer(
                 "MAX_CONNECTIONS_PER_ADDRESS", DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, 0, 1_000_000

@@ -29,7 +29,7 @@ from gevent.server import StreamServer
 
 from animochat.errors import Unavailable
 from animochat.matchmaking.service import Matchmaking, Search
-from animochat.moderation.service import Moderation
+from animochat.moderation.service import Moderation, Said
 from animochat.presence.service import Heartbeat, Presence, Registration
 from animochat.rooms.service import Rooms
 from animochat.store import keys
@@ -185,10 +185,10 @@ class Person:
         self.worker: Worker
         self.conn = ""
 
-    def connect(self, worker: Worker | None = None) -> Registration:
+    def connect(self, worker: Worker | None = None, address: str = "") -> Registration:
         self.worker = worker or self.lobby.worker
         self.conn = self.lobby.new_connection()
-        return self.worker.presence.connect(self.name, self.conn)
+        return self.worker.presence.connect(self.name, self.conn, address=address)
 
     def recheck(self) -> Registration:
         return self.worker.presence.connect(self.name, self.conn, again=True)
@@ -207,6 +207,10 @@ class Person:
 
     def block(self) -> tuple[str, int, str]:
         return self.lobby.moderation.block_partner(self.name, self.conn)
+
+    def report(self, reason: str = "spam", details: str = "", evidence: Sequence[Said] = ()) -> tuple[str, int, str]:
+        room = self.room or ""
+        return self.lobby.moderation.report_partner(room, reason, details, evidence, self.name, self.conn)
 
     def goodbye(self) -> bool:
         return self.worker.presence.disconnect(self.name, self.conn, None)
@@ -255,7 +259,7 @@ class Lobby:
             clock=self.clock,
             seed=lambda: next(self._seeds),
         )
-        self.moderation = Moderation(self.pipeline, clock=self.clock)  # type: ignore[arg-type]
+        self.moderation = Moderation(self.pipeline, 3, 0, clock=self.clock)  # type: ignore[arg-type]
         self.ear = Ear(url)
         self.workers: list[Worker] = []
         self.worker = self.add_worker()

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from people import Connect, NodePool, goodbye, meet, raw_clients, running, say, stats, texts, wait_until_empty
+from people import (
+    Connect,
+    NodePool,
+    RawClient,
+    goodbye,
+    meet,
+    raw_clients,
+    running,
+    say,
+    stats,
+    texts,
+    wait_until_empty,
+)
+from store_support import DirectPipeline
 from support import Client, NodeClient, PythonClient, Server, eventually
 
+from animochat.moderation.service import Moderation
 from animochat.sockets.lifecycle import GREETING
 
 COOLDOWN_MS = 1_500
+REPORTS_PER_HOUR = 2
 GRACE_MS = 2_000
 INTEREST_WAIT_MS = 1_500
 
@@ -22,6 +38,7 @@ NewClient = Callable[..., Client]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     numbers = {"SKIP_COOLDOWN_MS": COOLDOWN_MS, "RECONNECT_GRACE_MS": GRACE_MS, "INTEREST_WAIT_MS": INTEREST_WAIT_MS}
     env = {name: str(number) for name, number in numbers.items()}
+    env["REPORTS_PER_HOUR"] = str(REPORTS_PER_HOUR)
     with running(tmp_path_factory.mktemp("contract"), **env) as (server,):
         yield server
 
@@ -57,6 +74,14 @@ def connect(node_processes: NodePool) -> Iterator[Connect]:
             node_processes.give_back(client)
         else:
             client.close()
+
+
+@pytest.fixture
+def operator(server: Server) -> Iterator[Moderation]:
+    """What the operator does, without the page for it (tests/test_admin.py)."""
+    pipeline = DirectPipeline(server.redis_url)
+    yield Moderation(pipeline, 0, 0)  # type: ignore[arg-type]
+    pipeline.close()
 
 
 @pytest.fixture
@@ -575,11 +600,17 @@ def test_leave_room_tells_the_partner_and_does_not_search(new_client: NewClient)
     assert not {"partner-disconnected", "match-cancelled"} & set(anna.events())
 
 
-@pytest.mark.parametrize(
-    ("event", "arguments"),
-    [("send-message", ["hello"]), ("typing", [True]), ("leave-room", []), ("block-partner", [])],
-    ids=lambda x: str(x),
-)
+IN_A_ROOM_ONLY: list[tuple[str, list[object]]] = [
+    ("send-message", ["hello"]),
+    ("send-message", [{"content": "hello", "replyTo": "x"}]),
+    ("typing", [True]),
+    ("leave-room", []),
+    ("block-partner", []),
+    ("report-partner", [{"reason": "spam"}]),
+]
+
+
+@pytest.mark.parametrize(("event", "arguments"), IN_A_ROOM_ONLY, ids=lambda x: str(x))
 def test_outside_a_room_it_is_not_in_room(new_client: NewClient, event: str, arguments: list[object]) -> None:
     anna = new_client()
     error = {"code": "not-in-room", "message": "Not in a chat room"}
@@ -589,7 +620,7 @@ def test_outside_a_room_it_is_not_in_room(new_client: NewClient, event: str, arg
     assert anna.wait("error") == {**error, "event": event}
 
 
-@pytest.mark.parametrize("event", ["report-partner", "no-such-event", "session", "connect "])
+@pytest.mark.parametrize("event", ["no-such-event", "session", "connect "])
 def test_unknown_events_are_invalid(pair: tuple[Client, Client], event: str) -> None:
     anna, bert = pair
     answer = anna.call(event, {"reason": "because"})
@@ -671,6 +702,114 @@ def test_a_partner_who_is_away_can_be_blocked(pair: tuple[Client, Client], new_c
     assert anna.call("block-partner") == {"ok": True}
     again = new_client(token=bert.received("session")[0]["token"])
     assert again.wait("session")["state"] == "idle"
+
+
+@pytest.mark.parametrize("reason", ["harassment", "sexual", "spam", "underage", "threat", "other"])
+def test_report_partner_ends_the_room_as_block_partner_does(pair: tuple[Client, Client], reason: str) -> None:
+    anna, bert = pair
+    say(bert, anna, "something bad")
+    assert anna.call("report-partner", {"reason": reason, "details": "x" * 1000}) == {"ok": True}
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    assert anna.call("find-match")["state"] == "waiting"
+    assert bert.call("find-match")["state"] == "waiting", "never again"
+    assert "partner-disconnected" not in anna.events()
+    assert "error" not in anna.events() + bert.events()
+
+
+def test_report_partner_needs_neither_details_nor_a_callback(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.emit("report-partner", {"reason": "other", "details": None})
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    anna.settle()
+    assert "error" not in anna.events()
+
+
+def test_a_report_with_another_reason_changes_nothing(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    assert anna.call("report-partner", {"reason": "boring"})["error"]["code"] == "invalid-payload"
+    assert anna.call("report-partner", {"reason": "spam", "details": "x" * 1001})["error"]["code"] == "invalid-payload"
+    say(anna, bert, "still here")
+    assert "partner-disconnected" not in bert.events()
+
+
+def test_who_reports_too_much_is_rate_limited_and_stays_in_the_room(new_client: NewClient) -> None:
+    anna = new_client()
+    for _ in range(REPORTS_PER_HOUR):
+        bert = new_client()
+        meet(bert, anna)
+        assert anna.call("report-partner", {"reason": "spam"}) == {"ok": True}
+        goodbye(bert)
+    carla = new_client()
+    meet(carla, anna)
+    error = anna.call("report-partner", {"reason": "spam"})["error"]
+    assert error["code"] == "rate-limited"
+    assert 3_500_000 < error["retryAfterMs"] <= 3_600_000
+    say(anna, carla, "still here")
+    assert anna.call("block-partner") == {"ok": True}, "which nobody may be kept from"
+
+
+# The operator
+
+
+def person_of(client: Client) -> str:
+    """The person whom the client's token names."""
+    return str(client.wait("session")["token"].rpartition(".")[0])
+
+
+@pytest.mark.parametrize("ms", [60_000, None], ids=["for a time", "for good"])
+def test_who_is_banned_is_told_so_at_connecting_and_closed(
+    new_client: NewClient, operator: Moderation, ms: int | None
+) -> None:
+    anna = new_client()
+    person, token = person_of(anna), anna.received("session")[0]["token"]
+    goodbye(anna)
+    operator.ban(person, ms, False, "")
+    again = new_client(token=token, reconnect=True)
+    error = again.wait("error")
+    assert error["code"] == "banned"
+    if ms is None:
+        assert "retryAfterMs" not in error
+    else:
+        assert 0 < error["retryAfterMs"] <= ms
+    again.wait("disconnect")
+    assert "session" not in again.events()
+    assert again.events().count("connect") == 1, "a stock client doesn't try again by itself"
+    operator.lift(f"person:{person}")
+    assert new_client(token=token).wait("session")["token"] == token
+
+
+def test_a_ban_closes_who_is_connected_and_the_room_is_over(pair: tuple[Client, Client], operator: Moderation) -> None:
+    anna, bert = pair
+    operator.ban(person_of(anna), 60_000, False, "")
+    error = anna.wait("error")
+    assert (error["code"], error["retryAfterMs"]) == ("banned", 60_000)
+    anna.wait("disconnect")
+    assert bert.wait("partner-disconnected") == {"reason": "disconnected"}
+    assert bert.call("find-match")["state"] == "waiting"
+
+
+def test_who_is_banned_while_away_can_not_take_the_session_up_again(server: Server, operator: Moderation) -> None:
+    anna = RawClient(server)
+    connected = json.loads(next(frame for frame in anna.frames if frame.startswith("40"))[2:])
+    anna.drop()
+    operator.ban(anna.session["token"].rpartition(".")[0], None, False, "")
+    again = RawClient(server, connected=False)
+    again.send("40" + json.dumps({"pid": connected["pid"], "offset": "i"}))
+    assert json.loads(again.wait_frame("40")[2:])["sid"] != connected["sid"]
+    assert again.wait_event("error")["code"] == "banned"
+    again.wait_frame("41")
+    again.wait_end()
+
+
+def test_an_announcement_reaches_everybody_whatever_they_do(new_client: NewClient, operator: Moderation) -> None:
+    anna, bert, carla, dora = (new_client() for _ in range(4))
+    meet(anna, bert)
+    carla.call("find-match")
+    dora.wait("session")
+    operator.announce("Back in 5 minutes")
+    for client in (anna, bert, carla, dora):
+        assert client.wait("announcement") == {"text": "Back in 5 minutes"}
+    say(anna, bert, "so what")
 
 
 # Going

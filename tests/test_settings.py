@@ -26,6 +26,8 @@ TABLE = [
     ("RATE_MESSAGES", "0.5", 0.5, 5),
     ("RATE_TYPING", "0", 0, 5),
     ("RATE_SEARCHES", "2", 2, 1),
+    ("REPORTS_PER_HOUR", "0", 0, 10),
+    ("AUTO_SUSPEND_REPORTS", "3", 3, 0),
     ("RATE_CONNECTS", "10", 10, 50),
     ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, 2000),
     ("TRUSTED_PROXIES", "1", 1, 0),

@@ -25,6 +25,7 @@ class Transport(Protocol):
 
     sid: str
     remote_addr: str
+    upgraded: bool
     owner: Any
 
     def send(self, packet: str) -> None: ...
@@ -260,6 +261,15 @@ class Connections:
             if left > full:
                 break
             del self._departed[person]
+
+
+def announce(connections: Connections, text: str) -> None:
+    """Send `announcement` to whoever is connected, as the operator said it. Yields between portions."""
+    for sent, connection in enumerate(connections, 1):
+        if connection.registered and not connection.closed:
+            connection.emit("announcement", {"text": text})
+        if sent % 100 == 0:
+            gevent.sleep(0)
 
 
 def send_online_count(connections: Connections, online: int, frame: Callable[[str], bytes]) -> None:

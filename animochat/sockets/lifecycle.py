@@ -10,10 +10,11 @@ import logging
 from functools import partial
 from typing import Any
 
+import gevent
 import msgspec
 from gevent.event import Event
 
-from animochat.errors import ChatError, Replaced, Unavailable
+from animochat.errors import Banned, ChatError, Replaced, Unavailable
 from animochat.matchmaking.service import Matchmaking
 from animochat.presence.service import Presence, Registration
 from animochat.rooms.service import Logged, Rooms
@@ -23,6 +24,7 @@ from animochat.sockets.connections import Connection, Connections, Room, Transpo
 from animochat.sockets.offset import Offset
 from animochat.sockets.payloads import (
     MAX_CLIENT_ID,
+    MAX_DETAILS,
     MAX_INTEREST_LENGTH,
     MAX_INTERESTS,
     Limits,
@@ -39,6 +41,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a client waits for a worker which has just started to learn the secret.
 SECRET_TIMEOUT = 2.0
+
+#: Seconds that a client has to fetch why it is turned out, and to close by itself, before the server does.
+LINGER = 3.0
 
 GREETING = "You are now chatting with a stranger. Say hi!"
 
@@ -62,6 +67,7 @@ class Lifecycle:
             settings.interest_wait_ms,
             settings.skip_cooldown_ms,
             settings.reconnect_grace_ms,
+            MAX_DETAILS,
         )
         self._tokens: Tokens | None = None
         self._secret_known = Event()
@@ -127,13 +133,32 @@ class Lifecycle:
             self._identify(connection, self._tokens)
             # From here on this connection hears what is said of the person, held back until the answer is there.
             self._connections.claim(connection)
-            registration = self._presence.connect(connection.person, connection.id, session=connection.sid)
+            registration = self._connect(connection)
             room, messages = self._enter(registration)
         except Unavailable as exc:
             connection.emit("error", exc.payload())
             return
+        if registration.state == "banned":
+            self.ban(connection, registration.banned_ms)
+            return
         if self._settle(connection, registration, room):
             self._send_session(connection, registration, messages)
+
+    def _connect(self, connection: Connection, again: bool = False, recover: str = "") -> Registration:
+        """Have the store know the connection, see Presence.connect. Raises Unavailable."""
+        return self._presence.connect(
+            connection.person,
+            connection.id,
+            again=again,
+            session=connection.sid,
+            recover=recover,
+            grace_ms=self.grace_ms,
+            address=self.hidden_address(connection),
+        )
+
+    def hidden_address(self, connection: Connection) -> str:
+        """What stands for the connection's address in the store: Tokens.hide_address."""
+        return self._tokens.hide_address(connection.transport.remote_addr) if self._tokens is not None else ""
 
     def _settle(self, connection: Connection, registration: Registration, room: Room | None) -> bool:
         """Take over what the store says. False where the client has gone meanwhile; its farewell comes behind this."""
@@ -172,9 +197,7 @@ class Lifecycle:
             return
         self._connections.claim(connection)
         try:
-            registration = self._presence.connect(
-                connection.person, connection.id, session=connection.sid, recover=session, grace_ms=self.grace_ms
-            )
+            registration = self._connect(connection, recover=session)
             same, ended = _compare(registration, known)
             room, messages = self._enter(registration, known.received if same and registration.recovered else 0)
             rest = self._rooms.history(known.room_id, known.received) if ended else []
@@ -183,13 +206,16 @@ class Lifecycle:
             recovered = registration.recovered and not lost
             if registration.recovered and lost:
                 # The store knows the old session, and has to know the new one, for the next time.
-                registration = self._presence.connect(connection.person, connection.id, session=connection.sid)
+                registration = self._connect(connection)
         except Unavailable:
             connection.transport.hang_up()  # upon which the client tries again, with the same session
             return
         if recovered:
             connection.sid = session
         self._accept(connection)
+        if registration.state == "banned":
+            self.ban(connection, registration.banned_ms)
+            return
         if not self._settle(connection, registration, room):
             return
         if not recovered:
@@ -290,9 +316,12 @@ class Lifecycle:
         before, known = connection.room, offset.parse(connection.offset())
         assert known is not None  # we wrote it
         try:
-            registration = self._presence.connect(connection.person, connection.id, again=True, session=connection.sid)
+            registration = self._connect(connection, again=True)
             if registration.state == "replaced":
                 self.replace(connection)
+                return
+            if registration.state == "banned":
+                self.ban(connection, registration.banned_ms)
                 return
             same, ended = _compare(registration, known)
             last_seq = before.last_seq if before is not None and same else 0
@@ -320,12 +349,29 @@ class Lifecycle:
     # A client goes
 
     def replace(self, connection: Connection) -> None:
-        """The person connected elsewhere. The DISCONNECT packet keeps the client from coming back by itself."""
+        """The person connected elsewhere."""
+        self._turn_out(connection, Replaced())
+
+    def ban(self, connection: Connection, ms: int | None) -> None:
+        """The person, or the address, is banned: for so many milliseconds, or for good (None). Does not wait."""
+        self._turn_out(connection, Banned(retry_after_ms=ms))
+        connection.forget_queued()
+        # A person's ban has ended everything in the store already; an address's has not.
+        connection.perform(partial(self._farewell, connection, None))
+
+    def _turn_out(self, connection: Connection, why: ChatError) -> None:
+        """Close a connection. The DISCONNECT packet keeps the client from coming back by itself."""
+        transport = connection.transport
         self._connections.remove(connection)
-        connection.emit("error", Replaced().payload())
-        connection.transport.owner = None
-        connection.transport.send(packets.DISCONNECT)
-        connection.transport.close()
+        connection.emit("error", why.payload())
+        transport.owner = None
+        transport.send(packets.DISCONNECT)
+        if transport.upgraded and connection.registered:
+            transport.close()
+        else:
+            # On long polling, or while the client is still busy with connecting, an end would overtake what was sent.
+            # A stock client closes by itself, upon DISCONNECT.
+            gevent.spawn_later(LINGER, _close_abandoned, transport)
 
     def goodbye(self, connection: Connection) -> None:
         """The client said that it goes: its room and its search end at once. Does not wait."""
@@ -353,6 +399,11 @@ class Lifecycle:
         farewells, self._farewells = self._farewells, []
         for connection, grace_ms in farewells:
             self._farewell(connection, grace_ms)
+
+
+def _close_abandoned(transport: Transport) -> None:
+    if transport.owner is None:
+        transport.close()
 
 
 def _compare(registration: Registration, known: Offset) -> tuple[bool, bool]:

@@ -26,7 +26,7 @@ from animochat.errors import (
     Unavailable,
 )
 from animochat.matchmaking.service import Matchmaking, Search
-from animochat.moderation.service import Moderation
+from animochat.moderation.service import Moderation, Said
 from animochat.rooms.service import Entry, Rooms
 from animochat.settings import Settings
 from animochat.sockets import packets
@@ -35,6 +35,7 @@ from animochat.sockets.lifecycle import GREETING, Lifecycle, message_packet, ref
 from animochat.sockets.payloads import (
     MAX_QUOTE,
     Quote,
+    ReportPartner,
     SendMessage,
     Typing,
     interests,
@@ -82,6 +83,7 @@ class ChatNamespace(socketio.Namespace):
             "typing": self.on_typing,
             "leave-room": self.on_leave_room,
             "block-partner": self.on_block_partner,
+            "report-partner": self.on_report_partner,
         }
 
     def trigger_event(self, event: str, connection: Connection, args: list[Any], ack_id: str | None) -> None:
@@ -168,6 +170,25 @@ class ChatNamespace(socketio.Namespace):
 
     def _block_partner(self, connection: Connection) -> dict[str, Any]:
         return self._part(connection, self._moderation.block_partner)
+
+    def on_report_partner(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
+        report: ReportPartner = one(args, ReportPartner)
+        # Who sends these for fun has the log read each time: it counts as a message, whatever becomes of it.
+        self._limit(connection.buckets.messages, self._settings.rate_messages)
+        self._perform(connection, "report-partner", ack_id, partial(self._report_partner, report))
+
+    def _report_partner(self, report: ReportPartner, connection: Connection) -> dict[str, Any]:
+        room = connection.room
+        if room is None:
+            raise NotInRoom
+        # Read first: the log may be at another node than the lobby. Where either fails, nothing was changed.
+        evidence = [
+            Said("reporter" if entry.slot == room.slot else "reported", entry.timestamp, read_body(entry.body).content)
+            for entry in self._rooms.history(room.room_id, 0)
+        ]
+        details = (report.details or "").strip()
+        file = partial(self._moderation.report_partner, room.room_id, report.reason, details, evidence)
+        return self._part(connection, file)
 
     def _part(self, connection: Connection, leave: Callable[[str, str], tuple[str, int, str]]) -> dict[str, Any]:
         """Have the store end the room, for this person's sake; the partner hears of it from there."""

@@ -5,7 +5,7 @@ Field names are the wire's. Fields that a client sends beyond these are ignored:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -23,6 +23,9 @@ MAX_INTEREST_LENGTH = 32
 
 #: Longest `token`, in characters; ours are shorter.
 MAX_TOKEN = 200
+
+#: Longest `details` of a report, in characters.
+MAX_DETAILS = 1000
 
 #: Characters of the original that a reply quotes.
 MAX_QUOTE = 200
@@ -42,6 +45,13 @@ class SendMessage(Struct):
     replyTo: str | None = None
 
 
+class ReportPartner(Struct):
+    """`report-partner`."""
+
+    reason: Literal["harassment", "sexual", "spam", "underage", "threat", "other"]
+    details: Annotated[str, Meta(max_length=MAX_DETAILS)] | None = None
+
+
 class Typing(Struct):
     """`typing`; a bare boolean is its `isTyping`."""
 
@@ -58,6 +68,7 @@ class Limits(Struct):
     interestWaitMs: int
     skipCooldownMs: int
     reconnectGraceMs: int
+    maxReportDetailsLength: int
 
 
 class Message(Struct):
@@ -119,7 +130,8 @@ class Matched(Struct):
 class Notice(Struct):
     """What a script tells a worker about one of its people: presence/scripts/include/notify.lua. No client gets it.
 
-    `p` person, `e` what happened, `v` the person's version by it. The rest depends on `e`.
+    `p` person, `e` what happened, `v` the person's version by it. The rest depends on `e`. What is for everybody
+    (`banned` with an address, `announced`) has no person.
     """
 
     p: str
@@ -137,6 +149,9 @@ class Notice(Struct):
     graceMs: int = 0
     quiet: bool = False
     conn: str = ""
+    address: str = ""
+    ms: int | None = None
+    text: str = ""
 
 
 encode = msgspec.json.Encoder().encode
