@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
+from store_support import DirectPipeline
 from support import Server, eventually
+
+from animochat.moderation.service import Moderation
 
 #: Milliseconds for what takes a few: a slow machine is no failure.
 PATIENCE = 15_000
@@ -89,6 +92,12 @@ class Person:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
+    @property
+    def id(self) -> str:
+        """What the server calls this person."""
+        token: str = self.page.evaluate("JSON.parse(sessionStorage['animochat.token'])")
+        return token.rpartition(".")[0]
+
     # what a person sees
 
     @property
@@ -139,6 +148,14 @@ def quick_server(module_servers: Callable[..., Server]) -> Server:
 def server(quick_server: Server) -> Server:
     """Here one server serves a whole module: everybody is somebody new, and gone after the test."""
     return quick_server
+
+
+@pytest.fixture
+def operator(server: Server) -> Iterator[Moderation]:
+    """What those who run the place do."""
+    pipeline = DirectPipeline(server.redis_url)
+    yield Moderation(pipeline, 0, 0)  # type: ignore[arg-type]
+    pipeline.close()
 
 
 @pytest.fixture

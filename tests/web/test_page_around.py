@@ -92,6 +92,34 @@ def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(serve
     expect(dora.page.locator(common)).to_be_hidden()
 
 
+# Those who run the place
+
+
+def test_an_announcement_stays_until_it_is_dismissed(server, person, meet, operator):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    operator.announce("Back in <b>five</b> minutes")
+    for someone in (anna, bert):
+        expect(someone.page.locator("#announcement-text")).to_have_text("Back in <b>five</b> minutes")
+    expect(anna.page.get_by_role("status")).to_have_text("Back in <b>five</b> minutes")
+    anna.button("Dismiss").click()
+    expect(anna.page.locator("#announcement")).to_be_hidden()
+    anna.say("see you then")
+    expect(bert.messages("partner")).to_have_text(["see you then"])
+
+
+def test_who_is_banned_reads_until_when_and_is_not_connected_again(server, person, meet, operator):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    operator.ban(anna.id, 3_600_000, False, "")
+    expect(anna.heading).to_have_text("You can’t chat for now.")
+    expect(anna.page.locator("#closed-text")).to_contain_text("You were suspended from this chat until ")
+    expect(bert.ended).to_have_text("The stranger lost the connection and didn’t come back.")
+    anna.page.reload()
+    expect(anna.heading).to_have_text("You can’t chat for now.")
+    expect(anna.button("Use it here")).to_be_hidden()
+
+
 # Languages
 
 

@@ -214,11 +214,12 @@ def test_the_page_is_there_before_the_connection(server, person):
 
 def test_a_network_that_is_back_is_used_at_once(server, person):
     anna = person(server, open=False)
-    anna.page.clock.install()
     anna.page.route("**/socket.io/**", lambda route: route.abort())
     anna.page.goto(server.url)
-    expect(anna.banner).to_contain_text(re.compile("trying again in [345] s"))
-    anna.page.clock.pause_at(anna.page.evaluate("Date.now()") + 20)  # from now on nothing comes by waiting
+    expect(anna.banner).to_contain_text("trying again in")
+    anna.page.evaluate(
+        "for (let i = 0; i < 1e5; i += 1) clearTimeout(i)"
+    )  # whatever was planned does not come by waiting
     anna.page.unroute("**/socket.io/**")
     anna.page.evaluate("window.dispatchEvent(new Event('online'))")
     expect(anna.page.locator("#online")).to_be_visible()

@@ -216,6 +216,27 @@ def test_blocking_ends_the_chat_for_both_and_they_never_meet_again(servers, pers
     assert len(waiting) == 1
 
 
+def test_a_report_goes_to_the_operator_with_what_was_said_and_ends_the_chat(server, person, meet, operator):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    bert.say("send me money")
+    expect(anna.messages("partner")).to_have_count(1)
+    before, _ = operator.reports(0, 1)
+    anna.choose("Report…")
+    dialog = anna.page.get_by_role("dialog", name="Report this stranger")
+    dialog.get_by_role("button", name="Send the report").click()
+    expect(dialog).to_be_visible()  # not without a reason
+    dialog.get_by_label("Spam or a scam").check()
+    dialog.get_by_label("Anything to add? (optional)").fill(" He asked twice. ")
+    dialog.get_by_role("button", name="Send the report").click()
+    expect(anna.ended).to_have_text("Thank you, your report was sent. The two of you won’t meet again.")
+    expect(bert.ended).to_have_text("The stranger has left the chat.")
+    total, reports = operator.reports(before, 1)
+    assert total == before + 1
+    assert (reports[0].reason, reports[0].details, reports[0].reported) == ("spam", "He asked twice.", bert.id)
+    assert [said.content for said in reports[0].evidence] == ["send me money"]
+
+
 def test_a_partner_who_leaves_takes_the_question_about_them_along(server, person, meet):
     anna, bert = person(server), person(server)
     meet(anna, bert)

@@ -22,7 +22,7 @@ import { keep, recall } from "./storage.js";
 import { save } from "./transcript.js";
 import { View } from "./view.js";
 import { followVisibleArea } from "./viewport.js";
-import { explain, say } from "./words.js";
+import { COUNTED_MS, explain, say } from "./words.js";
 
 // Leaving is tried again after this long when it failed, in milliseconds.
 const LEAVE_AGAIN_MS = 2_000;
@@ -242,7 +242,7 @@ function message(received) {
 
 function complain(error) {
   const [key, values] = explain(error, composer.maxLength);
-  if (error.retryAfterMs) view.countedNotice(error.retryAfterMs, key, null, say(key, values));
+  if (error.retryAfterMs <= COUNTED_MS) view.countedNotice(error.retryAfterMs, key, null, say(key, values));
   else view.notice(key, values);
 }
 

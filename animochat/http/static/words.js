@@ -5,6 +5,9 @@
  * Whatever is written by `write` (or stands in the document with a `data-say`) is then written anew.
  */
 
+// For how long a wait is counted in seconds, in milliseconds.
+export const COUNTED_MS = 60_000;
+
 const COOKIE_S = 365 * 24 * 3600;
 
 const params = new WeakMap(); // element → what its text was filled in with
@@ -38,6 +41,9 @@ export const seconds = (ms) => Math.max(1, Math.ceil(ms / 1000));
 /** What an error of the protocol means to the person in front of the page: `[key, values]`. */
 export function explain(error, maxMessageLength) {
   if (error.code === "rate-limited" && error.retryAfterMs) {
+    if (error.retryAfterMs > COUNTED_MS) {
+      return ["error.rate-limited.later", { n: Math.ceil(error.retryAfterMs / 60_000) }];
+    }
     return ["error.rate-limited.in", { n: seconds(error.retryAfterMs) }]; // to be counted down
   }
   const key = `error.${error.code}`;
