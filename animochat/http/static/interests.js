@@ -2,7 +2,7 @@
  * What somebody would like to talk about: chips on the start screen, remembered from visit to visit.
  */
 import { keep, recall } from "./storage.js";
-import { say, write } from "./words.js";
+import { onLanguage, say, write } from "./words.js";
 
 // The protocol's bounds; lengths in characters.
 const MOST = 10;
@@ -42,6 +42,7 @@ export class Interests {
       this.#remove(chip.dataset.name);
       this.#input.focus(); // the chip is gone
     });
+    onLanguage(() => this.#show());
     this.#show();
   }
 
