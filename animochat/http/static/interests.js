@@ -15,15 +15,15 @@ export class Interests {
   #names = recall("interests", []).filter((name) => typeof name === "string").slice(0, MOST);
   #announce;
 
-  /** `announce(text)` says aloud what changed; `done()` is called by Enter when there is nothing to add. */
-  constructor({ announce, done }) {
+  /** `announce(text)` says aloud what changed. */
+  constructor({ announce }) {
     this.#announce = announce;
     this.#input.addEventListener("keydown", (event) => {
       if (event.isComposing || event.keyCode === 229) return;
       if (event.key === "Enter") {
         event.preventDefault();
         if (this.#input.value.trim()) this.commit();
-        else if (!event.repeat) done();
+        else if (!event.repeat) document.getElementById("start-button").click(); // nothing to add: off we go
       } else if (event.key === "Backspace" && this.#input.value === "" && this.#names.length) {
         this.#remove(this.#names.at(-1));
       }
