@@ -8,7 +8,7 @@ PYTHON_READY := $(VENV)/.ready
 NODE_READY := node_modules/.ready
 PAGE_LIBRARY := animochat/http/static/vendor/socket.io.esm.min.js
 
-.PHONY: setup run test lint format bench clean
+.PHONY: setup run test lint format bench simulate clean
 
 setup: $(PYTHON_READY) $(PAGE_LIBRARY)
 
@@ -52,6 +52,10 @@ format: setup
 bench: setup
 	npm ci --prefix bench --no-progress --loglevel=error
 	$(BIN)/python bench/run.py
+
+# The table of docs/scaling.md; some minutes.
+simulate: setup
+	$(BIN)/python bench/simulate.py
 
 clean:
 	rm -rf $(VENV) node_modules bench/node_modules animochat/http/static/vendor
