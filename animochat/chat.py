@@ -19,6 +19,7 @@ from animochat import __version__
 from animochat.errors import Unavailable
 from animochat.matchmaking import service as matchmaking
 from animochat.moderation import service as moderation
+from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
 from animochat.rooms import service as rooms
 from animochat.server.engine import EngineServer, websocket_frame
@@ -66,7 +67,14 @@ class Chat:
         self.connections = Connections()
         self.lifecycle = Lifecycle(settings, self.connections, self.presence, self.matchmaking, self.rooms)
         self.namespace = ChatNamespace(
-            settings, self.connections, self.lifecycle, self.matchmaking, self.rooms, self.moderation, self.worker_id
+            settings,
+            self.connections,
+            self.lifecycle,
+            self.matchmaking,
+            self.rooms,
+            self.moderation,
+            word_filter(settings),
+            self.worker_id,
         )
         news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
         channels = [keys.worker_channel(self.worker_id), keys.EVERYBODY]

@@ -10,6 +10,7 @@ from pathlib import Path
 from dotenv import load_dotenv
 
 from animochat import __version__
+from animochat.moderation.words import word_filter
 from animochat.settings import Settings, SettingsError
 
 #: Exit status for a bad configuration, as argparse has it for a bad command line.
@@ -39,7 +40,9 @@ def settings_or_exit(status: int = EXIT_USAGE) -> Settings:
     # What the environment already has wins over the file.
     load_dotenv(Path.cwd() / ".env")
     try:
-        return Settings.from_environ(os.environ)
+        settings = Settings.from_environ(os.environ)
+        word_filter(settings)  # its file too is named before anything starts
+        return settings
     except SettingsError as error:
         for mistake in error.mistakes:
             print(f"animochat: {mistake}", file=sys.stderr)

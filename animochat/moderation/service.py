@@ -38,6 +38,10 @@ REPORT_MS = 30 * DAY_MS
 #: Bytes of evidence, the latest messages first: a log of usual messages has 10,000. Reports must not fill the store.
 MAX_EVIDENCE = 64 * 1024
 
+#: Wrong tokens that one address may show the operator's page within ATTEMPTS_MS.
+MAX_ATTEMPTS = 10
+ATTEMPTS_MS = 15 * 60 * 1000
+
 #: Milliseconds of an automatic suspension.
 SUSPENSION_MS = HOUR_MS
 
@@ -168,6 +172,24 @@ class Moderation:
         """Say a line to everybody who is connected now. Nothing is kept of it."""
         notice = msgspec.json.encode([{"p": "", "e": "announced", "text": text}])
         self._pipeline.execute("PUBLISH", keys.EVERYBODY, notice)
+
+    # Who wants to be the operator
+
+    def attempts_wait(self, address: str) -> int:
+        """Milliseconds for which no more tokens are taken from this address (a keyed hash); 0 where they are."""
+        key = self._attempts(address)
+        if int(self._pipeline.execute("GET", key) or 0) < MAX_ATTEMPTS:
+            return 0
+        return max(1, int(self._pipeline.execute("PTTL", key)))
+
+    def count_attempt(self, address: str) -> None:
+        """A wrong token came from this address."""
+        key = self._attempts(address)
+        self._pipeline.execute("SET", key, 0, "NX", "PX", ATTEMPTS_MS)
+        self._pipeline.execute("INCR", key)
+
+    def _attempts(self, address: str) -> str:
+        return f"{self._lobby[0]}:attempts:{address}"
 
 
 def _left(reply: list[Any]) -> tuple[str, int, str]:

@@ -27,6 +27,7 @@ from animochat.errors import (
 )
 from animochat.matchmaking.service import Matchmaking, Search
 from animochat.moderation.service import Moderation, Said
+from animochat.moderation.words import WordFilter
 from animochat.rooms.service import Entry, Rooms
 from animochat.settings import Settings
 from animochat.sockets import packets
@@ -65,6 +66,7 @@ class ChatNamespace(socketio.Namespace):
         matchmaking: Matchmaking,
         rooms: Rooms,
         moderation: Moderation,
+        words: WordFilter | None,
         worker: str,
     ) -> None:
         super().__init__("/")
@@ -74,6 +76,7 @@ class ChatNamespace(socketio.Namespace):
         self._matchmaking = matchmaking
         self._rooms = rooms
         self._moderation = moderation
+        self._words = words
         self._worker = worker
         self._handlers: dict[str, Handler] = {
             "find-match": self.on_find_match,
@@ -219,6 +222,8 @@ class ChatNamespace(socketio.Namespace):
         if len(content) > self._settings.max_message_length:
             raise MessageTooLong(f"Message is longer than {self._settings.max_message_length} characters")
         self._limit(connection.buckets.messages, self._settings.rate_messages)
+        if self._words is not None:
+            content = self._words.apply(content)
         if reply_to is not None:
             connection.perform(partial(self._reply, connection, content, client_id or "", reply_to, ack_id))
         elif connection.busy:  # behind what this client asked for before
