@@ -109,6 +109,8 @@ def _file(name: str) -> Response:
     """A file, or 404. Sets an ETag and "no-cache"; compressed if it is text and the browser takes it."""
     response = send_from_directory(STATIC, name, conditional=False)
     response.cache_control.no_cache = True
+    # A file is no document: opened as one, it may do nothing. (And there are many: a short policy is felt.)
+    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
     if response.mimetype not in _TEXTS:
         return response.make_conditional(request, accept_ranges=True, complete_length=response.content_length)
     response.direct_passthrough = False
