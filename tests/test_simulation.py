@@ -79,8 +79,8 @@ def test_what_goes_through_all_workers_grows_with_them(costs: Costs) -> None:
 
 def test_it_comes_close_to_the_real_scripts(store_url: str) -> None:
     """Within half, since a tiny run has few events; bench/simulate.py itself asks for 15 % of a longer one."""
-    costs = calibrate(store_url, 200, 30.0, workers=(1, 5))
-    found = {name: (real, simulated) for name, real, simulated in compare(store_url, costs, 300, 2, 40.0)}
+    costs = calibrate(store_url, 150, 30.0, workers=(1, 5))
+    found = {name: (real, simulated) for name, real, simulated in compare(store_url, costs, 200, 2, 30.0)}
     for name in ("matches/s", "scripts/s"):
         real, simulated = found[name]
         assert simulated == pytest.approx(real, rel=0.5), found
