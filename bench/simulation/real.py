@@ -6,9 +6,9 @@ import itertools
 import statistics
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
@@ -30,14 +30,14 @@ class Real:
     store's own (`INFO cpu`), and goes to `costs` as well.
     """
 
-    def __init__(self, url: str, workers: int, costs: Costs | None = None) -> None:
+    def __init__(self, url: str, workers: int) -> None:
         self._lobby = Lobby(url)
         self._workers = [self._lobby.worker, *(self._lobby.add_worker() for _ in range(workers - 1))]
         self._people: dict[int, Person] = {}
         self._met: list[tuple[int, int]] = []
         #: Seconds of the last ticks that had nothing to do.
         self._idle: deque[float] = deque(maxlen=100)
-        self.costs = costs or Costs()
+        self.costs = Costs(workers)
         # What asking for the time takes, which is in each time.
         asked = [self._busy() for _ in range(101)]
         self._asking = statistics.median(after - before for before, after in itertools.pairwise(asked))
@@ -149,18 +149,12 @@ class Real:
         return list(pairs.values())
 
 
-def measure(url: str, town: Any, workers: tuple[int, ...] = (1, 50, 200)) -> Costs:
-    """What scripts cost on the empty store at `url`: in `town(lobby)`, and with each of these numbers of workers."""
-    real = Real(url, 4)
-    town(real)
-    real.close()
-    costs = real.costs
-    for count in workers:
-        real.clear(url)
+def measure_workers(url: str, costs: Costs, numbers: Sequence[int]) -> None:
+    """Add what the scripts that go through all workers cost with each of these numbers of them."""
+    for count in numbers:
+        Real.clear(url)
         real = Real(url, count)
         for script in ("connect", "heartbeat"):
-            times = [getattr(real, script)(number, 0.0).seconds for number in range(min(count, 40))]
-            times += [getattr(real, script)(number % count, 0.0).seconds for number in range(40)]
+            times = [getattr(real, script)(number % count, 0.0).seconds for number in range(100)]
             costs.add_by_workers(script, count, times)
         real.close()
-    return costs
