@@ -24,15 +24,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import redis
 from faults.crowd import Crowd
 from harness.processes import descendants
-from people import RawClient
+from people import RawClient, resident_kilobytes
 from store_support import Lobby
 from support import Server
 
 from animochat.embedded import EmbeddedStore
 from animochat.rooms.service import APPEND_MESSAGES, Entry
+from animochat.sockets.tokens import new_person
 
-#: People of one measurement, messages in each room's log, characters in each message, and strangers met.
-PEOPLE, MESSAGES, CHARACTERS, MET = 1_000, 50, 40, 20
+#: People of one measurement, messages in each room's log, characters in each message, and how many each has met.
+PEOPLE, MESSAGES, CHARACTERS, MET = 1_000, 20, 40, 100
 
 #: Seconds of each window.
 WINDOW = 10.0
@@ -50,7 +51,7 @@ def memory(url: str) -> dict[str, float]:
             return int(client.info("memory")["used_memory"])
 
         steps = [used()]
-        people = lobby.crowd(PEOPLE)
+        people = lobby.people(*(new_person() for _ in range(PEOPLE)))
         steps.append(used())
         for person in people:
             person.find()
@@ -63,17 +64,24 @@ def memory(url: str) -> dict[str, float]:
                 entry = Entry(room, "ab"[number % 2], "p", "worker0", number, f"{number:036}", body, lambda *_: None)
                 lobby.worker.rooms.append(entry)
         steps.append(used())
-        for person in people[:100]:
-            lobby.have_met(person.name, [f"stranger{person.name}{n}" for n in range(MET)])
+        names = [person.name for person in people]
+        for number, name in enumerate(names):
+            lobby.have_met(name, [names[(number + other) % PEOPLE] for other in range(1, MET // 2 + 1)])
+        steps.append(used())
+        visitors = lobby.people(*(new_person() for _ in range(PEOPLE)))
+        for visitor in visitors:
+            visitor.goodbye()
         steps.append(used())
     lobby.close()
-    connected, matched, said, met = (after - before for before, after in itertools.pairwise(steps))
+    connected, matched, said, met, gone = (after - before for before, after in itertools.pairwise(steps))
     return {
         "person_bytes": connected / PEOPLE,
         "room_bytes": matched / len(rooms),
         "message_bytes": said / (len(rooms) * MESSAGES),
-        # each stands in the sets of both; the other's is a set of its own here, as of people met by nobody else
-        "meeting_bytes": met / (100 * MET),
+        # in the sets of both
+        "meeting_bytes": met / (PEOPLE * MET / 2),
+        # what is left of somebody who has gone, for LIFE (docs/keys.md)
+        "gone_bytes": gone / PEOPLE,
     }
 
 
@@ -83,6 +91,8 @@ def presence(url: str, connections: int) -> dict[str, float]:
         server = Server(Path(directory), env={"REDIS_URL": url}).start()
         crowd = Crowd()
         try:
+            (worker,) = server.worker_pids()
+            empty = resident_kilobytes(worker) / 1024
             for _ in range(connections):
                 crowd.join(server.url, wait=False)
             crowd.until(lambda history: history.happened["session"] >= connections, 60)
@@ -95,7 +105,12 @@ def presence(url: str, connections: int) -> dict[str, float]:
         finally:
             crowd.close()
             server.stop()
-    return {"idle_us": 1e6 * idle / connections / WINDOW, "told": told, "told_us": 1e6 * (changing - idle) / told}
+    return {
+        "worker_mib": empty,
+        "idle_us": 1e6 * idle / connections / WINDOW,
+        "told": told,
+        "told_us": 1e6 * (changing - idle) / told,
+    }
 
 
 def _cpu_seconds(server: Server, every_second: Callable[[], None]) -> float:
@@ -118,14 +133,15 @@ def _used(server: Server) -> float:
 def main() -> int:
     """Print the figures as a table and JSON."""
     parser = argparse.ArgumentParser(description="Memory and time of people who are only there.")
-    parser.add_argument("--connections", type=int, default=1_000, help="idle ones (default 1,000)")
+    parser.add_argument("--connections", type=int, default=1_000, help="idle ones (default 1,000; 0: memory alone)")
     options = parser.parse_args()
     store = EmbeddedStore.start(binary=shutil.which("redis-server"))
     try:
         figures = memory(store.url)
         with redis.Redis.from_url(store.url) as client:
             client.flushall()
-        figures |= presence(store.url, options.connections)
+        if options.connections:
+            figures |= presence(store.url, options.connections)
     finally:
         store.stop()
     print(json.dumps({name: round(value, 1) for name, value in figures.items()}, indent=2))

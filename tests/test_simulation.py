@@ -10,8 +10,9 @@ from support import ROOT
 
 sys.path.insert(0, str(ROOT / "bench"))
 
-from simulate import BEHAVIOUR, calibrate, compare
+from simulate import BEHAVIOUR, calibrate_and_check
 
+from animochat.embedded import EmbeddedStore
 from simulation.costs import Costs
 from simulation.imitation import Imitation
 
@@ -19,13 +20,14 @@ from simulation.imitation import Imitation
 @pytest.fixture
 def costs() -> Costs:
     """A millisecond for everything."""
-    costs = Costs()
+    costs = Costs(workers=1)
     for key in (("find", "matched 16"), ("find", "waiting 0"), ("skip", ""), ("leave", ""), ("disconnect", ""),
                 ("tick", "idle"), ("tick", "matched 16")):  # fmt: skip
         costs.add(key, 0.001)
     for script in ("connect", "heartbeat"):
         for workers in (1, 2):
             costs.add_by_workers(script, workers, [0.001 * workers])
+        costs.add((script, ""), 0.001)
     return costs
 
 
@@ -79,8 +81,12 @@ def test_what_goes_through_all_workers_grows_with_them(costs: Costs) -> None:
 
 def test_it_comes_close_to_the_real_scripts(store_url: str) -> None:
     """Within half, since a tiny run has few events; bench/simulate.py itself asks for 15 % of a longer one."""
-    costs = calibrate(store_url, 200, 30.0, workers=(1, 5))
-    found = {name: (real, simulated) for name, real, simulated in compare(store_url, costs, 300, 2, 40.0)}
+    other = EmbeddedStore.start()
+    try:
+        _, checked = calibrate_and_check((store_url, other.url), (120, 160), (1, 2), 30.0, (1, 3))
+    finally:
+        other.stop()
+    found = {name: (real, simulated) for name, real, simulated in checked}
     for name in ("matches/s", "scripts/s"):
         real, simulated = found[name]
         assert simulated == pytest.approx(real, rel=0.5), found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+from bisect import bisect
 from dataclasses import dataclass
 from random import Random
 
@@ -41,12 +44,20 @@ class Behaviour:
             return random.expovariate(1 / self.look_mean)
         return random.lognormvariate(0, self.talk_sigma) * self.talk_median
 
-    def mean(self, what: str, draws: int = 20_000) -> float:
-        """The mean of "visit" or "chat", by drawing: it is heavy in the tail."""
-        random = Random(1)
-        return sum(getattr(self, what)(random) for _ in range(draws)) / draws
+    def mean(self, what: str) -> float:
+        """The mean of "visit" or "chat"."""
+        lengths, totals = _lengths(self, what)
+        return totals[-1] / len(lengths)
 
     def in_the_middle_of(self, what: str, random: Random) -> float:
         """What is left of a visit or chat that is found under way: long ones are found more often."""
-        draws = [getattr(self, what)(random) for _ in range(12)]
-        return random.choices(draws, draws)[0] * random.random()
+        lengths, totals = _lengths(self, what)
+        return lengths[bisect(totals, random.random() * totals[-1])] * random.random()
+
+
+@functools.cache
+def _lengths(behaviour: Behaviour, what: str, draws: int = 20_000) -> tuple[list[float], list[float]]:
+    """Lengths as they are drawn, and the sums of the first 1, 2, 3, …"""
+    random = Random(1)
+    lengths = [getattr(behaviour, what)(random) for _ in range(draws)]
+    return lengths, list(itertools.accumulate(lengths))

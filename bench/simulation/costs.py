@@ -17,7 +17,9 @@ class Costs:
     What goes through all workers (connect, heartbeat) is measured with several numbers of them, and grows in a line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
+        #: How many there were in the ordinary runs.
+        self.workers = workers
         self._samples: dict[Key, list[float]] = defaultdict(list)
         self._by_workers: dict[str, list[tuple[int, float]]] = defaultdict(list)
 
@@ -30,10 +32,11 @@ class Costs:
         self._by_workers[script].append((workers, statistics.fmean(seconds)))
 
     def per_worker(self, script: str) -> tuple[float, float]:
-        """Seconds without workers, and for each of them."""
+        """Seconds without workers, and for each of them. In between, they are those of the scripts' ordinary runs."""
         points = self._by_workers[script]
-        line = statistics.linear_regression([p[0] for p in points], [p[1] for p in points])
-        return max(0.0, line.intercept), max(0.0, line.slope)
+        each = max(0.0, statistics.linear_regression([p[0] for p in points], [p[1] for p in points]).slope)
+        ordinary = self._samples[script, ""]
+        return max(0.0, statistics.fmean(ordinary) - each * self.workers), each
 
     def draw(self, key: Key, random: Random) -> float:
         """A time for one run; of another outcome of the same script where this one was never measured."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
@@ -17,21 +19,28 @@ from store_support import HISTORY_MS, START, TAG, Lobby, Person
 from simulation.costs import Costs
 from simulation.imitation import DRAW, PORTION, Done, outcome
 
+T = TypeVar("T")
+
+#: The main thread's fields, user and system.
+MAIN_THREAD = ("used_cpu_user_main_thread", "used_cpu_sys_main_thread")
+
 
 class Real:
-    """Stands in the place of an `Imitation`. Each script's time is the store's own (`INFO commandstats`), and goes to
-    `costs` as well.
+    """Stands in the place of an `Imitation`. Each script's time, from reading the command to writing the answer, is the
+    store's own (`INFO cpu`), and goes to `costs` as well.
     """
 
-    def __init__(self, url: str, workers: int, costs: Costs | None = None) -> None:
+    def __init__(self, url: str, workers: int) -> None:
         self._lobby = Lobby(url)
         self._workers = [self._lobby.worker, *(self._lobby.add_worker() for _ in range(workers - 1))]
         self._people: dict[int, Person] = {}
         self._met: list[tuple[int, int]] = []
         #: Seconds of the last ticks that had nothing to do.
         self._idle: deque[float] = deque(maxlen=100)
-        self.costs = costs or Costs()
-        self._used = self._time_used()
+        self.costs = Costs(workers)
+        # What asking for the time takes, which is in each time.
+        asked = [self._busy() for _ in range(101)]
+        self._asking = statistics.median(after - before for before, after in itertools.pairwise(asked))
 
     def close(self) -> None:
         self._lobby.close()
@@ -54,45 +63,36 @@ class Real:
         self._met.clear()
 
     def connect(self, person: int, now: float) -> Done:
-        self._set(now)
         if self._met:
             self._write_met()
         if person not in self._people:
             self._people[person] = Person(self._lobby, str(person))
-        self._people[person].connect(self._workers[person % len(self._workers)])
-        return self._done("connect")
+        worker = self._workers[person % len(self._workers)]
+        return self._run("connect", now, lambda: self._people[person].connect(worker))
 
     def heartbeat(self, worker: int, now: float) -> Done:
-        self._set(now)
-        self._workers[worker].heartbeat()
-        return self._done("heartbeat")
+        return self._run("heartbeat", now, self._workers[worker].heartbeat)
 
     def disconnect(self, person: int, now: float) -> Done:
-        self._set(now)
-        self._people[person].goodbye()
-        return self._done("disconnect")
+        return self._run("disconnect", now, self._people[person].goodbye)
 
     def leave(self, person: int, now: float) -> Done:
-        self._set(now)
-        self._people[person].leave()
-        return self._done("leave")
-
-    def find(self, person: int, now: float) -> Done:
-        self._set(now)
-        looked = self._would_look_at(person)
-        state = self._people[person].find().state
-        return self._done("find", outcome(state == "matched", looked))
+        return self._run("leave", now, self._people[person].leave)
 
     def skip(self, person: int, now: float) -> Done:
-        self._set(now)
-        self._people[person].next()
-        return self._done("skip")
+        return self._run("skip", now, self._people[person].next)
+
+    def find(self, person: int, now: float) -> Done:
+        looked = self._would_look_at(person)
+        seconds, search = self._timed(now, self._people[person].find)
+        self.costs.add(("find", outcome(search.state == "matched", looked)), seconds)
+        return Done(seconds, self._matches())
 
     def tick(self, worker: int, now: float) -> Done:
-        self._set(now)
+        self._lobby.now = START + int(now * 1000)
         due, size = self._due(), self._size(":pool")
-        again = self._lobby.matchmaking.tick()
-        seconds, matches = self._seconds(), self._matches()
+        seconds, again = self._timed(now, self._lobby.matchmaking.tick)
+        matches = self._matches()
         handled = due - self._due()
         if not handled:
             self.costs.add(("tick", "idle"), seconds)
@@ -105,10 +105,19 @@ class Real:
                 self.costs.add(("tick", outcome(number < len(matches), looked)), each)
         return Done(seconds, matches, again)
 
-    # What the store says
+    def _run(self, script: str, now: float, run: Callable[[], object]) -> Done:
+        seconds, _ = self._timed(now, run)
+        self.costs.add((script, ""), seconds)
+        return Done(seconds, self._matches())
 
-    def _set(self, now: float) -> None:
+    def _timed(self, now: float, run: Callable[[], T]) -> tuple[float, T]:
+        """Seconds that the store's thread was busy with it: not those in which other programs had its core."""
         self._lobby.now = START + int(now * 1000)
+        before = self._busy()
+        result = run()
+        return max(0.0, self._busy() - before - self._asking), result
+
+    # What the store says
 
     def _size(self, name: str) -> int:
         return int(self._lobby.pipeline.execute("ZCARD", TAG + name))
@@ -123,21 +132,10 @@ class Real:
         size = self._size(":pool")
         return min(size, DRAW if size > 2 * self._size(f":met:{person}") else PORTION)
 
-    def _time_used(self) -> float:
-        """Seconds that scripts have taken so far."""
-        stats = self._lobby.pipeline.execute("INFO", "commandstats").decode()
-        line = next((line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:")), "usec=0,")
-        return int(line.partition("usec=")[2].partition(",")[0]) / 1e6
-
-    def _seconds(self) -> float:
-        used, before = self._time_used(), self._used
-        self._used = used
-        return used - before
-
-    def _done(self, script: str, what: str = "") -> Done:
-        seconds = self._seconds()
-        self.costs.add((script, what), seconds)
-        return Done(seconds, self._matches())
+    def _busy(self) -> float:
+        """Seconds of CPU that the store's main thread has used so far."""
+        lines = self._lobby.pipeline.execute("INFO", "cpu").decode().splitlines()
+        return sum(float(line.partition(":")[2]) for line in lines if line.startswith(MAIN_THREAD))
 
     def _matches(self) -> list[tuple[int, int]]:
         """The pairs that the workers were told of since last asked."""
@@ -151,18 +149,12 @@ class Real:
         return list(pairs.values())
 
 
-def measure(url: str, town: Any, workers: tuple[int, ...] = (1, 50, 200)) -> Costs:
-    """What scripts cost on the empty store at `url`: in `town(lobby)`, and with each of these numbers of workers."""
-    real = Real(url, 4)
-    town(real)
-    real.close()
-    costs = real.costs
-    for count in workers:
-        real.clear(url)
+def measure_workers(url: str, costs: Costs, numbers: Sequence[int]) -> None:
+    """Add what the scripts that go through all workers cost with each of these numbers of them."""
+    for count in numbers:
+        Real.clear(url)
         real = Real(url, count)
         for script in ("connect", "heartbeat"):
-            times = [getattr(real, script)(number, 0.0).seconds for number in range(min(count, 40))]
-            times += [getattr(real, script)(number % count, 0.0).seconds for number in range(40)]
+            times = [getattr(real, script)(number % count, 0.0).seconds for number in range(100)]
             costs.add_by_workers(script, count, times)
         real.close()
-    return costs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -64,7 +64,7 @@ class Figures:
 
 
 class Town:
-    """`people` are online on average, on so many `workers`. Make one and `run` it once."""
+    """`people` are online on average, on so many `workers`. Make one and `run` it, or go through its `steps`, once."""
 
     def __init__(self, lobby: Lobby, people: int, workers: int, behaviour: Behaviour, seed: int) -> None:
         self._lobby = lobby
@@ -86,11 +86,18 @@ class Town:
 
     def run(self, warm_up: float, seconds: float) -> Figures:
         """Simulate; figures are of the time after `warm_up`."""
+        for _ in self.steps(warm_up, seconds, seconds):
+            pass
+        return self.figures
+
+    def steps(self, warm_up: float, seconds: float, step: float) -> Iterator[None]:
+        """As `run`, so many seconds at a time."""
         self._env.run(until=warm_up)
         self._measuring = True
-        self._env.run(until=warm_up + seconds)
-        self.figures.seconds = seconds
-        return self.figures
+        while self.figures.seconds < seconds:
+            self.figures.seconds += step
+            self._env.run(until=warm_up + self.figures.seconds)
+            yield
 
     # At the beginning: a lobby as it is found at any time
 
