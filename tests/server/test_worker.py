@@ -22,9 +22,12 @@ def test_it_tells_the_application_when_it_serves_and_when_it_stops(gunicorn: Cal
     pids = server.worker_pids()
     server.stop()
     for pid in pids:
-        assert [event for event in server.events() if event.startswith(str(pid))] == [
-            f"{pid} drains for 9.7", f"{pid} stopped within 27.0",
-        ]  # fmt: skip
+        drains, stopped = (event.split() for event in server.events() if event.startswith(f"{pid} "))
+        # of 30 s, less what has passed: a third to drain, and what is left but for 2 s to stop
+        assert drains[1:-1] == ["drains", "for"]
+        assert 8 < float(drains[-1]) < 10
+        assert stopped[1:-1] == ["stopped", "within"]
+        assert 20 < float(stopped[-1]) <= 27
     assert len(server.events()) == 4
     server.check_log()
 
@@ -36,16 +39,16 @@ def test_a_quick_stop_does_not_wait_for_a_drain_nor_begin_one(
     server = gunicorn(workers=2)
     one, two = server.worker_pids()
     os.kill(one, signal.SIGTERM)
-    eventually(lambda: f"{one} drains for 9.7" in server.events())
+    eventually(lambda: any(event.startswith(f"{one} drains for ") for event in server.events()))
     server.process.send_signal(signal.SIGQUIT)
     server.process.wait(10)
     assert f"{one} stopped within 0.5" in server.events()
-    assert [event for event in server.events() if event.startswith(str(two))] == [f"{two} stopped within 0.5"]
+    assert [event for event in server.events() if event.startswith(f"{two} ")] == [f"{two} stopped within 0.5"]
 
 
-@pytest.mark.parametrize(("signum", "seconds"), [(signal.SIGTERM, 27.0), (signal.SIGQUIT, 0.5), (signal.SIGINT, 0.5)])
+@pytest.mark.parametrize(("signum", "most"), [(signal.SIGTERM, 27.0), (signal.SIGQUIT, 0.5), (signal.SIGINT, 0.5)])
 def test_every_way_to_stop_says_goodbye_and_leaves_nothing(
-    gunicorn: Callable[..., Gunicorn], signum: int, seconds: float
+    gunicorn: Callable[..., Gunicorn], signum: int, most: float
 ) -> None:
     server = gunicorn(workers=2)
     client = WebSocketClient(server.connect(), "EIO=4&transport=websocket")
@@ -63,7 +66,9 @@ def test_every_way_to_stop_says_goodbye_and_leaves_nothing(
     assert idle.at_end()
     server.process.wait(20)
     assert time.monotonic() - begun < 10  # of 30 s that it would have
-    assert sum(line.endswith(f"stopped within {seconds}") for line in server.events()) == 2
+    within = [float(line.split()[-1]) for line in server.events() if " stopped within " in line]
+    assert len(within) == 2
+    assert all(0.8 * most <= seconds <= most for seconds in within)
     assert sum(line.endswith("server shutdown") for line in server.events()) == 2
     assert list(server.tmp.iterdir()) == []
     server.check_log()
