@@ -15,8 +15,8 @@ local lobby, seed, history = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local now = clock(ARGV[3])
 
 -- BUDGET: what one script may do, in people looked at: one portion of a large pool, or a few people with less to look
--- at. Handling a person costs about as much as looking at PERSON, half of a match included.
-local BUDGET, PERSON = 100, 10
+-- at. Handling a person costs about as much as looking at PERSON, a match as much as looking at MATCH.
+local BUDGET, PERSON, MATCH = 100, 5, 25
 local spent = 0
 
 local function due(set) return redis.call('ZRANGEBYSCORE', lobby .. set, '-inf', now, 'LIMIT', 0, BUDGET / PERSON) end
@@ -42,8 +42,8 @@ for _, set in ipairs({':resting', ':selective', ':searching'}) do
       stop_waiting(lobby, person)
     elseif worker_is_alive(lobby, record[1], now) then
       local wait = {rest = 0, seen = record[4], interests = record[5], open = tonumber(record[6] or 0)}
-      local _, _, looked = seek(lobby, person, wait, now, seed, history)
-      spent = spent + looked
+      local state, _, looked = seek(lobby, person, wait, now, seed, history)
+      spent = spent + looked + (state == 'matched' and MATCH or 0)
     else
       -- Nobody is matched with a ghost. It may be back in a moment; else the reaper takes it away.
       withdraw(lobby, person, record[5])
