@@ -27,6 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         worker_id=chat.worker_id,
         connections=chat.connections,
         cors_allowed_origins=origin_check(settings),
+        rate_frames=settings.rate_frames,
         rate_connects=settings.rate_connects,
         max_connections_per_address=settings.max_connections_per_address,
         max_connections=settings.max_connections,

@@ -7,9 +7,10 @@ which the gunicorn worker calls once it serves.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
@@ -22,7 +23,7 @@ from animochat.presence import service as presence
 from animochat.rooms import service as rooms
 from animochat.server.engine import EngineServer, websocket_frame
 from animochat.settings import DEFAULT_REDIS_URL, Settings
-from animochat.sockets.connections import Connections, send_online_count
+from animochat.sockets.connections import Connection, Connections, send_online_count
 from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.namespace import ChatNamespace
 from animochat.sockets.news import News
@@ -40,6 +41,13 @@ TICK = 0.25
 
 #: Seconds between the times at which the records of connected people are kept from expiring.
 TOUCH = 3600.0
+
+#: Clients a second that a worker which stops sends elsewhere, or more if the time is short. Each costs the worker it
+#: comes to some 0.6 ms (docs/performance.md, "connects").
+DRAIN_RATE = 500
+
+#: Seconds between two slices of them. So a slice is 50 people, and a worker with fewer is empty at once.
+DRAIN_INTERVAL = 0.1
 
 HOUR_MS = 3_600_000
 
@@ -89,20 +97,45 @@ class Chat:
         self.subscription.start()
         self._loops = [gevent.spawn(self._repeat, HEARTBEAT, self._beat), gevent.spawn(self._repeat, TICK, self._tick)]
 
+    def drain(self, seconds: float, pause: Callable[[float], object] = gevent.sleep) -> None:
+        """Send the clients elsewhere in slices, over `seconds` at most: all in one instant would come back in one, too.
+
+        Nobody is registered here any more; who is not sent away yet is served as before. Returns when all are gone,
+        which the store may delay. `pause` waits for so many seconds.
+        """
+        self.lifecycle.admit_nobody()
+        slices = drain_slices(list(self.connections), seconds)
+        for number, leaving in enumerate(slices, 1):
+            for connection in leaving:
+                self.lifecycle.send_away(connection)
+            if number < len(slices) and self._somebody_stays():
+                pause(DRAIN_INTERVAL)
+        while len(self.connections):
+            pause(0.02)
+
+    def _somebody_stays(self) -> bool:
+        """Is there a worker for those whom this one sends away? Else they wait for one to start: the sooner they can
+        all go, the sooner it does."""
+        try:
+            return self.presence.stopping() > 0
+        except Unavailable:
+            return False
+
     def stop(self, timeout: float) -> None:
         """Settle everything within `timeout` seconds: people keep their places for the grace time, partners are told.
 
-        Clients are closed without a goodbye, upon which they connect again, elsewhere.
+        Clients who are still here, because there was no time to drain, are closed all at once.
         """
         gevent.killall(self._loops)
-        self.lifecycle.stop()
+        self.lifecycle.admit_nobody()
+        for connection in self.connections:
+            connection.closed = True  # so that no recheck puts it back
         with gevent.Timeout(timeout, False):
             try:
                 self.presence.reap(self.worker_id, self.settings.reconnect_grace_ms)
             except Unavailable:
                 log.warning("Stopped without the store: the other workers will notice")
         for connection in self.connections:
-            connection.closed = True
             connection.transport.owner = None
             connection.transport.hang_up()
         self.subscription.stop()
@@ -181,3 +214,15 @@ class Chat:
         for connection in self.connections:
             if which(connection):
                 self.lifecycle.recheck(connection)
+
+
+def drain_slices(connections: Sequence[Connection], seconds: float) -> list[Sequence[Connection]]:
+    """Who leaves a worker together, in order, one slice every DRAIN_INTERVAL: DRAIN_RATE people a second, or as many as
+    it takes to be done in `seconds`.
+
+    Partners are in one slice where they can be: a conversation is then interrupted once and not twice.
+    """
+    ordered = sorted(connections, key=lambda c: c.room.room_id if c.room is not None else "")
+    most = max(1, int(seconds / DRAIN_INTERVAL))
+    size = max(int(DRAIN_RATE * DRAIN_INTERVAL), math.ceil(len(ordered) / most))
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]

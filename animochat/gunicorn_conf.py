@@ -31,7 +31,8 @@ worker_connections = 100_000
 backlog = 4_096
 #: Seconds without a sign of life after which the master kills a worker; workers give one every second.
 timeout = 60
-#: Seconds to stop in, below the 30 after which Heroku and Kubernetes kill. People are told in the first one.
+#: Seconds to stop in, below the 30 after which Heroku and Kubernetes kill. A worker sends its people elsewhere in the
+#: first 8 of them at most, and is gone as soon as they are.
 graceful_timeout = 25
 #: Seconds that a connection may idle between two requests: longer than the 60 of usual proxies, who then close first.
 keepalive = 75

@@ -36,7 +36,7 @@ DEFAULT_RATE_TYPING = 5.0
 DEFAULT_RATE_SEARCHES = 1.0
 #: Refused requests a second and person, beyond which it is no use to refuse: what a clumsy client sends stays below, a
 #: flood does not.
-DEFAULT_RATE_REFUSALS = 20.0
+DEFAULT_RATE_REFUSALS = 10.0
 #: New connections a second and address: a campus or a mobile carrier may share one address.
 DEFAULT_RATE_CONNECTS = 50.0
 #: Connections of one address at a time, for the same reason.
@@ -94,6 +94,12 @@ class Settings:
     max_connections_per_address: int = DEFAULT_MAX_CONNECTIONS_PER_ADDRESS
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     trusted_proxies: int = DEFAULT_TRUSTED_PROXIES
+
+    @property
+    def rate_frames(self) -> float:
+        """WebSocket frames a second and connection, whatever is in them: twice what may be asked for or refused."""
+        rates = (self.rate_messages, self.rate_typing, self.rate_searches, self.rate_refusals)
+        return 2 * sum(rates) if all(rates) else 0
 
     @property
     def production(self) -> bool:

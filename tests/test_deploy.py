@@ -3,75 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-from contextlib import contextmanager
 
 import pytest
 import requests
-from support import ROOT, eventually, free_port
-
-# Where the balancers run as a service, these programs are not on everybody's path.
-SEARCH = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"
-
-#: Clients of a test say in this header where they come from: loopback has one address only.
-ADDRESS_HEADER = "X-Test-Address"
-
-
-@contextmanager
-def nginx(directory, servers):
-    """nginx with deploy/nginx.conf but for addresses; yields its URL."""
-    port = free_port()
-    text = (ROOT / "deploy/nginx.conf").read_text()
-    for placeholder, server in zip(("10.0.0.1:3001", "10.0.0.2:3001"), servers, strict=True):
-        text = replaced(text, placeholder, f"127.0.0.1:{server.port}")
-    text = replaced(text, "listen 80;", f"listen 127.0.0.1:{port};")
-    text = replaced(text, "# set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.1;")
-    text = replaced(text, "# real_ip_header X-Forwarded-For;", f"real_ip_header {ADDRESS_HEADER};")
-    text = replaced(text, "worker_rlimit_nofile 200000;", "")
-    text = replaced(text, "worker_connections 65536;", "worker_connections 512;")
-    own_files = [
-        f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    ]
-    text = replaced(text, "http {\n", "\n".join(["http {", *own_files, "access_log off;", ""]))
-    options = f"daemon off; pid {directory}/pid; error_log {directory}/log;"
-    with balancer(directory, "nginx", text, ["-c", "{file}", "-g", options, "-e", f"{directory}/log"]):
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def haproxy(directory, servers):
-    """HAProxy with deploy/haproxy.cfg but for addresses; yields its URL."""
-    port = free_port()
-    text = (ROOT / "deploy/haproxy.cfg").read_text()
-    for placeholder, server in zip(("10.0.0.1:3001", "10.0.0.2:3001"), servers, strict=True):
-        text = replaced(text, placeholder, f"127.0.0.1:{server.port}")
-    text = replaced(text, "bind :80\n", f"bind 127.0.0.1:{port}\n    http-request set-src hdr({ADDRESS_HEADER})\n")
-    text = replaced(text, "maxconn 50000", "maxconn 500")
-    with balancer(directory, "haproxy", text, ["-db", "-f", "{file}"]):
-        yield f"http://127.0.0.1:{port}"
-
-
-def replaced(text, old, new):
-    assert text.count(old) == 1, old
-    return text.replace(old, new)
-
-
-@contextmanager
-def balancer(directory, name, text, arguments):
-    program = shutil.which(name, path=SEARCH)
-    if program is None:
-        pytest.skip(f"{name} is not installed")
-    file = directory / f"{name}.conf"
-    file.write_text(text)
-    process = subprocess.Popen([program, *(argument.replace("{file}", str(file)) for argument in arguments)])
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
+from balancers import ADDRESS_HEADER, alive, haproxy, nginx
+from support import eventually
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +21,6 @@ def url(request, machines, tmp_path_factory):
     with request.param(tmp_path_factory.mktemp("balancer"), machines) as url:
         eventually(lambda: alive(url), what=f"the balancer at {url}")
         yield url
-
-
-def alive(url):
-    try:
-        return requests.get(f"{url}/health/live", timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
 
 
 def test_people_are_spread_over_the_machines_and_each_stays_on_one(url, machines):

@@ -338,3 +338,19 @@ def test_touching_keeps_people_and_their_rooms(lobby: Lobby) -> None:
 def test_the_secret_is_the_first_worker_s_for_all(lobby: Lobby) -> None:
     assert [lobby.worker.presence.secret(mine) for mine in ("one", "two")] == ["one", "one"]
     assert lobby.pipeline.execute("TTL", keys.SECRET) > 0
+
+
+# Stopping
+
+
+def test_a_worker_that_stops_hears_how_many_stay(lobby: Lobby) -> None:
+    assert lobby.worker.presence.stopping() == 0
+    one, two = lobby.add_worker(), lobby.add_worker()
+    assert lobby.worker.presence.stopping() == 2
+    assert one.presence.stopping() == 1
+    two.kill()
+    lobby.pass_time(6_000)
+    assert one.presence.stopping() == 0
+    for worker in (lobby.worker, one):
+        worker.presence.reap(worker.name, GRACE_MS)
+    assert lobby.pipeline.execute("EXISTS", f"{TAG}:stopping") == 0

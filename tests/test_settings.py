@@ -27,7 +27,7 @@ TABLE = [
     ("RATE_MESSAGES", "0.5", 0.5, 5),
     ("RATE_TYPING", "0", 0, 5),
     ("RATE_SEARCHES", "2", 2, 1),
-    ("RATE_REFUSALS", "1.5", 1.5, 20),
+    ("RATE_REFUSALS", "1.5", 1.5, 10),
     ("RATE_CONNECTS", "10", 10, 50),
     ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, 2000),
     ("MAX_CONNECTIONS", "500", 500, 10000),

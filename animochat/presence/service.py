@@ -18,9 +18,10 @@ DISCONNECT = load("presence/disconnect")
 HEARTBEAT = load("presence/heartbeat")
 REAP_WORKER = load("presence/reap_worker")
 STATS = load("presence/stats")
+STOPPING = load("presence/stopping")
 TOUCH = load("presence/touch")
 
-SCRIPTS = [CONNECT, DISCONNECT, HEARTBEAT, REAP_WORKER, STATS, TOUCH]
+SCRIPTS = [CONNECT, DISCONNECT, HEARTBEAT, REAP_WORKER, STATS, STOPPING, TOUCH]
 
 #: How many records one script keeps from expiring: bounds its time to about a millisecond.
 TOUCH_PORTION = 200
@@ -134,6 +135,10 @@ class Presence:
         own = "1" if worker == self._worker else ""
         while self._pipeline.call(REAP_WORKER, self._lobby, [worker, grace_ms, own, self._now()]):
             pass
+
+    def stopping(self) -> int:
+        """Say that this worker is about to stop; how many live that are not."""
+        return int(self._pipeline.call(STOPPING, self._lobby, [self._worker, self._now()]))
 
     def touch(self, people: list[str]) -> None:
         """Keep the records of connected people from expiring."""

@@ -55,6 +55,7 @@ class EngineServer(engineio.Server):
 
     Args:
         worker_id: begins every session id, so that any worker can tell whose it is; without ``-``.
+        rate_frames: WebSocket frames per connection and second, with a burst of ten seconds' worth; 0 = no limit.
         rate_connects: connects per address and second; 0 = no limit.
         max_connections_per_address: open connections per address; 0 = no limit.
         max_connections: open connections; 0 = no limit.
@@ -67,6 +68,7 @@ class EngineServer(engineio.Server):
         self,
         worker_id: str,
         *,
+        rate_frames: float = 0,
         rate_connects: float = 0,
         max_connections_per_address: int = 0,
         max_connections: int = 0,
@@ -90,7 +92,7 @@ class EngineServer(engineio.Server):
         self.stopping = False
         longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT)
         self.timers = TimerWheel(min(1.0, self.ping_interval / 10, self.ping_timeout / 10), longest)
-        self.frames = FrameReader(self.max_http_buffer_size)
+        self.frames = FrameReader(self.max_http_buffer_size, rate_frames)
         self.on_open: Callable[[EngineSocket, dict[str, Any]], object] = _nothing
         self.on_message: Callable[[EngineSocket, str | bytes], object] = _nothing
         self.on_close: Callable[[EngineSocket, str], object] = _nothing

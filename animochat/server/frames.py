@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from websockets.protocol import Protocol, Side, State
 from websockets.streams import StreamReader
@@ -53,10 +54,16 @@ class FrameReader:
 
     Args:
         max_size: largest message in bytes; a longer one is refused from its header on.
+        rate: frames of any kind a second and connection; 0 = no limit.
     """
 
-    def __init__(self, max_size: int) -> None:
+    #: Seconds' worth of frames that may come at once.
+    BURST_SECONDS = 10
+
+    def __init__(self, max_size: int, rate: float = 0) -> None:
         self.max_size = max_size
+        self.rate = rate
+        self.burst = rate * self.BURST_SECONDS if rate else math.inf
         #: open connections
         self.connections = 0
         self.shared = self._parser()

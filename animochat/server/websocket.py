@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import time
 from _socket import SHUT_WR
 from _socket import socket as NativeSocket
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 #: Bytes asked for in one read. One read is one turn of the loop for this connection: more would let a flood of tiny
 #: frames hold up everybody else.
-RECV_SIZE = 16 * 1024
+RECV_SIZE = 4 * 1024
 
 #: Bytes that wait for a client which does not read; beyond, it is disconnected.
 MAX_QUEUED = 1024 * 1024
@@ -71,8 +72,10 @@ class WebSocket:
         listener: who is told.
     """
 
-    __slots__ = ("_frames", "_held", "_message", "_out", "_own", "_paused", "_reader", "_sock", "_text", "_timers",
-                 "_writer", "listener", "state", "timer_slot")  # fmt: skip
+    __slots__ = (
+        "_counted_at", "_frames", "_held", "_left", "_message", "_out", "_own", "_paused", "_reader", "_sock", "_text",
+        "_timers", "_writer", "listener", "state", "timer_slot",
+    )  # fmt: skip
 
     def __init__(self, sock: NativeSocket, frames: FrameReader, timers: TimerWheel, listener: Listener) -> None:
         self._sock = sock
@@ -90,6 +93,8 @@ class WebSocket:
         self._text = False  # whether that message is text
         self._held: list[Frame] | None = None  # read before pause(), not yet delivered
         self._paused = False
+        self._left = frames.burst  # frames that the client may send at once
+        self._counted_at = time.monotonic()
 
     # What the owner may do.
 
@@ -195,12 +200,17 @@ class WebSocket:
 
     def _receive(self, data: bytes) -> None:
         if self._own is None and (message := short_message(data)) is not None:
-            self.listener.websocket_message(self, message)
+            self._left -= 1
+            if self._left >= 0 or self._may_go_on():
+                self.listener.websocket_message(self, message)
             return
         frames = self._frames
         parser = self._own or frames.shared
         parser.receive_data(data)
         events = cast("list[Frame]", parser.events_received())
+        self._left -= len(events)
+        if self._left < 0 and not self._may_go_on():
+            return
         replies = parser.data_to_send()
         if FrameReader.remembers_nothing(parser):
             self._own = None
@@ -221,6 +231,17 @@ class WebSocket:
                 self.send(b"".join(replies))
                 self._linger()
                 self.listener.websocket_closed(self, Reason.ERROR if parser.parser_exc else Reason.CLOSED)
+
+    def _may_go_on(self) -> bool:
+        """Whether a client that has sent a burst of frames has taken the time for them; else it is disconnected."""
+        now = time.monotonic()
+        frames = self._frames
+        self._left = min(frames.burst, self._left + (now - self._counted_at) * frames.rate)
+        self._counted_at = now
+        if self._left < 0:
+            self.close(CloseCode.POLICY_VIOLATION)
+            self.listener.websocket_closed(self, Reason.ERROR)
+        return self._left >= 0
 
     def _deliver(self, events: list[Frame]) -> None:
         """Hand over the messages among the frames, as long as the listener takes them."""

@@ -1,8 +1,9 @@
 """The gunicorn worker class: ``worker_class = "animochat.server.worker.Worker"``.
 
 A worker loads the application, serves HTTP with `handler`, gets connections from the other workers through `handover`,
-and calls ``app.extensions["animochat"]``: ``start()`` once it serves, ``stop(timeout)`` when it is to stop. That object
-also has ``worker_id`` and ``engine``, the worker's `EngineServer`.
+and calls ``app.extensions["animochat"]``: ``start()`` once it serves; when it is to stop, ``drain(seconds)`` to send
+the clients elsewhere little by little, unless it has to be quick, and then ``stop(timeout)``. That object also has
+``worker_id`` and ``engine``, the worker's `EngineServer`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ _HEARTBEAT = 1.0
 
 #: Seconds for stopping at once (SIGINT, SIGQUIT, or the master is gone); gunicorn's master waits for two.
 _QUICK_STOP = 1.5
+
+#: How much of the graceful time may be taken to send the clients elsewhere: 8 s of 25. HAProxy as in deploy/ counts a
+#: server that accepts nobody any more as down after 8 s at the earliest, and then cuts off who is still there.
+_DRAINING = 1 / 3
 
 #: Seconds of the graceful time that remain for closing connections after the application has stopped.
 _CLOSING_TIME = 2.0
@@ -176,13 +181,20 @@ class Worker(GeventWebSocketWorker):
     # The end.
 
     def _stop(self, chat: Any, servers: list[RequestServer], handover: Handover) -> None:
-        """Stop accepting, let the application say goodbye, close what is left, all within the graceful time."""
-        if self._quick:
-            self.cfg.worker_int(self)
+        """Stop accepting, send the clients elsewhere, close what is left, all within the graceful time."""
         begun = time.monotonic()
         for server in servers:
             server.close()
         chat.engine.stopping = True
+
+        if not self._quick:
+            whole = self._time_left(begun)
+            draining = gevent.spawn(chat.drain, whole * _DRAINING)
+            self._wait(draining.ready, begun, keep=whole / 2)  # the store may delay the last of them
+            draining.kill(block=False)
+        if self._quick:
+            self.cfg.worker_int(self)
+            begun = time.monotonic()  # it may have become quick meanwhile
 
         stopping = gevent.spawn(chat.stop, max(0.5, self._time_left(begun) - _CLOSING_TIME))
         self._wait(stopping.ready, begun, keep=min(_CLOSING_TIME, 0.5))

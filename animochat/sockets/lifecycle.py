@@ -6,6 +6,7 @@ connections stay: they are told `unavailable`, and are registered when it is bac
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from functools import partial
@@ -71,8 +72,8 @@ class Lifecycle:
         #: Connections that are gone, while the store couldn't be told.
         self._farewells: list[tuple[Connection, int | None]] = []
 
-    def stop(self) -> None:
-        """Register nobody any more: this worker is about to say that its people are elsewhere."""
+    def admit_nobody(self) -> None:
+        """Send whoever comes from now on elsewhere: this worker is about to stop."""
         self._stopping = True
 
     # A client comes
@@ -82,7 +83,10 @@ class Lifecycle:
         connection = Connection(transport)
         self._connections.by_id[connection.id] = connection
         transport.owner = connection
-        connection.perform(partial(self._admit, connection, auth if isinstance(auth, dict) else {}))
+        if self._stopping:
+            transport.hang_up()
+        else:
+            connection.perform(partial(self._admit, connection, auth if isinstance(auth, dict) else {}))
         return connection
 
     def know_secret(self, secret: str) -> None:
@@ -111,6 +115,11 @@ class Lifecycle:
         self._accept(connection)
         self._register(connection)
 
+    def _turned_away(self, connection: Connection) -> bool:
+        if self._stopping:
+            connection.transport.hang_up()  # upon which the client comes to a worker that stays
+        return self._stopping
+
     def _identify(self, connection: Connection, tokens: Tokens) -> None:
         if not connection.person:
             connection.person = tokens.verify(connection.token) or new_person()
@@ -121,7 +130,7 @@ class Lifecycle:
         connection.transport.send(packets.connected(connection.sid, pid))
 
     def _register(self, connection: Connection) -> None:
-        if connection.closed or self._stopping:
+        if connection.closed or self._turned_away(connection):
             return
         try:
             if self._tokens is None:
@@ -173,7 +182,7 @@ class Lifecycle:
 
     def _recover(self, connection: Connection, session: str, known: Offset) -> None:
         """Take a session up again: the client gets what it missed, from what it knows to how it stands."""
-        if connection.closed or self._stopping:
+        if connection.closed or self._turned_away(connection):
             return
         self._connections.claim(connection)
         try:
@@ -304,7 +313,7 @@ class Lifecycle:
         if not connection.registered:  # by now: it may have been on its way when the recheck was asked for
             self._register(connection)
             return
-        if connection.closed or self._stopping:
+        if connection.closed:
             return
         before, known = connection.room, offset.parse(connection.offset())
         assert known is not None  # we wrote it
@@ -367,6 +376,27 @@ class Lifecycle:
         connection.transport.owner = None
         connection.transport.send(packets.DISCONNECT)
         connection.transport.close()
+
+    def send_away(self, connection: Connection) -> None:
+        """Have the client connect again, elsewhere; its place is kept for the grace time. Does not wait.
+
+        It is read no further, so that nothing of it is stored that it does not hear of; what it asked for before is
+        done, and answered, before it goes.
+        """
+        connection.transport.pause()
+        connection.perform(partial(self._send_away, connection))
+
+    def _send_away(self, connection: Connection) -> None:
+        if connection.closed:
+            return
+        if connection.person:
+            # Without the store the others take our people as vanished when our heartbeat is missing.
+            with contextlib.suppress(Unavailable):
+                self._presence.disconnect(connection.person, connection.id, self.grace_ms)
+        if not connection.closed:
+            self._connections.remove(connection)
+            connection.transport.owner = None
+            connection.transport.hang_up()
 
     def goodbye(self, connection: Connection) -> None:
         """The client said that it goes: its room and its search end at once. Does not wait."""

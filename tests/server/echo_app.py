@@ -15,6 +15,8 @@ import secrets
 import time
 from typing import Any
 
+import gevent.event
+
 from animochat.server.engine import EngineServer, EngineSocket
 
 
@@ -32,6 +34,11 @@ class EchoChat:
 
     def start(self) -> None:
         self.started += 1
+
+    def drain(self, seconds: float) -> None:
+        self._log(f"drains for {seconds:.1f}")
+        if "ECHO_DRAINS_FOREVER" in os.environ:
+            gevent.event.Event().wait()
 
     def stop(self, timeout: float) -> None:
         self._log(f"stopped within {timeout:.1f}")

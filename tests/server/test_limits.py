@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from server.wire import InThread, handshake, open_polling, polling
+from server.wire import CONT, PING, TEXT, InThread, handshake, open_polling, polling
 from support import eventually
+from websockets.frames import Frame
 
 from animochat.server import limits
 from animochat.server.limits import TOO_FAST, TOO_MANY, TOO_MANY_FROM_ADDRESS, ConnectionLimits, client_address
@@ -161,3 +162,31 @@ class TestOnTheWire:
         http.send(handshake("/socket.io/?EIO=4&transport=websocket", key="bad"))
         assert http.response().status == 400
         assert server.engine.limits.open == 0
+
+
+class TestFrames:
+    """What a connection may send, whatever is in it."""
+
+    RATE = 2  # so 20 at once
+
+    @pytest.mark.parametrize("frame", [Frame(TEXT, b"4x"), Frame(PING, b""), Frame(CONT, b"")])
+    def test_a_flood_ends_that_connection_alone(self, serve: Callable[..., InThread], frame: Frame) -> None:
+        server = serve(rate_frames=self.RATE)
+        flooder, other = server.websocket(), server.websocket()
+        start = Frame(TEXT, b"4", fin=False) if frame.opcode is CONT else frame
+        frame.fin = frame.opcode is not CONT
+        for one in [start] + [frame] * 10 * self.RATE:
+            flooder.connection.sendall(one.serialize(mask=True))
+        assert flooder.close_code() == 1008
+        eventually(lambda: server.closed() == ["transport error"])
+        other.send(TEXT, b"4unharmed")
+        assert other.message() == "4unharmed"
+
+    def test_who_takes_the_time_for_it_may_send_as_much(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=self.RATE)
+        client = server.websocket()
+        websocket = server.session(client.sid)._websocket
+        for number in range(5 * 10 * self.RATE):
+            client.send(TEXT, b"4n%d" % number)
+            assert client.message() == f"4n{number}"
+            websocket._counted_at -= 1.01 / self.RATE  # so much time has passed

@@ -21,8 +21,26 @@ def test_it_tells_the_application_when_it_serves_and_when_it_stops(gunicorn: Cal
     server = gunicorn(workers=2)
     pids = server.worker_pids()
     server.stop()
-    assert sorted(server.events()) == sorted(f"{pid} stopped within 27.0" for pid in pids)
+    for pid in pids:
+        assert [event for event in server.events() if event.startswith(str(pid))] == [
+            f"{pid} drains for 9.7", f"{pid} stopped within 27.0",
+        ]  # fmt: skip
+    assert len(server.events()) == 4
     server.check_log()
+
+
+def test_a_quick_stop_does_not_wait_for_a_drain_nor_begin_one(
+    gunicorn: Callable[..., Gunicorn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECHO_DRAINS_FOREVER", "1")
+    server = gunicorn(workers=2)
+    one, two = server.worker_pids()
+    os.kill(one, signal.SIGTERM)
+    eventually(lambda: f"{one} drains for 9.7" in server.events())
+    server.process.send_signal(signal.SIGQUIT)
+    server.process.wait(10)
+    assert f"{one} stopped within 0.5" in server.events()
+    assert [event for event in server.events() if event.startswith(str(two))] == [f"{two} stopped within 0.5"]
 
 
 @pytest.mark.parametrize(("signum", "seconds"), [(signal.SIGTERM, 27.0), (signal.SIGQUIT, 0.5), (signal.SIGINT, 0.5)])

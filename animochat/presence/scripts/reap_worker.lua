@@ -2,7 +2,7 @@
 -- once however many workers notice.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :workers, :away, :pool, :resting, :selective, :searching,
---          :interest:<interest> (sorted sets), :worker:<worker> (set), :person:<person>, :room:<room> (hashes)
+--          :interest:<interest> (sorted sets), :worker:<worker>, :stopping (sets), :person:<person>, :room:<room> (hashes)
 -- ARGV[1]  the worker
 -- ARGV[2]  milliseconds for which its people's places are kept
 -- ARGV[3]  '1': it says so itself
@@ -25,4 +25,5 @@ for _, person in ipairs(people) do
 end
 if #people == PORTION then return 1 end
 redis.call('ZREM', lobby .. ':workers', worker)
+redis.call('SREM', lobby .. ':stopping', worker)
 return 0

@@ -1,0 +1,188 @@
+"""A worker that stops sends its clients elsewhere in slices: two workers' chats on a real store, time passed in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from store_support import cooperative, soon
+
+from animochat.chat import DRAIN_INTERVAL, DRAIN_RATE, Chat, drain_slices
+from animochat.settings import Settings
+from animochat.sockets.connections import Connection
+
+#: People of one slice.
+SLICE = int(DRAIN_RATE * DRAIN_INTERVAL)
+
+HUNG_UP = "hung up"
+
+
+class Transport:
+    """What a chat is told and tells, in place of an Engine.IO session: `packets`, and HUNG_UP behind the last one."""
+
+    def __init__(self, chat: Chat, auth: dict[str, Any] | None = None) -> None:
+        self.sid, self.remote_addr, self.owner = "", "192.0.2.1", None  # type: ignore[var-annotated]
+        self.packets: list[str] = []
+        self.paused = False
+        self._chat = chat
+        self.connection = chat.lifecycle.open(self, auth or {})
+
+    def send(self, packet: str) -> None:
+        if not self.gone:
+            self.packets.append(packet)
+
+    def send_frame(self, frame: bytes, packet: str) -> None:
+        self.send(packet)
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def close(self) -> None:
+        raise AssertionError("an Engine.IO CLOSE, after which some clients stay away")
+
+    def hang_up(self) -> None:
+        self.packets.append(HUNG_UP)
+        if self.owner is not None:
+            self._chat.lifecycle.drop(self.owner)
+
+    @property
+    def gone(self) -> bool:
+        return HUNG_UP in self.packets
+
+    def ask(self, event: str, *args: Any) -> str:
+        """Sends an event; returns the beginning of its acknowledgement."""
+        ack_id = str(len(self.packets))
+        self._chat.namespace.trigger_event(event, self.connection, list(args), ack_id)
+        return f"3{ack_id}["
+
+    def is_answered(self, answer: str) -> bool:
+        return any(packet.startswith(answer) for packet in self.packets)
+
+    def payload(self, event: str) -> Any:
+        """The last event of this name, or None."""
+        found = [json.loads(p[1:])[1] for p in self.packets if p.startswith(f'2["{event}"')]
+        return found[-1] if found else None
+
+
+@pytest.fixture
+def start(store_url: str) -> Callable[[], Chat]:
+    def chat() -> Chat:
+        started = Chat(Settings.from_environ({"REDIS_URL": store_url, "RATE_SEARCHES": "0"}))
+        started.start()
+        soon(lambda: started._epoch)
+        return started
+
+    return chat
+
+
+def join(chat: Chat, count: int) -> list[Transport]:
+    people = [Transport(chat) for _ in range(count)]
+    soon(lambda: all(person.payload("session") for person in people), "sessions")
+    return people
+
+
+# Who leaves when
+
+
+def connection(number: int, room: str | None = None) -> Connection:
+    return SimpleNamespace(number=number, room=None if room is None else SimpleNamespace(room_id=room))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("count", [0, 1, SLICE])
+def test_a_few_leave_at_once(count: int) -> None:
+    assert len(drain_slices([connection(number) for number in range(count)], 8)) <= 1
+
+
+def test_thousands_leave_little_by_little_and_nobody_is_forgotten() -> None:
+    people = [connection(number) for number in range(20 * SLICE)]
+    slices = drain_slices(people, 8)
+    assert [len(leaving) for leaving in slices] == [SLICE] * 20
+    assert sorted(person.number for leaving in slices for person in leaving) == list(range(20 * SLICE))  # type: ignore[attr-defined]
+
+
+def test_more_leave_at_a_time_where_the_time_is_short() -> None:
+    people = [connection(number) for number in range(1_000 * SLICE)]
+    assert 70 <= len(drain_slices(people, 8)) <= 80
+    assert len(drain_slices(people, 0.25)) == 2
+    assert len(drain_slices(people, 0)) == 1
+
+
+def test_partners_leave_together() -> None:
+    people = [connection(number, f"room{number % (2 * SLICE)}") for number in range(4 * SLICE)]
+    for leaving in drain_slices(people, 8):
+        rooms = [person.room.room_id for person in leaving if person.room is not None]
+        assert all(rooms.count(room) == 2 for room in rooms)
+
+
+# The drain
+
+
+@cooperative
+def test_who_was_not_sent_away_yet_is_served_and_the_others_keep_their_places(start: Callable[[], Chat]) -> None:
+    leaving, staying = start(), start()
+    people = join(leaving, 3 * SLICE)
+    left: list[int] = []
+
+    def pause(_seconds: float) -> None:
+        gevent.sleep(0)
+        here = [person for person in people if not person.gone and not person.paused]
+        left.append(len(people) - len(here))
+        if here:
+            for person in here[:2]:
+                person.ask("find-match")
+            soon(lambda: all(person.payload("matched") for person in here[:2]), "a match")
+
+    leaving.drain(8, pause)
+    assert left[:2] == [SLICE, 2 * SLICE]
+    assert all(person.gone for person in people)
+    now = staying.stats()
+    assert (now["onlineUsers"], now["activeRooms"]) == (0, 2)
+    leaving.stop(1)
+    assert staying.stats()["workers"] == 1
+    staying.stop(1)
+
+
+@cooperative
+def test_with_nobody_to_go_to_all_leave_at_once(start: Callable[[], Chat]) -> None:
+    """Two workers of the only server: the sooner they have stopped, the sooner the next ones can start."""
+    one, two = start(), start()
+    assert two.presence.stopping() == 1
+    people = join(one, 3 * SLICE)
+    pauses: list[float] = []
+    one.drain(8, lambda seconds: (pauses.append(seconds), gevent.sleep(0)))
+    assert DRAIN_INTERVAL not in pauses
+    assert all(person.gone for person in people)
+    for chat in (one, two):
+        chat.stop(1)
+
+
+@cooperative
+def test_who_comes_while_a_worker_drains_is_sent_elsewhere(start: Callable[[], Chat]) -> None:
+    chat = start()
+    chat.lifecycle.admit_nobody()
+    late = Transport(chat)
+    assert late.packets == [HUNG_UP]
+    assert len(chat.connections) == 0
+    chat.stop(1)
+
+
+@cooperative
+def test_what_was_asked_before_is_answered_before_the_client_is_sent_away(start: Callable[[], Chat]) -> None:
+    chat = start()
+    anna, bert = join(chat, 2)
+    for person in (anna, bert):
+        answer = person.ask("find-match")
+        soon(lambda person=person, answer=answer: person.is_answered(answer))
+    said = anna.ask("send-message", "hello")
+    sought = bert.ask("next-match")
+    chat.drain(8)
+    assert anna.is_answered(said)
+    assert bert.is_answered(sought)
+    assert (anna.packets[-1], bert.packets[-1]) == (HUNG_UP, HUNG_UP)
+    assert anna.paused
+    assert bert.paused
+    chat.stop(1)
