@@ -4,7 +4,7 @@
 FROM node:22-slim AS page
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --ignore-scripts && npm run build
+RUN npm ci --ignore-scripts --omit=dev && npm run build
 
 FROM python:3.12-slim AS build
 RUN python -m venv /venv

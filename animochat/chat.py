@@ -19,6 +19,8 @@ from gevent import Greenlet
 from animochat import __version__
 from animochat.errors import Unavailable
 from animochat.matchmaking import service as matchmaking
+from animochat.moderation import service as moderation
+from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
 from animochat.rooms import service as rooms
 from animochat.server.engine import EngineServer, websocket_frame
@@ -59,7 +61,7 @@ class Chat:
         self.settings = settings
         self.worker_id = secrets.token_hex(4)
         url = settings.redis_url or DEFAULT_REDIS_URL
-        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS
+        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS
         self.pipeline = Pipeline(url, scripts)
         self.presence = presence.Presence(self.pipeline, self.worker_id)
         self.matchmaking = matchmaking.Matchmaking(
@@ -69,13 +71,22 @@ class Chat:
             settings.interest_wait_ms,
         )
         self.rooms = rooms.Rooms(self.pipeline, self.worker_id, storing=settings.store_messages)
+        self.moderation = moderation.Moderation(self.pipeline, settings.reports_per_hour, settings.auto_suspend_reports)
         self.connections = Connections()
         self.lifecycle = Lifecycle(settings, self.connections, self.presence, self.matchmaking, self.rooms)
         self.namespace = ChatNamespace(
-            settings, self.connections, self.lifecycle, self.matchmaking, self.rooms, self.worker_id
+            settings,
+            self.connections,
+            self.lifecycle,
+            self.matchmaking,
+            self.rooms,
+            self.moderation,
+            word_filter(settings),
+            self.worker_id,
         )
         news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
-        self.subscription = Subscription(url, [keys.worker_channel(self.worker_id)], news.receive, self._recheck_all)
+        channels = [keys.worker_channel(self.worker_id), keys.EVERYBODY]
+        self.subscription = Subscription(url, channels, news.receive, self._recheck_all)
         #: This worker's Engine.IO server, set by the factory.
         self.engine: EngineServer
         #: Called with every heartbeat; for what the layer above has to do now and then.

@@ -64,3 +64,10 @@ class Unavailable(ChatError):
 class Replaced(ChatError):
     code = "replaced"
     text = "Connected elsewhere"
+
+
+class Banned(ChatError):
+    """`retry_after_ms` is the time left; none where the ban is for good."""
+
+    code = "banned"
+    text = "You are banned from this chat"

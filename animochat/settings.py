@@ -37,6 +37,12 @@ DEFAULT_RATE_SEARCHES = 1.0
 #: Refused requests a second and person, beyond which it is no use to refuse: what a clumsy client sends stays below, a
 #: flood does not.
 DEFAULT_RATE_REFUSALS = 10.0
+#: Reports an hour and person: who meets that many who deserve one is the exception, who makes them up isn't.
+DEFAULT_REPORTS_PER_HOUR = 10
+#: Different people whose reports within a day suspend somebody for an hour: none, unless the operator wants it.
+DEFAULT_AUTO_SUSPEND_REPORTS = 0
+#: What the word filter does to what matches: whoever says it may go on, without it.
+DEFAULT_WORD_FILTER_ACTION = "mask"
 #: New connections a second and address: a campus or a mobile carrier may share one address.
 DEFAULT_RATE_CONNECTS = 50.0
 #: Connections of one address at a time, for the same reason.
@@ -48,7 +54,7 @@ DEFAULT_STORE_MESSAGES = True
 #: Proxies in front whose X-Forwarded-For entry is believed: none, since anybody can send that header.
 DEFAULT_TRUSTED_PROXIES = 0
 
-#: Characters that a SECRET_KEY needs at least: 16 random ones can't be guessed offline.
+#: Characters that SECRET_KEY and ADMIN_TOKEN need at least: 16 random ones can't be guessed offline.
 MIN_SECRET_KEY_LENGTH = 16
 
 _HOUR_MS = 3_600_000
@@ -78,6 +84,8 @@ class Settings:
     web_concurrency: int = DEFAULT_WEB_CONCURRENCY
     #: None: one is made and shared through the store.
     secret_key: str | None = None
+    #: What the operator shows at /admin; None: there is no such page.
+    admin_token: str | None = None
     match_history_hours: int = DEFAULT_MATCH_HISTORY_HOURS
     skip_cooldown_ms: int = DEFAULT_SKIP_COOLDOWN_MS
     interest_wait_ms: int = DEFAULT_INTEREST_WAIT_MS
@@ -90,6 +98,12 @@ class Settings:
     rate_typing: float = DEFAULT_RATE_TYPING
     rate_searches: float = DEFAULT_RATE_SEARCHES
     rate_refusals: float = DEFAULT_RATE_REFUSALS
+    reports_per_hour: int = DEFAULT_REPORTS_PER_HOUR
+    auto_suspend_reports: int = DEFAULT_AUTO_SUSPEND_REPORTS
+    #: Path of a file of patterns, read when the server starts (moderation/words.py); None: nothing is filtered.
+    word_filter_file: str | None = None
+    #: "mask" or "refuse"
+    word_filter_action: str = DEFAULT_WORD_FILTER_ACTION
     rate_connects: float = DEFAULT_RATE_CONNECTS
     max_connections_per_address: int = DEFAULT_MAX_CONNECTIONS_PER_ADDRESS
     max_connections: int = DEFAULT_MAX_CONNECTIONS
@@ -120,6 +134,7 @@ class Settings:
             redis_url=read.redis_url("REDIS_URL", DEFAULT_REDIS_URL if app_env == "production" else None),
             web_concurrency=read.integer("WEB_CONCURRENCY", DEFAULT_WEB_CONCURRENCY, 1, 1_000),
             secret_key=read.secret("SECRET_KEY"),
+            admin_token=read.secret("ADMIN_TOKEN"),
             match_history_hours=read.integer("MATCH_HISTORY_HOURS", DEFAULT_MATCH_HISTORY_HOURS, 0, 8_760),
             skip_cooldown_ms=read.integer("SKIP_COOLDOWN_MS", DEFAULT_SKIP_COOLDOWN_MS, 0, _HOUR_MS),
             interest_wait_ms=read.integer("INTEREST_WAIT_MS", DEFAULT_INTEREST_WAIT_MS, 0, _HOUR_MS),
@@ -130,6 +145,10 @@ class Settings:
             rate_typing=read.rate("RATE_TYPING", DEFAULT_RATE_TYPING),
             rate_searches=read.rate("RATE_SEARCHES", DEFAULT_RATE_SEARCHES),
             rate_refusals=read.rate("RATE_REFUSALS", DEFAULT_RATE_REFUSALS),
+            reports_per_hour=read.integer("REPORTS_PER_HOUR", DEFAULT_REPORTS_PER_HOUR, 0, 10_000),
+            auto_suspend_reports=read.integer("AUTO_SUSPEND_REPORTS", DEFAULT_AUTO_SUSPEND_REPORTS, 0, 1_000),
+            word_filter_file=read.text("WORD_FILTER_FILE"),
+            word_filter_action=read.choice("WORD_FILTER_ACTION", DEFAULT_WORD_FILTER_ACTION, ("mask", "refuse")),
             rate_connects=read.rate("RATE_CONNECTS", DEFAULT_RATE_CONNECTS),
             max_connections_per_address=read.integer(
                 "MAX_CONNECTIONS_PER_ADDRESS", DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, 0, 1_000_000
@@ -162,6 +181,12 @@ class _Reader:
         if value not in ("development", "production"):
             hint = "; set APP_ENV to say otherwise" if name == "NODE_ENV" else ""
             self.mistake(name, repr(value), f"one of development, production{hint}")
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name) or default
+        if value not in choices:
+            self.mistake(name, repr(value), f"one of {', '.join(choices)}")
         return value
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:

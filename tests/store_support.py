@@ -29,6 +29,7 @@ from gevent.server import StreamServer
 
 from animochat.errors import Unavailable
 from animochat.matchmaking.service import Matchmaking, Search
+from animochat.moderation.service import Moderation, Said
 from animochat.presence.service import Heartbeat, Presence, Registration
 from animochat.rooms.service import Rooms
 from animochat.store import keys
@@ -128,6 +129,10 @@ class Ear:
             self._unread.append((reply[1].decode(), reply[2]))
 
     def close(self) -> None:
+        # Said, and not only done: the next test counts who listens, and a closed socket is noticed later.
+        self.connection.send_command("UNSUBSCRIBE", check_health=False)
+        while (reply := self.connection.read_response())[0] == b"message" or reply[2] != 0:
+            pass
         self.connection.disconnect()
 
 
@@ -184,10 +189,10 @@ class Person:
         self.worker: Worker
         self.conn = ""
 
-    def connect(self, worker: Worker | None = None) -> Registration:
+    def connect(self, worker: Worker | None = None, address: str = "") -> Registration:
         self.worker = worker or self.lobby.worker
         self.conn = self.lobby.new_connection()
-        return self.worker.presence.connect(self.name, self.conn)
+        return self.worker.presence.connect(self.name, self.conn, address=address)
 
     def recheck(self) -> Registration:
         return self.worker.presence.connect(self.name, self.conn, again=True)
@@ -203,6 +208,13 @@ class Person:
 
     def leave(self) -> tuple[str, int, str]:
         return self.worker.rooms.leave(self.name, self.conn)
+
+    def block(self) -> tuple[str, int, str]:
+        return self.lobby.moderation.block_partner(self.name, self.conn)
+
+    def report(self, reason: str = "spam", details: str = "", evidence: Sequence[Said] = ()) -> tuple[str, int, str]:
+        room = self.room or ""
+        return self.lobby.moderation.report_partner(room, reason, details, evidence, self.name, self.conn)
 
     def goodbye(self) -> bool:
         return self.worker.presence.disconnect(self.name, self.conn, None)
@@ -252,6 +264,7 @@ class Lobby:
             clock=self.clock,
             seed=lambda: next(self._seeds),
         )
+        self.moderation = Moderation(self.pipeline, 3, 0, clock=self.clock)  # type: ignore[arg-type]
         self.ear = Ear(url)
         self.workers: list[Worker] = []
         self.worker = self.add_worker()
@@ -304,10 +317,14 @@ class Lobby:
 
     def all_have_met(self, people: Sequence[Person]) -> None:
         """Everybody has met everybody, so that all can wait side by side."""
-        until = self.now + HISTORY_MS
+        self.have_all_met_until(people, self.now + HISTORY_MS)
+
+    def have_all_met_until(self, people: Sequence[Person], until: int) -> None:
+        """The same, for another time; what holds for longer stays."""
         with self.batch() as batch:
             for person in people:
-                batch.zadd(f"{TAG}:met:{person.name}", {other.name: until for other in people if other is not person})
+                others = {other.name: until for other in people if other is not person}
+                batch.zadd(f"{TAG}:met:{person.name}", others, gt=True)
 
     def pass_time(self, ms: int) -> None:
         """Moves the clock; the workers that live have sent heartbeats meanwhile."""

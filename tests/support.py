@@ -103,6 +103,11 @@ class Server:
         self._errors_expected = False
 
     @property
+    def redis_url(self) -> str:
+        """Its store's address; only where one is set."""
+        return self._env["REDIS_URL"]
+
+    @property
     def pid(self) -> int:
         """gunicorn's master."""
         assert self._process is not None

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from people import Connect, NodePool, goodbye, meet, raw_clients, running, say, stats, texts, wait_until_empty
+from people import (
+    Connect,
+    NodePool,
+    RawClient,
+    goodbye,
+    meet,
+    raw_clients,
+    running,
+    say,
+    stats,
+    texts,
+    wait_until_empty,
+)
+from store_support import DirectPipeline
 from support import Client, NodeClient, PythonClient, Server, eventually
 
+from animochat.moderation.service import Moderation
 from animochat.sockets.lifecycle import GREETING
 
 COOLDOWN_MS = 1_500
+REPORTS_PER_HOUR = 2
 GRACE_MS = 2_000
 INTEREST_WAIT_MS = 1_500
 
@@ -21,6 +37,7 @@ NewClient = Callable[..., Client]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     numbers = {"SKIP_COOLDOWN_MS": COOLDOWN_MS, "RECONNECT_GRACE_MS": GRACE_MS, "INTEREST_WAIT_MS": INTEREST_WAIT_MS}
+    numbers["REPORTS_PER_HOUR"] = REPORTS_PER_HOUR
     env = {name: str(number) for name, number in numbers.items()}
     with running(tmp_path_factory.mktemp("contract"), **env) as (server,):
         yield server
@@ -57,6 +74,14 @@ def connect(node_processes: NodePool) -> Iterator[Connect]:
             node_processes.give_back(client)
         else:
             client.close()
+
+
+@pytest.fixture
+def operator(server: Server) -> Iterator[Moderation]:
+    """What the operator does, without the page for it (tests/test_admin.py)."""
+    pipeline = DirectPipeline(server.redis_url)
+    yield Moderation(pipeline, 0, 0)  # type: ignore[arg-type]
+    pipeline.close()
 
 
 @pytest.fixture
@@ -463,6 +488,98 @@ def test_each_gets_the_partners_messages_in_order_and_once_and_the_room_has_one_
         assert seqs == sorted(seqs)
 
 
+def test_a_reply_quotes_a_message_of_the_room(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    original = say(anna, bert, "Do you like tea?")
+    answer = bert.call("send-message", {"content": "Very much", "replyTo": original["id"]})
+    reply = anna.wait("message", where=lambda message: message["content"] == "Very much")
+    quote = {"id": original["id"], "senderId": original["senderId"], "content": "Do you like tea?"}
+    assert reply["replyTo"] == quote
+    assert (reply["id"], reply["seq"], reply["type"]) == (answer["id"], 2, "text")
+    # one's own words, and a reply, can be replied to; what a reply quotes is not quoted again
+    bert.call("send-message", {"content": "With milk", "replyTo": reply["id"]})
+    again = anna.wait("message", where=lambda message: message["content"] == "With milk")
+    assert again["replyTo"] == {"id": reply["id"], "senderId": reply["senderId"], "content": "Very much"}
+    assert "replyTo" not in original
+
+
+@pytest.mark.parametrize("text", ["x" * 201, "😀" * 300, '\n"\\' + "ß" * 250], ids=["letters", "emoji", "escapes"])
+def test_a_quote_has_the_first_200_characters(pair: tuple[Client, Client], text: str) -> None:
+    anna, bert = pair
+    original = say(anna, bert, text.strip())
+    bert.call("send-message", {"content": "yes", "replyTo": original["id"]})
+    reply = anna.wait("message", where=lambda message: message["content"] == "yes")
+    assert reply["replyTo"]["content"] == text.strip()[:200]
+
+
+def test_the_message_that_a_room_begins_with_can_be_replied_to(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    first = anna.received("message")[0]
+    anna.call("send-message", {"content": "Hi!", "replyTo": first["id"]})
+    reply = bert.wait("message", where=lambda message: message["seq"] == 1)
+    assert reply["replyTo"] == {"id": first["id"], "senderId": "system", "content": GREETING}
+
+
+def test_a_reply_to_what_is_not_in_the_room_is_invalid(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    meet(anna, bert)
+    elsewhere = say(anna, bert, "in another room")["id"]
+    anna.call("leave-room")
+    room = meet(carla, anna)[0]["roomId"]
+    say(anna, carla, "the only one")
+    for no_id in (
+        "",
+        "x",
+        elsewhere,
+        room,
+        f"{room}-2",
+        f"{room}-01",
+        f"{room}--1",
+        f"{room}-1 ",
+        f"{room}-" + "9" * 40,
+    ):
+        answer = carla.call("send-message", {"content": "lost", "replyTo": no_id})
+        assert answer["error"]["code"] == "invalid-payload", no_id
+    carla.emit("send-message", {"content": "lost", "replyTo": "x"})
+    assert carla.wait("error")["event"] == "send-message"
+    assert say(carla, anna, "found")["seq"] == 2
+
+
+def test_a_reply_keeps_its_place_among_the_other_messages(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    original = say(bert, anna, "count!")["id"]
+    for number in range(20):
+        anna.emit("send-message", {"content": str(number), "replyTo": original} if number % 3 == 0 else str(number))
+    anna.emit("leave-room")
+    bert.wait("partner-disconnected")
+    assert texts(bert) == [str(number) for number in range(20)]
+
+
+def test_a_reply_that_is_sent_again_is_stored_once(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    original = say(bert, anna, "which one?")["id"]
+    reply = {"content": "this one", "replyTo": original, "clientId": "c1"}
+    first = anna.call("send-message", reply)
+    for number in range(199):  # the log keeps 200: the reply is in it, what it replies to is not
+        bert.emit("send-message", str(number))
+    anna.wait("message", where=lambda message: message["content"] == "198")
+    assert first["ok"] is True
+    assert anna.call("send-message", reply) == first
+    too_late = anna.call("send-message", {**reply, "clientId": "c2"})
+    assert too_late["error"]["code"] == "invalid-payload"
+    assert texts(bert) == ["this one"]
+
+
+def test_a_quote_survives_a_reload(pair: tuple[Client, Client], new_client: NewClient) -> None:
+    anna, bert = pair
+    original = say(bert, anna, "before")
+    anna.call("send-message", {"content": "after", "replyTo": original["id"]})
+    for client in pair:
+        again = new_client(token=client.received("session")[0]["token"])
+        last = again.wait("session")["room"]["messages"][-1]
+        assert (last["content"], last["replyTo"]["content"]) == ("after", "before")
+
+
 def test_typing_is_passed_on(pair: tuple[Client, Client]) -> None:
     anna, bert = pair
     for argument, told in ((True, True), (False, False), ({"isTyping": True}, True), ({"isTyping": False}, False)):
@@ -483,9 +600,17 @@ def test_leave_room_tells_the_partner_and_does_not_search(new_client: NewClient)
     assert not {"partner-disconnected", "match-cancelled"} & set(anna.events())
 
 
-@pytest.mark.parametrize(
-    ("event", "arguments"), [("send-message", ["hello"]), ("typing", [True]), ("leave-room", [])], ids=lambda x: str(x)
-)
+IN_A_ROOM_ONLY: list[tuple[str, list[object]]] = [
+    ("send-message", ["hello"]),
+    ("send-message", [{"content": "hello", "replyTo": "x"}]),
+    ("typing", [True]),
+    ("leave-room", []),
+    ("block-partner", []),
+    ("report-partner", [{"reason": "spam"}]),
+]
+
+
+@pytest.mark.parametrize(("event", "arguments"), IN_A_ROOM_ONLY, ids=lambda x: str(x))
 def test_outside_a_room_it_is_not_in_room(new_client: NewClient, event: str, arguments: list[object]) -> None:
     anna = new_client()
     error = {"code": "not-in-room", "message": "Not in a chat room"}
@@ -495,7 +620,7 @@ def test_outside_a_room_it_is_not_in_room(new_client: NewClient, event: str, arg
     assert anna.wait("error") == {**error, "event": event}
 
 
-@pytest.mark.parametrize("event", ["block-partner", "report-partner", "no-such-event", "session", "connect "])
+@pytest.mark.parametrize("event", ["no-such-event", "session", "connect "])
 def test_unknown_events_are_invalid(pair: tuple[Client, Client], event: str) -> None:
     anna, bert = pair
     answer = anna.call(event, {"reason": "because"})
@@ -537,6 +662,154 @@ def test_who_was_left_can_not_say_anything_any_more(pair: tuple[Client, Client])
     assert bert.call("typing", True)["error"]["code"] == "not-in-room"
     anna.call("find-match")
     assert texts(anna) == []
+
+
+# Blocking
+
+
+def test_block_partner_ends_the_room_for_both_and_looks_like_leaving(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.emit("send-message", "last words")
+    assert anna.call("block-partner") == {"ok": True}
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    assert texts(bert) == ["last words"]
+    assert not {"partner-disconnected", "error"} & set(anna.events())
+    for client in pair:
+        assert client.call("send-message", "hello?")["error"]["code"] == "not-in-room"
+
+
+def test_block_partner_needs_no_callback(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.emit("block-partner")
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    anna.settle()
+    assert "error" not in anna.events()
+
+
+def test_who_blocked_may_search_at_once_and_meets_somebody_else(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(), new_client(), new_client()
+    meet(anna, bert)
+    anna.call("block-partner")
+    assert bert.call("find-match")["state"] == "waiting"
+    assert anna.call("find-match") == {"ok": True, "state": "waiting", "cooldownMs": 0}, "never again"
+    assert carla.call("find-match")["state"] == "matched"
+
+
+def test_a_partner_who_is_away_can_be_blocked(pair: tuple[Client, Client], new_client: NewClient) -> None:
+    anna, bert = pair
+    bert.drop()
+    anna.wait("partner-reconnecting")
+    assert anna.call("block-partner") == {"ok": True}
+    again = new_client(token=bert.received("session")[0]["token"])
+    assert again.wait("session")["state"] == "idle"
+
+
+@pytest.mark.parametrize("reason", ["harassment", "sexual", "spam", "underage", "threat", "other"])
+def test_report_partner_ends_the_room_as_block_partner_does(pair: tuple[Client, Client], reason: str) -> None:
+    anna, bert = pair
+    say(bert, anna, "something bad")
+    assert anna.call("report-partner", {"reason": reason, "details": "x" * 1000}) == {"ok": True}
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    assert anna.call("find-match")["state"] == "waiting"
+    assert bert.call("find-match")["state"] == "waiting", "never again"
+    assert "partner-disconnected" not in anna.events()
+    assert "error" not in anna.events() + bert.events()
+
+
+def test_report_partner_needs_neither_details_nor_a_callback(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    anna.emit("report-partner", {"reason": "other", "details": None})
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    anna.settle()
+    assert "error" not in anna.events()
+
+
+def test_a_report_with_another_reason_changes_nothing(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    assert anna.call("report-partner", {"reason": "boring"})["error"]["code"] == "invalid-payload"
+    assert anna.call("report-partner", {"reason": "spam", "details": "x" * 1001})["error"]["code"] == "invalid-payload"
+    say(anna, bert, "still here")
+    assert "partner-disconnected" not in bert.events()
+
+
+def test_who_reports_too_much_is_rate_limited_and_stays_in_the_room(new_client: NewClient) -> None:
+    anna = new_client()
+    for _ in range(REPORTS_PER_HOUR):
+        bert = new_client()
+        meet(bert, anna)
+        assert anna.call("report-partner", {"reason": "spam"}) == {"ok": True}
+        goodbye(bert)
+    carla = new_client()
+    meet(carla, anna)
+    error = anna.call("report-partner", {"reason": "spam"})["error"]
+    assert error["code"] == "rate-limited"
+    assert 3_500_000 < error["retryAfterMs"] <= 3_600_000
+    say(anna, carla, "still here")
+    assert anna.call("block-partner") == {"ok": True}, "which nobody may be kept from"
+
+
+# The operator
+
+
+def person_of(client: Client) -> str:
+    """The person whom the client's token names."""
+    return str(client.wait("session")["token"].rpartition(".")[0])
+
+
+@pytest.mark.parametrize("ms", [60_000, None], ids=["for a time", "for good"])
+def test_who_is_banned_is_told_so_at_connecting_and_closed(
+    new_client: NewClient, operator: Moderation, ms: int | None
+) -> None:
+    anna = new_client()
+    person, token = person_of(anna), anna.received("session")[0]["token"]
+    goodbye(anna)
+    operator.ban(person, ms, False, "")
+    again = new_client(token=token, reconnect=True)
+    error = again.wait("error")
+    assert error["code"] == "banned"
+    if ms is None:
+        assert "retryAfterMs" not in error
+    else:
+        assert 0 < error["retryAfterMs"] <= ms
+    again.wait("disconnect")
+    assert "session" not in again.events()
+    assert again.events().count("connect") == 1, "a stock client doesn't try again by itself"
+    operator.lift(f"person:{person}")
+    assert new_client(token=token).wait("session")["token"] == token
+
+
+def test_a_ban_closes_who_is_connected_and_the_room_is_over(pair: tuple[Client, Client], operator: Moderation) -> None:
+    anna, bert = pair
+    operator.ban(person_of(anna), 60_000, False, "")
+    error = anna.wait("error")
+    assert (error["code"], error["retryAfterMs"]) == ("banned", 60_000)
+    anna.wait("disconnect")
+    assert bert.wait("partner-disconnected") == {"reason": "disconnected"}
+    assert bert.call("find-match")["state"] == "waiting"
+
+
+def test_who_is_banned_while_away_can_not_take_the_session_up_again(server: Server, operator: Moderation) -> None:
+    anna = RawClient(server)
+    connected = json.loads(next(frame for frame in anna.frames if frame.startswith("40"))[2:])
+    anna.drop()
+    operator.ban(anna.session["token"].rpartition(".")[0], None, False, "")
+    again = RawClient(server, connected=False)
+    again.send("40" + json.dumps({"pid": connected["pid"], "offset": "i"}))
+    assert json.loads(again.wait_frame("40")[2:])["sid"] != connected["sid"]
+    assert again.wait_event("error")["code"] == "banned"
+    again.wait_frame("41")
+    again.wait_end()
+
+
+def test_an_announcement_reaches_everybody_whatever_they_do(new_client: NewClient, operator: Moderation) -> None:
+    anna, bert, carla, dora = (new_client() for _ in range(4))
+    meet(anna, bert)
+    carla.call("find-match")
+    dora.wait("session")
+    operator.announce("Back in 5 minutes")
+    for client in (anna, bert, carla, dora):
+        assert client.wait("announcement") == {"text": "Back in 5 minutes"}
+    say(anna, bert, "so what")
 
 
 # Going

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
+import struct
 from types import SimpleNamespace
 
 import gevent
 import pytest
 import requests
 from flask import Flask
-from support import RedisServer, eventually
+from support import ROOT, RedisServer, eventually
 
 from animochat import __version__, http
 from animochat.errors import Unavailable
 from animochat.http.cors import origin_check
 from animochat.settings import Settings
 
+LANGUAGES = ROOT / "animochat/http/static/lang"
+TEXTS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(LANGUAGES.glob("*.json"))}
 OWN = "http://localhost"  # where Flask's test client says it has sent the request
 LISTED = "https://front.example"
 FOREIGN = "https://evil.example"
@@ -244,17 +249,112 @@ def test_the_same_rule_holds_for_socket_io(module_server, transport):
 # The page
 
 
-def test_the_page_and_its_files_are_cached_but_always_checked(client):
+def files_of(page):
+    return re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
+
+
+def test_the_page_is_cached_but_always_checked(client):
     page = client.get("/")
     assert page.status_code == 200
     assert page.content_type == "text/html; charset=utf-8"
-    for path in ["/", *re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)]:
+    assert page.headers["Cache-Control"] == "no-cache"
+    again = client.get("/", headers={"If-None-Match": page.headers["ETag"]})
+    assert again.status_code == 304
+    assert not again.data
+
+
+def test_its_files_are_kept_for_good_under_an_address_that_changes_with_them(client):
+    files = files_of(client.get("/"))
+    assert len(files) > 20
+    for path in files:
         answer = client.get(path)
         assert answer.status_code == 200, path
-        assert answer.headers["Cache-Control"] == "no-cache"
-        again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
-        assert again.status_code == 304
-        assert not again.data
+        assert answer.headers["Cache-Control"] == "max-age=31536000, public, immutable"
+
+
+@pytest.mark.parametrize("path", ["/static/main.js", "/static/icons/192.png", "/static/v/0123456789ab/main.js"])
+def test_a_file_under_another_address_is_always_checked(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-cache"
+    again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+    assert not again.data
+
+
+@pytest.mark.parametrize("path", ["/", "/static/main.js", "/static/base.css", "/static/lang/es.json"])
+def test_text_is_compressed_for_those_who_take_it(client, path):
+    plain, small = client.get(path), client.get(path, headers={"Accept-Encoding": "br, gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(small.data) == plain.data
+    assert len(small.data) < len(plain.data)
+    assert int(small.headers["Content-Length"]) == len(small.data)
+    for answer in (plain, small):
+        assert "Accept-Encoding" in answer.headers["Vary"]
+    # one ETag for both, so that either can be checked
+    again = client.get(path, headers={"If-None-Match": plain.headers["ETag"], "Accept-Encoding": "gzip"})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("header", "cookie", "language"),
+    [
+        (None, None, "en"),
+        ("fr", None, "en"),
+        ("es-MX, en;q=0.5", None, "es"),
+        ("fil-PH", None, "fil"),
+        ("tl", None, "fil"),
+        ("es", "fil", "fil"),
+        ("es", "xx", "es"),
+        ("*", None, "en"),
+    ],
+)
+def test_the_page_speaks_the_language_that_was_chosen_or_the_browsers(client, header, cookie, language):
+    if cookie:
+        client.set_cookie("language", cookie)
+    page = client.get("/", headers={"Accept-Language": header} if header else {})
+    assert f'<html lang="{language}" dir="ltr">' in page.text
+    assert {"Accept-Language", "Cookie"} <= set(page.headers["Vary"].split(", "))
+
+
+def test_every_language_has_every_text_with_the_same_blanks():
+    def blanks(text):
+        return set(re.findall(r"{\w+}", str(text)))
+
+    english, *others = ({key: blanks(text) for key, text in texts.items()} for texts in TEXTS.values())
+    for other in others:
+        assert other == english
+
+
+def test_no_text_is_missing_and_none_is_there_for_nothing():
+    static = ROOT / "animochat/http/static"
+    code = "".join(path.read_text() for path in [*static.glob("*.js"), static / "../templates/index.html"])
+    named = set(re.findall(r"""(?:say|notice|toast|data-say[a-z-]*)(?:\(|=)["']([\w.-]+)["']""", code))
+    assert named - set(TEXTS["en"]) == set()
+    put_together = re.compile(r"(ended|partner|message|error|report|closed)\..+|connection\..+For")
+    assert [
+        key for key in TEXTS["en"] if not re.search(f"[\"']{key}[\"']", code) and not put_together.fullmatch(key)
+    ] == []
+
+
+def test_it_can_be_installed(client):
+    page = client.get("/")
+    (address,) = (path for path in files_of(page) if path.endswith(".webmanifest"))
+    answer = client.get(address)
+    assert answer.content_type == "application/manifest+json"
+    manifest = json.loads(answer.data)
+    assert (manifest["start_url"], manifest["scope"], manifest["display"]) == ("/", "/", "standalone")
+    sizes = {}
+    for icon in manifest["icons"]:
+        image = client.get(address.rsplit("/", 1)[0] + "/" + icon["src"])
+        assert image.status_code == 200
+        assert image.content_type.split(";")[0] == icon["type"]
+        if icon["type"] == "image/png":
+            width, height = struct.unpack(">II", image.data[16:24])
+            assert icon["sizes"] == f"{width}x{height}"
+            sizes[icon.get("purpose", "any"), width] = len(image.data)
+    assert set(sizes) == {("any", 192), ("any", 512), ("maskable", 512)}
 
 
 def test_every_answer_tells_the_browser_to_be_strict(client):

@@ -11,6 +11,11 @@ import websocket
 from people import RawClient, running, status, wait_until_empty
 from support import PATIENCE, Server, eventually
 
+from animochat.app import create_app
+from animochat.server.engine import EngineSocket
+from animochat.settings import Settings
+from animochat.sockets import server as sockets_server
+
 #: The bounds of this module's server. A bucket holds ten seconds' worth.
 RATE_REFUSALS, MAX_CONNECTIONS = 2, 20
 
@@ -88,3 +93,18 @@ def test_a_worker_takes_so_many_connections_and_says_503_to_others(server: Serve
         assert refusal.value.status_code == 503
         assert status(server, "/health") == 200, "who is there is served"
     eventually(lambda: requests.get(f"{server.url}/socket.io/?EIO=4&transport=polling", timeout=PATIENCE).ok)
+
+
+def test_a_session_that_never_says_connect_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = create_app(Settings()).extensions["socketio"].server
+    silent, connected = (EngineSocket(server.eio, name, "127.0.0.1") for name in ("silent", "connected"))
+    for session in (silent, connected):
+        session.open_polling()
+        server.eio.sockets[session.sid] = session
+    monkeypatch.setattr(sockets_server, "CONNECT_TIMEOUT", -1.0)  # it is over already
+    for session in (silent, connected):
+        server.eio.on_open(session, {})
+    connected.owner = server  # whatever stands for a client that has said it
+    server.close_silent()
+    assert (silent.closed, connected.closed) == (True, False)
+    server.eio.shutdown()

@@ -81,6 +81,22 @@ def test_between_servers_everything_arrives_and_nothing_is_written(
     assert not [path for path in written if TEXT.encode() in path.read_bytes()]
 
 
+def test_a_reply_quotes_what_the_worker_remembers_and_a_report_has_no_evidence(
+    crowd: Crowd, pair_of_servers: list[Server], store: RedisServer
+) -> None:
+    anna, bert = (crowd.join(server.url) for server in pair_of_servers)
+    meet(anna, bert)
+    say(anna, TEXT)
+    hear(bert, TEXT)
+    original = bert.received("message")[-1]["id"]
+    assert bert.call("send-message", {"content": "why?", "replyTo": original})["ok"] is True
+    assert anna.wait("message", where=lambda message: message["content"] == "why?")["replyTo"]["content"] == TEXT
+    assert bert.call("report-partner", {"reason": "spam"}) == {"ok": True}
+    with store.client() as client:
+        assert [key for key in client.scan_iter("*:report:*") if client.hget(key, "evidence") == "[]"]
+    assert not [path for path in store.directory.rglob("*") if path.is_file() and TEXT.encode() in path.read_bytes()]
+
+
 def test_on_the_same_worker_nothing_is_missed(crowd: Crowd, pair_of_servers: list[Server]) -> None:
     with Network(pair_of_servers[0].url) as network:
         anna, bert = crowd.join(network.url), crowd.join(pair_of_servers[1].url)

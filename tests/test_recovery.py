@@ -167,6 +167,24 @@ def test_on_another_server(crowd: Crowd, network: Network, one: Server, two: Ser
     assert len(anna.received("session")) == 1
 
 
+def test_a_reply_that_was_missed_comes_with_its_quote(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
+    anna, bert = crowd.join(network.url), crowd.join(one.url)
+    meet(anna, bert)
+    says(anna, "a question")
+    hears(bert, "a question")
+    question = next(message for message in bert.received("message") if message["content"] == "a question")
+    away(network, bert)
+    crowd.history.note(bert.name, "sent", room="", content="an answer")
+    answer = bert.call("send-message", {"content": "an answer", "replyTo": question["id"]})
+    crowd.history.note(bert.name, "acknowledged", content="an answer", id=answer["id"], seq=answer["seq"])
+    network.target = two.url
+    network.up = True
+    comes_back(anna)
+    reply = anna.wait("message", where=lambda message: message["content"] == "an answer")
+    quote = {"id": question["id"], "senderId": question["senderId"], "content": "a question"}
+    assert reply["replyTo"] == quote
+
+
 def test_with_long_polling(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
     anna, bert = crowd.join(network.url, transports=["polling"]), crowd.join(one.url)
     meet(anna, bert)
@@ -204,6 +222,35 @@ def test_after_its_worker_was_killed(crowd: Crowd, store: str, tmp_path: Path, o
         chat(carla, dora, "after")
         for member in (anna, bert, carla, dora):
             assert len(member.received("session")) == 1
+    finally:
+        server.stop()
+        server.kill()
+
+
+def test_after_its_worker_was_killed_all_of_twenty_recover_and_miss_nothing(
+    crowd: Crowd, store: str, tmp_path: Path, one: Server
+) -> None:
+    environment = {"REDIS_URL": store, **NO_RATES, "RECONNECT_GRACE_MS": str(GRACE_MS)}
+    server = Server(tmp_path, env=environment).start()
+    server.expect_errors()  # gunicorn's master reports its worker's death
+    try:
+        eventually(lambda: stats(one)["workers"] >= 3, what="workers that are known")
+        pairs = [(crowd.join(server.url), crowd.join(one.url)) for _ in range(20)]
+        for anna, bert in pairs:
+            meet(anna, bert)
+            chat(anna, bert, "before")
+        kill_workers(server)
+        for number in range(5):
+            for _, bert in pairs:
+                says(bert, f"{bert.name} meanwhile {number}")
+        for anna, bert in pairs:
+            comes_back(anna, timeout=RESTART)
+            hears(anna, f"{bert.name} meanwhile 4")
+        recovered = [anna for anna, _ in pairs if len(anna.received("session")) == 1]
+        assert len(recovered) == 20
+        for anna, bert in pairs:
+            anna.settle()
+            assert texts(anna) == [f"{bert.name} before", *(f"{bert.name} meanwhile {number}" for number in range(5))]
     finally:
         server.stop()
         server.kill()

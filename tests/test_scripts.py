@@ -10,12 +10,13 @@ import pytest
 import redis
 
 from animochat.matchmaking import service as matchmaking
+from animochat.moderation import service as moderation
 from animochat.presence import service as presence
 from animochat.rooms import service as rooms
 from animochat.store import scripts
 from animochat.store.scripts import Script, load
 
-ALL = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS
+ALL = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS
 
 FILES = sorted(scripts.PACKAGE.glob("*/scripts/*.lua"))
 INCLUDES = sorted(scripts.PACKAGE.glob("*/scripts/include/*.lua"))

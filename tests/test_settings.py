@@ -18,6 +18,7 @@ TABLE = [
     ("REDIS_URL", "rediss://user:password@store.example:6380/1", "rediss://user:password@store.example:6380/1", None),
     ("WEB_CONCURRENCY", "4", 4, 1),
     ("SECRET_KEY", "0123456789abcdef", "0123456789abcdef", None),
+    ("ADMIN_TOKEN", "0123456789abcdef", "0123456789abcdef", None),
     ("MATCH_HISTORY_HOURS", "1", 1, 24),
     ("SKIP_COOLDOWN_MS", "0", 0, 5000),
     ("INTEREST_WAIT_MS", "1000", 1000, 10000),
@@ -28,6 +29,10 @@ TABLE = [
     ("RATE_TYPING", "0", 0, 5),
     ("RATE_SEARCHES", "2", 2, 1),
     ("RATE_REFUSALS", "1.5", 1.5, 10),
+    ("REPORTS_PER_HOUR", "0", 0, 10),
+    ("AUTO_SUSPEND_REPORTS", "3", 3, 0),
+    ("WORD_FILTER_FILE", "words.txt", "words.txt", None),
+    ("WORD_FILTER_ACTION", "refuse", "refuse", "mask"),
     ("RATE_CONNECTS", "10", 10, 50),
     ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, 2000),
     ("MAX_CONNECTIONS", "500", 500, 10000),
@@ -101,6 +106,7 @@ def test_settings_cannot_be_changed():
         ("SKIP_COOLDOWN_MS", "-1"),
         ("MAX_MESSAGE_LENGTH", "0"),
         ("STORE_MESSAGES", "no"),
+        ("WORD_FILTER_ACTION", "delete"),
         ("RATE_MESSAGES", "nan"),
         ("RATE_TYPING", "1e3"),
         ("TRUSTED_PROXIES", "yes"),
@@ -140,7 +146,7 @@ def test_all_mistakes_are_named_at_once():
 
 def test_secrets_are_never_shown():
     text = "\n".join(
-        mistakes(SECRET_KEY="hunter2", REDIS_URL="redis://me:hunter2@:6379")
+        mistakes(SECRET_KEY="hunter2", ADMIN_TOKEN="hunter2", REDIS_URL="redis://me:hunter2@:6379")
         + mistakes(REDIS_URL="redis://me:hun@ter2@host:port?password=hunter2")
     )
     assert "hun" not in text

@@ -32,6 +32,7 @@ from store_support import (
 )
 
 from animochat.matchmaking.interests import by_name
+from animochat.moderation.service import BLOCK_MS
 from animochat.presence.service import Registration
 from animochat.store.scripts import Script, load
 
@@ -44,6 +45,7 @@ SLOTS = range(3)
 
 #: What people do, the frequent things more often, and what happens meanwhile.
 MOVES = ["find"] * 6 + ["next"] * 4 + ["connect"] * 4 + ["leave", "cancel", "goodbye", "drop", "drop", "recheck"]
+MOVES += ["block"]
 MOVES += ["tick", "tick", "time", "trouble"]
 
 #: What people name when they search, each in a spelling of one's own.
@@ -53,7 +55,20 @@ INTERESTS = [(), ("tea",), ("Tea", "CATS"), ("cats", "tea", "Chess"), ("chess",)
 TROUBLES = ["stall", "cut", "kill", "stop"]
 
 #: Milliseconds that pass at once: around each of the rules' numbers.
-TIMES = [250, 1, 1000, 4999, 5000, 9999, 10_000, HISTORY_MS, HISTORY_MS - 10_000, HOUR_MS, HISTORY_MS]
+TIMES = [
+    250,
+    1,
+    1000,
+    4999,
+    5000,
+    9999,
+    10_000,
+    HISTORY_MS,
+    HISTORY_MS - 10_000,
+    HOUR_MS,
+    HISTORY_MS,
+    BLOCK_MS - HOUR_MS,
+]
 
 #: Everything that the lobby holds, in one reply.
 DUMP = """
@@ -489,6 +504,13 @@ class World(RuleBasedStateMachine):
         self.step(lambda: self.lobby.matchmaking.cancel_match(held.person, held.conn), model)
 
     def leave(self, held: Held) -> None:
+        self.part(held, lambda: held.worker.rooms.leave(held.person, held.conn), 0)
+
+    def block(self, held: Held) -> None:
+        self.part(held, lambda: self.lobby.moderation.block_partner(held.person, held.conn), BLOCK_MS)
+
+    def part(self, held: Held, call: Callable[[], tuple[str, int, str]], apart: int) -> None:
+        """`apart`: milliseconds for which the two may not meet again, whatever was said before."""
         record = self.people[held.person]
 
         def model(reply: tuple[str, int, str]) -> None:
@@ -499,9 +521,11 @@ class World(RuleBasedStateMachine):
             else:
                 record.version += 1
                 assert reply == ("left", record.version, record.room)
+                pair = frozenset(self.rooms[record.room])
+                self.met[pair] = max(self.met[pair], self.lobby.now + apart)
                 self.end_room(record.room, held.person, "left")
 
-        self.step(lambda: held.worker.rooms.leave(held.person, held.conn), model)
+        self.step(call, model)
 
     def goodbye(self, held: Held) -> None:
         self.disconnect(held, None)
@@ -697,4 +721,4 @@ def test_the_scripts_are_what_the_machine_runs() -> None:
     """The machine calls the services, whose scripts are loaded from the files: none may be missing from it."""
     names = ["matchmaking/find_match", "matchmaking/cancel_match", "matchmaking/next_match", "matchmaking/tick"]
     names += ["presence/connect", "presence/disconnect", "presence/heartbeat", "presence/reap_worker", "presence/stats"]
-    assert all(load(name).source for name in [*names, "rooms/leave_room"])
+    assert all(load(name).source for name in [*names, "rooms/leave_room", "moderation/block_partner"])

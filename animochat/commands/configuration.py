@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dotenv import load_dotenv
 
+from animochat.moderation.words import word_filter
 from animochat.settings import Settings, SettingsError
 
 #: Exit status for a bad configuration, as argparse has it for a bad command line.
@@ -18,7 +19,9 @@ def read_settings() -> Settings:
     """The settings of this process, `.env` in the current directory included. Raises SettingsError."""
     # What the environment already has wins over the file.
     load_dotenv(Path.cwd() / ".env")
-    return Settings.from_environ(os.environ)
+    settings = Settings.from_environ(os.environ)
+    word_filter(settings)  # its file too is named before anything starts
+    return settings
 
 
 def settings_or_exit(status: int = EXIT_USAGE) -> Settings:

@@ -1,20 +1,23 @@
-"""The routes that are not Socket.IO: health, statistics, the page, and what every answer of theirs has in common."""
+"""The routes that are not Socket.IO: health, statistics, the chat page, the operator's, and what all answers share."""
 
 from __future__ import annotations
 
 from flask import Flask
 
-from animochat.http import cors, errors, health, page, security, stats
+from animochat.http import admin, cors, errors, health, page, security, stats
 
 
 def register(app: Flask) -> None:
     """Attaches everything to an app made with `static_folder=None` (the page's blueprint serves /static).
 
-    `app.extensions["animochat"]` is there already: its `settings` are read now, its `health()` and `stats()` later.
+    `app.extensions["animochat"]` is there already: its `settings` are read now, its `health()` and `stats()` later,
+    and its `moderation` where `settings.admin_token` is set.
     """
     app.register_blueprint(health.blueprint)
     app.register_blueprint(stats.blueprint)
     app.register_blueprint(page.blueprint)
+    if app.extensions["animochat"].settings.admin_token is not None:
+        app.register_blueprint(admin.blueprint)
     errors.register(app)
     cors.register(app)
     security.register(app)

@@ -27,13 +27,15 @@ def origin_check(settings: Settings) -> OriginCheck:
         normalized = normalized_origin(origin)
         if normalized is None:  # "null" of sandboxed frames and files, and anything odd
             return False
-        return normalized in listed or _is_own(normalized, environ, settings.trusted_proxies)
+        return normalized in listed or is_own(normalized, environ, settings.trusted_proxies)
 
     return allowed
 
 
-def _is_own(origin: str, environ: Mapping[str, Any], trusted_proxies: int) -> bool:
+def is_own(origin: str, environ: Mapping[str, Any], trusted_proxies: int) -> bool:
     """Whether `origin` is the server's own: its host and port are those that the request was sent to.
+
+    `origin` in the form that browsers send.
 
     A browser writes Host itself, so that a foreign page can't forge it. An https origin is accepted where we see http,
     since TLS usually ends at a proxy in front; an http origin where we see https is not.
@@ -59,13 +61,16 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def add_headers(response: Response) -> Response:
+        if request.path.startswith("/admin"):  # for no other origin, whatever CLIENT_URL says
+            return response
         # One answer differs from origin to origin, so caches must not mix them up.
         response.vary.add("Origin")
         origin = request.headers.get("Origin")
         if origin is None or not allowed(origin, request.environ):
             return response
         response.headers["Access-Control-Allow-Origin"] = origin
-        # There are no cookies to protect; clients that ask for credentials anyway would be refused without it.
+        # The only cookie is the operator's, for /admin alone; clients that ask for credentials anyway would be refused
+        # without it.
         response.headers["Access-Control-Allow-Credentials"] = "true"
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             response.headers["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"

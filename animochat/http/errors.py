@@ -13,11 +13,12 @@ from animochat.errors import Unavailable
 
 def register(app: Flask) -> None:
     """Answers every HTTP error (404, 405, 500, …) of `app` with JSON. Flask itself has logged a 500 before."""
-    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Unavailable, _unavailable)
 
 
-def _http_error(error: HTTPException) -> Response:
+def http_error(error: HTTPException) -> Response:
+    """The answer to any HTTP error."""
     # Its own answer is the start, for headers that belong to the status: Allow with 405, Retry-After with 429.
     response = error.get_response()
     assert isinstance(response, Response)

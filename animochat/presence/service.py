@@ -51,10 +51,12 @@ class RoomRecord:
 
 @dataclass(frozen=True)
 class Registration:
-    """What the store knows of a connection's person. `state`: "idle", "waiting", "chatting" or "replaced".
+    """What the store knows of a connection's person. `state`: "idle", "waiting", "chatting", "replaced" or
+    "banned".
 
     `recovered`: the session that the connection asked for goes on. `ended`: the room that the partner ended since the
     person last connected, and the reason; ("", "") for none. `interests`: what somebody who waits has named.
+    `banned_ms`: for how long; None for good.
     """
 
     state: str
@@ -65,6 +67,7 @@ class Registration:
     cooldown_ms: int = 0
     interests: tuple[str, ...] = ()
     room: RoomRecord | None = None
+    banned_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,18 +96,28 @@ class Presence:
         self._now: Callable[[], int | str] = clock or (lambda: "")
 
     def connect(
-        self, person: str, connection: str, again: bool = False, session: str = "", recover: str = "", grace_ms: int = 0
+        self,
+        person: str,
+        connection: str,
+        again: bool = False,
+        session: str = "",
+        recover: str = "",
+        grace_ms: int = 0,
+        address: str = "",
     ) -> Registration:
         """Make `connection` the person's one connection, in the Socket.IO session `session`.
 
         `again`: the connection is there already, and a newer one wins. `recover` names a session to take up instead, if
-        it was there less than `grace_ms` ago.
+        it was there less than `grace_ms` ago. `address`: a keyed hash of the one it comes from.
         """
-        args = [person, self._worker, connection, session, recover, grace_ms, "1" if again else "", self._now()]
+        args = [person, self._worker, connection, session, recover, grace_ms, "1" if again else "", address]
+        args.append(self._now())
         reply = self._pipeline.call(CONNECT, self._lobby, args)
         state = reply[0].decode()
         if state == "replaced":
             return Registration(state)
+        if state == "banned":
+            return Registration(state, banned_ms=reply[1] if reply[1] >= 0 else None)
         _, version, online, recovered, ended, *rest = reply
         room_ended, _, reason = ended.decode().partition(" ")
         known = Registration(state, version, online, bool(recovered), (room_ended, reason))

@@ -154,10 +154,7 @@ class Rooms:
             messages = self.remembered(room_id, person, slot, after)
             return Attached(theirs, messages, self.memory.has_all(room_id, after, theirs))
         entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", f"({after}-0", "+")
-        logged = [
-            Logged(int(entry_id.split(b"-")[0]), slot.decode(), int(timestamp), body.decode())
-            for entry_id, (_, slot, _, timestamp, _, body) in entries
-        ]
+        logged = [_logged(entry) for entry in entries]
         return Attached(logged[-1].seq if logged else after, logged)
 
     def remembered(self, room_id: str, person: str, slot: str, after: int = 0) -> list[Logged]:
@@ -169,6 +166,18 @@ class Rooms:
             Logged(seq, partners if message.receiver == person else slot, message.timestamp, message.body)
             for seq, message in self.memory.after(room_id, after)
         ]
+
+    def message(self, room_id: str, person: str, slot: str, seq: int) -> Logged | None:
+        """One message; None where it isn't known (any more). Waits for the store; raises Unavailable."""
+        if self.memory is not None:
+            return next((said for said in self.remembered(room_id, person, slot, seq - 1) if said.seq == seq), None)
+        entry_id = f"{seq}-0"
+        entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", entry_id, entry_id)
+        return _logged(entries[0]) if entries else None
+
+    def is_stored(self, room_id: str, slot: str, client_id: str) -> bool:
+        """Has this message of that member's its place in the room already? Waits for the store; raises Unavailable."""
+        return bool(self._pipeline.execute("HEXISTS", keys.room(room_id) + ":meta", f"{slot}:{client_id}"))
 
     def leave(self, person: str, connection: str) -> tuple[str, int, str]:
         """End the person's room. Returns ("left", version, room), ("not-in-room", 0, "") or ("unknown", 0, "").
@@ -187,3 +196,9 @@ class Rooms:
         """Tell the partner's worker. Not stored, not repeated; does not wait."""
         line = f"typing {person} {room_id} {'1' if is_typing else '0'}"
         self._pipeline.submit(("PUBLISH", keys.worker_channel(worker), line), lambda reply: None)
+
+
+def _logged(entry: Any) -> Logged:
+    """An entry of the log's stream."""
+    entry_id, (_, slot, _, timestamp, _, body) = entry
+    return Logged(int(entry_id.split(b"-")[0]), slot.decode(), int(timestamp), body.decode())

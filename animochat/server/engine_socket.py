@@ -128,6 +128,10 @@ class EngineSocket:
             self._polling.put(packets.CLOSE)
         self._end(reason)
 
+    def charge(self) -> None:
+        """What was sent on this session is abuse: its address may connect less often for a while."""
+        self.server.limits.charge(self.remote_addr)
+
     def pause(self) -> None:
         """Take no more messages from the client until :meth:`resume`; they wait in the kernel, then at the client."""
         self._paused = True
@@ -249,6 +253,8 @@ class EngineSocket:
 
     def websocket_closed(self, websocket: WebSocket, reason: Reason) -> None:
         """A WebSocket has ended by itself."""
+        if websocket.abusive:
+            self.charge()
         if websocket is self._websocket:
             self._end(reason.value)
         elif websocket is self._upgrade:

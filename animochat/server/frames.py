@@ -54,7 +54,7 @@ class FrameReader:
 
     Args:
         max_size: largest message in bytes; a longer one is refused from its header on.
-        rate: frames of any kind a second and connection; 0 = no limit.
+        rate: frames of any kind, and pieces of large ones, a second and connection; 0 = no limit.
     """
 
     #: Seconds' worth of frames that may come at once.

@@ -34,6 +34,11 @@ _MAX_DISCARD = 64 * 1024
 _MAX_DRAIN, _DRAIN_TIMEOUT = 1024 * 1024, 1.0
 
 
+#: Connections that wait for a request, or for the rest of its head. Beyond, the one that has waited longest is closed:
+#: who means it is not among those for long, and whoever holds on to thousands of them only gets in its own way.
+MAX_IDLE = 4_000
+
+
 class _Body(Input):
     """A request's body, of which not everything is read only to be dropped."""
 
@@ -67,8 +72,8 @@ class RequestServer(WSGIServer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("handler_class", RequestHandler)
         super().__init__(*arguments, **options)
-        #: connections on which no request is under way
-        self.idle: set[RequestHandler] = set()
+        #: connections on which no request is under way, in the order in which they began to wait
+        self.idle: dict[RequestHandler, None] = {}
 
     def adopt(self, sock: Any, address: Any, received: bytes) -> None:
         """Serve a connection that another worker has accepted, and has read `received` from."""
@@ -82,6 +87,14 @@ class RequestServer(WSGIServer):
     def busy(self) -> bool:
         """Whether connections are open that speak HTTP."""
         return self.pool is not None and len(self.pool) > 0
+
+    def wait_for_request(self, handler: RequestHandler) -> None:
+        """A connection begins to wait. Where too many do, the first of them is ended."""
+        self.idle[handler] = None
+        if len(self.idle) > MAX_IDLE:
+            first = next(iter(self.idle))
+            del self.idle[first]
+            first.hang_up()
 
     def close_idle(self) -> None:
         """Answer no further requests: end the connections that wait for one, and the others after their response."""
@@ -137,14 +150,14 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         self.environ = None
         if self.server.stopping and not self.rfile.buffered:
             return None
-        self.server.idle.add(self)
+        self.server.wait_for_request(self)
         try:
             if not self.rfile.read_head(HEAD_TIMEOUT if self._first else self.server.keep_alive):
                 return None
         except BadHead as error:
             return (error.response.partition(b"\r\n")[0], error.response) if error.response else None
         finally:
-            self.server.idle.discard(self)
+            self.server.idle.pop(self, None)
         self._first = False
         handover = self.server.handover
         if handover is not None and handover.pass_on(

@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 #: Seconds' worth of connects that an address may make at once.
 BURST_SECONDS = 10.0
 
+#: Connects that a connection counts for which had to be cut off for what was sent on it. A flood costs a worker some
+#: milliseconds until it is cut off, and so comes back more slowly than others connect.
+ABUSE_CHARGE = 10.0
+
 #: Addresses whose rate is remembered, some 250 bytes each. Beyond, the one not seen for longest starts afresh.
 MAX_ADDRESSES = 20_000
 
@@ -114,6 +118,13 @@ class ConnectionLimits:
             self._open_by_address[group] -= 1
             if self._open_by_address[group] <= 0:
                 del self._open_by_address[group]
+
+    def charge(self, address: str) -> None:
+        """A connection from `address` had to be cut off for what was sent on it."""
+        group = group_of(address)
+        if self.rate and group in self._tokens:
+            tokens, since = self._tokens[group]
+            self._tokens[group] = (max(0.0, tokens - ABUSE_CHARGE), since)
 
     def _take_token(self, group: str) -> bool:
         now = self._now()

@@ -74,7 +74,7 @@ class WebSocket:
 
     __slots__ = (
         "_counted_at", "_frames", "_held", "_left", "_message", "_out", "_own", "_paused", "_reader", "_sock", "_text",
-        "_timers", "_writer", "listener", "state", "timer_slot",
+        "_timers", "_writer", "abusive", "listener", "state", "timer_slot",
     )  # fmt: skip
 
     def __init__(self, sock: NativeSocket, frames: FrameReader, timers: TimerWheel, listener: Listener) -> None:
@@ -84,6 +84,8 @@ class WebSocket:
         self._timers = timers
         self.listener = listener
         self.state = _OPEN
+        #: ended for what the client sent: not WebSocket's protocol, or too much
+        self.abusive = False
         self.timer_slot = -1
         self._reader = get_hub().loop.io(sock.fileno(), _READ)
         self._writer: Any = None
@@ -208,15 +210,15 @@ class WebSocket:
         parser = self._own or frames.shared
         parser.receive_data(data)
         events = cast("list[Frame]", parser.events_received())
-        self._left -= len(events)
-        if self._left < 0 and not self._may_go_on():
-            return
         replies = parser.data_to_send()
         if FrameReader.remembers_nothing(parser):
             self._own = None
         elif self._own is None:
             self._own = parser
             frames.taken()
+        self._left -= len(events) or 1  # a piece of a large one costs as much as a small one
+        if self._left < 0 and not self._may_go_on():
+            return
         if not replies:
             self._deliver(events)
         elif replies[-1]:
@@ -230,7 +232,8 @@ class WebSocket:
             if self.state is _OPEN:
                 self.send(b"".join(replies))
                 self._linger()
-                self.listener.websocket_closed(self, Reason.ERROR if parser.parser_exc else Reason.CLOSED)
+                self.abusive = parser.parser_exc is not None
+                self.listener.websocket_closed(self, Reason.ERROR if self.abusive else Reason.CLOSED)
 
     def _may_go_on(self) -> bool:
         """Whether a client that has sent a burst of frames has taken the time for them; else it is disconnected."""
@@ -239,6 +242,7 @@ class WebSocket:
         self._left = min(frames.burst, self._left + (now - self._counted_at) * frames.rate)
         self._counted_at = now
         if self._left < 0:
+            self.abusive = True
             self.close(CloseCode.POLICY_VIOLATION)
             self.listener.websocket_closed(self, Reason.ERROR)
         return self._left >= 0

@@ -25,10 +25,12 @@ class Transport(Protocol):
 
     sid: str
     remote_addr: str
+    upgraded: bool
     owner: Any
 
     def send(self, packet: str) -> None: ...
     def send_frame(self, frame: bytes, packet: str) -> None: ...
+    def charge(self) -> None: ...
     def pause(self) -> None: ...
     def close(self) -> None: ...
     def hang_up(self) -> None: ...
@@ -262,6 +264,15 @@ class Connections:
             if left > full:
                 break
             del self._departed[person]
+
+
+def announce(connections: Connections, text: str) -> None:
+    """Send `announcement` to whoever is connected, as the operator said it. Yields between portions."""
+    for sent, connection in enumerate(connections, 1):
+        if connection.registered and not connection.closed:
+            connection.emit("announcement", {"text": text})
+        if sent % 100 == 0:
+            gevent.sleep(0)
 
 
 def send_online_count(connections: Connections, online: int, frame: Callable[[str], bytes]) -> None:

@@ -12,10 +12,11 @@ import time
 from functools import partial
 from typing import Any
 
+import gevent
 import msgspec
 from gevent.event import Event
 
-from animochat.errors import ChatError, RateLimited, Replaced, Unavailable
+from animochat.errors import Banned, ChatError, RateLimited, Replaced, Unavailable
 from animochat.matchmaking.service import Matchmaking
 from animochat.presence.service import Presence, Registration
 from animochat.rooms.service import Attached, Logged, Rooms
@@ -25,6 +26,7 @@ from animochat.sockets.connections import Connection, Connections, Room, Transpo
 from animochat.sockets.offset import Offset
 from animochat.sockets.payloads import (
     MAX_CLIENT_ID,
+    MAX_DETAILS,
     MAX_INTEREST_LENGTH,
     MAX_INTERESTS,
     Limits,
@@ -41,6 +43,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a client waits for a worker which has just started to learn the secret.
 SECRET_TIMEOUT = 2.0
+
+#: Seconds that a client has to fetch why it is turned out, and to close by itself, before the server does.
+LINGER = 3.0
 
 GREETING = "You are now chatting with a stranger. Say hi!"
 
@@ -65,6 +70,7 @@ class Lifecycle:
             settings.interest_wait_ms,
             settings.skip_cooldown_ms,
             settings.reconnect_grace_ms,
+            MAX_DETAILS,
         )
         self._tokens: Tokens | None = None
         self._secret_known = Event()
@@ -138,13 +144,32 @@ class Lifecycle:
             self._identify(connection, self._tokens)
             # From here on this connection hears what is said of the person, held back until the answer is there.
             self._connections.claim(connection)
-            registration = self._presence.connect(connection.person, connection.id, session=connection.sid)
+            registration = self._connect(connection)
             room, entered = self._enter(connection.person, registration)
         except Unavailable as exc:
             connection.emit("error", exc.payload())
             return
+        if registration.state == "banned":
+            self.ban(connection, registration.banned_ms)
+            return
         if self._settle(connection, registration, room):
             self._send_session(connection, registration, entered.messages)
+
+    def _connect(self, connection: Connection, again: bool = False, recover: str = "") -> Registration:
+        """Have the store know the connection, see Presence.connect. Raises Unavailable."""
+        return self._presence.connect(
+            connection.person,
+            connection.id,
+            again=again,
+            session=connection.sid,
+            recover=recover,
+            grace_ms=self.grace_ms,
+            address=self.hidden_address(connection),
+        )
+
+    def hidden_address(self, connection: Connection) -> str:
+        """What stands for the connection's address in the store: Tokens.hide_address."""
+        return self._tokens.hide_address(connection.transport.remote_addr) if self._tokens is not None else ""
 
     def _settle(self, connection: Connection, registration: Registration, room: Room | None) -> bool:
         """Take over what the store says. False where the client has gone meanwhile; its farewell comes behind this."""
@@ -186,9 +211,7 @@ class Lifecycle:
             return
         self._connections.claim(connection)
         try:
-            registration = self._presence.connect(
-                connection.person, connection.id, session=connection.sid, recover=session, grace_ms=self.grace_ms
-            )
+            registration = self._connect(connection, recover=session)
             same, ended = _compare(registration, known)
             after = known.received if same and registration.recovered else 0
             room, entered = self._enter(connection.person, registration, after)
@@ -200,13 +223,16 @@ class Lifecycle:
             recovered = registration.recovered and not lost
             if registration.recovered and lost:
                 # The store knows the old session, and has to know the new one, for the next time.
-                registration = self._presence.connect(connection.person, connection.id, session=connection.sid)
+                registration = self._connect(connection)
         except Unavailable:
             connection.transport.hang_up()  # upon which the client tries again, with the same session
             return
         if recovered:
             connection.sid = session
         self._accept(connection)
+        if registration.state == "banned":
+            self.ban(connection, registration.banned_ms)
+            return
         if not self._settle(connection, registration, room):
             return
         if not recovered:
@@ -318,9 +344,12 @@ class Lifecycle:
         before, known = connection.room, offset.parse(connection.offset())
         assert known is not None  # we wrote it
         try:
-            registration = self._presence.connect(connection.person, connection.id, again=True, session=connection.sid)
+            registration = self._connect(connection, again=True)
             if registration.state == "replaced":
                 self.replace(connection)
+                return
+            if registration.state == "banned":
+                self.ban(connection, registration.banned_ms)
                 return
             same, ended = _compare(registration, known)
             last_seq = before.last_seq if before is not None and same else 0
@@ -351,9 +380,8 @@ class Lifecycle:
     # A client goes
 
     def replace(self, connection: Connection) -> None:
-        """The person connected elsewhere: the client isn't to come back by itself."""
-        self._connections.remove(connection)
-        self._send_away(connection, Replaced())
+        """The person connected elsewhere."""
+        self._turn_out(connection, Replaced())
 
     def refuse(self, connection: Connection, event: str | None, ack_id: str | None, error: ChatError) -> None:
         """Tell the client of a failure: the callback alone, where there is one.
@@ -367,15 +395,30 @@ class Lifecycle:
         if isinstance(error, Unavailable) or connection.closed:
             return
         if connection.buckets.refusals.take(self._rate_refusals, time.monotonic()):
-            self._send_away(connection, RateLimited("Disconnected: too many requests in spite of refusals"))
+            connection.transport.charge()
+            self._turn_out(connection, RateLimited("Disconnected: too many requests in spite of refusals"))
             self.drop(connection)
 
-    def _send_away(self, connection: Connection, error: ChatError) -> None:
-        """Say why, and close. The DISCONNECT packet keeps stock clients from coming back by themselves."""
-        connection.emit("error", error.payload())
-        connection.transport.owner = None
-        connection.transport.send(packets.DISCONNECT)
-        connection.transport.close()
+    def ban(self, connection: Connection, ms: int | None) -> None:
+        """The person, or the address, is banned: for so many milliseconds, or for good (None). Does not wait."""
+        self._turn_out(connection, Banned(retry_after_ms=ms))
+        connection.forget_queued()
+        # A person's ban has ended everything in the store already; an address's has not.
+        connection.perform(partial(self._farewell, connection, None))
+
+    def _turn_out(self, connection: Connection, why: ChatError) -> None:
+        """Close a connection. The DISCONNECT packet keeps the client from coming back by itself."""
+        transport = connection.transport
+        self._connections.remove(connection)
+        connection.emit("error", why.payload())
+        transport.owner = None
+        transport.send(packets.DISCONNECT)
+        if transport.upgraded and connection.registered:
+            transport.close()
+        else:
+            # On long polling, or while the client is still busy with connecting, an end would overtake what was sent.
+            # A stock client closes by itself, upon DISCONNECT.
+            gevent.spawn_later(LINGER, _close_abandoned, transport)
 
     def send_away(self, connection: Connection) -> None:
         """Have the client connect again, elsewhere; its place is kept for the grace time. Does not wait.
@@ -424,6 +467,11 @@ class Lifecycle:
         farewells, self._farewells = self._farewells, []
         for connection, grace_ms in farewells:
             self._farewell(connection, grace_ms)
+
+
+def _close_abandoned(transport: Transport) -> None:
+    if transport.owner is None:
+        transport.close()
 
 
 def _compare(registration: Registration, known: Offset) -> tuple[bool, bool]:

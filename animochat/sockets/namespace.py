@@ -1,12 +1,13 @@
 """The client's events: one method for each, named as the event is.
 
-`send-message` and `typing` never wait: they may run in the hub, straight from the socket. The others wait for the store
-in a greenlet of their client's, one at a time.
+`send-message` and `typing` never wait: they may run in the hub, straight from the socket. The others, and a reply, wait
+for the store in a greenlet of their client's, one at a time.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,21 +26,31 @@ from animochat.errors import (
     Unavailable,
 )
 from animochat.matchmaking.service import Matchmaking, Search
+from animochat.moderation.service import Moderation, Said
+from animochat.moderation.words import WordFilter
 from animochat.rooms.service import Entry, Rooms
 from animochat.settings import Settings
 from animochat.sockets import packets
 from animochat.sockets.connections import Bucket, Connection, Connections, Room
-from animochat.sockets.lifecycle import Lifecycle, message_packet
+from animochat.sockets.lifecycle import GREETING, Lifecycle, message_packet
 from animochat.sockets.payloads import (
+    MAX_QUOTE,
+    Quote,
+    ReportPartner,
     SendMessage,
     Typing,
     interests,
     message_body,
     none,
     one,
+    read_body,
+    reply_body,
 )
 
 log = logging.getLogger(__name__)
+
+#: A message's place in its room's order, as it stands at the end of its id.
+MESSAGE_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 
 Handler = Callable[[Connection, list[Any], "str | None"], None]
 
@@ -54,6 +65,8 @@ class ChatNamespace(socketio.Namespace):
         lifecycle: Lifecycle,
         matchmaking: Matchmaking,
         rooms: Rooms,
+        moderation: Moderation,
+        words: WordFilter | None,
         worker: str,
     ) -> None:
         super().__init__("/")
@@ -62,6 +75,8 @@ class ChatNamespace(socketio.Namespace):
         self._lifecycle = lifecycle
         self._matchmaking = matchmaking
         self._rooms = rooms
+        self._moderation = moderation
+        self._words = words
         self._worker = worker
         self._handlers: dict[str, Handler] = {
             "find-match": self.on_find_match,
@@ -70,6 +85,8 @@ class ChatNamespace(socketio.Namespace):
             "send-message": self.on_send_message,
             "typing": self.on_typing,
             "leave-room": self.on_leave_room,
+            "block-partner": self.on_block_partner,
+            "report-partner": self.on_report_partner,
         }
 
     def trigger_event(self, event: str, connection: Connection, args: list[Any], ack_id: str | None) -> None:
@@ -148,9 +165,41 @@ class ChatNamespace(socketio.Namespace):
         self._perform(connection, "leave-room", ack_id, self._leave_room)
 
     def _leave_room(self, connection: Connection) -> dict[str, Any]:
+        return self._part(connection, self._rooms.leave)
+
+    def on_block_partner(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
+        none(args)
+        self._perform(connection, "block-partner", ack_id, self._block_partner)
+
+    def _block_partner(self, connection: Connection) -> dict[str, Any]:
+        return self._part(connection, self._moderation.block_partner)
+
+    def on_report_partner(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
+        report: ReportPartner = one(args, ReportPartner)
+        # Who sends these for fun has the log read each time: it counts as a message, whatever becomes of it.
+        self._limit(connection.buckets.messages, self._settings.rate_messages)
+        self._perform(connection, "report-partner", ack_id, partial(self._report_partner, report))
+
+    def _report_partner(self, report: ReportPartner, connection: Connection) -> dict[str, Any]:
+        room = connection.room
+        if room is None:
+            raise NotInRoom
+        # Read first: the log may be at another node than the lobby. Where either fails, nothing was changed.
+        said = self._rooms.history(room.room_id, connection.person, room.slot, 0).messages
+        evidence = [
+            Said("reporter" if entry.slot == room.slot else "reported", entry.timestamp, read_body(entry.body).content)
+            for entry in said
+            if self._rooms.memory is None  # else nothing that was said may get into the store, not even so
+        ]
+        details = (report.details or "").strip()
+        file = partial(self._moderation.report_partner, room.room_id, report.reason, details, evidence)
+        return self._part(connection, file)
+
+    def _part(self, connection: Connection, leave: Callable[[str, str], tuple[str, int, str]]) -> dict[str, Any]:
+        """Have the store end the room, for this person's sake; the partner hears of it from there."""
         if connection.room is None:
             raise NotInRoom
-        state, version, room_id = self._rooms.leave(connection.person, connection.id)
+        state, version, room_id = leave(connection.person, connection.id)
         self._check_known(connection, state)
         if state == "not-in-room":
             raise NotInRoom
@@ -165,17 +214,21 @@ class ChatNamespace(socketio.Namespace):
 
     def on_send_message(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         if len(args) == 1 and type(args[0]) is str:
-            content, client_id = args[0], None
+            content, client_id, reply_to = args[0], None, None
         else:
             message: SendMessage = one(args, SendMessage)
-            content, client_id = message.content, message.clientId
+            content, client_id, reply_to = message.content, message.clientId, message.replyTo
         content = content.strip()
         if not content:
             raise EmptyMessage
         if len(content) > self._settings.max_message_length:
             raise MessageTooLong(f"Message is longer than {self._settings.max_message_length} characters")
         self._limit(connection.buckets.messages, self._settings.rate_messages)
-        if connection.busy:  # behind what this client asked for before
+        if self._words is not None:
+            content = self._words.apply(content)
+        if reply_to is not None:
+            connection.perform(partial(self._reply, connection, content, client_id or "", reply_to, ack_id))
+        elif connection.busy:  # behind what this client asked for before
             connection.perform(partial(self._say_later, connection, content, client_id or "", ack_id))
         else:
             self._say(connection, content, client_id or "", ack_id)
@@ -186,11 +239,35 @@ class ChatNamespace(socketio.Namespace):
         except ChatError as exc:
             self._lifecycle.refuse(connection, "send-message", ack_id, exc)
 
-    def _say(self, connection: Connection, content: str, client_id: str, ack_id: str | None) -> None:
+    def _reply(self, connection: Connection, content: str, client_id: str, reply_to: str, ack_id: str | None) -> None:
+        """As `_say_later`, with a look at the original first: only a reply waits for the store before it is stored."""
+        try:
+            quote = None if connection.room is None else self._quote(connection, connection.room, reply_to, client_id)
+            self._say(connection, content, client_id, ack_id, quote)
+        except ChatError as exc:
+            self._lifecycle.refuse(connection, "send-message", ack_id, exc)
+
+    def _quote(self, connection: Connection, room: Room, message_id: str, client_id: str) -> Quote | None:
+        """What a reply quotes. None for one that is stored already: what it quoted may be gone from the log by now."""
+        room_id, _, number = message_id.rpartition("-")
+        if room_id == room.room_id and MESSAGE_NUMBER.fullmatch(number):
+            if number == "0":
+                return Quote(message_id, "system", GREETING)
+            original = self._rooms.message(room_id, connection.person, room.slot, int(number))
+            if original is not None:
+                said = read_body(original.body)
+                return Quote(message_id, said.senderId, said.content[:MAX_QUOTE])
+            if client_id and self._rooms.is_stored(room_id, room.slot, client_id):
+                return None
+        raise InvalidPayload("The message replied to is not in this room, or no longer kept")
+
+    def _say(
+        self, connection: Connection, content: str, client_id: str, ack_id: str | None, quote: Quote | None = None
+    ) -> None:
         room = connection.room
         if room is None:
             raise NotInRoom if connection.registered else Unavailable
-        body = message_body(room.user_id, content)
+        body = message_body(room.user_id, content) if quote is None else reply_body(room.user_id, content, quote)
         done = partial(self._stored, connection, room, body, ack_id)
         self._rooms.append(
             Entry(room.room_id, room.slot, room.partner, room.partner_worker, room.last_seq, client_id, body, done)

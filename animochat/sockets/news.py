@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+import gevent
+
 from animochat.rooms.memory import Remembered
 from animochat.rooms.service import Rooms
 from animochat.settings import Settings
-from animochat.sockets.connections import Connection, Connections, Room
+from animochat.sockets.connections import Connection, Connections, Room, announce
 from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.namespace import ChatNamespace
 from animochat.sockets.payloads import Notice, decode_notices
@@ -43,6 +45,14 @@ class News:
             self._namespace.deliver_typing(person, room_id, is_typing == "1")
 
     def _notice(self, notice: Notice) -> None:
+        if not notice.p:
+            self._for_everybody(notice)
+            return
+        if notice.e == "banned":
+            banned = self._connections.by_id.get(notice.conn)
+            if banned is not None:
+                banned.hear(partial(self._lifecycle.ban, banned, notice.ms))
+            return
         if notice.e == "replaced":
             replaced = self._connections.by_id.get(notice.conn)
             if replaced is not None:
@@ -51,6 +61,14 @@ class News:
         connection = self._connections.by_person.get(notice.p)
         if connection is not None:
             connection.hear(partial(self._apply, connection, notice))
+
+    def _for_everybody(self, notice: Notice) -> None:
+        if notice.e == "banned":
+            for connection in self._connections:
+                if self._lifecycle.hidden_address(connection) == notice.address:
+                    connection.hear(partial(self._lifecycle.ban, connection, notice.ms))
+        elif notice.e == "announced":
+            gevent.spawn(announce, self._connections, notice.text)
 
     def _apply(self, connection: Connection, notice: Notice) -> None:
         if notice.v <= connection.version:

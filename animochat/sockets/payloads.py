@@ -5,7 +5,7 @@ Field names are the wire's. Fields that a client sends beyond these are ignored:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -24,6 +24,12 @@ MAX_INTEREST_LENGTH = 32
 #: Longest `token`, in characters; ours are shorter.
 MAX_TOKEN = 200
 
+#: Longest `details` of a report, in characters.
+MAX_DETAILS = 1000
+
+#: Characters of the original that a reply quotes.
+MAX_QUOTE = 200
+
 
 class FindMatch(Struct):
     """`find-match` and `next-match`."""
@@ -37,6 +43,13 @@ class SendMessage(Struct):
     content: str
     clientId: Annotated[str, Meta(max_length=MAX_CLIENT_ID)] | None = None
     replyTo: str | None = None
+
+
+class ReportPartner(Struct):
+    """`report-partner`."""
+
+    reason: Literal["harassment", "sexual", "spam", "underage", "threat", "other"]
+    details: Annotated[str, Meta(max_length=MAX_DETAILS)] | None = None
 
 
 class Typing(Struct):
@@ -55,6 +68,7 @@ class Limits(Struct):
     interestWaitMs: int
     skipCooldownMs: int
     reconnectGraceMs: int
+    maxReportDetailsLength: int
 
 
 class Message(Struct):
@@ -67,6 +81,21 @@ class Message(Struct):
     content: str
     timestamp: int
     type: str
+
+
+class Quote(Struct):
+    """`message.replyTo`: the message that a reply answers; `content` has its first MAX_QUOTE characters."""
+
+    id: str
+    senderId: str
+    content: str
+
+
+class Body(Struct):
+    """What `message_body` encoded, as far as the server itself reads it again."""
+
+    senderId: str
+    content: str
 
 
 class SessionRoom(Struct):
@@ -101,7 +130,8 @@ class Matched(Struct):
 class Notice(Struct):
     """What a script tells a worker about one of its people: presence/scripts/include/notify.lua. No client gets it.
 
-    `p` person, `e` what happened, `v` the person's version by it. The rest depends on `e`.
+    `p` person, `e` what happened, `v` the person's version by it. The rest depends on `e`. What is for everybody
+    (`banned` with an address, `announced`) has no person.
     """
 
     p: str
@@ -119,11 +149,15 @@ class Notice(Struct):
     graceMs: int = 0
     quiet: bool = False
     conn: str = ""
+    address: str = ""
+    ms: int | None = None
+    text: str = ""
 
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder().decode
 decode_notices = msgspec.json.Decoder(list[Notice]).decode
+decode_body = msgspec.json.Decoder(Body).decode
 
 
 def one(args: list[Any], kind: type[T] | Any) -> T:
@@ -160,6 +194,16 @@ def none(args: list[Any]) -> None:
 def message_body(sender_id: str, content: str) -> str:
     """The piece of JSON that is encoded once, stored, and sent on as it is."""
     return f'"senderId":"{sender_id}","content":{encode(content).decode()},"type":"text"'
+
+
+def reply_body(sender_id: str, content: str, original: Quote) -> str:
+    """As `message_body`, for a reply: the quote is stored with it, and goes wherever the message goes."""
+    return f'{message_body(sender_id, content)},"replyTo":{encode(original).decode()}'
+
+
+def read_body(body: str) -> Body:
+    """The piece of JSON from `message_body` or `reply_body`, decoded."""
+    return decode_body(f"{{{body}}}")
 
 
 def message_json(room_id: str, seq: int, timestamp: int, body: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 
 from itsdangerous import BadSignature, Signer
 
+from animochat.server.limits import group_of
 from animochat.sockets.payloads import MAX_TOKEN
 
 
@@ -16,6 +18,7 @@ class Tokens:
     def __init__(self, secret: str) -> None:
         self._signer = Signer(secret, salt="animochat.person", digest_method=hashlib.sha256)
         self._sessions = Signer(secret, salt="animochat.session", digest_method=hashlib.sha256)
+        self._secret = secret.encode()
 
     def issue(self, person: str) -> str:
         """The token of a person: the id with its signature."""
@@ -43,6 +46,13 @@ class Tokens:
         except (BadSignature, UnicodeError):
             return None
         return person, session
+
+    def hide_address(self, address: str) -> str:
+        """A keyed hash in an address's place: the same for the same one, and nothing to find it out by without the
+        secret. An IPv6 address counts by its /64, which is what one customer has. "" for none.
+        """
+        group = group_of(address)
+        return hmac.digest(self._secret, b"animochat.address:" + group.encode(), "sha256").hex()[:32] if group else ""
 
 
 def new_person() -> str:

@@ -16,6 +16,9 @@ SECRET = "animochat:secret"
 #: Prefix of the channels of single workers; followed by the worker's id.
 WORKER_CHANNEL = "animochat:worker:"
 
+#: Channel that all workers listen on, for the few things that are for everybody.
+EVERYBODY = "animochat:workers"
+
 
 def lobby(name: str = MAIN_LOBBY) -> str:
     """The tag that all keys of one lobby begin with."""

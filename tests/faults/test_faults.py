@@ -250,6 +250,33 @@ def test_the_store_cuts_connections(town: Town, crowd: Crowd) -> None:
     town.check_logs()
 
 
+def test_a_worker_falls_behind_and_loses_its_subscription(town: Town, crowd: Crowd) -> None:
+    """By the limit of the output buffer: the worker is stopped, and more is published to it than the store keeps."""
+    traffic = Traffic(crowd, town.urls)
+    pid = town.one.worker_pids()[0]
+    with town.client() as client:
+        before = client.config_get("client-output-buffer-limit")
+        client.config_set("client-output-buffer-limit", "pubsub 1mb 0 0")
+        channels = client.pubsub_channels("animochat:worker:*")
+        assert len(channels) == 3
+
+        def is_cut() -> bool:
+            for channel in channels:
+                client.publish(channel, f"typing {'x' * 500_000} nowhere 0")
+            return len(client.pubsub_channels("animochat:worker:*")) < len(channels)
+
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            eventually(is_cut, LEASE, "a subscription that is cut")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            client.config_set("client-output-buffer-limit", before["client-output-buffer-limit"])
+    traffic.goes_on()
+    traffic.ends_well()
+    no_new_sessions(traffic)
+    town.check_logs()
+
+
 def test_the_store_is_killed_and_comes_back_with_its_data(town: Town, crowd: Crowd) -> None:
     traffic = Traffic(crowd, town.urls)
     for _ in range(2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from server.wire import CONT, PING, TEXT, InThread, handshake, open_polling, polling
+from server.wire import CLOSE, CONT, PING, TEXT, InThread, WebSocketClient, handshake, open_polling, polling
 from support import eventually
 from websockets.frames import Frame
 
@@ -52,6 +52,34 @@ class TestRate:
             limit.admit("a")
         clock.now += 1
         assert limit.admit("a") is None
+
+
+class TestAbuse:
+    def test_a_connection_that_had_to_be_cut_off_counts_for_several(self) -> None:
+        clock = Clock()
+        limit = ConnectionLimits(rate=2, now=clock)
+        assert limit.admit("a") is None
+        limit.charge("a")
+        assert [limit.admit("a") for _ in range(10)] == [None] * 9 + [TOO_FAST]
+        assert limit.admit("b") is None
+        for _ in range(100):
+            limit.charge("a")
+        clock.now += 1
+        assert limit.admit("a") is None, "never for longer than a bucket takes to fill"
+
+    @pytest.mark.parametrize("sent", [b"\xf1\x80\0\0\0\0", Frame(PING, b"").serialize(mask=True) * 30])
+    def test_who_breaks_the_protocol_or_floods_is_charged(self, serve: Callable[..., InThread], sent: bytes) -> None:
+        server = serve(rate_connects=2, rate_frames=2)
+        server.websocket().connection.sendall(sent)
+        eventually(server.closed)
+        assert server.engine.limits._tokens["127.0.0.1"][0] < 10
+
+    def test_who_only_goes_is_not(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_connects=2)
+        for end in (WebSocketClient.reset, lambda client: client.send(CLOSE)):
+            end(server.websocket())
+        eventually(lambda: len(server.closed()) == 2)
+        assert server.engine.limits._tokens["127.0.0.1"][0] > 17
 
 
 class TestCount:
@@ -181,6 +209,23 @@ class TestFrames:
         eventually(lambda: server.closed() == ["transport error"])
         other.send(TEXT, b"4unharmed")
         assert other.message() == "4unharmed"
+
+    def test_nothing_of_a_flood_that_was_cut_off_remains(self, serve: Callable[..., InThread]) -> None:
+        """Not in the parser that connections share, either."""
+        server = serve(rate_frames=self.RATE)
+        other = server.websocket()
+        for rest in (b"\x81", b"\x81\xfe\x01\x00\x00\x00\x00\x00xyz", b"\x01\x80\x00\x00\x00\x00"):
+            flooder = server.websocket()
+            flooder.connection.sendall(Frame(PING, b"x").serialize(mask=True) * 30 + rest)
+            assert flooder.close_code() == 1008
+            other.send(TEXT, b"4" + b"long" * 100)
+            assert other.message() == "4" + "long" * 100
+
+    def test_a_message_in_endless_pieces_is_a_flood(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=self.RATE)
+        flooder = server.websocket()
+        flooder.connection.sendall(Frame(TEXT, b"4" + b"x" * 99_000).serialize(mask=True))
+        assert flooder.close_code() == 1008
 
     def test_who_takes_the_time_for_it_may_send_as_much(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=self.RATE)

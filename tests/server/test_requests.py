@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from server.wire import HttpClient, InThread
+from server.wire import HttpClient, InThread, polling
 from support import eventually
 
 from animochat.server import handler, reader
@@ -96,6 +96,23 @@ def test_a_head_in_slow_drops_is_refused(server: InThread, monkeypatch: pytest.M
     http.send(b"GET /pid HTTP/1.1\r\n")
     assert http.response().status == 408
     assert http.at_end()
+
+
+def test_of_too_many_that_wait_the_one_that_has_waited_longest_is_closed(
+    server: InThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow senders by the thousand get in each other's way, and in nobody else's."""
+    monkeypatch.setattr(handler, "MAX_IDLE", 3)
+    slow = []
+    for number in range(3):
+        slow.append(server.http())
+        slow[-1].send(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nX: ")
+        eventually(lambda number=number: len(server.server.idle) == number + 1)
+    honest = server.http()
+    assert slow[0].at_end()
+    assert honest.get(polling()).status == 200
+    slow[1].send(b"y\r\nHost: test\r\n\r\n")
+    assert slow[1].response().status == 200
 
 
 def test_a_connection_that_says_nothing_is_closed(server: InThread, monkeypatch: pytest.MonkeyPatch) -> None:

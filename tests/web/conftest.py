@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
+from store_support import DirectPipeline
 from support import Server, eventually
+
+from animochat.moderation.service import Moderation
 
 #: Milliseconds for what takes a few: a slow machine is no failure.
 PATIENCE = 15_000
@@ -61,6 +64,18 @@ class Person:
     def search(self) -> None:
         self.page.get_by_role("button", name="Start chatting").click()
 
+    def next(self) -> None:
+        """Leaves the partner for the next one: the button asks, and means it when pressed again."""
+        self.button("Next").click()
+        expect(self.button("Really?")).to_be_visible()
+        self.page.wait_for_timeout(400)  # sooner it would be a double click, which is one slip
+        self.button("Really?").click()
+
+    def choose(self, item: str) -> None:
+        """Something of the chat's menu."""
+        self.button("More").click()
+        self.page.locator("#menu").get_by_role("button", name=item, exact=True).click()
+
     def type(self, text: str) -> None:
         self.draft.press_sequentially(text)
 
@@ -76,6 +91,12 @@ class Person:
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
+
+    @property
+    def id(self) -> str:
+        """What the server calls this person."""
+        token: str = self.page.evaluate("JSON.parse(sessionStorage['animochat.token'])")
+        return token.rpartition(".")[0]
 
     # what a person sees
 
@@ -117,10 +138,24 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def quick_server(module_servers: Callable[..., Server]) -> Server:
+    """One server for all tests of a module, on which nobody has to wait for long."""
+    return module_servers(env={"SKIP_COOLDOWN_MS": "2000", "INTEREST_WAIT_MS": "2000"})
+
+
 @pytest.fixture
-def server(module_server: Server) -> Server:
+def server(quick_server: Server) -> Server:
     """Here one server serves a whole module: everybody is somebody new, and gone after the test."""
-    return module_server
+    return quick_server
+
+
+@pytest.fixture
+def operator(server: Server) -> Iterator[Moderation]:
+    """What those who run the place do."""
+    pipeline = DirectPipeline(server.redis_url)
+    yield Moderation(pipeline, 0, 0)  # type: ignore[arg-type]
+    pipeline.close()
 
 
 @pytest.fixture
@@ -128,14 +163,19 @@ def person(browser: Browser) -> Iterator[Callable[..., Person]]:
     """A factory of people whose page is open and connected: `person(server, **options of Browser.new_context)`.
 
     With `beside=other` it is a second tab of the other one's browser. With `open=False` nothing is loaded yet.
+    Everybody has been here before, and knows what is told at a `first_visit`.
     """
     people: list[Person] = []
     visited: set[Server] = set()
 
-    def factory(server: Server, *, beside: Person | None = None, open: bool = True, **options: Any) -> Person:
+    def factory(
+        server: Server, *, beside: Person | None = None, open: bool = True, first_visit: bool = False, **options: Any
+    ) -> Person:
         options.setdefault("reduced_motion", "reduce")
         context = beside.context if beside else browser.new_context(**options)
         context.set_default_timeout(PATIENCE)
+        if not first_visit and not beside:
+            context.add_init_script("if (location.protocol !== 'about:') localStorage['animochat.welcomed'] = 'true'")
         someone = Person(context, server.url)
         people.append(someone)
         visited.add(server)

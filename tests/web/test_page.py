@@ -86,7 +86,7 @@ def test_next_tells_the_partner_counts_the_cooldown_down_and_finds_somebody_else
     anna, bert = person(server), person(server)
     meet(anna, bert)
     bert.say("so, about my stamp collection")
-    anna.button("Next").click()
+    anna.next()
     expect(anna.heading).to_have_text("Catching your breath…")
     expect(anna.page.locator("#waiting-hint")).to_contain_text(re.compile(r"in \d+\ss"))
     expect(bert.ended).to_have_text("The stranger moved on to somebody else.")
@@ -199,12 +199,13 @@ def test_a_message_that_is_too_long_is_not_sent_and_says_so(server, person, meet
 
 
 def test_a_refused_message_says_why_and_can_be_tried_again(servers, person, meet):
-    server = servers(env={"RATE_MESSAGES": "0.2"})  # two at once, then one every five seconds
+    server = servers(env={"RATE_MESSAGES": "0.3"})  # three at once, then one every three seconds or so
     anna, bert = person(server), person(server)
     meet(anna, bert)
-    anna.say("one")
-    anna.say("two")
-    anna.draft.fill("three")
+    said = ["one", "two", "three"]
+    for text in said:
+        anna.say(text)
+    anna.draft.fill("four")
     anna.draft.press("Enter")
     last = anna.page.locator(".message.own").last
     expect(last).to_have_attribute("data-state", "failed")
@@ -212,7 +213,7 @@ def test_a_refused_message_says_why_and_can_be_tried_again(servers, person, meet
     expect(anna.notice).to_be_hidden()  # by then the seconds it named are over
     last.get_by_role("button", name="Not sent. Tap to try again").click()
     expect(last).to_have_attribute("data-state", "sent")
-    expect(bert.messages("partner")).to_have_text(["one", "two", "three"])
+    expect(bert.messages("partner")).to_have_text([*said, "four"])
 
 
 def test_reading_further_up_is_not_disturbed_by_new_messages(server, person, meet):
@@ -238,7 +239,7 @@ def test_the_whole_journey_by_keyboard_alone(server, person):
     anna, bert = person(server), person(server)
 
     def tab_to(someone, target):
-        for _ in range(12):
+        for _ in range(16):
             if target.evaluate("it => it === document.activeElement"):
                 return
             someone.press("Tab")
@@ -254,10 +255,14 @@ def test_the_whole_journey_by_keyboard_alone(server, person):
     expect(bert.messages("partner")).to_have_text(["hello"])
     expect(anna.draft).to_be_focused()
 
+    anna.press("Shift+Tab")  # one stop for all that can be answered
+    expect(anna.button("Reply").last).to_be_focused()
     anna.press("Shift+Tab")  # the conversation can be scrolled by keys
     expect(anna.page.get_by_role("region", name="Conversation")).to_be_focused()
     tab_to(anna, anna.button("Next"))
     anna.press("Enter")
+    anna.page.wait_for_timeout(400)
+    anna.press("Enter")  # really
     expect(anna.heading).to_be_focused()
     tab_to(anna, anna.button("Stop"))
     anna.press("Enter")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
+from support import ROOT
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (320, 640), "zoomed": (640, 400), "tiny": (320, 256)}
+
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
 
 LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänskajütenschlüsselanhänger" * 3
 TALK = [
@@ -82,9 +85,11 @@ def test_the_composer_stays_above_a_phones_keyboard(server, person, meet):
     for number in range(6):
         bert.say(f"{number}\n" * 6)
     expect(anna.messages("partner")).to_have_count(6)
+    bar = anna.page.locator(".bar").bounding_box()
     anna.page.set_viewport_size({"width": 390, "height": 460})  # what the keyboard leaves
     expect(anna.draft).to_be_in_viewport(ratio=0.99)
     expect(anna.messages("partner").last).to_be_in_viewport()  # whoever was at the end stays there
+    assert anna.page.locator(".bar").bounding_box() == bar  # what is above the conversation does not move
 
 
 def test_reduced_motion_is_none(server, person, meet):
@@ -128,15 +133,80 @@ def test_screen_readers_find_their_way(server, person, meet):
     expect(anna.page.get_by_role("status")).to_have_text("The stranger has left the chat.")
 
 
-def test_it_loads_little_and_nothing_from_elsewhere(server, person):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_complain_about(server, person, meet, artifacts, scheme):
+    anna = person(server, viewport={"width": 390, "height": 844}, color_scheme=scheme, first_visit=True)
+    bert = person(server)
+    anna.page.evaluate(AXE.read_text("utf-8"))
+
+    def check(state: str) -> None:
+        anna.page.screenshot(path=artifacts / f"axe-{scheme}-{state}.png")
+        found = anna.page.evaluate("axe.run({ resultTypes: ['violations'] })")
+        assert len(found["passes"]) > 5
+        assert [(it["id"], [node["html"] for node in it["nodes"]]) for it in found["violations"]] == [], state
+
+    field = anna.page.get_by_role("textbox", name="What would you like to talk about?")
+    field.fill("music, night owls, ")
+    field.fill("x" * 33)
+    field.press("Enter")
+    check("start")
+    field.fill("")
+    anna.search()
+    check("first-visit")
+    anna.button("I’m 18 or older, let’s go").click()
+    expect(anna.heading).to_have_text("Looking for somebody…")
+    check("waiting")
+    anna.button("Stop").click()
+    anna.button("Remove music").click()
+    anna.button("Remove night owls").click()
+    meet(anna, bert)
+    bert.say("look: https://away.example/")
+    anna.page.locator(".message.partner").get_by_role("button", name="Reply").click()
+    anna.say("no, thanks")
+    bert.type("hm")
+    expect(anna.page.locator("#typing")).to_be_visible()
+    anna.page.locator(".message.own").get_by_role("button", name="Reply").click()
+    anna.page.locator(".message.own .bubble").click()
+    anna.button("Next").click()
+    check("chatting")
+    anna.button("More").click()
+    check("menu")
+    anna.press("Escape")
+    anna.page.get_by_role("link", name="https://away.example/").click()
+    check("link")
+    anna.press("Escape")
+    for item in ("Report…", "Block…", "Settings"):
+        anna.choose(item)
+        check(item.strip("…").lower())
+        anna.press("Escape")
+    bert.button("Stop").click()
+    expect(anna.ended).to_be_visible()
+    check("ended")
+
+
+def test_it_loads_little_and_nothing_from_elsewhere_and_its_files_once(server, person):
     anna = person(server, open=False)
     sizes: dict[str, int] = {}
-    anna.page.on("requestfinished", lambda request: sizes.update({request.url: request.sizes()["responseBodySize"]}))
+
+    def finished(request: Request) -> None:
+        size = request.sizes()
+        sizes[request.url] = size["responseHeadersSize"] + size["responseBodySize"]
+
+    anna.page.on("requestfinished", finished)
     addresses: list[str] = []
     anna.page.on("request", lambda request: addresses.append(request.url))
     anna.open()
     anna.page.wait_for_load_state("networkidle")
     assert all(re.match(re.escape(server.url) + "|data:", address) for address in addresses), addresses
-    own = {url: size for url, size in sizes.items() if "/socket.io/" not in url and "/vendor/" not in url}
-    assert len(own) >= 10
+    own = {url: size for url, size in sizes.items() if "/socket.io/" not in url}
+    assert len(own) >= 30
+    assert any(url.endswith("socket.io.esm.min.js") for url in own)
     assert sum(own.values()) <= 100_000
+
+    anna.page.reload()
+    expect(anna.page.locator("#online")).to_be_visible()
+    fetched = anna.page.evaluate(
+        """performance.getEntriesByType("resource").filter((it) => it.transferSize && !it.name.includes("/socket.io/"))
+            .map((it) => it.name)"""
+    )
+    assert fetched == []

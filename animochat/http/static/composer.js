@@ -1,7 +1,7 @@
 /**
  * Where a message is written: sending by Enter, growing with the text, counting characters, and telling when somebody types.
  */
-import { words } from "./words.js";
+import { write } from "./words.js";
 
 // `typing` true is repeated no more often than this, in milliseconds.
 const REPEAT_MS = 2_000;
@@ -51,6 +51,10 @@ export class Composer {
     this.#draft.focus();
   }
 
+  get visible() {
+    return !this.#form.hidden;
+  }
+
   get focused() {
     return this.#form.contains(document.activeElement);
   }
@@ -70,7 +74,9 @@ export class Composer {
     const text = this.#draft.value.trim();
     const left = this.maxLength - length(text);
     this.#send.disabled = text === "";
-    this.#count.textContent = left < 0 ? words.over(-left) : left <= COUNT_FROM ? words.left(left) : "";
+    if (left < 0) write(this.#count, "draft.over", { n: -left });
+    else if (left <= COUNT_FROM) write(this.#count, "draft.left", { n: left });
+    else clear(this.#count);
     this.#form.classList.toggle("over", left < 0);
     if (this.#grows) {
       this.#draft.style.height = "auto";
@@ -109,6 +115,11 @@ class TypingSignal {
     this.#saidAt = -Infinity;
     this.#send(false);
   }
+}
+
+function clear(element) {
+  delete element.dataset.say;
+  element.textContent = "";
 }
 
 /** Characters as the server counts them: code points, not UTF-16 units. */

@@ -5,16 +5,18 @@
  * function per server event, called with that event's payload, and these of its own:
  *
  *   recovered()          back in time, what was missed follows by itself (connection state recovery)
- *   lost(everConnected)  the connection is gone, or could not be made; it keeps trying by itself
+ *   lost({everConnected, ms})  the connection is gone, or could not be made; it tries again after so many milliseconds
  *   closed(error)        it is over and will not try again: `replaced` or `banned`
  *   broken()             the client library could not be loaded
  */
 
+import { Retry } from "./retry.js";
+import { keep, recall } from "./storage.js";
+
 // How long an answer may take before a request counts as failed, in milliseconds.
 const ANSWER_MS = 10_000;
-// How long to wait before connecting again when the server ended the connection itself, in milliseconds.
+// How long to wait, at least, before connecting again when the server ended the connection itself, in milliseconds.
 const AGAIN_MS = 1_500;
-const TOKEN_KEY = "animochat.token";
 const FINAL = new Set(["replaced", "banned"]);
 
 /** A request that failed: `code` is one of the protocol's, or `offline` or `timeout`. */
@@ -31,8 +33,10 @@ export class Connection {
   #socket = null;
   #io = null;
   #everConnected = false;
-  #token = readToken();
-  #again = 0;
+  // In sessionStorage, because it belongs to the tab: a reload is the same person, another tab is another one (and a
+  // duplicated tab is the same one, which the server answers with `replaced`).
+  #token = recall("token", null, "sessionStorage");
+  #retry = new Retry(() => this.#socket?.connect());
 
   /** Whether the server has said where we stand, so that requests make sense. */
   ready = false;
@@ -53,7 +57,9 @@ export class Connection {
     this.#drop();
     // A new manager each time: a socket that was replaced must not ask to recover what it had, because what the person
     // wrote in the other tab would be missing from it. The new one gets a `session` with the whole conversation.
-    this.#socket = this.#io({ forceNew: true, auth: (answer) => answer(this.#token ? { token: this.#token } : {}) });
+    // It does not connect again by itself (`reconnection`): when to do so is decided in retry.js.
+    const auth = (answer) => answer(this.#token ? { token: this.#token } : {});
+    this.#socket = this.#io({ forceNew: true, reconnection: false, auth });
     this.#listen(this.#socket);
   }
 
@@ -83,13 +89,14 @@ export class Connection {
 
     socket.on("connect", () => {
       this.#everConnected = true;
+      this.#retry.succeeded();
       if (!socket.recovered) return; // `session` is about to say where we stand
       this.ready = true;
       recovered();
     });
     socket.on("session", (payload) => {
       this.#token = payload.token;
-      writeToken(payload.token);
+      keep("token", payload.token, "sessionStorage");
       this.ready = true;
       session(payload);
     });
@@ -99,17 +106,15 @@ export class Connection {
     });
     socket.on("disconnect", (reason) => {
       this.ready = false;
-      lost(true);
-      // The client library takes the server at its word and stays away; a server that restarts does not mean it so.
-      if (reason === "io server disconnect") this.#later(AGAIN_MS);
+      // A server that ends connections is about to restart; it is given a moment.
+      lost({ everConnected: true, ms: this.#retry.later(reason === "io server disconnect" ? AGAIN_MS : 0) });
     });
     socket.on("connect_error", (failure) => {
       if (FINAL.has(failure.data?.code)) {
         this.#close(failure.data);
         return;
       }
-      lost(this.#everConnected);
-      if (!socket.active) this.#later(failure.data?.retryAfterMs ?? AGAIN_MS);
+      lost({ everConnected: this.#everConnected, ms: this.#retry.later(failure.data?.retryAfterMs) });
     });
   }
 
@@ -120,35 +125,10 @@ export class Connection {
   }
 
   #drop() {
-    clearTimeout(this.#again);
+    this.#retry.stop();
     this.ready = false;
     this.#socket?.off();
     this.#socket?.disconnect();
     this.#socket = null;
-  }
-
-  #later(ms) {
-    clearTimeout(this.#again);
-    // Spread out, so that everybody does not come back in the same moment.
-    this.#again = setTimeout(() => this.#socket?.connect(), ms * (1 + Math.random()));
-  }
-}
-
-// In sessionStorage, because it belongs to the tab: a reload is the same person, another tab is another one (and a
-// duplicated tab is the same one, which the server answers with `replaced`). Where it is forbidden, a reload is a new person.
-
-function readToken() {
-  try {
-    return sessionStorage.getItem(TOKEN_KEY);
-  } catch {
-    return null;
-  }
-}
-
-function writeToken(token) {
-  try {
-    sessionStorage.setItem(TOKEN_KEY, token);
-  } catch {
-    // Then it lasts as long as the page does.
   }
 }

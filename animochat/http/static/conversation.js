@@ -1,59 +1,39 @@
 /**
- * The conversation on the page: messages in the room's one order, each once, own ones with what became of them.
+ * The conversation: messages in the room's one order, each once, own ones with what became of them.
  *
- * A message is an element in the log; what the order needs to know of it stands in `#items`, in the order shown.
+ * A message is an element in the log (message.js); what the order needs to know of it stands in `#items`, in the order
+ * shown. What is seen of the log is the scroller's (scroller.js).
  */
-import { words } from "./words.js";
+import { build, setId, setState, setTime } from "./message.js";
+import { Scroller } from "./scroller.js";
+import { onLanguage } from "./words.js";
 
-// Closer to the end than this, in pixels, counts as being at the end.
-const NEAR_END = 48;
 // A pause longer than this starts a new group of messages, in milliseconds.
 const PAUSE_MS = 5 * 60_000;
+// How much of a message is quoted, in characters.
+const QUOTED = 200;
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
-
-/**
- * @typedef {object} Item
- * @property {string} sender   "own", "partner" or "system"
- * @property {string} [id]     the server's id; an own message has none until it is acknowledged
- * @property {string} [clientId]  own messages written in this page only
- * @property {number} [seq]    place in the room's order, known together with `id`
- * @property {number} timestamp  Unix milliseconds
- * @property {string} [state]  own messages: "sending", "sent", "failed" or "undelivered"
- * @property {HTMLElement} element
- */
+/** @typedef {import("./message.js").Item} Item */
 
 export class Conversation {
-  #scroller = document.getElementById("scroller");
+  #scroller = new Scroller();
   #log = document.getElementById("messages");
   #typing = document.getElementById("typing");
-  #unseenButton = document.getElementById("unseen");
-  #unseenCount = document.getElementById("unseen-count");
   /** @type {Item[]} */
   #items = [];
-  #height = 0;
-  #atEnd = true;
-  #unseen = 0;
   #me = null;
 
   roomId = null;
 
   /** `retry(clientId)` is called when the person asks for a failed message to be sent again. */
   constructor({ retry }) {
-    this.#scroller.addEventListener("scroll", () => this.#look(), { passive: true });
-    this.#unseenButton.addEventListener("click", () => {
-      this.#toEnd();
-      this.#scroller.focus({ preventScroll: true }); // the button is gone now
-    });
-    // The phone's keyboard, the growing composer, a rotated screen: whoever was at the end stays there.
-    new ResizeObserver(() => {
-      this.#height = this.#scroller.clientHeight;
-      if (this.#atEnd) this.#toEnd();
-    }).observe(this.#scroller);
     this.#log.addEventListener("click", (event) => {
-      const clientId = event.target.closest(".retry")?.dataset.clientId;
-      if (clientId) retry(clientId);
+      const pressed = event.target.closest("button, a");
+      if (pressed?.matches(".retry")) retry(pressed.dataset.clientId);
+      else if (pressed?.matches(".quote")) this.#scroller.show(this.#find(pressed.dataset.quoted)?.element);
+      else if (!pressed && getSelection().isCollapsed) event.target.closest(".bubble") && this.#tell(event.target);
     });
+    onLanguage(() => this.#items.forEach(setTime));
   }
 
   /** A new room: an empty page. `me` is what this person is called in it. */
@@ -63,7 +43,7 @@ export class Conversation {
     this.#items = [];
     this.#log.replaceChildren();
     this.showTyping(false);
-    this.#toEnd();
+    this.#scroller.toEnd();
   }
 
   /** A room entered before, with the messages so far; what is already shown stays. */
@@ -72,25 +52,30 @@ export class Conversation {
     this.#log.setAttribute("aria-live", "off");
     if (roomId !== this.roomId) this.begin(roomId, userId);
     for (const message of messages) this.#insert(message);
-    this.#toEnd();
+    this.#scroller.toEnd();
     // The log speaks again once the browser has dealt with what was just added.
     requestAnimationFrame(() => setTimeout(() => this.#log.setAttribute("aria-live", "polite")));
   }
 
-  /** A message from the server. */
+  /** A message from the server. Returns whether it is a new one of this room. */
   add(message) {
-    if (message.roomId !== this.roomId || !this.#insert(message)) return;
-    if (this.#atEnd) this.#toEnd();
-    else if (message.type !== "system") this.#showUnseen(this.#unseen + 1);
+    if (message.roomId !== this.roomId || !this.#insert(message)) return false;
+    this.#scroller.grown(message.type !== "system");
+    return true;
   }
 
-  /** An own message, shown before the server knows of it. */
-  addOwn(clientId, content) {
-    const item = { sender: "own", clientId, timestamp: Date.now(), state: "sending" };
-    item.element = build(item, content);
+  /** An own message, shown before the server knows of it. `quote` is what it answers, from `quote(id)`. */
+  addOwn(clientId, content, quote) {
+    const item = { sender: "own", clientId, content, quote, timestamp: Date.now(), state: "sending" };
+    build(item);
     this.#place(item);
-    this.mark(clientId, "sending");
-    this.#toEnd(); // whoever says something wants to see it
+    this.#scroller.toEnd(); // whoever says something wants to see it
+  }
+
+  /** What quotes a message: its id, who said it, and its beginning. Nothing, for one that can't be answered. */
+  quote(id) {
+    const item = this.#find(id);
+    return item && { id, sender: item.sender, content: [...item.content].slice(0, QUOTED).join("") };
   }
 
   stateOf(clientId) {
@@ -102,8 +87,7 @@ export class Conversation {
     const item = this.#own(clientId);
     if (!item) return;
     item.state = state;
-    item.element.dataset.state = state;
-    item.element.querySelector(".state").replaceChildren(state === "failed" ? retryButton(clientId) : words.message[state]);
+    setState(item);
     this.#showReceipt();
   }
 
@@ -115,16 +99,27 @@ export class Conversation {
     const twin = this.#items.findIndex((other) => other.id === id);
     if (twin !== -1) this.#items.splice(twin, 1)[0].element.remove();
     Object.assign(item, { id, seq, timestamp });
+    setId(item);
     setTime(item);
     this.mark(clientId, "sent");
     if (!this.#inOrder(item)) this.#place(item);
     else this.#group(this.#items.indexOf(item));
-    if (this.#atEnd) this.#toEnd();
+    this.#wayIn();
+    this.#scroller.grown(false);
   }
 
   showTyping(visible) {
     this.#typing.hidden = !visible;
-    if (visible && this.#atEnd) this.#toEnd();
+    if (visible) this.#scroller.grown(false);
+  }
+
+  /** @returns {readonly Item[]} everything that was said, in the order shown */
+  get items() {
+    return this.#items;
+  }
+
+  #find(id) {
+    return this.#items.find((item) => item.id === id && item.sender !== "system");
   }
 
   #own(clientId) {
@@ -132,11 +127,14 @@ export class Conversation {
   }
 
   /** Returns whether the message is new. */
-  #insert({ id, seq, senderId, content, timestamp, type }) {
+  #insert({ id, seq, senderId, content, timestamp, type, replyTo }) {
     if (this.#items.some((item) => item.id === id)) return false;
-    const sender = type === "system" ? "system" : senderId === this.#me ? "own" : "partner";
-    const item = { sender, id, seq, timestamp, state: sender === "own" ? "sent" : undefined };
-    item.element = build(item, content);
+    const whose = (userId) => (userId === this.#me ? "own" : "partner");
+    const sender = type === "system" ? "system" : whose(senderId);
+    const quote = replyTo && { id: replyTo.id, sender: whose(replyTo.senderId), content: replyTo.content };
+    const item = { sender, id, seq, content, quote, timestamp, state: sender === "own" ? "sent" : undefined };
+    build(item);
+    setId(item);
     this.#place(item);
     return true;
   }
@@ -156,6 +154,7 @@ export class Conversation {
     if (old !== -1) this.#group(old);
     this.#group(at);
     this.#showReceipt();
+    this.#wayIn();
   }
 
   #inOrder(item) {
@@ -181,65 +180,18 @@ export class Conversation {
     newest?.element.classList.add("newest");
   }
 
-  #look() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    if (clientHeight !== this.#height) return; // nobody scrolled: the room for it changed, which is about to be observed
-    this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END;
-    if (this.#atEnd) this.#showUnseen(0);
+  /** The Tab key stops at one reply button, the newest message's; arrow keys lead on (replies.js). */
+  #wayIn() {
+    for (const old of this.#log.querySelectorAll(".reply[tabindex='0']")) old.tabIndex = -1;
+    const newest = this.#items.findLast((item) => item.id && item.sender !== "system");
+    if (newest) newest.element.querySelector(".reply").tabIndex = 0;
   }
 
-  #toEnd() {
-    this.#atEnd = true;
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#showUnseen(0);
+  /** Tapped: the message tells day and time, or no longer. */
+  #tell(target) {
+    const message = target.closest(".message");
+    for (const other of this.#log.querySelectorAll(".told")) if (other !== message) other.classList.remove("told");
+    message.classList.toggle("told");
+    this.#scroller.grown(false);
   }
-
-  #showUnseen(count) {
-    this.#unseen = count;
-    this.#unseenButton.hidden = count === 0;
-    this.#unseenCount.textContent = words.unseen(count);
-  }
-}
-
-function build(item, content) {
-  const element = make("div", `message ${item.sender}`);
-  if (item.state) element.dataset.state = item.state;
-  const text = make("span", "content", content); // as text: what people write is never markup
-  text.dir = "auto";
-  const bubble = make("p", "bubble");
-  if (item.sender !== "system") {
-    bubble.append(make("span", "visually-hidden", `${item.sender === "own" ? words.partner.you : words.partner.name}: `));
-  }
-  bubble.append(text);
-  element.append(bubble);
-  if (item.sender !== "system") {
-    const meta = make("p", "meta");
-    meta.append(make("time"));
-    if (item.sender === "own") meta.append(make("span", "state", item.state === "sent" ? words.message.sent : ""));
-    element.append(meta);
-    item.element = element;
-    setTime(item);
-  }
-  return element;
-}
-
-function setTime(item) {
-  const time = item.element.querySelector("time");
-  const date = new Date(item.timestamp);
-  time.dateTime = date.toISOString();
-  time.textContent = clock.format(date);
-}
-
-function retryButton(clientId) {
-  const button = make("button", "retry", words.message.retry);
-  button.type = "button";
-  button.dataset.clientId = clientId;
-  return button;
-}
-
-function make(tag, className = "", text = "") {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = text;
-  return element;
 }

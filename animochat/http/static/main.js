@@ -4,38 +4,48 @@
  * The server knows where a person stands; the page only keeps what the person wishes (`wish`), so that both can be brought
  * together again after a connection was lost, whichever of the two had changed in the meantime.
  */
+import { Attention } from "./attention.js";
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
+import { ask, dialogIsOpen, dismissDialogs } from "./dialogs.js";
+import { Interests } from "./interests.js";
+import { warnOfLinks } from "./links.js";
+import { menu } from "./menu.js";
 import { Outbox } from "./outbox.js";
-import { ignoreHeldKeys, onEscapeTwice } from "./shortcut.js";
+import { Partner } from "./partner.js";
+import { Replies } from "./replies.js";
+import { safety } from "./safety.js";
+import { settings } from "./settings.js";
+import { ignoreHeldKeys, onEscapeTwice, pressTwice } from "./shortcut.js";
+import { keep, recall } from "./storage.js";
+import { save } from "./transcript.js";
 import { View } from "./view.js";
 import { followVisibleArea } from "./viewport.js";
-import { words } from "./words.js";
+import { COUNTED_MS, explain, say } from "./words.js";
 
-// A partner's typing that is not repeated for this long is over, in milliseconds (the page itself repeats every 2 s).
-const TYPING_ENDS_MS = 6_000;
 // Leaving is tried again after this long when it failed, in milliseconds.
 const LEAVE_AGAIN_MS = 2_000;
-const IN_CHAT_KEY = "animochat.chatting";
+const ESCAPE_HINT_MS = 1_000;
 
 let wish = null; // "talk", "rest", or null: whatever the server says, because the page has just been loaded
 let inRoom = false;
 let leaving = false; // `next-match` is under way
 let unsaid = null; // "leave-room" or "cancel-match", until the server has heard it
-let partnerTyping = 0; // the timer that ends it
 
-const view = new View();
+const attention = new Attention();
+const view = new View({ attention });
 const connection = new Connection({
   session,
   matched,
   waiting,
   message,
-  "partner-typing": ({ isTyping }) => showTyping(isTyping),
-  "partner-reconnecting": partnerReconnecting,
-  "partner-reconnected": partnerReconnected,
+  "partner-typing": ({ isTyping }) => inRoom && partner.typing(isTyping),
+  "partner-reconnecting": ({ graceMs }) => inRoom && partner.away(graceMs),
+  "partner-reconnected": () => inRoom && partner.back(),
   "partner-disconnected": ({ reason }) => inRoom && roomEnded(reason),
   "online-count": (count) => view.online(count),
+  announcement: ({ text }) => view.announcement(text),
   error: (error) => error.event !== "typing" && complain(error),
   recovered,
   lost,
@@ -45,12 +55,24 @@ const connection = new Connection({
 const conversation = new Conversation({ retry: (clientId) => outbox.retry(clientId) });
 const outbox = new Outbox({ connection, conversation, failed });
 const composer = new Composer({
-  say: (text) => outbox.say(text),
+  say: (text) => outbox.say(text, replies.take()),
   typing: (isTyping) => connection.signal("typing", isTyping),
   tooLong: () => complain({ code: "message-too-long" }),
 });
+const partner = new Partner({ view, conversation });
+const interests = new Interests({ announce: (text) => view.announce(text), done: start });
 
 // --- what the person does
+
+/** From the start screen; the first time, what everybody should know comes before. */
+async function start() {
+  if (!interests.commit()) return; // it says why
+  if (!recall("welcomed", false)) {
+    if (!(await ask("welcome-dialog"))) return;
+    keep("welcomed", true);
+  }
+  search();
+}
 
 async function search() {
   wish = "talk";
@@ -59,10 +81,10 @@ async function search() {
     view.connecting(); // asked for as soon as there is a session
     return;
   }
-  view.waiting();
+  view.waiting({ picky: interests.wanted.length > 0 });
   if (unsaid) rest(unsaid); // first: the server hears both in this order
   try {
-    await connection.request("find-match");
+    await connection.request("find-match", ...interests.wanted);
   } catch (error) {
     // In a room by now: a search from before the connection was lost had come to its end.
     if (error.code === "offline" || inRoom || wish !== "talk") return;
@@ -85,7 +107,7 @@ async function next() {
   leaving = true;
   view.nextIsPending(true);
   try {
-    await connection.request("next-match");
+    await connection.request("next-match", ...interests.wanted);
   } catch (error) {
     complain(error);
   } finally {
@@ -99,7 +121,7 @@ function stop() {
   wish = "rest";
   leaveRoom();
   view.show("start");
-  view.announce(words.stopped);
+  view.announce(say("stopped"));
   rest(leave);
 }
 
@@ -136,7 +158,7 @@ function session({ state, room, limits }) {
     wish = "talk";
     enterRoom(room);
     conversation.restore(room);
-    if (loaded) view.announce(words.returned);
+    if (loaded) view.announce(say("returned"));
     outbox.flush();
   } else if (inRoom) {
     roomEnded("lost");
@@ -146,7 +168,7 @@ function session({ state, room, limits }) {
     const cutOff = wasChatting();
     leaveRoom();
     view.show("start", { stays: true });
-    if (cutOff) view.notice(words.ended.lost);
+    if (cutOff) view.notice("ended.lost");
   }
 }
 
@@ -157,124 +179,123 @@ function recovered() {
   else if (unsaid) rest(unsaid);
 }
 
-function lost(everConnected) {
-  showTyping(false);
-  view.disconnected(everConnected ? words.connection.lost : words.connection.unreachable);
+function lost(how) {
+  partner.typing(false);
+  view.disconnected(how);
 }
 
 function waiting({ cooldownMs }) {
   if (wish !== "talk") return; // stopped in the meantime
   unsaid = null; // whoever waits has left
   leaveRoom();
-  view.waiting({ cooldownMs });
+  view.waiting({ cooldownMs, picky: interests.wanted.length > 0 });
 }
 
-function matched({ roomId, userId, partnerId }) {
+function matched({ roomId, userId, partnerId, interests }) {
   if (wish === "rest") {
     rest("leave-room"); // stopped in the very moment in which somebody was found
     return;
   }
-  enterRoom({ roomId, partnerId });
+  enterRoom({ roomId, partnerId, interests });
   conversation.begin(roomId, userId);
-  view.announce(words.met);
+  view.announce(say("met"));
+  attention.call("met");
 }
 
-function enterRoom({ roomId, partnerId }) {
+function enterRoom({ roomId, partnerId, interests }) {
   const isNew = roomId !== conversation.roomId;
   if (isNew) {
     outbox.giveUp();
     composer.clear(); // what was meant for one stranger is not for the next
+    replies.clear();
   }
   inRoom = true;
   unsaid = null;
   remember(true);
-  view.chat({ partnerId, composer, isNew });
+  view.chat({ partnerId, interests, composer, isNew });
 }
 
 function leaveRoom() {
   inRoom = false;
   remember(false);
-  showTyping(false);
+  partner.typing(false);
   outbox.giveUp();
+  replies.clear();
+  keepPartner();
+  dismissDialogs("block-dialog", "report-dialog"); // they were about a stranger who is gone
 }
 
 function roomEnded(reason) {
   leaveRoom();
   composer.clear();
   view.ended(reason, composer);
+  attention.call(`ended.${reason}`);
 }
 
 function message(received) {
-  if (received.type !== "system") showTyping(false);
-  conversation.add(received);
-}
-
-function showTyping(isTyping) {
-  if (isTyping ? !inRoom : !partnerTyping) return;
-  clearTimeout(partnerTyping);
-  partnerTyping = isTyping ? setTimeout(() => showTyping(false), TYPING_ENDS_MS) : 0;
-  conversation.showTyping(isTyping);
-  view.partner(isTyping ? "typing" : "here");
-}
-
-function partnerReconnecting() {
-  if (!inRoom) return;
-  showTyping(false);
-  view.partner("away");
-  view.notice(words.partner.reconnecting, { keep: true });
-}
-
-function partnerReconnected() {
-  if (!inRoom) return;
-  view.partner("here");
-  view.clearNotice();
-  view.toast(words.partner.reconnected);
+  const said = received.type !== "system";
+  if (said) partner.typing(false);
+  if (conversation.add(received) && said) attention.call("notify.message", { counts: true });
 }
 
 // --- what went wrong
 
 function complain(error) {
-  view.notice(words.error(error, composer.maxLength));
+  const [key, values] = explain(error, composer.maxLength);
+  if (error.retryAfterMs <= COUNTED_MS) view.countedNotice(error.retryAfterMs, key, null, say(key, values));
+  else view.notice(key, values);
 }
 
 function failed(error) {
   // A message that came too late needs no explanation: the page is about to say that the chat is over.
-  if (error.code === "not-in-room") view.announce(words.message.failed);
+  if (error.code === "not-in-room") view.announce(say("message.failed"));
   else complain(error);
 }
 
 // --- coming back after a reload without the start screen in between
 
 function remember(chatting) {
-  try {
-    if (chatting) sessionStorage.setItem(IN_CHAT_KEY, "yes");
-    else sessionStorage.removeItem(IN_CHAT_KEY);
-  } catch {
-    // Forbidden: then the start screen is seen for a moment.
-  }
+  keep("chatting", chatting || null, "sessionStorage");
 }
 
 function wasChatting() {
-  try {
-    return sessionStorage.getItem(IN_CHAT_KEY) !== null;
-  } catch {
-    return false;
-  }
+  return recall("chatting", false, "sessionStorage");
 }
 
 // --- begin
 
-const pressed = { "start-button": search, "waiting-stop": stop, stop, next, "ended-stop": stop, "ended-next": search };
-for (const [id, action] of Object.entries(pressed)) document.getElementById(id).addEventListener("click", action);
-document.getElementById("take-over").addEventListener("click", () => {
+const $ = (id) => document.getElementById(id);
+const pressed = { "start-button": start, "waiting-stop": stop, stop, "ended-stop": stop, "ended-next": search };
+for (const [id, action] of Object.entries(pressed)) $(id).addEventListener("click", action);
+$("take-over").addEventListener("click", () => {
   wish = null; // whatever the other tab has come to
   view.returning();
   connection.open();
 });
 
+menu($("more"), $("menu"));
+$("menu-save").addEventListener("click", () => save(conversation.items));
+settings([$("settings-button"), $("menu-settings")], { failed: () => view.notice("error.other") });
+safety({
+  request: (...asked) => connection.request(...asked),
+  over: (reason) => {
+    wish = "rest";
+    roomEnded(reason);
+  },
+  failed: complain,
+});
+warnOfLinks($("messages"));
+
+const replies = new Replies({ conversation, composer });
+const keepPartner = pressTwice($("next"), $("next-label"), {
+  usual: "next",
+  asking: "next.sure",
+  once: () => view.announce(say("next.again")),
+  twice: next,
+});
 onEscapeTwice({
-  armed: () => view.screen === "chat",
-  once: () => view.toast(words.again, 1_000),
+  armed: () => view.screen === "chat" && !dialogIsOpen(),
+  once: () => view.toast("next.escape", ESCAPE_HINT_MS),
   over: () => view.hideToast(),
   twice: next,
 });

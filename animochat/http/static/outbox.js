@@ -12,7 +12,7 @@ export class Outbox {
   #connection;
   #conversation;
   #failed;
-  #waiting = new Map(); // clientId → content, in the order in which they were said
+  #waiting = new Map(); // clientId → {content, replyTo}, in the order in which they were said
 
   /** `failed(error)` hears why a message was refused. */
   constructor({ connection, conversation, failed }) {
@@ -21,10 +21,11 @@ export class Outbox {
     this.#failed = failed;
   }
 
-  say(content) {
+  /** `quote` is what the message answers, as the conversation gave it, or null. */
+  say(content, quote) {
     const clientId = newId();
-    this.#waiting.set(clientId, content);
-    this.#conversation.addOwn(clientId, content);
+    this.#waiting.set(clientId, quote ? { content, replyTo: quote.id } : { content });
+    this.#conversation.addOwn(clientId, content, quote);
     this.#send(clientId);
   }
 
@@ -50,7 +51,7 @@ export class Outbox {
 
   async #send(clientId) {
     try {
-      const answer = await this.#connection.request("send-message", { content: this.#waiting.get(clientId), clientId });
+      const answer = await this.#connection.request("send-message", { ...this.#waiting.get(clientId), clientId });
       this.#waiting.delete(clientId);
       this.#conversation.acknowledge(clientId, answer);
     } catch (error) {

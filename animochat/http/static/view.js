@@ -1,9 +1,11 @@
 /**
  * What the page shows around the conversation: which screen, who is there, what is wrong, and what is said aloud.
  *
- * Whatever changes by itself is also put into the announcer, the one live region for screen readers besides the log.
+ * Texts are given by their keys (words.js). Whatever changes by itself is also put into the announcer, the one live region
+ * for screen readers besides the log.
  */
-import { words } from "./words.js";
+import { countDown } from "./countdown.js";
+import { say, seconds, write } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -13,6 +15,7 @@ const TOAST_MS = 2_500;
 // After this long nobody can say any more that it takes a moment, in milliseconds.
 const SLOW_MS = 12_000;
 const HUES = 6;
+const TITLES = { waiting: "title.waiting", chat: "title.chat" };
 
 // Where somebody types on a real keyboard, the cursor is put where the typing goes on. On a phone that would throw the
 // keyboard up unasked, over what has just appeared.
@@ -20,11 +23,19 @@ const realKeyboard = window.matchMedia("(hover: hover) and (pointer: fine)");
 
 export class View {
   screen = "start";
+  #attention;
   #online = null;
   #notice = 0;
+  #endNotice = () => {};
+  #endBanner = () => {};
   #toast = 0;
   #waiting = 0;
   #announced = 0;
+
+  constructor({ attention }) {
+    this.#attention = attention;
+    $("announcement-dismiss").addEventListener("click", () => ($("announcement").hidden = true));
+  }
 
   /**
    * Show one of the screens. The focus follows, unless it `stays` (nothing was pressed: the page has just been loaded);
@@ -36,7 +47,7 @@ export class View {
     clearInterval(this.#waiting);
     this.#waiting = 0;
     document.body.dataset.screen = screen;
-    document.title = words.title[screen];
+    this.#attention.title(TITLES[screen] ?? null);
     for (const section of document.querySelectorAll("main > .screen")) section.hidden = section.id !== screen;
     if (!changed) return;
     this.clearNotice();
@@ -47,49 +58,54 @@ export class View {
   }
 
   /** Looking for somebody. `cooldownMs` > 0: the pause after a skip is counted down first. */
-  waiting({ cooldownMs = 0 } = {}) {
+  waiting({ cooldownMs = 0, picky = false } = {}) {
     if (this.#waiting && cooldownMs === 0) return; // that is what is shown
     this.show("waiting");
     const since = performance.now();
-    $("lookout").classList.toggle("resting", cooldownMs > 0);
     $("lookout").style.setProperty("--cooldown", `${cooldownMs}ms`);
     const tick = () => {
       const passed = performance.now() - since;
       const resting = passed < cooldownMs;
       $("lookout").classList.toggle("resting", resting);
-      setText($("waiting-title"), resting ? words.waiting.cooldownTitle : words.waiting.title);
-      setText($("waiting-hint"), resting ? words.waiting.cooldown(cooldownMs - passed) : this.#hint(passed - cooldownMs));
+      write($("waiting-title"), resting ? "waiting.resting" : "waiting.title");
+      if (resting) write($("waiting-hint"), "waiting.cooldown", { n: seconds(cooldownMs - passed) });
+      else write($("waiting-hint"), this.#hint(passed - cooldownMs, picky));
     };
     tick();
     this.#waiting = setInterval(tick, 250);
-    this.announce(cooldownMs > 0 ? words.waiting.cooldown(cooldownMs) : words.waiting.title);
+    this.announce(cooldownMs > 0 ? $("waiting-hint").textContent : say("waiting.title"));
   }
 
   /** The page was loaded again in the middle of a chat, and the server has not said yet what became of it. */
   returning({ stays = false } = {}) {
     this.show("waiting", { stays });
-    setText($("waiting-title"), words.waiting.returningTitle);
-    setText($("waiting-hint"), words.waiting.returning);
+    write($("waiting-title"), "waiting.returningTitle");
+    write($("waiting-hint"), "waiting.returning");
   }
 
   /** The search was asked for, and there is no connection to ask over yet. */
   connecting() {
     this.show("waiting");
-    setText($("waiting-title"), words.waiting.title);
-    setText($("waiting-hint"), words.waiting.connecting);
+    write($("waiting-title"), "waiting.title");
+    write($("waiting-hint"), "waiting.connecting");
   }
 
-  #hint(passed) {
-    if (this.#online !== null && this.#online <= 1) return words.waiting.alone;
-    return passed > SLOW_MS ? words.waiting.slow : words.waiting.hint;
+  #hint(passed, picky) {
+    if (this.#online !== null && this.#online <= 1) return "waiting.alone";
+    if (passed > SLOW_MS) return "waiting.slow";
+    return picky ? "waiting.interests" : "waiting.hint";
   }
 
   /** A stranger is there. Each gets a colour, so that a new one looks like a new one. */
-  chat({ partnerId, composer, isNew }) {
+  chat({ partnerId, interests = [], composer, isNew }) {
     this.ended(null, composer);
     let hash = 0;
     for (const letter of partnerId) hash = (hash * 31 + letter.codePointAt(0)) >>> 0;
     $("chat").dataset.hue = (hash >>> 8) % HUES;
+    if (isNew) {
+      $("common").hidden = interests.length === 0;
+      write($("common"), "met.common", { names: interests.join(", ") });
+    }
     this.partner("here");
     this.show("chat", { composer, again: isNew });
   }
@@ -97,21 +113,21 @@ export class View {
   /** How the stranger is doing: "here", "typing", "away" or "gone". */
   partner(status) {
     $("chat").dataset.partner = status;
-    setText($("partner-status"), words.partner[status]);
+    write($("partner-status"), `partner.${status}`);
   }
 
   /** The room is over for this reason, or, with null, is not. */
   ended(reason, composer) {
     const losesFocus =
-      composer.focused || [document.body, $("next"), $("stop")].includes(document.activeElement);
+      composer.focused || [document.body, $("next"), $("stop"), $("more")].includes(document.activeElement);
     $("ended").hidden = reason === null;
-    $("next").hidden = $("stop").hidden = reason !== null;
+    for (const id of ["next", "stop", "menu-block", "menu-report"]) $(id).hidden = reason !== null;
     composer.show(reason === null);
     if (reason === null) return;
     this.partner("gone");
     this.clearNotice();
-    setText($("ended-reason"), words.ended[reason]);
-    this.announce(words.ended[reason]);
+    write($("ended-reason"), `ended.${reason}`);
+    this.announce(say(`ended.${reason}`));
     // Onto the panel, not onto its button: whoever was in the middle of a word must not press it with the next key.
     if (losesFocus) $("ended").focus();
   }
@@ -121,11 +137,15 @@ export class View {
     $("next").setAttribute("aria-disabled", pending);
   }
 
-  closed(error) {
-    const about = words.closed[error.code] ?? words.closed.broken;
-    setText($("closed-title"), about.title);
-    setText($("closed-text"), error.retryAfterMs && about.until ? about.until(error.retryAfterMs) : about.text);
-    $("take-over").hidden = error.code !== "replaced";
+  closed({ code, retryAfterMs }) {
+    const key = `closed.${["replaced", "banned"].includes(code) ? code : "broken"}`;
+    write($("closed-title"), `${key}.title`);
+    if (code === "banned" && retryAfterMs) {
+      write($("closed-text"), "closed.banned.until", { time: new Date(Date.now() + retryAfterMs).toLocaleString() });
+    } else {
+      write($("closed-text"), `${key}.text`);
+    }
+    $("take-over").hidden = code !== "replaced";
     $("connection").hidden = $("online").hidden = true;
     this.show("closed");
   }
@@ -133,44 +153,69 @@ export class View {
   online(count) {
     this.#online = count;
     $("online").hidden = false;
-    setText($("online-count"), words.online(count));
+    write($("online-count"), "online", { n: count });
   }
 
-  disconnected(text) {
-    if (!$("connection").hidden && $("connection").textContent === text) return;
+  /** A line from those who run the place; it stays until it is dismissed. */
+  announcement(text) {
+    $("announcement-text").textContent = text;
+    $("announcement").hidden = false;
+    this.announce(text);
+  }
+
+  /** There is no connection, and the next attempt comes in `ms`. */
+  disconnected({ everConnected, ms }) {
+    const key = everConnected ? "connection.lost" : "connection.unreachable";
+    const news = $("connection").hidden;
     $("connection").hidden = false;
     $("online").hidden = true; // nobody knows how many they are now
-    setText($("connection"), text);
-    this.announce(text);
+    this.#endBanner();
+    this.#endBanner = countDown($("connection"), ms, `${key}For`, () => write($("connection"), key));
+    if (news) this.announce(say(key));
   }
 
   connected() {
+    this.#endBanner();
     if ($("connection").hidden) return;
     $("connection").hidden = true;
-    this.toast(words.connection.back);
+    this.toast("connection.back");
   }
 
-  /** Something went wrong, or should be known, for as long as it takes to read; `keep`: until it is cleared. */
-  notice(text, { keep = false } = {}) {
-    this.clearNotice();
-    const place = document.querySelector(`#${this.screen} .notice`);
+  /** Something went wrong, or should be known, for as long as it takes to read. */
+  notice(key, values = {}) {
+    const place = this.#noticeHere();
     if (!place) return;
-    setText(place, text);
-    place.hidden = false;
-    this.announce(text);
-    if (!keep) this.#notice = setTimeout(() => this.clearNotice(), NOTICE_MS);
+    write(place, key, values);
+    this.announce(say(key, values));
+    this.#notice = setTimeout(() => this.clearNotice(), NOTICE_MS);
+  }
+
+  /** One that counts `ms` down. Then it says `after`, until it is cleared, or it is gone. Only `aloud` is announced. */
+  countedNotice(ms, during, after, aloud) {
+    const place = this.#noticeHere();
+    if (!place) return;
+    this.#endNotice = countDown(place, ms, during, () => (after ? write(place, after) : this.clearNotice()));
+    this.announce(aloud);
   }
 
   clearNotice() {
     clearTimeout(this.#notice);
+    this.#endNotice();
     for (const notice of document.querySelectorAll("main .notice")) notice.hidden = true;
   }
 
-  toast(text, ms = TOAST_MS) {
+  #noticeHere() {
+    this.clearNotice();
+    const place = document.querySelector(`#${this.screen} .notice`);
+    if (place) place.hidden = false;
+    return place;
+  }
+
+  toast(key, ms = TOAST_MS) {
     clearTimeout(this.#toast);
     $("toast").hidden = false;
-    setText($("toast"), text);
-    this.announce(text);
+    write($("toast"), key);
+    this.announce(say(key));
     this.#toast = setTimeout(() => this.hideToast(), ms);
   }
 
@@ -185,9 +230,4 @@ export class View {
     $("announcer").textContent = "";
     this.#announced = setTimeout(() => ($("announcer").textContent = text), 50);
   }
-}
-
-/** Leaves alone what already says so: it keeps the page still, and screen readers quiet. */
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

@@ -1,105 +1,91 @@
 /**
- * Everything the page says that does not stand in the document itself: one place to read it, and to translate it from.
+ * What the page says: its texts come from one file for each language (lang/*.json), and are looked up by key.
+ *
+ * The server writes the document in the language that the browser asks for; `speak` changes it later, without a reload.
+ * Whatever is written by `write` (or stands in the document with a `data-say`) is then written anew.
  */
 
-const number = new Intl.NumberFormat();
-const seconds = (ms) => number.format(Math.max(1, Math.ceil(ms / 1000)));
+// For how long a wait is counted in seconds, in milliseconds.
+export const COUNTED_MS = 60_000;
 
-export const words = {
-  title: { start: "AniMoChat", waiting: "Looking… · AniMoChat", chat: "Chatting · AniMoChat", closed: "AniMoChat" },
+const COOKIE_S = 365 * 24 * 3600;
 
-  online: (count) => `${number.format(count)} online`,
+const params = new WeakMap(); // element → what its text was filled in with
+const listeners = [];
+let texts = {};
+let number = new Intl.NumberFormat();
+let plural = new Intl.PluralRules();
 
-  waiting: {
-    title: "Looking for somebody…",
-    hint: "This usually takes a moment.",
-    slow: "Nobody is free right now. Stay here, and you’ll meet whoever is next.",
-    alone: "You’re the only one here at the moment. Stay, and whoever comes next is yours.",
-    cooldownTitle: "Catching your breath…",
-    cooldown: (ms) => `A short pause after skipping. We start looking in ${seconds(ms)}\u00a0s.`,
-    connecting: "Connecting…",
-    returningTitle: "Coming back…",
-    returning: "Picking up your chat where you left it.",
-  },
+/** The locale for times and numbers: the browser's own, as far as it is of the language spoken here. */
+export let locale = navigator.language;
 
-  partner: {
-    name: "Stranger",
-    you: "You",
-    here: "Here with you",
-    typing: "Typing…",
-    away: "Reconnecting…",
-    gone: "Gone",
-    reconnecting: "The stranger’s connection dropped. Waiting for them to come back…",
-    reconnected: "The stranger is back.",
-  },
+/** The text of `key`. `n` in it is written as a number, and chooses singular or plural. */
+export function say(key, { n, ...others } = {}) {
+  let text = texts[key] ?? key;
+  if (typeof text === "object") text = text[plural.select(n)] ?? text.other;
+  const values = n === undefined ? others : { n: number.format(n), ...others };
+  return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
 
-  ended: {
-    left: "The stranger has left the chat.",
-    skipped: "The stranger moved on to somebody else.",
-    disconnected: "The stranger lost the connection and didn’t come back.",
-    lost: "The chat ended while you were away.",
-  },
+/** Put the text of `key` into an element. One that says so already is left alone: it keeps screen readers quiet. */
+export function write(element, key, values = {}) {
+  element.dataset.say = key;
+  params.set(element, values);
+  const text = say(key, values);
+  if (element.textContent !== text) element.textContent = text;
+}
 
-  met: "Somebody is here.",
-  returned: "You’re back in your chat.",
-  stopped: "You stopped.",
+/** Seconds to wait, as a person counts them. */
+export const seconds = (ms) => Math.max(1, Math.ceil(ms / 1000));
 
-  message: {
-    sending: "Sending…",
-    sent: "Sent",
-    undelivered: "Not delivered",
-    retry: "Not sent. Tap to try again",
-    failed: "A message was not sent.",
-  },
-
-  unseen: (count) => (count === 1 ? "1 new message" : `${number.format(count)} new messages`),
-  left: (count) => `${number.format(count)} left`,
-  over: (count) => `${number.format(count)} too many`,
-  again: "Press Esc again for the next stranger",
-
-  connection: {
-    lost: "Connection lost, trying again…",
-    unreachable: "The server can’t be reached, trying again…",
-    back: "Connected again.",
-  },
-
-  closed: {
-    replaced: {
-      title: "You’re chatting in another tab.",
-      text: "This chat was opened somewhere else, and it can only be in one place at a time.",
-    },
-    banned: {
-      title: "You can’t chat for now.",
-      text: "You were suspended from this chat.",
-      until: (ms) => `You were suspended from this chat until ${new Date(Date.now() + ms).toLocaleString()}.`,
-    },
-    broken: {
-      title: "This page didn’t load completely.",
-      text: "Please reload it to try again.",
-    },
-  },
-
-  /** What an error code of the protocol means to the person in front of the page. */
-  error(error, maxMessageLength) {
-    switch (error.code) {
-      case "rate-limited":
-        return error.retryAfterMs
-          ? `A little slower, please. Try again in ${seconds(error.retryAfterMs)}\u00a0s.`
-          : "A little slower, please. Try again in a moment.";
-      case "unavailable":
-        return "The chat is not available right now. Please try again in a moment.";
-      case "timeout":
-        return "The server did not answer. Please try again.";
-      case "offline":
-        return "There is no connection at the moment.";
-      case "message-too-long":
-        return `That message is too long. ${number.format(maxMessageLength)} characters fit into one.`;
-      case "empty-message":
-        return "There is nothing in that message.";
-      case "not-in-room":
-        return "This chat is over.";
-      default:
-        return "That didn’t work. Please try again.";
+/** What an error of the protocol means to the person in front of the page: `[key, values]`. */
+export function explain(error, maxMessageLength) {
+  if (error.code === "rate-limited" && error.retryAfterMs) {
+    if (error.retryAfterMs > COUNTED_MS) {
+      return ["error.rate-limited.later", { n: Math.ceil(error.retryAfterMs / 60_000) }];
     }
-  },
-};
+    return ["error.rate-limited.in", { n: seconds(error.retryAfterMs) }]; // to be counted down
+  }
+  const key = `error.${error.code}`;
+  return key in texts ? [key, { n: maxMessageLength }] : ["error.other"];
+}
+
+/** `listener()` is called after the language has changed. */
+export function onLanguage(listener) {
+  listeners.push(listener);
+}
+
+/** Change the language, for this visit and the next ones. Rejects when its file can't be loaded: nothing changes. */
+export async function speak(language) {
+  await load(language);
+  document.cookie = `language=${language}; path=/; max-age=${COOKIE_S}; samesite=lax`;
+  document.documentElement.lang = language;
+  document.documentElement.dir = texts.dir;
+  for (const element of document.querySelectorAll("[data-say]")) {
+    element.textContent = say(element.dataset.say, params.get(element));
+  }
+  for (const element of document.querySelectorAll("[data-say-label]")) element.ariaLabel = say(element.dataset.sayLabel);
+  for (const element of document.querySelectorAll("[data-say-placeholder]")) {
+    element.placeholder = say(element.dataset.sayPlaceholder);
+  }
+  for (const listener of listeners) listener();
+}
+
+async function load(language) {
+  const response = await fetch(new URL(`lang/${language}.json`, import.meta.url));
+  if (!response.ok) throw new Error(`No texts for ${language}`);
+  texts = await response.json();
+  locale = navigator.language.split("-")[0] === language ? navigator.language : language;
+  number = new Intl.NumberFormat(locale);
+  plural = new Intl.PluralRules(locale);
+}
+
+// Nothing else of the page runs before it can speak; the file is on its way since the document's head was read.
+try {
+  await load(document.documentElement.lang);
+} catch (error) {
+  // The document itself holds what there is to say then.
+  document.getElementById("start").hidden = true;
+  document.getElementById("closed").hidden = false;
+  throw error;
+}

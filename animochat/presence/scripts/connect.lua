@@ -1,8 +1,8 @@
 -- A connection belongs to a person from now on; the newest wins. Also run again for a connection that the worker holds,
--- when the store may have forgotten it: then a newer one wins.
+-- when the store may have forgotten it: then a newer one wins. Nobody who is banned gets in.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
---          :worker:<worker> (set), :away, :workers, :resting, :selective, :searching, :pool (sorted sets)
+--          :worker:<worker> (set), :away, :workers, :resting, :selective, :searching, :pool, :bans (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  worker
 -- ARGV[3]  connection
@@ -10,9 +10,11 @@
 -- ARGV[5]  the session that it wants to take up again, or ''
 -- ARGV[6]  milliseconds for which a vanished connection's session is kept
 -- ARGV[7]  '1': run again for a connection that is there
--- ARGV[8]  time in milliseconds, or '' for the store's clock
+-- ARGV[8]  keyed hash of the address that it comes from, or ''
+-- ARGV[9]  time in milliseconds, or '' for the store's clock
 --
--- Returns  {'replaced'}                   a newer connection is there already (only when run again)
+-- Returns  {'banned', ms}               the person or the address, for ms more, or -1 for good. Nothing was changed
+--          {'replaced'}                   a newer connection is there already (only when run again)
 --          {'idle', version, online, recovered, ended}
 --                                         online: people online in the whole system; recovered: 1 where the session
 --                                         goes on; ended: '<room> <reason>' of the last room that the partner ended
@@ -25,7 +27,13 @@
 -- @include presence/life
 -- @include presence/notify
 local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local now = clock(ARGV[8])
+local now = clock(ARGV[9])
+local banned = 0
+for _, until_when in ipairs(redis.call('ZMSCORE', lobby .. ':bans', 'person:' .. person, 'address:' .. ARGV[8])) do
+  if until_when then banned = math.max(banned, tonumber(until_when)) end
+end
+if banned > now then return {'banned', banned < math.huge and banned - now or -1} end
+
 local key = lobby .. ':person:' .. person
 local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended', 'spelled'}
 local old = redis.call('HMGET', key, unpack(fields))
@@ -39,6 +47,7 @@ end
 local recovered = ARGV[5] ~= '' and ARGV[5] == old[6]
   and (old[2] or (old[7] and now - old[7] <= tonumber(ARGV[6]))) and 1 or 0
 redis.call('HSET', key, 'worker', worker, 'conn', conn, 'session', recovered == 1 and ARGV[5] or ARGV[4])
+if ARGV[8] ~= '' then redis.call('HSET', key, 'address', ARGV[8]) end
 -- What is said of the last room holds until another one ends: the client may have to ask for it more than once.
 redis.call('HDEL', key, 'gone')
 local ended = old[8] or ''

@@ -2,7 +2,8 @@
 -- once however many workers notice.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :workers, :away, :pool, :resting, :selective, :searching,
---          :interest:<interest> (sorted sets), :worker:<worker>, :stopping (sets), :person:<person>, :room:<room> (hashes)
+--          :interest:<interest> (sorted sets), :worker:<worker>, :stopping (sets), :person:<person>, :room:<room>
+--          (hashes)
 -- ARGV[1]  the worker
 -- ARGV[2]  milliseconds for which its people's places are kept
 -- ARGV[3]  '1': it says so itself

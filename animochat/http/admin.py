@@ -1,0 +1,201 @@
+"""`/admin`, the operator's page, and the JSON API below `/admin/api`, which docs/moderation.md describes.
+
+Attached only where ADMIN_TOKEN is set. Everything is for the operator alone (http/operator.py); what is done is done by
+the moderation service.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from msgspec import Meta
+from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedMediaType
+
+from animochat.http import operator
+from animochat.http.errors import http_error
+from animochat.moderation.service import HOUR_MS, Moderation
+
+T = TypeVar("T")
+
+#: Reports, and bans, in one answer.
+PORTION = 20
+MAX_PORTION = 100
+
+#: Bytes of a request: the longest note and some more.
+MAX_BODY = 16 * 1024
+
+#: As the chat page's (http/security.py), but for a form, and without WebSockets.
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+
+
+class BanRequest(msgspec.Struct):
+    """`hours` None: for good. It has to be said: nobody is banned for good by leaving something out."""
+
+    hours: Annotated[float, Meta(gt=0, le=87_600)] | None
+    address: bool = False
+    note: Annotated[str, Meta(max_length=1_000)] = ""
+
+
+class PersonBanRequest(BanRequest, kw_only=True):
+    """A ban of somebody on whom there is no report."""
+
+    person: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class AnnouncementRequest(msgspec.Struct):
+    text: Annotated[str, Meta(max_length=500)]
+
+
+@blueprint.before_request
+def refuse_strangers() -> None:
+    request.max_content_length = MAX_BODY
+    if request.endpoint != "admin.login":
+        operator.require()
+
+
+@blueprint.after_request
+def protect(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    # With the chat page's "no-referrer" a form would not say where it comes from.
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+# The page
+
+
+@blueprint.errorhandler(Unauthorized)
+def ask_for_the_token(error: Unauthorized) -> ResponseReturnValue:
+    """A browser that opens the page is asked for the token; everything else gets the JSON error."""
+    if request.endpoint in ("admin.index", "admin.login"):
+        page = render_template("admin_login.html", wrong=request.endpoint == "admin.login")
+        return page, 401, {"WWW-Authenticate": "Bearer"}
+    return http_error(error)
+
+
+@blueprint.get("")
+def index() -> ResponseReturnValue:
+    """Open reports, bans, and a line to everybody."""
+    open_reports, reports = _moderation().reports(0, PORTION)
+    holding, bans = _moderation().bans(0, MAX_PORTION)
+    return render_template(
+        "admin.html", open_reports=open_reports, reports=reports, holding=holding, bans=bans, time_of=_time_of
+    )
+
+
+@blueprint.post("/login")
+def login() -> ResponseReturnValue:
+    """Open a session with the token from the form."""
+    operator.require_own_page()
+    if not operator.is_token(request.form.get("token", "")):
+        raise Unauthorized
+    response = make_response(redirect(url_for("admin.index"), 303))
+    operator.open_session(response)
+    return response
+
+
+@blueprint.post("/logout")
+def logout() -> ResponseReturnValue:
+    response = make_response(redirect(url_for("admin.index"), 303))
+    operator.close_session(response)
+    return response
+
+
+# The API
+
+
+@blueprint.get("/api/reports")
+def list_reports() -> Response:
+    total, reports = _moderation().reports(*_portion())
+    return _json({"open": total, "reports": reports})
+
+
+@blueprint.post("/api/reports/<report>/dismiss")
+def dismiss_report(report: str) -> Response:
+    if not _moderation().dismiss(report):
+        raise NotFound("No such report is open")
+    return _json({"ok": True})
+
+
+@blueprint.post("/api/reports/<report>/ban")
+def ban_reported(report: str) -> Response:
+    asked = _body(BanRequest)
+    done = _moderation().ban_reported(report, _milliseconds(asked.hours), asked.address, asked.note.strip())
+    if done is None:
+        raise NotFound("No such report")
+    return _json({"ok": True, "person": done[0], "addressBanned": done[1]})
+
+
+@blueprint.get("/api/bans")
+def list_bans() -> Response:
+    total, bans = _moderation().bans(*_portion())
+    return _json({"total": total, "bans": bans})
+
+
+@blueprint.post("/api/bans")
+def ban_person() -> Response:
+    asked = _body(PersonBanRequest)
+    done = _moderation().ban(asked.person, _milliseconds(asked.hours), asked.address, asked.note.strip())
+    return _json({"ok": True, "person": asked.person, "addressBanned": done is not None and done[1]})
+
+
+@blueprint.delete("/api/bans/<subject>")
+def lift_ban(subject: str) -> Response:
+    if not _moderation().lift(subject):
+        raise NotFound("No such ban")
+    return _json({"ok": True})
+
+
+@blueprint.post("/api/announcements")
+def announce() -> Response:
+    text = _body(AnnouncementRequest).text.strip()
+    if not text:
+        raise BadRequest("The text is empty")
+    _moderation().announce(text)
+    return _json({"ok": True})
+
+
+def _moderation() -> Moderation:
+    moderation: Moderation = current_app.extensions["animochat"].moderation
+    return moderation
+
+
+def _body(kind: type[T]) -> T:
+    """The request's JSON. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
+    if not request.is_json:  # which no form of another page's can send
+        raise UnsupportedMediaType("Expected application/json")
+    try:
+        return msgspec.json.decode(request.get_data(), type=kind)
+    except msgspec.DecodeError as error:  # ValidationError is one
+        raise BadRequest(str(error)) from None
+
+
+def _portion() -> tuple[int, int]:
+    """`?offset=0&count=20`."""
+    offset = request.args.get("offset", 0, type=int)
+    count = request.args.get("count", PORTION, type=int)
+    if not 0 <= offset <= 1_000_000_000 or not 1 <= count <= MAX_PORTION:
+        raise BadRequest(f"offset is 0 or more, count from 1 to {MAX_PORTION}")
+    return offset, count
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), mimetype="application/json")
+
+
+def _milliseconds(hours: float | None) -> int | None:
+    return None if hours is None else max(1, int(hours * HOUR_MS))
+
+
+def _time_of(ms: int) -> str:
+    """Unix ms as `<time datetime>` takes it."""
+    return datetime.fromtimestamp(ms / 1000, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")

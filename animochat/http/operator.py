@@ -1,0 +1,131 @@
+"""Who is the operator: whoever shows ADMIN_TOKEN in a header, or has opened a session with it.
+
+A program sends `Authorization: Bearer <token>`. A browser gets a session cookie for the token that was typed in; it is
+signed with a key made from the token, so that another token ends all sessions. Other pages can't use the cookie: it is
+SameSite=Strict, and whatever changes something has to come from a page of our own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from flask import current_app, request
+from itsdangerous import BadSignature, TimestampSigner
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
+from werkzeug.wrappers import Response
+
+from animochat.http.cors import is_own
+from animochat.moderation.service import Moderation
+from animochat.server.limits import client_address, group_of
+from animochat.settings import Settings
+
+COOKIE = "animochat-admin"
+
+#: Seconds that a session lasts: a working day. Nobody needs to stay the operator for longer without saying so again.
+SESSION_SECONDS = 12 * 3600
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+def require() -> None:
+    """Let nobody pass but the operator.
+
+    Raises Unauthorized, TooManyRequests after too many wrong tokens, Forbidden where another page uses the cookie, and
+    Unavailable.
+    """
+    header = request.headers.get("Authorization")
+    if header is not None:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() == "bearer" and is_token(token):
+            return
+    elif _has_session():
+        if request.method not in _SAFE:
+            require_own_page()
+        return
+    raise Unauthorized("The operator only", www_authenticate=WWWAuthenticate("bearer"))
+
+
+def require_own_page() -> None:
+    """Raises Forbidden unless the request comes from a page of this server, as the browser says."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if origin is None:
+        own = site == "same-origin"
+    else:
+        own = site in (None, "same-origin") and is_own(origin, request.environ, _settings().trusted_proxies)
+    if not own:
+        raise Forbidden("From a page of this server only")
+
+
+def is_token(text: str) -> bool:
+    """Is this ADMIN_TOKEN? Takes as long whatever is wrong with it. Counts wrong ones, by address.
+
+    Raises TooManyRequests, whether or not it is right, and Unavailable.
+    """
+    address = _hidden_address()
+    wait_ms = _moderation().attempts_wait(address)
+    if wait_ms:
+        raise TooManyRequests("Too many wrong tokens", retry_after=wait_ms // 1000 + 1)
+    # Digests have one length whatever was sent: comparing them says nothing of the token's.
+    right = hmac.compare_digest(_digest(text), _digest(_token()))
+    if not right:
+        _moderation().count_attempt(address)
+    return right
+
+
+def open_session(response: Response) -> None:
+    """Make the browser that asked the operator's."""
+    # Where TLS ends at a proxy, the page's origin says so.
+    secure = request.is_secure or request.headers.get("Origin", "").startswith("https:")
+    response.set_cookie(
+        COOKIE,
+        _signer().sign(b"operator").decode(),
+        max_age=SESSION_SECONDS,
+        path="/admin",
+        secure=secure,
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def close_session(response: Response) -> None:
+    response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
+
+
+def _has_session() -> bool:
+    try:
+        _signer().unsign(request.cookies.get(COOKIE, ""), max_age=SESSION_SECONDS)
+    except BadSignature:  # SignatureExpired is one
+        return False
+    return True
+
+
+def _signer() -> TimestampSigner:
+    return TimestampSigner(_token(), salt="animochat.admin", digest_method=hashlib.sha256)
+
+
+def _hidden_address() -> str:
+    """A keyed hash of where the request comes from: the store never sees an address."""
+    address = group_of(client_address(request.environ, _settings().trusted_proxies))
+    return hmac.digest(_token().encode(), b"animochat.address:" + address.encode(), "sha256").hex()[:32]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _token() -> str:
+    token = _settings().admin_token
+    assert token is not None  # without one, nothing of this is registered
+    return token
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["animochat"].settings
+    return settings
+
+
+def _moderation() -> Moderation:
+    moderation: Moderation = current_app.extensions["animochat"].moderation
+    return moderation

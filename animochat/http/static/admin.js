@@ -1,0 +1,47 @@
+// The operator's page: its forms go to the JSON API (docs/moderation.md), and times are shown as the reader's own.
+
+const status = document.querySelector("#status");
+
+for (const time of document.querySelectorAll("time")) {
+  time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+}
+
+// What a form says, as the API takes it: numbers as such, none for an empty choice, boxes as true or false.
+function fields(form) {
+  const values = {};
+  for (const field of form.elements) {
+    if (!field.name) continue;
+    if (field.type === "checkbox") values[field.name] = field.checked;
+    else if (field.name === "hours") values[field.name] = field.value === "" ? null : Number(field.value);
+    else values[field.name] = field.value;
+  }
+  return values;
+}
+
+async function send(form) {
+  const { method, url, done } = form.dataset;
+  const body = method === "DELETE" ? undefined : JSON.stringify(fields(form));
+  const answer = await fetch(url, { method, body, headers: { "Content-Type": "application/json" } });
+  // Somebody else has dealt with it meanwhile (404), or the session is over (401): the page as it is now says so.
+  if ((answer.ok && !done) || answer.status === 404 || answer.status === 401) {
+    location.reload();
+    return;
+  }
+  const { error } = await answer.json();
+  status.textContent = error ? `Not done: ${error.message}` : done;
+  if (answer.ok) form.reset();
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.dataset.url) return;
+  event.preventDefault();
+  const button = form.querySelector("button");
+  button.disabled = true;
+  try {
+    await send(form);
+  } catch {
+    status.textContent = "Not done: the server can’t be reached.";
+  }
+  button.disabled = false;
+});

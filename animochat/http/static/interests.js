@@ -1,0 +1,112 @@
+/**
+ * What somebody would like to talk about: chips on the start screen, remembered from visit to visit.
+ */
+import { keep, recall } from "./storage.js";
+import { say, write } from "./words.js";
+
+// The protocol's bounds; lengths in characters.
+const MOST = 10;
+const LONGEST = 32;
+
+export class Interests {
+  #list = document.getElementById("interests");
+  #input = document.getElementById("interest");
+  #note = document.getElementById("interests-note");
+  #names = recall("interests", []).filter((name) => typeof name === "string").slice(0, MOST);
+  #announce;
+
+  /** `announce(text)` says aloud what changed; `done()` is called by Enter when there is nothing to add. */
+  constructor({ announce, done }) {
+    this.#announce = announce;
+    this.#input.addEventListener("keydown", (event) => {
+      if (event.isComposing || event.keyCode === 229) return;
+      if (event.key === "Enter") {
+        event.preventDefault();
+        if (this.#input.value.trim()) this.commit();
+        else if (!event.repeat) done();
+      } else if (event.key === "Backspace" && this.#input.value === "" && this.#names.length) {
+        this.#remove(this.#names.at(-1));
+      }
+    });
+    this.#input.addEventListener("input", () => {
+      this.#note.hidden = true;
+      if (/[,;\n]/.test(this.#input.value)) this.commit();
+    });
+    document.getElementById("interest-add").addEventListener("click", () => {
+      this.commit();
+      this.#input.focus();
+    });
+    this.#list.addEventListener("click", (event) => {
+      const chip = event.target.closest(".chip");
+      if (!chip) return;
+      this.#remove(chip.dataset.name);
+      this.#input.focus(); // the chip is gone
+    });
+    this.#show();
+  }
+
+  /** The argument of `find-match`: none, while there is nothing to ask for. */
+  get wanted() {
+    return this.#names.length ? [{ interests: this.#names }] : [];
+  }
+
+  /** What stands in the field becomes chips. What can't be one stays there, and says why. */
+  commit() {
+    const left = [];
+    for (const part of this.#input.value.split(/[,;\n]/)) {
+      const name = part.trim().replace(/\s+/gu, " ");
+      if (name && !this.#add(name)) left.push(name);
+    }
+    this.#input.value = left.join(", ");
+    this.#show();
+    return left.length === 0;
+  }
+
+  #add(name) {
+    if (this.#names.some((other) => same(other) === same(name))) return true;
+    if ([...name].length > LONGEST) return this.#refuse("interests.long");
+    if (this.#names.length >= MOST) return this.#refuse("interests.full");
+    this.#names = [...this.#names, name];
+    keep("interests", this.#names);
+    this.#announce(say("interests.added", { name }));
+    return true;
+  }
+
+  #refuse(why) {
+    write(this.#note, why);
+    this.#note.hidden = false;
+    this.#announce(say(why));
+    return false;
+  }
+
+  #remove(name) {
+    this.#names = this.#names.filter((other) => other !== name);
+    keep("interests", this.#names);
+    this.#note.hidden = true;
+    this.#announce(say("interests.removed", { name }));
+    this.#show();
+  }
+
+  #show() {
+    this.#list.replaceChildren(...this.#names.map(chip));
+    this.#list.hidden = this.#names.length === 0;
+  }
+}
+
+/** Compared as the server does. */
+const same = (name) => name.normalize("NFKC").toLowerCase();
+
+function chip(name) {
+  const item = document.createElement("li");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "chip";
+  button.dataset.name = name;
+  const text = document.createElement("bdi");
+  text.textContent = name;
+  // Said whole, shown as the name and a cross that the style sheet draws.
+  button.ariaLabel = say("interests.remove", { name });
+  button.append(text);
+  item.append(button);
+  return item;
+}

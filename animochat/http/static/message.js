@@ -1,0 +1,127 @@
+/**
+ * One message as an element of the log: who said it, what it answers, its text, when, and what became of it.
+ */
+import { appendText } from "./links.js";
+import { locale, say, write } from "./words.js";
+
+/**
+ * @typedef {object} Item
+ * @property {string} sender   "own", "partner" or "system"
+ * @property {string} [id]     the server's id; an own message has none until it is acknowledged
+ * @property {string} [clientId]  own messages written in this page only
+ * @property {number} [seq]    place in the room's order, known together with `id`
+ * @property {string} content
+ * @property {{id: string, sender: string, content: string}} [quote]  the message that it answers
+ * @property {number} timestamp  Unix milliseconds
+ * @property {string} [state]  own messages: "sending", "sent", "failed" or "undelivered"
+ * @property {HTMLElement} element
+ */
+
+const ICON = "http://www.w3.org/2000/svg";
+
+/** The element of an item, which is put into it. */
+export function build(item) {
+  const element = make("div", `message ${item.sender}`);
+  item.element = element;
+  const line = make("div", "line");
+  const bubble = make("div", "bubble");
+  line.append(bubble);
+  element.append(line);
+  const text = make("span", "content"); // as text: what people write is never markup
+  text.dir = "auto";
+  if (item.sender === "system") {
+    // Of the server's own lines the first is known, and can be said in this page's language.
+    if (item.seq === 0) write(text, "met.system");
+    else text.textContent = item.content;
+    bubble.append(text);
+    return element;
+  }
+  appendText(text, item.content);
+  const name = make("span", "visually-hidden");
+  name.append(said(item.sender === "own" ? "you" : "partner"), ": ");
+  bubble.append(name);
+  if (item.quote) bubble.append(quotation(item.quote));
+  bubble.append(text);
+  line.append(replyButton());
+  const meta = make("p", "meta");
+  meta.append(make("time"));
+  if (item.sender === "own") meta.append(make("span", "state"));
+  element.append(meta);
+  setTime(item);
+  setState(item);
+  return element;
+}
+
+/** The server's id, by which a message can be answered. */
+export function setId(item) {
+  if (item.id) item.element.dataset.id = item.id;
+}
+
+/** When it was said: the time, and the day for those who ask (by hovering, or by a tap). */
+export function setTime(item) {
+  const time = item.element.querySelector("time");
+  if (!time) return;
+  const date = new Date(item.timestamp);
+  time.dateTime = date.toISOString();
+  time.replaceChildren(make("span", "day", day(date)), make("span", "", clock(date)));
+  item.element.querySelector(".line").dataset.when = `${day(date, "short")} ${clock(date)}`;
+}
+
+export function setState(item) {
+  const place = item.element.querySelector(".state");
+  if (!place || !item.state) return;
+  item.element.dataset.state = item.state;
+  if (item.state !== "failed") {
+    place.replaceChildren(said(`message.${item.state}`));
+    return;
+  }
+  const button = said("message.retry", "button");
+  button.className = "retry";
+  button.type = "button";
+  button.dataset.clientId = item.clientId;
+  place.replaceChildren(button);
+}
+
+export const clock = (date) => new Intl.DateTimeFormat(locale, { hour: "numeric", minute: "2-digit" }).format(date);
+export const day = (date, weekday = "long") =>
+  new Intl.DateTimeFormat(locale, { weekday, day: "numeric", month: weekday }).format(date);
+
+function quotation({ id, sender, content }) {
+  const button = make("button", "quote");
+  button.type = "button";
+  button.dataset.quoted = id;
+  const text = make("span", "quoted", content);
+  text.dir = "auto";
+  button.append(said(sender === "own" ? "you" : "partner", "b"), make("span", "visually-hidden", ": "), text);
+  return button;
+}
+
+function replyButton() {
+  const button = make("button", "reply");
+  button.type = "button";
+  button.tabIndex = -1; // the newest one's is the way in for the Tab key
+  button.ariaLabel = say("reply");
+  button.dataset.sayLabel = "reply";
+  const icon = document.createElementNS(ICON, "svg");
+  icon.setAttribute("class", "icon");
+  icon.setAttribute("viewBox", "0 0 24 24");
+  icon.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(ICON, "use");
+  use.setAttribute("href", "#icon-reply");
+  icon.append(use);
+  button.append(icon);
+  return button;
+}
+
+function said(key, tag = "span") {
+  const element = document.createElement(tag);
+  write(element, key);
+  return element;
+}
+
+function make(tag, className = "", text = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}

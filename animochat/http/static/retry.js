@@ -1,0 +1,51 @@
+/**
+ * When to try a connection again: soon, then ever less often, and at once when there is a reason to hope.
+ *
+ * The client library can do the first, but tells nobody how long it waits, and sleeps on when the network is back.
+ */
+
+// The first pause and the longest, in milliseconds; each is varied, so that everybody does not come back in one moment.
+const FIRST_MS = 1_000;
+const LONGEST_MS = 5_000;
+const VARIED = 0.5;
+
+export class Retry {
+  #attempt;
+  #failures = 0;
+  #timer = 0;
+
+  /** `attempt()` tries to connect, and calls `later` or `succeeded` afterwards. */
+  constructor(attempt) {
+    this.#attempt = attempt;
+    window.addEventListener("online", () => this.#now());
+    document.addEventListener("visibilitychange", () => document.hidden || this.#now());
+  }
+
+  /** Plan the next attempt, not before `atLeastMs`. Returns after how many milliseconds it comes. */
+  later(atLeastMs = 0) {
+    clearTimeout(this.#timer);
+    const pause = Math.min(LONGEST_MS, FIRST_MS * 2 ** this.#failures);
+    this.#failures += 1;
+    const ms = atLeastMs * (1 + Math.random()) || pause * (1 + VARIED * (2 * Math.random() - 1));
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      this.#attempt();
+    }, ms);
+    return ms;
+  }
+
+  succeeded() {
+    this.#failures = 0;
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+  }
+
+  #now() {
+    if (!this.#timer) return; // nothing is planned: connected, or at it
+    this.stop();
+    this.#attempt();
+  }
+}

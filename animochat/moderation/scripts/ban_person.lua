@@ -1,0 +1,38 @@
+-- The operator bans a person, with or without the address, and thereby settles all open reports on that person.
+--
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
+--          :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :pool, :resting, :searching, :away
+--          (sorted sets), :worker:<worker> (set)
+-- ARGV[1]  person, or '' for the one that the report is on
+-- ARGV[2]  report, or ''
+-- ARGV[3]  milliseconds, or '' for good
+-- ARGV[4]  '1': the address too, as far as it is known
+-- ARGV[5]  the operator's note, or ''
+-- ARGV[6]  time in milliseconds, or '' for the store's clock
+--
+-- Returns  {'unknown-report'} or {'banned', person, 1 where the address is banned too, else 0}
+-- @include presence/now
+-- @include moderation/ban
+local lobby, person, report = KEYS[1], ARGV[1], ARGV[2]
+local now = clock(ARGV[6])
+local address = ''
+if report ~= '' then
+  local record = redis.call('HMGET', lobby .. ':report:' .. report, 'reported', 'address')
+  if not record[1] then return {'unknown-report'} end
+  person, address = record[1], record[2]
+end
+if ARGV[4] ~= '1' then
+  address = ''
+elseif address == '' then
+  address = redis.call('HGET', lobby .. ':person:' .. person, 'address') or ''
+end
+local until_when = ARGV[3] == '' and math.huge or now + tonumber(ARGV[3])
+ban(lobby, person, address, now, until_when, {by = 'operator', note = ARGV[5], report = report})
+local open = lobby .. ':reported:' .. person
+for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
+  if redis.call('ZREM', lobby .. ':reports', id) > 0 then
+    redis.call('HSET', lobby .. ':report:' .. id, 'state', 'banned')
+  end
+end
+redis.call('DEL', open)
+return {'banned', person, address ~= '' and 1 or 0}

@@ -1,0 +1,2 @@
+-- EVERYBODY: the channel that all workers listen on.
+local EVERYBODY = 'animochat:workers'

@@ -1,0 +1,244 @@
+"""Who is kept from whom, and from the chat. The rules are in this folder's scripts; this is how Python calls them.
+
+A subject of a ban is `person:<person>` or `address:<keyed hash>`; no address itself ever reaches the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from animochat.errors import RateLimited
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.scripts import load
+
+BLOCK_PARTNER = load("moderation/block_partner")
+REPORT_PARTNER = load("moderation/report_partner")
+LIST_REPORTS = load("moderation/list_reports")
+DISMISS_REPORT = load("moderation/dismiss_report")
+BAN_PERSON = load("moderation/ban_person")
+LIST_BANS = load("moderation/list_bans")
+LIFT_BAN = load("moderation/lift_ban")
+
+SCRIPTS = [BLOCK_PARTNER, REPORT_PARTNER, LIST_REPORTS, DISMISS_REPORT, BAN_PERSON, LIST_BANS, LIFT_BAN]
+
+HOUR_MS = 3600 * 1000
+DAY_MS = 24 * HOUR_MS
+
+#: Milliseconds for which two people do not meet after one of them blocked or reported the other: for good, as far as an
+#: anonymous person lasts.
+BLOCK_MS = 90 * DAY_MS
+
+#: Milliseconds for which a report and its evidence are kept: long enough for an operator who is away for a while.
+REPORT_MS = 30 * DAY_MS
+
+#: Bytes of evidence, the latest messages first: a log of usual messages has 10,000. Reports must not fill the store.
+MAX_EVIDENCE = 64 * 1024
+
+#: Wrong tokens that one address may show the operator's page within ATTEMPTS_MS.
+MAX_ATTEMPTS = 10
+ATTEMPTS_MS = 15 * 60 * 1000
+
+#: Milliseconds of an automatic suspension.
+SUSPENSION_MS = HOUR_MS
+
+
+class Said(msgspec.Struct):
+    """One message of a report's evidence. `sender`: "reporter" or "reported"; `timestamp`: Unix ms."""
+
+    sender: str
+    timestamp: int
+    content: str
+
+
+class Report(msgspec.Struct, rename="camel"):
+    """A report. `filed_at`: Unix ms. `state`: "open", "dismissed" or "banned". `reports`: open ones on the same person.
+
+    `has_address`: the reported person's address can be banned as well. `banned_until`: Unix ms, for one who is banned
+    already; `banned`: whether that is so (`banned_until` None: for good).
+    """
+
+    id: str
+    filed_at: int
+    state: str
+    reason: str
+    details: str
+    reporter: str
+    reported: str
+    evidence: list[Said]
+    has_address: bool
+    reports: int
+    banned: bool
+    banned_until: int | None
+
+
+class Ban(msgspec.Struct, rename="camel"):
+    """A ban. `id` is its subject; `person` the one for whose sake an address is banned, too. Times are Unix ms.
+
+    `until` None: for good. `by`: "operator" or "reports". `report`: the id of the one that led to it, or "".
+    """
+
+    id: str
+    person: str
+    since: int
+    until: int | None
+    by: str
+    note: str
+    report: str
+
+
+class Moderation:
+    """The scripts of this folder for one lobby. All methods wait for the store; all raise Unavailable.
+
+    `reports_per_hour`: how many a person may file; 0 for any number. `auto_suspend_reports`: how many different
+    people's reports within a day suspend somebody for SUSPENSION_MS; 0 for never. `clock` (Unix ms) takes the place of
+    the store's clock, for tests.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        reports_per_hour: int,
+        auto_suspend_reports: int,
+        lobby: str = keys.MAIN_LOBBY,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._reports_per_hour = reports_per_hour
+        self._auto_suspend_reports = auto_suspend_reports
+        self._lobby = [keys.lobby(lobby)]
+        self._now: Callable[[], int | str] = clock or (lambda: "")
+
+    # What people do
+
+    def block_partner(self, person: str, connection: str) -> tuple[str, int, str]:
+        """End the person's room, and keep its two people apart. Returns what `Rooms.leave` returns."""
+        return _left(self._pipeline.call(BLOCK_PARTNER, self._lobby, [person, connection, BLOCK_MS, self._now()]))
+
+    def report_partner(
+        self, room_id: str, reason: str, details: str, evidence: Sequence[Said], person: str, connection: str
+    ) -> tuple[str, int, str]:
+        """Keep a report with its evidence, then as `block_partner`.
+
+        Raises RateLimited for somebody who has filed too many.
+        """
+        args = [person, connection, room_id, reason, details, _encoded(evidence), BLOCK_MS, REPORT_MS]
+        args += [self._reports_per_hour, self._auto_suspend_reports, SUSPENSION_MS, self._now()]
+        reply = self._pipeline.call(REPORT_PARTNER, self._lobby, args)
+        if reply[0] == b"limited":
+            raise RateLimited("Too many reports", retry_after_ms=reply[1])
+        return _left(reply)
+
+    # What the operator does
+
+    def reports(self, offset: int, count: int) -> tuple[int, list[Report]]:
+        """How many are open, and `count` of them after the first `offset`, the oldest first."""
+        total, *found = self._pipeline.call(LIST_REPORTS, self._lobby, [offset, count, REPORT_MS, self._now()])
+        return total, [_report(*report) for report in found]
+
+    def dismiss(self, report: str) -> bool:
+        """Close a report; False where no such one is open."""
+        return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report]))
+
+    def ban_reported(self, report: str, ms: int | None, address: bool, note: str) -> tuple[str, bool] | None:
+        """Ban whom a report is on, see `ban`. Returns the person and whether an address is banned; None: no report."""
+        return self._ban("", report, ms, address, note)
+
+    def ban(self, person: str, ms: int | None, address: bool, note: str) -> tuple[str, bool] | None:
+        """Ban a person for `ms`, or for good (None), and the `address` that the person last came from, if it is known.
+
+        Whoever is connected is closed. Open reports on the person are settled.
+        """
+        return self._ban(person, "", ms, address, note)
+
+    def _ban(self, person: str, report: str, ms: int | None, address: bool, note: str) -> tuple[str, bool] | None:
+        args = [person, report, "" if ms is None else ms, "1" if address else "", note, self._now()]
+        state, *rest = self._pipeline.call(BAN_PERSON, self._lobby, args)
+        return (rest[0].decode(), bool(rest[1])) if state == b"banned" else None
+
+    def bans(self, offset: int, count: int) -> tuple[int, list[Ban]]:
+        """How many hold, and `count` of them after the first `offset`; those that end first at the beginning."""
+        total, *found = self._pipeline.call(LIST_BANS, self._lobby, [offset, count, self._now()])
+        return total, [_ban(*ban) for ban in found]
+
+    def lift(self, subject: str) -> bool:
+        """Lift a ban, and with a person's the one of the address that came with it; False where there is none."""
+        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject]))
+
+    def announce(self, text: str) -> None:
+        """Say a line to everybody who is connected now. Nothing is kept of it."""
+        notice = msgspec.json.encode([{"p": "", "e": "announced", "text": text}])
+        self._pipeline.execute("PUBLISH", keys.EVERYBODY, notice)
+
+    # Who wants to be the operator
+
+    def attempts_wait(self, address: str) -> int:
+        """Milliseconds for which no more tokens are taken from this address (a keyed hash); 0 where they are."""
+        key = self._attempts(address)
+        if int(self._pipeline.execute("GET", key) or 0) < MAX_ATTEMPTS:
+            return 0
+        return max(1, int(self._pipeline.execute("PTTL", key)))
+
+    def count_attempt(self, address: str) -> None:
+        """A wrong token came from this address."""
+        key = self._attempts(address)
+        self._pipeline.execute("SET", key, 0, "NX", "PX", ATTEMPTS_MS)
+        self._pipeline.execute("INCR", key)
+
+    def _attempts(self, address: str) -> str:
+        return f"{self._lobby[0]}:attempts:{address}"
+
+
+def _left(reply: list[Any]) -> tuple[str, int, str]:
+    state, *rest = reply
+    return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
+
+
+def _encoded(evidence: Sequence[Said]) -> bytes:
+    """The latest messages that fit, as JSON."""
+    pieces: list[bytes] = []
+    size = 2
+    for said in reversed(evidence):
+        piece = msgspec.json.encode(said)
+        size += len(piece) + 1
+        if size > MAX_EVIDENCE:
+            break
+        pieces.append(piece)
+    return b"[" + b",".join(reversed(pieces)) + b"]"
+
+
+def _fields(flat: list[bytes]) -> dict[str, str]:
+    values = iter(flat)
+    return {name.decode(): value.decode() for name, value in zip(values, values, strict=True)}
+
+
+def _until(score: bytes) -> int | None:
+    """A time, or None for good."""
+    return None if score == b"inf" else int(float(score))
+
+
+def _report(report: bytes, reports: int, until: bytes, flat: list[bytes]) -> Report:
+    fields = _fields(flat)
+    return Report(
+        report.decode(),
+        int(fields["filed"]),
+        fields["state"],
+        fields["reason"],
+        fields["details"],
+        fields["reporter"],
+        fields["reported"],
+        msgspec.json.decode(fields["evidence"], type=list[Said]),
+        bool(fields["address"]),
+        reports,
+        until != b"",
+        _until(until) if until else None,
+    )
+
+
+def _ban(subject: bytes, until: bytes, flat: list[bytes]) -> Ban:
+    fields = _fields(flat)
+    since = int(fields["since"])
+    return Ban(subject.decode(), fields["person"], since, _until(until), fields["by"], fields["note"], fields["report"])

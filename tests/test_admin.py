@@ -1,0 +1,463 @@
+"""The operator's page and API (animochat/http/admin.py): for nobody else, and what it does, on a real store."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+from people import NO_RATES, meet
+from store_support import Lobby
+from support import Client, Server
+
+from animochat import http
+from animochat.http import operator
+from animochat.moderation.service import ATTEMPTS_MS, MAX_ATTEMPTS, Moderation, Said
+from animochat.settings import Settings
+
+TOKEN = "correct horse battery staple"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+OWN = "http://localhost"  # where Flask's test client says it has sent the request
+LISTED = "https://front.example"
+
+#: Every route, with something for its placeholders and a body that would do something.
+ROUTES: list[tuple[str, str, Any]] = [
+    ("GET", "/admin", None),
+    ("POST", "/admin/logout", None),
+    ("GET", "/admin/api/reports", None),
+    ("POST", "/admin/api/reports/{report}/dismiss", {}),
+    ("POST", "/admin/api/reports/{report}/ban", {"hours": 1}),
+    ("GET", "/admin/api/bans", None),
+    ("POST", "/admin/api/bans", {"person": "carl", "hours": 1}),
+    ("DELETE", "/admin/api/bans/person:dora", None),
+    ("POST", "/admin/api/announcements", {"text": "hello"}),
+]
+
+
+@pytest.fixture
+def lobby(store_url: str) -> Iterator[Lobby]:
+    """With one open report, by Anna on Bert, and one ban, of Dora."""
+    lobby = Lobby(store_url)
+    anna, bert = lobby.people("anna", "bert")
+    bert.connect(address="hidden")
+    anna.find()
+    bert.find()
+    lobby.report = anna.room  # type: ignore[attr-defined]
+    anna.report("threat", "<b>details</b>", [Said("reported", lobby.now, "<script>alert(1)</script>")])
+    lobby.moderation.ban("dora", None, False, "note")
+    yield lobby
+    lobby.close()
+
+
+def app(moderation: Moderation, **settings: Any) -> Flask:
+    """The routes as they are, on a real store, without a server."""
+    app = Flask("animochat", static_folder=None)
+    chosen = Settings(**{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
+    app.extensions["animochat"] = SimpleNamespace(settings=chosen, moderation=moderation)
+    http.register(app)
+    return app
+
+
+@pytest.fixture
+def client(lobby: Lobby) -> FlaskClient:
+    return app(lobby.moderation).test_client()
+
+
+@pytest.fixture
+def browser(client: FlaskClient) -> FlaskClient:
+    """One in which the operator has logged in."""
+    assert log_in(client).status_code == 303
+    return client
+
+
+def log_in(client: FlaskClient, token: str = TOKEN, **headers: str) -> Any:
+    return client.post("/admin/login", data={"token": token}, headers={"Origin": OWN, **headers})
+
+
+def ask(client: FlaskClient, lobby: Lobby, route: tuple[str, str, Any], **headers: str) -> Any:
+    method, path, body = route
+    path = path.format(report=lobby.report)  # type: ignore[attr-defined]
+    return client.open(path, method=method, json=body, headers=headers)
+
+
+def state(lobby: Lobby) -> tuple[Any, Any]:
+    return lobby.moderation.reports(0, 100), lobby.moderation.bans(0, 100)
+
+
+# For nobody else
+
+
+def test_the_table_of_routes_is_complete(client: FlaskClient) -> None:
+    rules = {
+        (method, rule.rule)
+        for rule in client.application.url_map.iter_rules()
+        if rule.endpoint.startswith("admin.")
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    listed = {
+        (method, path.replace("{report}", "<report>").replace("person:dora", "<subject>")) for method, path, _ in ROUTES
+    }
+    assert rules == listed | {("POST", "/admin/login")}
+
+
+@pytest.mark.parametrize("route", [*ROUTES, ("POST", "/admin/login", None), ("GET", "/admin/", None)], ids=str)
+def test_without_a_token_set_there_is_no_such_page(lobby: Lobby, route: tuple[str, str, Any]) -> None:
+    answer = ask(app(lobby.moderation, admin_token=None).test_client(), lobby, route, **BEARER)
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_everything_is_refused_without_the_token(
+    client: FlaskClient, lobby: Lobby, route: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("animochat.moderation.service.MAX_ATTEMPTS", 1000)
+    before = state(lobby)
+    wrong = [TOKEN[:-1], TOKEN + " ", TOKEN.upper(), "", "x" * 5000, "Ünïcödé", "\x00"]
+    headers: list[dict[str, str]] = [{}, {"Authorization": ""}, {"Authorization": "Bearer"}, {"Authorization": TOKEN}]
+    headers += [{"Authorization": f"Bearer {token}".encode().decode("latin-1")} for token in wrong]
+    headers += [{"Authorization": f"Basic {TOKEN}"}, {"Cookie": f"{operator.COOKIE}={TOKEN}"}]
+    headers += [{"Cookie": f"{operator.COOKIE}=operator.x.y", "Origin": OWN}, {"X-Admin-Token": TOKEN}]
+    for given in headers:
+        answer = ask(client, lobby, route, **given)
+        assert answer.status_code == 401, given
+        assert answer.headers["WWW-Authenticate"].lower().startswith("bearer")
+        assert TOKEN not in answer.text
+        for secret in ("details", "alert", "anna", "dora"):
+            assert secret not in answer.text
+    assert state(lobby) == before
+
+
+def test_the_token_may_be_in_a_query_for_nobody(client: FlaskClient) -> None:
+    """It would stand in every proxy's log."""
+    assert client.get("/admin/api/reports", query_string={"token": TOKEN}).status_code == 401
+
+
+@pytest.mark.parametrize("token", [TOKEN, TOKEN[:-1], "", "x" * 5000, "Ünï"], ids=lambda token: token[:9])
+@pytest.mark.parametrize("way", ["header", "form"])
+def test_tokens_are_compared_in_constant_time(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, token: str, way: str
+) -> None:
+    """By hmac.compare_digest, once, over digests: of one length whatever the token's is."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr(operator, "hmac", SimpleNamespace(compare_digest=compare, digest=hmac.digest))
+    if way == "header":
+        header = f"Bearer {token}".encode().decode("latin-1")
+        answer = client.get("/admin/api/bans", headers={"Authorization": header})
+    else:
+        answer = log_in(client, token)
+    assert (answer.status_code < 400) is (token == TOKEN)
+    ((one, other),) = compared
+    assert (len(one), len(other)) == (32, 32)
+    assert (one == other) is (token == TOKEN)
+
+
+# Too many wrong tokens
+
+
+def test_after_ten_wrong_tokens_an_address_has_to_wait(client: FlaskClient, lobby: Lobby) -> None:
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert log_in(client, "wrong").status_code == 401
+    assert client.get("/admin/api/bans", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    for answer in (log_in(client), client.get("/admin/api/bans", headers=BEARER)):
+        assert answer.status_code == 429, "the right one too, or guessing would go on"
+        assert ATTEMPTS_MS / 1000 - 60 < int(answer.headers["Retry-After"]) <= ATTEMPTS_MS / 1000 + 1
+    elsewhere = {"REMOTE_ADDR": "192.0.2.7"}
+    assert client.get("/admin/api/bans", headers=BEARER, environ_base=elsewhere).status_code == 200
+    stored = b" ".join(lobby.pipeline.execute("KEYS", "*"))
+    assert b":attempts:" in stored
+    assert b"127.0.0.1" not in stored
+
+
+def test_a_session_goes_on_whatever_others_guess(browser: FlaskClient) -> None:
+    for _ in range(MAX_ATTEMPTS):
+        browser.get("/admin/api/bans", headers={"Authorization": "Bearer wrong"})
+    assert browser.get("/admin/api/bans").status_code == 200
+
+
+# Sessions
+
+
+def test_the_page_asks_for_the_token_and_opens_a_session(client: FlaskClient) -> None:
+    asked = client.get("/admin")
+    assert (asked.status_code, asked.content_type) == (401, "text/html; charset=utf-8")
+    assert 'action="/admin/login"' in asked.text
+    wrong = log_in(client, "wrong")
+    assert wrong.status_code == 401
+    assert "That is not the token." in wrong.text
+    assert "Set-Cookie" not in wrong.headers
+    right = log_in(client)
+    assert (right.status_code, right.headers["Location"]) == (303, "/admin")
+    assert client.get("/admin").status_code == 200
+    assert client.post("/admin/logout", headers={"Origin": OWN}).status_code == 303
+    assert client.get("/admin").status_code == 401
+
+
+@pytest.mark.parametrize(("origin", "base", "secure"), [(OWN, OWN, False), ("https://localhost", OWN, True)])
+def test_the_cookie_is_for_this_page_alone(client: FlaskClient, origin: str, base: str, secure: bool) -> None:
+    cookie = log_in(client, Origin=origin).headers["Set-Cookie"]
+    parts = {part.strip() for part in cookie.split(";")[1:]}
+    assert {"HttpOnly", "SameSite=Strict", "Path=/admin"} <= parts
+    assert ("Secure" in parts) is secure
+    assert TOKEN not in cookie
+
+
+def test_a_session_ends_by_itself(browser: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = operator.SESSION_SECONDS
+    monkeypatch.setattr(operator, "SESSION_SECONDS", -1)
+    assert browser.get("/admin/api/bans").status_code == 401
+    assert seconds == 12 * 3600
+
+
+def test_another_token_ends_all_sessions(browser: FlaskClient, lobby: Lobby) -> None:
+    cookie = browser.get_cookie(operator.COOKIE, path="/admin")
+    assert cookie is not None
+    other = app(lobby.moderation, admin_token="another token, as long").test_client()
+    other.set_cookie(operator.COOKIE, cookie.value, path="/admin")
+    assert other.get("/admin/api/bans").status_code == 401
+
+
+# Other pages
+
+FOREIGN_REQUESTS = [
+    {},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": LISTED},
+    {"Origin": "http://localhost:5173"},
+    {"Origin": "http://localhost.evil.example"},
+    {"Origin": OWN, "Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "none"},
+    {"Referer": OWN + "/admin"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN_REQUESTS, ids=str)
+def test_another_page_can_not_use_the_session(browser: FlaskClient, lobby: Lobby, headers: dict[str, str]) -> None:
+    before = state(lobby)
+    for route in ROUTES:
+        if route[0] != "GET":
+            assert ask(browser, lobby, route, **headers).status_code == 403, route
+    assert state(lobby) == before
+    assert browser.get("/admin").status_code == 200, "still logged in"
+
+
+@pytest.mark.parametrize("headers", FOREIGN_REQUESTS, ids=str)
+def test_another_page_can_not_log_anybody_in(client: FlaskClient, headers: dict[str, str]) -> None:
+    answer = client.post("/admin/login", data={"token": TOKEN}, headers=headers)
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": OWN}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": OWN, "Sec-Fetch-Site": "same-origin"}]
+)
+def test_the_operators_page_can(browser: FlaskClient, headers: dict[str, str]) -> None:
+    assert browser.post("/admin/api/announcements", json={"text": "hi"}, headers=headers).status_code == 200
+
+
+def test_a_form_can_not_be_taken_for_json(browser: FlaskClient) -> None:
+    answer = browser.post("/admin/api/announcements", data='{"text": "hi"}', headers={"Origin": OWN})
+    assert answer.status_code == 415
+
+
+def test_no_other_origin_may_read_or_ask(lobby: Lobby) -> None:
+    client = app(lobby.moderation, client_url=("*",)).test_client()
+    for method in ("GET", "OPTIONS"):
+        headers = {"Origin": LISTED, "Access-Control-Request-Method": "GET", **BEARER}
+        answer = client.open("/admin/api/reports", method=method, headers=headers)
+        assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
+
+
+def test_the_page_may_load_and_run_its_own_files_only(browser: FlaskClient) -> None:
+    for path in ("/admin", "/admin/api/bans"):
+        headers = browser.get(path).headers
+        assert "script-src 'self';" in headers["Content-Security-Policy"]
+        assert "default-src 'none';" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Referrer-Policy"] == "same-origin"
+
+
+def test_what_people_wrote_is_text_on_the_page(browser: FlaskClient) -> None:
+    page = browser.get("/admin").text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&lt;b&gt;details&lt;/b&gt;" in page
+    assert "<script>alert" not in page
+
+
+# What it does
+
+
+def test_open_reports_come_with_their_evidence(client: FlaskClient, lobby: Lobby) -> None:
+    assert client.get("/admin/api/reports", headers=BEARER).json == {
+        "open": 1,
+        "reports": [
+            {
+                "id": lobby.report,  # type: ignore[attr-defined]
+                "filedAt": lobby.now,
+                "state": "open",
+                "reason": "threat",
+                "details": "<b>details</b>",
+                "reporter": "anna",
+                "reported": "bert",
+                "evidence": [{"sender": "reported", "timestamp": lobby.now, "content": "<script>alert(1)</script>"}],
+                "hasAddress": True,
+                "reports": 1,
+                "banned": False,
+                "bannedUntil": None,
+            }
+        ],
+    }
+
+
+def test_a_report_is_dismissed(client: FlaskClient, lobby: Lobby) -> None:
+    assert ask(client, lobby, ROUTES[3], **BEARER).json == {"ok": True}
+    assert ask(client, lobby, ROUTES[3], **BEARER).status_code == 404
+    assert client.get("/admin/api/reports", headers=BEARER).json == {"open": 0, "reports": []}
+
+
+@pytest.mark.parametrize(("hours", "until"), [(1, 3_600_000), (0.5, 1_800_000), (None, None)])
+@pytest.mark.parametrize("address", [True, False])
+def test_whom_a_report_is_on_is_banned(
+    client: FlaskClient, lobby: Lobby, hours: float | None, until: int | None, address: bool
+) -> None:
+    body = {"hours": hours, "address": address, "note": " threats "}
+    path = f"/admin/api/reports/{lobby.report}/ban"  # type: ignore[attr-defined]
+    answer = client.post(path, json=body, headers=BEARER)
+    assert answer.json == {"ok": True, "person": "bert", "addressBanned": address}
+    bans = {ban["id"]: ban for ban in client.get("/admin/api/bans", headers=BEARER).json["bans"]}
+    assert set(bans) == {"person:dora", "person:bert"} | ({"address:hidden"} if address else set())
+    assert bans["person:bert"] == {
+        "id": "person:bert",
+        "person": "bert",
+        "since": lobby.now,
+        "until": until and lobby.now + until,
+        "by": "operator",
+        "note": "threats",
+        "report": lobby.report,  # type: ignore[attr-defined]
+    }
+    assert client.get("/admin/api/reports", headers=BEARER).json["open"] == 0
+
+
+def test_bans_are_made_and_lifted(client: FlaskClient, lobby: Lobby) -> None:
+    body = {"person": "carl", "hours": 24, "note": "asked to be"}
+    assert client.post("/admin/api/bans", json=body, headers=BEARER).json["person"] == "carl"
+    assert client.get("/admin/api/bans", headers=BEARER).json["total"] == 2
+    for subject in ("person:carl", "person:dora"):
+        assert client.delete(f"/admin/api/bans/{subject}", headers=BEARER).json == {"ok": True}
+        assert client.delete(f"/admin/api/bans/{subject}", headers=BEARER).status_code == 404
+    assert client.get("/admin/api/bans", headers=BEARER).json == {"total": 0, "bans": []}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("bans", {}),
+        ("bans", {"person": "carl"}),
+        ("bans", {"hours": 1}),
+        ("bans", {"person": "carl", "hours": 0}),
+        ("bans", {"person": "carl", "hours": -1}),
+        ("bans", {"person": "carl", "hours": "1"}),
+        ("bans", {"person": "carl", "hours": 1e9}),
+        ("bans", {"person": "a b", "hours": 1}),
+        ("bans", {"person": "", "hours": 1}),
+        ("bans", {"person": "carl", "hours": 1, "address": "yes"}),
+        ("bans", {"person": "carl", "hours": 1, "note": "x" * 1001}),
+        ("reports/x/ban", {}),
+        ("announcements", {}),
+        ("announcements", {"text": " "}),
+        ("announcements", {"text": "x" * 501}),
+        ("announcements", ["text"]),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong_and_changes_nothing(
+    client: FlaskClient, lobby: Lobby, path: str, body: Any
+) -> None:
+    before = state(lobby)
+    answer = client.post(f"/admin/api/{path}", json=body, headers=BEARER)
+    assert answer.status_code == 400
+    assert answer.json["error"]["code"] == "bad-request"
+    assert answer.json["error"]["message"]
+    assert state(lobby) == before
+
+
+def test_a_body_has_a_bound(client: FlaskClient) -> None:
+    answer = client.post("/admin/api/announcements", json={"text": "x" * 100_000}, headers=BEARER)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("query", ["offset=-1", "count=0", "count=101", "offset=1000000001"])
+def test_a_portion_has_bounds(client: FlaskClient, query: str) -> None:
+    for path in ("reports", "bans"):
+        assert client.get(f"/admin/api/{path}?{query}", headers=BEARER).status_code == 400
+
+
+# A whole server
+
+AnyClient = Callable[..., Client]
+
+
+@pytest.fixture(scope="module")
+def server(module_servers: Callable[..., Server]) -> Server:
+    env = {**NO_RATES, "ADMIN_TOKEN": TOKEN, "TRUSTED_PROXIES": "1", "RECONNECT_GRACE_MS": "1000"}
+    return module_servers(workers=2, env=env)
+
+
+def test_from_the_report_to_the_ban_and_back(server: Server, connect: AnyClient) -> None:
+    """With two workers: whoever is banned is closed on whichever of them, and so is everybody at the address.
+
+    Nothing of it is logged, and no address is in the store.
+    """
+    at_berts = {"X-Forwarded-For": "203.0.113.5"}
+    anna = connect(server, headers={"X-Forwarded-For": "203.0.113.4"})
+    bert, flatmate = connect(server, headers=at_berts), connect(server, headers=at_berts)
+    for client in (anna, bert, flatmate):
+        client.wait("session")
+    meet(anna, bert)
+    bert.call("send-message", "give me your password")
+    anna.wait("message", where=lambda message: message["seq"] == 1)
+    assert anna.call("report-partner", {"reason": "spam", "details": "phishing"}) == {"ok": True}
+    (report,) = server.get("/admin/api/reports", headers=BEARER).json()["reports"]
+    assert (report["reason"], report["details"]) == ("spam", "phishing")
+    assert [(said["sender"], said["content"]) for said in report["evidence"]] == [("reported", "give me your password")]
+
+    path = f"/admin/api/reports/{report['id']}/ban"
+    answer = server.get(path, "POST", headers=BEARER, json={"hours": 1, "address": True})
+    assert answer.json()["addressBanned"] is True
+    for client in (bert, flatmate):
+        assert client.wait("error")["code"] == "banned"
+        client.wait("disconnect")
+    somebody_else = connect(server, headers=at_berts)
+    assert 0 < somebody_else.wait("error")["retryAfterMs"] <= 3_600_000
+    assert anna.call("no-such-event")["ok"] is False, "others are undisturbed"
+
+    assert server.get(f"/admin/api/bans/person:{report['reported']}", "DELETE", headers=BEARER).json() == {"ok": True}
+    assert connect(server, headers=at_berts).wait("session")["state"] == "idle"
+
+    server.get("/admin/api/bans", headers={"Authorization": "Bearer my wrong guess"})
+    for secret in (TOKEN, "my wrong guess", "203.0.113", "password", "phishing"):
+        assert secret not in server.log()
+    with redis.Redis.from_url(server.redis_url) as store:
+        assert b"203.0.113" not in b"".join(key + (store.dump(key) or b"") for key in store.keys("*"))
+
+
+def test_an_announcement_reaches_people_on_every_worker(server: Server, connect: AnyClient) -> None:
+    people = [connect(server, transports=["websocket"]) for _ in range(6)]
+    for client in people:
+        client.wait("session")
+    answer = server.get("/admin/api/announcements", "POST", headers=BEARER, json={"text": "Tea at five"})
+    assert answer.json() == {"ok": True}
+    for client in people:
+        assert client.wait("announcement") == {"text": "Tea at five"}

@@ -1,0 +1,463 @@
+"""Who is kept from whom, and from the chat: blocks, reports, bans, against a real store (animochat/moderation)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from store_support import GRACE_MS, HOUR_MS, TAG, Lobby, Person
+
+from animochat.errors import RateLimited
+from animochat.matchmaking.service import CANCEL_MATCH, NEXT_MATCH
+from animochat.moderation.service import BLOCK_MS, DAY_MS, MAX_EVIDENCE, REPORT_MS, Ban, Moderation, Report, Said
+from animochat.rooms.service import LEAVE_ROOM
+from animochat.store import keys
+
+
+@pytest.fixture
+def lobby(redis_url: str) -> Iterator[Lobby]:
+    lobby = Lobby(redis_url)
+    yield lobby
+    lobby.close()
+
+
+# Blocking
+
+
+def test_blocking_ends_the_room_for_both_and_the_partner_hears_that_one_left(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    room = anna.room
+    state, version, left = anna.block()
+    assert (state, left) == ("left", room)
+    assert version > anna.heard("matched")[0]["v"]
+    assert (anna.room, bert.room, lobby.rooms()) == (None, None, [])
+    assert [(n["room"], n["reason"]) for n in bert.heard("ended")] == [(room, "left")]
+    assert anna.heard("ended") == []
+
+
+@pytest.mark.parametrize("seeker", ["anna", "bert"])
+def test_a_blocked_pair_does_not_meet_for_90_days_whoever_searches(lobby: Lobby, seeker: str) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.block()
+    first, second = (bert, anna) if seeker == "anna" else (anna, bert)
+    lobby.pass_time(BLOCK_MS - 1)
+    assert first.find().state == "waiting"
+    assert second.find().state == "waiting"
+    lobby.tick()
+    assert lobby.rooms() == []
+    lobby.pass_time(1)
+    lobby.tick()
+    assert lobby.rooms() == [{"anna", "bert"}]
+    assert BLOCK_MS == 90 * DAY_MS
+
+
+def test_meeting_others_later_does_not_shorten_a_block(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.block()
+    before = lobby.sorted_set(":met:anna")
+    lobby.people("carl")[0].find()
+    anna.find()
+    assert anna.partner == "carl"
+    anna.leave()
+    assert lobby.sorted_set(":met:anna")["bert"] == before["bert"]
+    assert lobby.sorted_set(":met:bert")["anna"] == before["bert"]
+    for name in ("anna", "bert"):
+        assert lobby.pipeline.execute("PTTL", f"{TAG}:met:{name}") > BLOCK_MS
+
+
+def test_a_partner_who_is_away_can_be_blocked_and_learns_it_as_leaving(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    room = anna.room
+    bert.drop()
+    assert anna.block()[0] == "left"
+    lobby.run(GRACE_MS)
+    assert bert.connect().ended == (room, "left")
+    bert.find()
+    assert anna.find().state == "waiting"
+
+
+def test_who_is_in_no_room_can_block_nobody(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    bert.leave()
+    assert anna.block() == ("not-in-room", 0, "")
+
+
+def test_a_replaced_connection_cannot_block(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    old = anna.conn
+    anna.connect()
+    anna.conn = old
+    assert anna.block() == ("unknown", 0, "")
+    assert bert.partner == "anna"
+
+
+def test_a_blocked_pair_never_meets_in_10_000_random_searches_in_a_pool_of_20(store_url: str) -> None:
+    lobby = Lobby(store_url)
+    lobby.load_scripts(CANCEL_MATCH, NEXT_MATCH, LEAVE_ROOM)
+    dice = random.Random(1)
+    people = lobby.crowd(20)
+    people[0].find()
+    people[1].find()
+    people[0].block()
+    lobby.listen()
+    lobby.worker.heard.clear()
+
+    def search(batch: Any, person: Person) -> None:
+        """Leaves the room or the pool and searches; who met may meet again at once, and nobody rests."""
+        batch.evalsha(CANCEL_MATCH.sha, 1, TAG, person.name, person.conn)
+        numbers = [1, 0, 0]  # of history, rest and the wait for an interest
+        batch.evalsha(NEXT_MATCH.sha, 1, TAG, person.name, person.conn, dice.random(), *numbers, "", "", lobby.now)
+
+    for _ in range(100):
+        # Everybody waits: each knows all others, until the next millisecond.
+        lobby.have_all_met_until(people, lobby.now + 1)
+        with lobby.batch() as batch:
+            for person in people:
+                batch.evalsha(LEAVE_ROOM.sha, 1, TAG, person.name, person.conn)
+                search(batch, person)
+        assert len(lobby.sorted_set(":pool")) == 20
+        lobby.pass_time(HOUR_MS)
+        with lobby.batch() as batch:
+            for _ in range(100):
+                search(batch, dice.choice(people))
+    met = Counter(frozenset([n["p"], n["mate"]]) for n in lobby.worker.notices() if n["e"] == "matched")
+    assert met[frozenset({"p0", "p1"})] == 0
+    pairs = {frozenset([a.name, b.name]) for a, b in itertools.combinations(people, 2)}
+    assert set(met) - {frozenset({"p0", "p1"})} == pairs - {frozenset({"p0", "p1"})}, "everybody else met"
+    lobby.close()
+
+
+# Reporting
+
+
+def evidence(*said: tuple[str, str]) -> list[Said]:
+    return [Said(sender, 1_900_000_000_000 + number, content) for number, (sender, content) in enumerate(said)]
+
+
+def test_a_report_is_kept_with_its_evidence_and_then_it_is_a_block(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    room = anna.room
+    said = evidence(("reporter", "hi"), ("reported", 'something "bad" 😀'))
+    assert anna.report("threat", "He threatened me", said)[::2] == ("left", room)
+    assert lobby.moderation.reports(0, 10) == (
+        1,
+        [Report(room, lobby.now, "open", "threat", "He threatened me", "anna", "bert", said, False, 1, False, None)],
+    )
+    assert [(n["room"], n["reason"]) for n in bert.heard("ended")] == [(room, "left")]
+    assert (anna.room, bert.room) == (None, None)
+    bert.find()
+    assert anna.find().state == "waiting"
+    assert lobby.sorted_set(":met:bert")["anna"] == lobby.now + BLOCK_MS
+
+
+def test_a_report_on_somebody_who_is_away_is_kept(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    bert.drop()
+    assert anna.report()[0] == "left"
+    assert lobby.moderation.reports(0, 10)[1][0].reported == "bert"
+
+
+def test_evidence_must_be_of_the_room_that_the_reporter_is_in(lobby: Lobby) -> None:
+    """It was read before; if the room has changed meanwhile, the report would be on somebody else."""
+    anna, bert = lobby.pair("anna", "bert")
+    old = anna.room or ""
+    bert.leave()
+    lobby.people("carl")[0].find()
+    anna.find()
+    assert lobby.moderation.report_partner(old, "spam", "", [], "anna", anna.conn) == ("not-in-room", 0, "")
+    assert anna.partner == "carl"
+    assert lobby.moderation.reports(0, 10) == (0, [])
+
+
+def test_a_replaced_connection_cannot_report(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    old = anna.conn
+    anna.connect()
+    anna.conn = old
+    assert anna.report() == ("unknown", 0, "")
+    assert bert.partner == "anna"
+
+
+def test_a_report_is_kept_for_30_days(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room
+    anna.report()
+    assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:report:{room}") <= REPORT_MS == 30 * DAY_MS
+    lobby.pass_time(REPORT_MS - 1)
+    assert lobby.moderation.reports(0, 10)[0] == 1
+    lobby.pass_time(1)
+    assert lobby.moderation.reports(0, 10) == (0, [])
+
+
+def test_evidence_that_is_too_long_loses_its_beginning(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.report(evidence=evidence(*(("reported", str(n) + "😀" * 2000) for n in range(200))))
+    (report,) = lobby.moderation.reports(0, 10)[1]
+    assert [said.content.rstrip("😀") for said in report.evidence] == [str(n) for n in range(192, 200)]
+    assert lobby.pipeline.execute("HSTRLEN", f"{TAG}:report:{report.id}", "evidence") <= MAX_EVIDENCE
+
+
+def test_who_reports_too_much_has_to_wait_and_nothing_is_changed(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    for n in range(3):
+        lobby.people(f"p{n}")[0].find()
+        anna.find()
+        anna.report()
+        lobby.pass_time(1000)
+    lobby.people("p3")[0].find()
+    anna.find()
+    with pytest.raises(RateLimited) as refused:
+        anna.report()
+    assert refused.value.retry_after_ms == HOUR_MS - 3000
+    assert anna.partner == "p3"
+    assert lobby.moderation.reports(0, 10)[0] == 3
+    lobby.pass_time(HOUR_MS - 3000)
+    assert anna.report()[0] == "left"
+
+
+def test_reports_are_listed_the_oldest_first_and_in_portions(lobby: Lobby) -> None:
+    for n in range(5):
+        lobby.pair(f"a{n}", f"b{n}")[0].report()
+        lobby.pass_time(1)
+    total, some = lobby.moderation.reports(1, 2)
+    assert (total, [report.reporter for report in some]) == (5, ["a1", "a2"])
+
+
+def test_a_dismissed_report_is_closed_once(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room or ""
+    anna.report()
+    assert lobby.moderation.dismiss(room) is True
+    assert lobby.moderation.reports(0, 10) == (0, [])
+    assert lobby.moderation.dismiss(room) is False
+    assert lobby.moderation.dismiss("no such") is False
+    assert lobby.hash(f":report:{room}")["state"] == "dismissed"
+
+
+# Banning
+
+HIDDEN = "0123456789abcdef"
+
+
+def test_who_is_banned_does_not_get_in_until_the_time_is_over(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    lobby.moderation.ban("anna", 1000, False, "")
+    for again in (False, True):
+        answer = anna.worker.presence.connect("anna", "conn", again)
+        assert (answer.state, answer.banned_ms) == ("banned", 1000)
+    lobby.pass_time(999)
+    assert anna.connect().banned_ms == 1
+    lobby.pass_time(1)
+    assert anna.connect().state == "idle"
+
+
+def test_a_ban_for_good_has_no_end(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    lobby.moderation.ban("anna", None, False, "")
+    lobby.pass_time(20 * 365 * DAY_MS)
+    assert (anna.connect().state, anna.connect().banned_ms) == ("banned", None)
+    assert [ban.until for ban in lobby.moderation.bans(0, 10)[1]] == [None]
+    for key in (":bans", ":ban:person:anna"):
+        assert lobby.pipeline.execute("PTTL", TAG + key) == -1
+
+
+def test_a_ban_closes_the_person_wherever_connected_and_ends_the_room(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna", worker=lobby.add_worker())
+    (bert,) = lobby.people("bert")
+    anna.find()
+    bert.find()
+    room = anna.room
+    lobby.moderation.ban("anna", 1000, False, "")
+    assert [(n["conn"], n["ms"]) for n in anna.heard("banned")] == [(anna.conn, 1000)]
+    assert [(n["room"], n["reason"]) for n in bert.heard("ended")] == [(room, "disconnected")]
+    assert (anna.room, bert.room, lobby.rooms()) == (None, None, [])
+    assert bert.worker.presence.stats()["onlineUsers"] == 1
+    assert bert.heard("banned") == []
+
+
+@pytest.mark.parametrize("state", ["waiting", "resting", "away waiting", "away chatting"])
+def test_a_ban_leaves_nothing_of_the_person_to_be_matched(lobby: Lobby, state: str) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    if state != "away chatting":
+        anna.leave()
+        anna.find()
+        anna.next() if state == "resting" else None
+    if "away" in state:
+        anna.drop()
+    lobby.moderation.ban("anna", None, False, "")
+    assert not anna.waiting
+    for name in (":pool", ":resting", ":searching", ":away", ":rooms"):
+        assert lobby.sorted_set(name) == {}, name
+    assert bert.room is None
+
+
+def test_a_banned_address_keeps_out_whoever_comes_from_it(lobby: Lobby) -> None:
+    anna, bert = Person(lobby, "anna"), Person(lobby, "bert")
+    anna.connect(address=HIDDEN)
+    lobby.ear.subscribe(keys.EVERYBODY)
+    assert lobby.moderation.ban("anna", 1000, True, "") == ("anna", True)
+    assert bert.connect(address=HIDDEN).state == "banned"
+    assert bert.connect(address="another").state == "idle"
+    assert bert.connect().state == "idle"
+    (data,) = [data for channel, data in lobby.ear.messages() if channel == keys.EVERYBODY]
+    assert json.loads(data) == [{"p": "", "e": "banned", "address": HIDDEN, "ms": 1000}]
+    lobby.pass_time(1000)
+    assert bert.connect(address=HIDDEN).state == "idle"
+
+
+def test_without_a_known_address_the_person_alone_is_banned(lobby: Lobby) -> None:
+    lobby.people("anna")
+    assert lobby.moderation.ban("anna", 1000, True, "") == ("anna", False)
+    assert [ban.id for ban in lobby.moderation.bans(0, 10)[1]] == ["person:anna"]
+
+
+def test_banning_whom_a_report_is_on_settles_all_reports_on_that_person(lobby: Lobby) -> None:
+    bert = Person(lobby, "bert")
+    bert.connect(address=HIDDEN)
+    rooms = []
+    for name in ("anna", "carl"):
+        (other,) = lobby.people(name)
+        other.find()
+        bert.find()
+        rooms.append(other.room or "")
+        other.report()
+        lobby.pass_time(1)
+    other_report = lobby.pair("dora", "emil")[0]
+    other_report.report()
+    assert [report.reports for report in lobby.moderation.reports(0, 10)[1]] == [2, 2, 1]
+    assert lobby.moderation.reports(0, 1)[1][0].has_address is True
+    assert lobby.moderation.ban_reported(rooms[0], None, True, "enough") == ("bert", True)
+    assert [report.reporter for report in lobby.moderation.reports(0, 10)[1]] == ["dora"]
+    assert {lobby.hash(f":report:{room}")["state"] for room in rooms} == {"banned"}
+    assert lobby.moderation.bans(0, 10)[1] == [
+        Ban(subject, "bert", lobby.now, None, "operator", "enough", rooms[0])
+        for subject in (f"address:{HIDDEN}", "person:bert")
+    ]
+
+
+def test_a_report_that_is_not_there_bans_nobody(lobby: Lobby) -> None:
+    assert lobby.moderation.ban_reported("no such", None, True, "") is None
+    assert lobby.moderation.bans(0, 10) == (0, [])
+
+
+def test_a_lifted_ban_lets_the_person_in_again_and_the_address(lobby: Lobby) -> None:
+    anna = Person(lobby, "anna")
+    anna.connect(address=HIDDEN)
+    lobby.moderation.ban("anna", None, True, "")
+    assert lobby.moderation.lift("person:anna") is True
+    assert anna.connect(address=HIDDEN).state == "idle"
+    assert lobby.moderation.bans(0, 10) == (0, [])
+    assert lobby.moderation.lift("person:anna") is False
+
+
+def test_an_address_stays_banned_for_the_sake_of_another_person(lobby: Lobby) -> None:
+    for name in ("anna", "bert"):
+        Person(lobby, name).connect(address=HIDDEN)
+    lobby.moderation.ban("anna", None, True, "")
+    lobby.moderation.ban("bert", 1000, True, "")
+    lobby.moderation.lift("person:anna")
+    assert {ban.id for ban in lobby.moderation.bans(0, 10)[1]} == {"person:bert", f"address:{HIDDEN}"}
+    assert lobby.moderation.lift(f"address:{HIDDEN}") is True
+    assert [ban.id for ban in lobby.moderation.bans(0, 10)[1]] == ["person:bert"]
+
+
+def test_the_operator_may_shorten_a_ban(lobby: Lobby) -> None:
+    lobby.moderation.ban("anna", None, False, "first")
+    lobby.moderation.ban("anna", 1000, False, "second")
+    ((ban,),) = [lobby.moderation.bans(0, 10)[1]]
+    assert (ban.until, ban.note) == (lobby.now + 1000, "second")
+    assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:ban:person:anna") <= 1000
+    assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:bans") <= 1000 + HOUR_MS
+
+
+# Automatic suspension
+
+
+def reported_by(lobby: Lobby, reporter: Person, reported: Person) -> None:
+    reported.connect()
+    reporter.find()
+    reported.find()
+    assert reporter.partner == reported.name
+    reporter.report()
+
+
+def strict(lobby: Lobby) -> None:
+    """Three different people's reports within a day suspend."""
+    lobby.moderation = Moderation(lobby.pipeline, 0, 3, clock=lobby.clock)  # type: ignore[arg-type]
+
+
+def test_reports_by_enough_different_people_within_a_day_suspend_for_an_hour(lobby: Lobby) -> None:
+    strict(lobby)
+    bert = Person(lobby, "bert")
+    for reporter in lobby.people("anna", "carl"):
+        reported_by(lobby, reporter, bert)
+    assert bert.connect().state == "idle"
+    reported_by(lobby, lobby.people("dora")[0], bert)
+    assert [n["ms"] for n in bert.heard("banned")] == [HOUR_MS]
+    assert bert.connect().banned_ms == HOUR_MS
+    assert [(ban.by, ban.note) for ban in lobby.moderation.bans(0, 10)[1]] == [("reports", "3 people")]
+    assert lobby.moderation.reports(0, 10)[0] == 3, "they stay open: the operator decides"
+    lobby.pass_time(HOUR_MS)
+    assert bert.connect().state == "idle"
+
+
+def test_reports_of_another_day_or_dismissed_or_by_the_same_person_do_not_suspend(lobby: Lobby) -> None:
+    strict(lobby)
+    bert = Person(lobby, "bert")
+    anna, carl, dora, emil = lobby.people("anna", "carl", "dora", "emil")
+    reported_by(lobby, anna, bert)
+    lobby.pass_time(DAY_MS)
+    reported_by(lobby, carl, bert)
+    lobby.moderation.dismiss(lobby.moderation.reports(1, 1)[1][0].id)
+    reported_by(lobby, dora, bert)
+    lobby.pipeline.execute("DEL", f"{TAG}:met:dora", f"{TAG}:met:bert")  # else these two would not meet again
+    reported_by(lobby, dora, bert)
+    reported_by(lobby, emil, bert)
+    assert bert.connect().state == "idle"
+
+
+def test_a_suspension_does_not_shorten_a_ban(lobby: Lobby) -> None:
+    strict(lobby)
+    bert = Person(lobby, "bert")
+    reporters = lobby.people("anna", "carl", "dora")
+    for reporter in reporters[:2]:
+        reported_by(lobby, reporter, bert)
+    bert.connect()
+    reporters[2].find()
+    bert.find()
+    with lobby.batch() as batch:  # a ban that was decided at the same moment
+        batch.zadd(f"{TAG}:bans", {"person:bert": "+inf"})
+    reporters[2].report()
+    assert bert.connect().banned_ms is None
+
+
+def test_nobody_is_suspended_unless_the_operator_wants_it(lobby: Lobby) -> None:
+    bert = Person(lobby, "bert")
+    for reporter in lobby.crowd(8):
+        reported_by(lobby, reporter, bert)
+    assert bert.connect().state == "idle"
+
+
+# Announcing
+
+
+def test_an_announcement_goes_to_every_worker_at_once(lobby: Lobby) -> None:
+    lobby.ear.subscribe(keys.EVERYBODY)
+    lobby.moderation.announce("Back in 5 minutes – “sorry”")
+    ((_, data),) = lobby.ear.messages()
+    assert json.loads(data) == [{"p": "", "e": "announced", "text": "Back in 5 minutes – “sorry”"}]
+
+
+def test_everything_of_moderation_has_an_expiry_but_bans_for_good(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.report()
+    lobby.moderation.ban("carl", 1000, True, "")
+    keys_there = [key.decode() for key in lobby.pipeline.execute("KEYS", "*")]
+    assert {f"{TAG}:reports", f"{TAG}:reported:bert", f"{TAG}:reporter:anna", f"{TAG}:bans"} < set(keys_there)
+    forever = {key for key in keys_there if lobby.pipeline.execute("PTTL", key) == -1}
+    assert forever == {f"{TAG}:counters", f"{TAG}:epoch", f"{TAG}:workers"} & forever

@@ -1,0 +1,228 @@
+"""What is around a chat: interests, the first visit, languages, and being told of news while looking elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+#: For `add_init_script`: the page can be told that it is hidden, which Chromium without windows never is.
+HIDEABLE = """
+  window.isHidden = false;
+  Object.defineProperty(document, "hidden", { get: () => window.isHidden });
+  window.hide = (hidden) => { window.isHidden = hidden; document.dispatchEvent(new Event("visibilitychange")); };
+"""
+
+
+# The start
+
+
+def test_the_first_visit_tells_about_safety_and_age_once(server, person):
+    anna = person(server, first_visit=True)
+    note = anna.page.get_by_role("dialog", name="Before you meet somebody")
+    anna.search()
+    expect(note).to_contain_text("you must be 18 or older")
+    note.get_by_role("button", name="Cancel").click()
+    expect(note).to_be_hidden()
+    expect(anna.button("Start chatting")).to_be_focused()
+    anna.search()
+    anna.button("I’m 18 or older, let’s go").click()
+    expect(anna.heading).to_have_text("Looking for somebody…")
+    anna.button("Stop").click()
+    anna.page.reload()
+    anna.search()
+    expect(anna.heading).to_have_text("Looking for somebody…")
+
+
+def test_interests_become_chips_that_are_remembered(server, person):
+    anna = person(server)
+    field = anna.page.get_by_role("textbox", name="What would you like to talk about?")
+    chips = anna.page.locator(".chip")
+    field.fill("Music")
+    field.press("Enter")
+    field.press_sequentially("night owls,")
+    field.fill("MUSIC")  # the same
+    anna.button("Add").click()
+    expect(field).to_have_value("")
+    expect(chips).to_have_text(["Music", "night owls"])
+    field.fill("cats, dogs , ,birds,")
+    expect(chips).to_have_text(["Music", "night owls", "cats", "dogs", "birds"])
+    anna.button("Remove cats").click()
+    field.press("Backspace")
+    anna.page.reload()
+    expect(chips).to_have_text(["Music", "night owls", "dogs"])
+    field.press("Enter")  # nothing to add: off we go
+    expect(anna.heading).to_have_text("Looking for somebody…")
+
+
+def test_an_interest_that_cannot_be_added_stays_in_the_field_and_says_why(server, person):
+    anna = person(server)
+    field = anna.page.get_by_role("textbox", name="What would you like to talk about?")
+    note = anna.page.locator("#interests-note")
+    field.fill("x" * 33)
+    field.press("Enter")
+    expect(note).to_have_text("An interest can have up to 32 characters.")
+    field.fill("".join(f"{number}," for number in range(10)))
+    expect(anna.page.locator(".chip")).to_have_count(10)
+    field.fill("one more")
+    anna.button("Start chatting").click()
+    expect(note).to_have_text("Ten interests are as many as there can be. Remove one to add another.")
+    expect(field).to_have_value("one more")
+    expect(anna.button("Start chatting")).to_be_visible()
+
+
+def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(server, person):
+    anna, bert, carla = person(server), person(server), person(server)
+    wishes = {anna: "Ferns,", bert: "stamps,", carla: "FERNS, tea,"}
+    for someone, wish in wishes.items():
+        someone.page.get_by_role("textbox", name="What would you like to talk about?").fill(wish)
+    anna.search()
+    expect(anna.page.locator("#waiting-hint")).to_have_text(re.compile("only one|share an interest"))
+    bert.search()
+    carla.search()
+    common = "#common"
+    expect(anna.page.locator(common)).to_have_text("In common: Ferns")  # as each has written it
+    expect(carla.page.locator(common)).to_have_text("In common: FERNS")
+    carla.page.reload()
+    expect(carla.page.locator(common)).to_have_text("In common: FERNS")
+    expect(bert.heading).to_have_text("Looking for somebody…")
+    dora = person(server)
+    dora.search()  # anybody will do, and after a while for bert too
+    expect(bert.heading).to_have_text("Stranger")
+    expect(dora.page.locator(common)).to_be_hidden()
+
+
+# Those who run the place
+
+
+def test_an_announcement_stays_until_it_is_dismissed(server, person, meet, operator):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    operator.announce("Back in <b>five</b> minutes")
+    for someone in (anna, bert):
+        expect(someone.page.locator("#announcement-text")).to_have_text("Back in <b>five</b> minutes")
+    expect(anna.page.get_by_role("status")).to_have_text("Back in <b>five</b> minutes")
+    anna.button("Dismiss").click()
+    expect(anna.page.locator("#announcement")).to_be_hidden()
+    anna.say("see you then")
+    expect(bert.messages("partner")).to_have_text(["see you then"])
+
+
+def test_who_is_banned_reads_until_when_and_is_not_connected_again(server, person, meet, operator):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    operator.ban(anna.id, 3_600_000, False, "")
+    expect(anna.heading).to_have_text("You can’t chat for now.")
+    expect(anna.page.locator("#closed-text")).to_contain_text("You were suspended from this chat until ")
+    expect(bert.ended).to_have_text("The stranger lost the connection and didn’t come back.")
+    anna.page.reload()
+    expect(anna.heading).to_have_text("You can’t chat for now.")
+    expect(anna.button("Use it here")).to_be_hidden()
+
+
+# Languages
+
+
+def test_the_browsers_language_is_spoken_and_another_can_be_chosen(server, person, meet):
+    anna, bert = person(server, locale="es-MX"), person(server)
+    expect(anna.heading).to_have_text("Saluda a alguien que no conoces.")
+    anna.page.get_by_role("button", name="Empezar a chatear").click()
+    bert.search()
+    expect(anna.heading).to_have_text("Desconocido")
+    expect(anna.messages("system")).to_have_text("Ahora estás chateando con un desconocido. ¡Saluda!")
+    bert.say("hola")
+    anna.page.get_by_role("button", name="Más").click()
+    anna.page.locator("#menu").get_by_role("button", name="Ajustes").click()
+    anna.page.get_by_label("Idioma").select_option("fil")  # in the middle of a chat, which goes on
+    expect(anna.page.get_by_role("dialog", name="Mga setting")).to_be_visible()
+    anna.press("Escape")
+    expect(anna.heading).to_have_text("Estranghero")
+    expect(anna.messages("system")).to_have_text("May kausap ka nang estranghero. Kumustahin mo!")
+    expect(anna.messages("partner")).to_have_text(["hola"])
+    anna.page.reload()
+    expect(anna.heading).to_have_text("Estranghero")
+    expect(anna.page.locator("html")).to_have_attribute("lang", "fil")
+
+
+def test_a_language_chosen_later_says_the_same_as_one_chosen_before(server, person):
+    anna, bert = person(server), person(server, locale="fil")
+    everything = """() => [...document.querySelectorAll("body :not(noscript)")].flatMap((it) => [
+        it.children.length ? "" : it.textContent.trim(), it.ariaLabel ?? "", it.placeholder ?? ""])"""
+    for someone in (anna, bert):
+        expect(someone.page.locator("#online-count")).to_have_text("2 online")
+    anna.page.get_by_role("button", name="Settings").click()
+    anna.page.get_by_label("Language").select_option("fil")
+    expect(anna.page.locator("html")).to_have_attribute("lang", "fil")
+    anna.press("Escape")
+    assert anna.page.evaluate(everything) == bert.page.evaluate(everything)
+
+
+# Looking elsewhere
+
+
+def test_the_title_counts_what_is_unread_while_the_page_is_hidden(server, person, meet):
+    anna, bert = person(server, open=False), person(server)
+    anna.page.add_init_script(HIDEABLE)
+    anna.open()
+    meet(anna, bert)
+    bert.say("seen")
+    expect(anna.messages("partner")).to_have_count(1)
+    expect(anna.page).to_have_title("Chatting · AniMoChat")
+    anna.page.evaluate("hide(true)")
+    bert.say("one")
+    bert.say("two")
+    expect(anna.page).to_have_title("(2) Chatting · AniMoChat")
+    anna.page.evaluate("hide(false)")
+    expect(anna.page).to_have_title("Chatting · AniMoChat")
+
+
+def test_sound_and_notification_come_to_those_who_want_them(server, person, meet):
+    anna, bert = person(server, open=False), person(server)
+    anna.context.grant_permissions(["notifications"])
+    anna.page.add_init_script(HIDEABLE)
+    anna.page.add_init_script("""
+      window.heard = 0;
+      window.told = [];
+      const start = OscillatorNode.prototype.start;
+      OscillatorNode.prototype.start = function (when) { window.heard += 1; start.call(this, when); };
+      window.Notification = class extends Notification {
+        constructor(title, options) { super(title, options); window.told.push(options.body); }
+      };
+    """)
+    anna.open()
+    meet(anna, bert)
+    anna.page.evaluate("hide(true)")
+    bert.say("psst, a secret")
+    expect(anna.messages("partner")).to_have_count(1)
+    assert anna.page.evaluate("[heard, told]") == [0, []]  # not asked for
+
+    anna.page.evaluate("hide(false)")
+    anna.choose("Settings")
+    anna.page.get_by_role("switch", name="Sound").click()
+    anna.page.get_by_role("switch", name="Notification").click()
+    expect(anna.page.get_by_role("switch", name="Notification")).to_be_checked()
+    anna.button("Close").click()
+    anna.page.evaluate("heard = 0")  # it was played once, to be known
+    bert.say("not hidden")
+    expect(anna.messages("partner")).to_have_count(2)
+    assert anna.page.evaluate("[heard, told]") == [0, []]
+    anna.page.evaluate("hide(true)")
+    bert.say("hidden")
+    expect(anna.messages("partner")).to_have_count(3)
+    assert anna.page.evaluate("[heard, told]") == [
+        2,
+        ["A stranger wrote to you."],
+    ]  # two notes; nothing of what was said
+
+
+def test_notifications_that_the_browser_forbids_are_not_switched_on(server, person):
+    anna = person(server, open=False)
+    anna.page.add_init_script("Notification.requestPermission = async () => 'denied'")
+    anna.open()
+    anna.page.get_by_role("button", name="Settings").click()
+    switch = anna.page.get_by_role("switch", name="Notification")
+    switch.click()
+    expect(switch).not_to_be_checked()
+    expect(anna.page.locator("#notify-note")).to_have_text(
+        "Notifications are blocked for this page in your browser’s settings."
+    )

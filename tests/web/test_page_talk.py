@@ -1,0 +1,305 @@
+"""What can be done within a chat: answering, links, blocking and reporting, keeping it as a file, and leaving it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+def swipe(person, target, by: int) -> None:
+    """A finger put onto `target` and drawn `by` pixels to the right."""
+    box = target.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    finger = person.context.new_cdp_session(person.page)
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", {"x": x, "y": y})
+    for step in range(1, 6):
+        touch("touchMove", {"x": x + by * step / 5, "y": y})
+    touch("touchEnd")
+    finger.detach()
+
+
+def quote(person, sender: str):
+    return person.page.locator(f".message.{sender} .quote")
+
+
+# Answers
+
+
+def test_an_answer_quotes_and_leads_to_what_it_answers(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.say("first things first")
+    for number in range(3):
+        anna.say(f"{number}\n" * 10)
+    first = bert.page.locator(".message.partner").first
+    first.hover()
+    first.get_by_role("button", name="Reply").click()
+    expect(bert.page.locator("#replying")).to_contain_text("Replying to Stranger")
+    expect(bert.page.locator("#replying-text")).to_have_text("first things first")
+    expect(bert.draft).to_be_focused()
+    bert.say("second!")
+    expect(bert.page.locator("#replying")).to_be_hidden()
+    expect(quote(bert, "own")).to_have_text("Stranger: first things first")
+    expect(quote(anna, "partner")).to_have_text("You: first things first")
+
+    original = anna.page.locator(".message.own").first
+    expect(original).not_to_be_in_viewport()
+    quote(anna, "partner").click()
+    expect(original).to_be_in_viewport()
+    expect(original).to_be_focused()
+
+    anna.page.reload()  # the quotation comes back with the conversation
+    expect(quote(anna, "partner")).to_have_text("You: first things first")
+
+
+def test_a_swipe_answers_and_a_short_one_does_not(server, person, meet):
+    anna, bert = person(server, **PHONE), person(server)
+    meet(anna, bert)
+    bert.say("swipe me")
+    bubble = anna.page.locator(".message.partner .bubble")
+    swipe(anna, bubble, 40)
+    expect(anna.page.locator("#replying")).to_be_hidden()
+    swipe(anna, bubble, 90)
+    expect(anna.page.locator("#replying-text")).to_have_text("swipe me")
+    anna.say("swiped")
+    expect(quote(bert, "partner")).to_have_text("You: swipe me")
+
+
+def test_an_answer_by_keyboard_alone_and_escape_takes_it_back(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    bert.say("one")
+    bert.say("two")
+    expect(anna.messages("partner")).to_have_count(2)
+    anna.draft.focus()
+    anna.press("Shift+Tab")
+    anna.press("ArrowUp")
+    anna.press("Enter")
+    expect(anna.page.locator("#replying-text")).to_have_text("one")
+    anna.press("Escape")
+    expect(anna.page.locator("#replying")).to_be_hidden()
+    expect(anna.page.locator("#toast")).to_be_hidden()  # it was not the first half of "next"
+    anna.say("just so")
+    expect(quote(bert, "partner")).to_have_count(0)
+
+
+# What a message shows
+
+
+def test_day_and_time_are_told_by_hovering_and_by_a_tap(server, person, meet):
+    anna, bert = person(server), person(server, **PHONE)
+    meet(anna, bert)
+    anna.say("when was this?")
+    line = anna.page.locator(".message.own .line")
+    label = "it => getComputedStyle(it, '::after').opacity + getComputedStyle(it, '::after').content"
+    day = anna.page.evaluate(
+        "new Date().toLocaleDateString('en-US', {weekday: 'short', month: 'short', day: 'numeric'})"
+    )
+    assert line.evaluate(label).startswith("0")
+    line.hover()
+    assert line.evaluate(label).startswith(f'1"{day}')
+
+    told = bert.page.locator(".message.partner .day")
+    expect(told).to_be_hidden()
+    bert.page.locator(".message.partner .bubble").tap()
+    expect(told).to_be_visible()
+    expect(told).to_have_text(re.compile(r"^\w+day, \w+ \d+$"))
+    bert.page.locator(".message.partner .bubble").tap()
+    expect(told).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("look: https://example.com/a?b=1&c#d.", ["https://example.com/a?b=1&c#d"]),
+        (
+            "(HTTP://EXAMPLE.com), see https://x.example/Fern_(plant)!",
+            ["http://example.com/", "https://x.example/Fern_(plant)"],
+        ),
+        ("javascript:alert(1) data:text/html,x ftp://x.example file:///etc/passwd", []),
+        ("https://bank.example@evil.example/ http://", []),
+        ('https://x.example/"><img src=x onerror=alert(1)>', ["https://x.example/"]),
+        ("https://bücher.example/", ["https://xn--bcher-kva.example/"]),
+    ],
+)
+def test_only_plain_web_addresses_become_links(server, person, text, links):
+    anna = person(server)
+    found = anna.page.evaluate(
+        """async (text) => {
+          const { appendText } = await import("/static/links.js");
+          const place = document.createElement("p");
+          appendText(place, text);
+          if (place.textContent !== text) throw new Error(place.textContent);
+          return [...place.children].map((it) => [it.href, it.rel, it.target]);
+        }""",
+        text,
+    )
+    assert found == [[link, "noopener noreferrer nofollow ugc", "_blank"] for link in links]
+
+
+def test_a_link_leads_away_only_after_a_warning_and_tells_nothing(server, person, meet):
+    anna, bert = person(server), person(server)
+    asked = []
+
+    def elsewhere(route):
+        asked.append(route.request.headers)
+        route.fulfill(body="elsewhere", content_type="text/plain")
+
+    bert.context.route("https://away.example/**", elsewhere)
+    meet(anna, bert)
+    anna.say("read https://away.example/page?x=1")
+    link = bert.page.get_by_role("link", name="https://away.example/page?x=1")
+    for way in ("left", "middle"):
+        link.click(button=way)
+        dialog = bert.page.get_by_role("dialog", name="This link leads away from AniMoChat")
+        expect(dialog.locator("#link-host")).to_have_text("away.example")
+        expect(dialog.locator("#link-address")).to_have_text("https://away.example/page?x=1")
+        expect(bert.button("Cancel")).to_be_focused()
+        bert.press("Escape")
+        expect(dialog).to_be_hidden()
+    assert not asked
+    assert len(bert.context.pages) == 1
+    link.click()
+    with bert.context.expect_page() as opened:
+        bert.page.get_by_role("link", name="Open the link").click()
+    opened.value.wait_for_load_state()
+    assert opened.value.evaluate("window.opener === null && document.referrer === ''")
+    assert "referer" not in asked[0]
+    expect(bert.heading).to_have_text("Stranger")
+
+
+# Leaving
+
+
+def test_next_has_to_be_pressed_twice_and_not_as_a_double_click(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.button("Next").dblclick()
+    expect(anna.button("Really?")).to_be_visible()
+    expect(anna.page.get_by_role("status")).to_have_text("Press again for the next stranger")
+    expect(anna.button("Next")).to_be_visible()  # it asks for a moment only
+    anna.say("still here")
+    expect(bert.messages("partner")).to_have_text(["still here"])
+    anna.next()
+    expect(bert.ended).to_have_text("The stranger moved on to somebody else.")
+
+
+def test_blocking_ends_the_chat_for_both_and_they_never_meet_again(servers, person, meet):
+    server = servers(env={"MATCH_HISTORY_HOURS": "0", "SKIP_COOLDOWN_MS": "0"})
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.choose("Block…")
+    dialog = anna.page.get_by_role("dialog", name="Block this stranger?")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(anna.button("More")).to_be_focused()
+    anna.say("a second chance")
+    anna.choose("Block…")
+    dialog.get_by_role("button", name="Block", exact=True).click()
+    expect(anna.ended).to_have_text("Blocked. The two of you won’t meet again.")
+    expect(bert.ended).to_have_text("The stranger has left the chat.")  # nobody learns that they were blocked
+
+    for someone in (anna, bert):
+        someone.button("Meet somebody new").click()
+        expect(someone.heading).to_have_text("Looking for somebody…")
+    carla = person(server)
+    carla.search()
+    expect(carla.heading).to_have_text("Stranger")  # one of the two, who had waited for it
+    waiting = [someone for someone in (anna, bert) if someone.heading.inner_text() == "Looking for somebody…"]
+    assert len(waiting) == 1
+
+
+def test_a_report_goes_to_the_operator_with_what_was_said_and_ends_the_chat(server, person, meet, operator):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    bert.say("send me money")
+    expect(anna.messages("partner")).to_have_count(1)
+    before, _ = operator.reports(0, 1)
+    anna.choose("Report…")
+    dialog = anna.page.get_by_role("dialog", name="Report this stranger")
+    dialog.get_by_role("button", name="Send the report").click()
+    expect(dialog).to_be_visible()  # not without a reason
+    dialog.get_by_label("Spam or a scam").check()
+    dialog.get_by_label("Anything to add? (optional)").fill(" He asked twice. ")
+    dialog.get_by_role("button", name="Send the report").click()
+    expect(anna.ended).to_have_text("Thank you, your report was sent. The two of you won’t meet again.")
+    expect(bert.ended).to_have_text("The stranger has left the chat.")
+    total, reports = operator.reports(before, 1)
+    assert total == before + 1
+    assert (reports[0].reason, reports[0].details, reports[0].reported) == ("spam", "He asked twice.", bert.id)
+    assert [said.content for said in reports[0].evidence] == ["send me money"]
+
+
+def test_a_partner_who_leaves_takes_the_question_about_them_along(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.choose("Block…")
+    expect(anna.page.get_by_role("dialog")).to_be_visible()
+    bert.button("Stop").click()
+    expect(anna.page.get_by_role("dialog")).to_be_hidden()
+    expect(anna.ended).to_have_text("The stranger has left the chat.")
+    anna.button("More").click()
+    expect(anna.button("Block…")).to_be_hidden()
+    expect(anna.button("Save the conversation")).to_be_focused()
+    anna.press("Escape")
+    expect(anna.button("More")).to_be_focused()
+
+
+def test_the_conversation_is_saved_as_a_text_file(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.say("one\nand a half")
+    expect(bert.messages("partner")).to_have_count(1)
+    bert.page.locator(".message.partner").hover()
+    bert.page.locator(".message.partner").get_by_role("button", name="Reply").click()
+    bert.say("two <b>")
+    expect(anna.messages("partner")).to_have_count(1)
+    with anna.page.expect_download() as download:
+        anna.choose("Save the conversation")
+    assert re.fullmatch(r"animochat-\d{4}-\d\d-\d\d-\d{4}\.txt", download.value.suggested_filename)
+    text = download.value.path().read_text("utf-8").replace("\u202f", " ")
+    title, _, day, *lines = text.splitlines()
+    assert title == "AniMoChat conversation"
+    assert re.fullmatch(r"\w+day, \w+ \d+ \d{4}", day)
+    assert [re.sub(r"\d+:\d\d [AP]M", "TIME", line) for line in lines] == [
+        "",
+        "* You are now chatting with a stranger. Say hi!",
+        "[TIME] You: one",
+        "    and a half",
+        "    > You: one and a half",
+        "[TIME] Stranger: two <b>",
+    ]
+
+
+# Reading from right to left
+
+
+def test_the_page_can_be_read_from_right_to_left(server, person, meet, artifacts):
+    anna, bert = person(server, **PHONE), person(server)
+    meet(anna, bert)
+    anna.page.evaluate("document.documentElement.dir = 'rtl'")
+    bert.say("שלום! מה שלומך?")
+    bert.say("and this is from left to right")
+    anna.say("the other side")
+    own, theirs = (anna.page.locator(f".message.{who} .bubble").last for who in ("own", "partner"))
+    assert own.bounding_box()["x"] < theirs.bounding_box()["x"]
+    hebrew, english = anna.messages("partner").all()
+    assert [it.evaluate("it => getComputedStyle(it).direction") for it in (hebrew, english)] == ["rtl", "ltr"]
+    swipe(anna, theirs, -90)  # the other way round as well
+    expect(anna.page.locator("#replying-text")).to_have_text("and this is from left to right")
+    anna.page.screenshot(path=artifacts / "right-to-left.png")
+    assert fits(anna.page)
+
+
+def fits(page: Page) -> bool:
+    """Nothing sticks out to the side."""
+    return page.evaluate(
+        "document.getElementById('scroller').scrollWidth <= document.getElementById('scroller').clientWidth"
+    )
