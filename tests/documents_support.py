@@ -53,6 +53,6 @@ def check_against_documents(name: str, arguments: list[Any]) -> None:
 
 def checked_answer(event: str, answer: Any) -> Any:
     """The answer of an acknowledgement, checked as above where there is such an event."""
-    if event in MESSAGES:
+    if f"{event}-acknowledged" in MESSAGES:
         check_against_documents(f"{event}-acknowledged", [answer])
     return answer
