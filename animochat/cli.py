@@ -11,6 +11,10 @@ from animochat import __version__
 COMMANDS = {
     "serve": "start the server",
     "doctor": "check the configuration, the store and this machine, and say what to change",
+    "bench": "simulate people, to see what a deployment carries",
+    "announce": "say a line to everybody who is connected",
+    "bans": "show, make and lift bans",
+    "reports": "show open reports with what was said, and settle them",
 }
 
 
