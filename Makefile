@@ -8,7 +8,7 @@ PYTHON_READY := $(VENV)/.ready
 NODE_READY := node_modules/.ready
 PAGE_LIBRARY := animochat/http/static/vendor/socket.io.esm.min.js
 
-.PHONY: setup run test lint format documents bench clean
+.PHONY: setup run test lint format documents bench simulate clean
 
 setup: $(PYTHON_READY) $(PAGE_LIBRARY)
 
@@ -56,6 +56,10 @@ documents: setup
 bench: setup
 	npm ci --prefix bench --no-progress --loglevel=error
 	$(BIN)/python bench/run.py
+
+# The table of docs/scaling.md; some minutes.
+simulate: setup
+	$(BIN)/python bench/simulate.py
 
 clean:
 	rm -rf $(VENV) node_modules bench/node_modules animochat/http/static/vendor

@@ -17,7 +17,8 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,9 @@ from harness.servers import BENCH, KINDS, serving
 #: as a factor.
 P99_BOUND, MEMORY_BOUND = 2.0, 1.1
 
-#: Seconds between two looks at the memory, and from the attack's first connection until the honest are measured.
-LOOK, SETTLE = 0.2, 4.0
+#: Seconds between two looks at the memory, from the attack's first connection until the honest are measured, and until
+#: the honest have connected: they are there before it begins.
+LOOK, SETTLE, CONNECTING = 0.2, 4.0, 5.0
 
 
 class Memory:
@@ -55,12 +57,13 @@ class Memory:
         self._thread.join()
 
 
-def _conversations(url: str, arguments: argparse.Namespace) -> dict[str, float]:
+@contextmanager
+def _conversations(url: str, arguments: argparse.Namespace, warmup: float = 2.0) -> Iterator[Program]:
     options = {
         "urls": [url],
         "rooms": arguments.rooms,
         "rate": 2 * arguments.rooms,  # everybody says one thing a second
-        "warmupS": 2.0,
+        "warmupS": warmup,
         "seconds": arguments.seconds,
         "serverPids": [],
         "redisPid": os.getpid(),
@@ -68,8 +71,17 @@ def _conversations(url: str, arguments: argparse.Namespace) -> dict[str, float]:
     }
     command = ["node", "load/main.js", "open-loop", json.dumps(options)]
     with Program(command, core=cores()[1], cwd=BENCH) as load:
-        result: dict[str, float] = json.loads(load.wait_for_result(arguments.seconds + 90))
+        yield load
+
+
+def _result(load: Program, arguments: argparse.Namespace) -> dict[str, float]:
+    result: dict[str, float] = json.loads(load.wait_for_result(arguments.seconds + 90))
     return result
+
+
+def _undisturbed(url: str, arguments: argparse.Namespace) -> dict[str, float]:
+    with _conversations(url, arguments) as load:
+        return _result(load, arguments)
 
 
 def _attack(url: str, arguments: argparse.Namespace) -> Program:
@@ -116,14 +128,17 @@ def main() -> int:
         with serving(kind, 1) as running, ExitStack() as stack:
             url, memory = running.urls[0], Memory(running.pids)
             stack.callback(memory.stop)
-            before, memory_before = _conversations(url, arguments), memory.now()
-            with _attack(url, arguments) as attack:
+            before, memory_before = _undisturbed(url, arguments), memory.now()
+            with _conversations(url, arguments, warmup=CONNECTING + SETTLE) as load:
+                time.sleep(CONNECTING)
+                attack = stack.enter_context(_attack(url, arguments))
                 time.sleep(SETTLE)
                 memory_begun = memory.now()
-                beside, memory_beside = _conversations(url, arguments), memory.now()
+                beside, memory_beside = _result(load, arguments), memory.now()
                 counts: dict[str, dict[str, int]] = json.loads(attack.tail().splitlines()[-1])
+            attack.stop()
             time.sleep(SETTLE)
-            after, memory_after = _conversations(url, arguments), memory.now()
+            after, memory_after = _undisturbed(url, arguments), memory.now()
             log = running.programs[0].tail()
     except ProgramFailed as error:
         print(error, file=sys.stderr)

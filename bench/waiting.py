@@ -2,10 +2,10 @@
 
     python bench/waiting.py CASE REDIS_URL      # bench/run.py --scenario waiting-… does this on a store of its own
 
-Cases: `nobody-excluded`, `met-some`, `met-all`. Runs the scripts themselves, through the project's own services, on an
-otherwise empty store, with no server around them. Times are the store's own: what everybody else who
-uses that store has to wait for. The people who wait are written directly, because people who may meet would not stay
-waiting.
+Cases: `nobody-excluded`, `met-some`, `met-all`, `other-interests`, `same-interests`, `same-interests-met`. Runs the
+scripts themselves, through the project's own services, on an otherwise empty store, with no server around them. Times
+are the store's own: what everybody else who uses that store has to wait for. The people who wait are written directly,
+because people who may meet would not stay waiting.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis
 
+from animochat.matchmaking.interests import by_name
 from animochat.matchmaking.service import SCRIPTS as MATCHMAKING_SCRIPTS
 from animochat.matchmaking.service import Matchmaking
 from animochat.presence.service import SCRIPTS as PRESENCE_SCRIPTS
@@ -34,6 +35,9 @@ INTEREST_WAIT_MS = 10_000
 #: Commands that are written at once while filling the store.
 BATCH = 1000
 
+#: Milliseconds between two rounds of ticks (animochat/chat.py).
+TICK_MS = 250
+
 #: Calls of the tick after which a search that is still going on counts as endless.
 MOST_TICKS = 5000
 
@@ -47,7 +51,7 @@ class MissedPartner(AssertionError):
 class Lobby:
     """A store with one live worker and as many waiting people as a case wants.
 
-    Time stands still at the moment of making, so that the worker's one heartbeat stays recent.
+    Time stands still but for `pass_time`, so that the worker's last heartbeat stays recent.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,6 +82,25 @@ class Lobby:
             batch.execute()
         return people
 
+    def fill_with_interests(self, count: int, interests: Callable[[int], list[str]], open_at: int) -> list[str]:
+        """Let `count` people wait who, until `open_at` (ms), want only somebody who shares one; gives their names."""
+        people = [f"waiting{number:06}" for number in range(count)]
+        with self.store.pipeline(transaction=False) as batch:
+            for arrival, person in enumerate(people, 1):
+                wanted = by_name(interests(arrival))
+                opens = open_at + arrival * INTEREST_WAIT_MS // count
+                record = {"worker": WORKER, "conn": f"c-{person}", "waiting": self.now, "v": 1, "open": opens}
+                record |= {"interests": " ".join(wanted), "spelled": json.dumps(list(wanted.values()))}
+                batch.hset(f"{self.tag}:person:{person}", mapping=record)
+                batch.zadd(f"{self.tag}:selective", {person: opens})
+                for interest in wanted:
+                    batch.zadd(f"{self.tag}:interest:{interest}", {person: arrival})
+                if arrival % BATCH == 0:
+                    batch.execute()
+            batch.hset(f"{self.tag}:counters", "arrivals", count)
+            batch.execute()
+        return people
+
     def have_met(self, seeker: str, people: Iterable[str]) -> None:
         """Write that the seeker met these: what stands in the seeker's own set decides."""
         until = self.now + HISTORY_MS // 2
@@ -90,9 +113,14 @@ class Lobby:
         for person in people:
             self.presence.connect(person, f"c-{person}")
 
-    def seek(self, seeker: str) -> str:
+    def seek(self, seeker: str, interests: Sequence[str] = ()) -> str:
         """Ask for a partner; "matched" or "waiting"."""
-        return self.matchmaking.find_match(seeker, f"c-{seeker}").state
+        return self.matchmaking.find_match(seeker, f"c-{seeker}", interests).state
+
+    def pass_time(self, ms: int) -> None:
+        """Move the clock; the worker has sent its heartbeat meanwhile."""
+        self.now += ms
+        self.presence.heartbeat(0)
 
     def partner_of(self, person: str) -> str | None:
         """The person in the same room, or None."""
@@ -104,9 +132,10 @@ class Lobby:
         return str(members[0])
 
     def tick_until_idle(self) -> int:
-        """Run the tick while somebody's search is due; gives how often it ran."""
+        """Run the tick while somebody's search or wait is due; gives how often it ran."""
+        agendas = [f"{self.tag}:searching", f"{self.tag}:selective"]
         for ticks in range(MOST_TICKS):
-            if not self.store.zcount(f"{self.tag}:searching", "-inf", self.now):
+            if not any(self.store.zcount(agenda, "-inf", self.now) for agenda in agendas):
                 return ticks
             self.matchmaking.tick()
         raise MissedPartner(f"still searching after {MOST_TICKS} ticks")
@@ -191,10 +220,82 @@ def met_all(lobby: Lobby) -> Result:
     return {**times, "ticks_for_20": ticks, "ticks_to_find_20": ticks_to_find}
 
 
+def other_interests(lobby: Lobby) -> Result:
+    """100,000 wait, each for something that nobody else wants; people come who share nothing with any of them.
+
+    Those who name ten interests meet the one newcomer who shares them, those who name none only each other. Then two
+    seconds pass, in which the waits of every fifth end, and these meet.
+    """
+    people = lobby.fill_with_interests(100_000, lambda number: [f"interest {number}"], lobby.now + TICK_MS)
+    pairs = [(f"first{number}", f"second{number}") for number in range(100)]
+    free = [f"free{number}" for number in range(100)]
+    lobby.arrive([seeker for pair in pairs for seeker in pair] + free)
+    lobby.watch()
+    for which in (0, 1):
+        for number, pair in enumerate(pairs):
+            lobby.seek(pair[which], [f"interest {number} {tag}" for tag in range(10)])
+    for seeker in free:
+        lobby.seek(seeker)
+    for first, second in pairs:
+        if lobby.partner_of(first) != second:
+            raise MissedPartner(f"{first} was matched with {lobby.partner_of(first)}, not with {second}")
+    for seeker in free:
+        if lobby.partner_of(seeker) not in free:
+            raise MissedPartner(f"{seeker} was matched with {lobby.partner_of(seeker)}")
+    ticks = 0
+    for _ in range(2000 // TICK_MS):
+        lobby.pass_time(TICK_MS)
+        ticks += lobby.tick_until_idle()
+    times = lobby.script_times()
+    over = people[: (2000 - TICK_MS) * len(people) // INTEREST_WAIT_MS]
+    left = [person for person in over if lobby.partner_of(person) is None]
+    if len(left) > 1:
+        raise MissedPartner(f"{len(left)} are left waiting, the first: {left[0]}")
+    if lobby.partner_of(people[-1]) is not None:
+        raise MissedPartner(f"{people[-1]} did not want {lobby.partner_of(people[-1])}")
+    return {**times, "ticks": ticks}
+
+
+TEN = [f"interest {number}" for number in range(10)]
+
+
+def same_interests(lobby: Lobby) -> Result:
+    """100,000 wait for the same ten interests; 500 who want these too come: each is matched at once."""
+    lobby.fill_with_interests(100_000, lambda number: TEN, lobby.now + INTEREST_WAIT_MS)
+    seekers = [f"seeker{number}" for number in range(500)]
+    lobby.arrive(seekers)
+    lobby.watch()
+    waiting = [seeker for seeker in seekers if lobby.seek(seeker, TEN) != "matched"]
+    if waiting:
+        raise MissedPartner(f"{waiting} wait")
+    return lobby.script_times()
+
+
+def same_interests_met(lobby: Lobby) -> Result:
+    """10,000 wait for the same ten interests; ten come who want these too and have met all of them but one."""
+    people = lobby.fill_with_interests(10_000, lambda number: TEN, lobby.now + INTEREST_WAIT_MS)
+    strangers = {f"seeker{number}": person for number, person in enumerate(random.sample(people, 10))}
+    for seeker, stranger in strangers.items():
+        lobby.have_met(seeker, {*people, *strangers} - {stranger})
+    lobby.arrive(strangers)
+    lobby.watch()
+    for seeker in strangers:
+        lobby.seek(seeker, TEN)
+    ticks = lobby.tick_until_idle()
+    times = lobby.script_times()
+    for seeker, stranger in strangers.items():
+        if lobby.partner_of(seeker) != stranger:
+            raise MissedPartner(f"{seeker} was matched with {lobby.partner_of(seeker)}, not with {stranger}")
+    return {**times, "ticks_to_find_10": ticks}
+
+
 CASES: dict[str, Callable[[Lobby], Result]] = {
     "nobody-excluded": nobody_excluded,
     "met-some": met_some,
     "met-all": met_all,
+    "other-interests": other_interests,
+    "same-interests": same_interests,
+    "same-interests-met": same_interests_met,
 }
 
 

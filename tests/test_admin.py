@@ -161,6 +161,14 @@ def test_tokens_are_compared_in_constant_time(
     assert (one == other) is (token == TOKEN)
 
 
+def test_a_token_may_have_any_letters(lobby: Lobby) -> None:
+    token = "Übergrößenträger 😀"
+    client = app(lobby.moderation, admin_token=token).test_client()
+    header = f"Bearer {token}".encode().decode("latin-1")  # as WSGI has what was sent in UTF-8
+    assert client.get("/admin/api/bans", headers={"Authorization": header}).status_code == 200
+    assert log_in(client, token).status_code == 303
+
+
 # Too many wrong tokens
 
 

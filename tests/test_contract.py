@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 from people import (
     Connect,
     NodePool,
@@ -746,6 +747,28 @@ def test_who_reports_too_much_is_rate_limited_and_stays_in_the_room(new_client: 
     assert 3_500_000 < error["retryAfterMs"] <= 3_600_000
     say(anna, carla, "still here")
     assert anna.call("block-partner") == {"ok": True}, "which nobody may be kept from"
+
+
+def test_a_report_that_can_not_be_kept_changes_nothing(
+    pair: tuple[Client, Client], server: Server, operator: Moderation
+) -> None:
+    """The log can be read, but nothing be written."""
+    anna, bert = pair
+    say(bert, anna, "something bad")
+    before = operator.reports(0, 1)[0]
+    with redis.Redis.from_url(server.redis_url) as store:
+        store.config_set("maxmemory", 1)
+        try:
+            answer = anna.call("report-partner", {"reason": "threat"})
+        finally:
+            store.config_set("maxmemory", 0)
+    assert answer["error"]["code"] == "unavailable"
+    assert operator.reports(0, 1)[0] == before
+    eventually(lambda: anna.call("send-message", "still here")["ok"])
+    bert.wait("message", where=lambda message: message["content"] == "still here")
+    assert "partner-disconnected" not in bert.events()
+    assert anna.call("report-partner", {"reason": "threat"}) == {"ok": True}
+    assert operator.reports(0, 1)[0] == before + 1
 
 
 # The operator

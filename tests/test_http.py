@@ -386,6 +386,11 @@ def test_the_page_may_load_and_run_its_own_files_only(client):
     }
 
 
+def test_a_file_opened_as_a_document_may_do_nothing(client):
+    for path in ("/static/favicon.svg", "/static/main.js"):
+        assert policy(client.get(path)) == {"default-src": "'none'", "frame-ancestors": "'none'"}
+
+
 @pytest.mark.parametrize("host", ["a;script-src *", "a b", "a,b", "*", ""])
 def test_a_host_header_cannot_widen_the_policy(client, host):
     found = policy(client.get("/health/live", headers={"Host": host}))

@@ -128,6 +128,8 @@ def test_what_people_say_and_their_tokens_are_never_logged(server: Server, raw: 
         ("send-message", [sentence * 200]),
         ("typing", [sentence]),
         (sentence, [sentence]),
+        ("report-partner", [{"reason": sentence}]),
+        ("report-partner", [{"reason": "other", "details": sentence}]),
     ]:
         anna.call(event, *arguments)
     anna.send(f'42["send-message","{sentence}')  # cut off

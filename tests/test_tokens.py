@@ -9,6 +9,7 @@ from people import Connect, goodbye, meet, raw_clients, running, say, stats, tex
 from support import Client, NodeClient, PythonClient, Server, eventually
 
 from animochat.sockets.lifecycle import GREETING
+from animochat.sockets.tokens import Tokens
 
 GRACE_MS = 2_000
 
@@ -311,3 +312,20 @@ def test_a_reload_does_not_fill_the_person_s_limits(servers: Callable[..., Serve
     answer = again.call("send-message", "x")
     assert answer["error"]["code"] == "rate-limited"
     assert 0 < answer["error"]["retryAfterMs"] <= 10_000
+
+
+# Addresses
+
+
+def test_an_address_is_hidden_behind_a_hash_that_the_secret_makes() -> None:
+    hide = Tokens("a secret of some length").hide_address
+    assert hide("203.0.113.5") == hide("203.0.113.5")
+    assert len({hide("203.0.113.5"), hide("203.0.113.6"), Tokens("another secret").hide_address("203.0.113.5")}) == 3
+    assert "203" not in hide("203.0.113.5")
+    assert hide("") == "", "a Unix socket has none"
+
+
+def test_an_ipv6_address_counts_by_what_one_customer_has() -> None:
+    hide = Tokens("a secret of some length").hide_address
+    assert hide("2001:db8:1:2::1") == hide("2001:db8:1:2:ffff::9")
+    assert hide("2001:db8:1:2::1") != hide("2001:db8:1:3::1")

@@ -96,7 +96,7 @@ def index() -> ResponseReturnValue:
 def login() -> ResponseReturnValue:
     """Open a session with the token from the form."""
     operator.require_own_page()
-    if not operator.is_token(request.form.get("token", "")):
+    if not operator.is_token(request.form.get("token", "").encode("utf-8", "replace")):
         raise Unauthorized
     response = make_response(redirect(url_for("admin.index"), 303))
     operator.open_session(response)

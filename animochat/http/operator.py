@@ -38,7 +38,7 @@ def require() -> None:
     header = request.headers.get("Authorization")
     if header is not None:
         scheme, _, token = header.partition(" ")
-        if scheme.lower() == "bearer" and is_token(token):
+        if scheme.lower() == "bearer" and is_token(token.encode("latin-1")):  # the bytes that were sent
             return
     elif _has_session():
         if request.method not in _SAFE:
@@ -58,7 +58,7 @@ def require_own_page() -> None:
         raise Forbidden("From a page of this server only")
 
 
-def is_token(text: str) -> bool:
+def is_token(token: bytes) -> bool:
     """Is this ADMIN_TOKEN? Takes as long whatever is wrong with it. Counts wrong ones, by address.
 
     Raises TooManyRequests, whether or not it is right, and Unavailable.
@@ -68,7 +68,7 @@ def is_token(text: str) -> bool:
     if wait_ms:
         raise TooManyRequests("Too many wrong tokens", retry_after=wait_ms // 1000 + 1)
     # Digests have one length whatever was sent: comparing them says nothing of the token's.
-    right = hmac.compare_digest(_digest(text), _digest(_token()))
+    right = hmac.compare_digest(hashlib.sha256(token).digest(), hashlib.sha256(_token().encode()).digest())
     if not right:
         _moderation().count_attempt(address)
     return right
@@ -109,10 +109,6 @@ def _hidden_address() -> str:
     """A keyed hash of where the request comes from: the store never sees an address."""
     address = group_of(client_address(request.environ, _settings().trusted_proxies))
     return hmac.digest(_token().encode(), b"animochat.address:" + address.encode(), "sha256").hex()[:32]
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _token() -> str:

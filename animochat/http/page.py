@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ FOREVER = 365 * 24 * 3600
 #: What is worth compressing.
 _TEXTS = {"application/json", "application/manifest+json", "image/svg+xml", "text/css", "text/html", "text/javascript"}
 
+_IMPORT = re.compile(r"""\b(?:from |import\()"\./([\w./-]+)\"""")
+
 blueprint = Blueprint("page", __name__, template_folder="templates")
 
 
@@ -48,20 +51,20 @@ def index() -> Response:
     return _compressed(response).make_conditional(request)
 
 
-@blueprint.get("/static/<path:name>")
-def static(name: str) -> Response:
-    """A file of the page under its plain name: as the page, asked for anew each time."""
-    return _file(name)
+@blueprint.get("/static/<path:filename>")
+def static(filename: str) -> Response:
+    """A file under its plain name: as the page, asked for anew each time."""
+    return _file(filename)
 
 
-@blueprint.get("/static/v/<kept>/<path:name>")
-def versioned(kept: str, name: str) -> Response:
+@blueprint.get("/static/v/<kept>/<path:filename>")
+def versioned(kept: str, filename: str) -> Response:
     """A file under an address that changes when any file does, and never needs to be asked for again.
 
     Modules import each other by relative names, so one version in the page's address is one for all. Another version
     than ours is that of another server while a new release is rolled out: it gets the file, and may not keep it.
     """
-    response = _file(name)
+    response = _file(filename)
     if kept == version():
         response.cache_control.no_cache = None
         response.cache_control.max_age = FOREVER
@@ -89,14 +92,25 @@ def _page(language: str) -> str:
         languages=LANGUAGES,
         files=f"/static/v/{version()}/",
         sheets=SHEETS,
-        modules=[*sorted(path.name for path in STATIC.glob("*.js")), "vendor/socket.io.esm.min.js"],
+        modules=_modules("main.js"),
     )
+
+
+def _modules(main: str) -> list[str]:
+    """What a module imports, and what that imports: named in the page, all is fetched at once, not level by level."""
+    found = [main]
+    for name in found:  # grows meanwhile
+        code = (STATIC / name).read_text("utf-8")
+        found += [it for it in _IMPORT.findall(code) if it not in found]
+    return found[1:]
 
 
 def _file(name: str) -> Response:
     """A file, or 404. Sets an ETag and "no-cache"; compressed if it is text and the browser takes it."""
     response = send_from_directory(STATIC, name, conditional=False)
     response.cache_control.no_cache = True
+    # A file is no document: opened as one, it may do nothing. (And there are many: a short policy is felt.)
+    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
     if response.mimetype not in _TEXTS:
         return response.make_conditional(request, accept_ranges=True, complete_length=response.content_length)
     response.direct_passthrough = False

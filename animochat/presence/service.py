@@ -51,8 +51,7 @@ class RoomRecord:
 
 @dataclass(frozen=True)
 class Registration:
-    """What the store knows of a connection's person. `state`: "idle", "waiting", "chatting", "replaced" or
-    "banned".
+    """What the store knows of a connection's person. `state`: "idle", "waiting", "chatting", "replaced" or "banned".
 
     `recovered`: the session that the connection asked for goes on. `ended`: the room that the partner ended since the
     person last connected, and the reason; ("", "") for none. `interests`: what somebody who waits has named.

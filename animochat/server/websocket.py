@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 #: frames hold up everybody else.
 RECV_SIZE = 4 * 1024
 
+#: The same for a client that has used up an eighth of the frames it may send at once: who hurries gets shorter turns.
+HASTY_RECV_SIZE = 512
+
 #: Bytes that wait for a client which does not read; beyond, it is disconnected.
 MAX_QUEUED = 1024 * 1024
 
@@ -187,7 +190,7 @@ class WebSocket:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(RECV_SIZE)
+            data = self._sock.recv(RECV_SIZE if self._left >= self._frames.hasty else HASTY_RECV_SIZE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -216,7 +219,7 @@ class WebSocket:
         elif self._own is None:
             self._own = parser
             frames.taken()
-        self._left -= len(events) or 1  # a piece of a large one costs as much as a small one
+        self._left -= len(events) or len(data) / RECV_SIZE  # a piece of a large one costs as much as a small one
         if self._left < 0 and not self._may_go_on():
             return
         if not replies:

@@ -406,6 +406,14 @@ class Lifecycle:
         # A person's ban has ended everything in the store already; an address's has not.
         connection.perform(partial(self._farewell, connection, None))
 
+    def ban_address(self, hidden: str, ms: int | None) -> None:
+        """Ban whoever is here from that address (Tokens.hide_address). Yields between portions."""
+        for looked_at, connection in enumerate(self._connections, 1):
+            if not connection.closed and self.hidden_address(connection) == hidden:
+                connection.hear(partial(self.ban, connection, ms))
+            if looked_at % 100 == 0:
+                gevent.sleep(0)
+
     def _turn_out(self, connection: Connection, why: ChatError) -> None:
         """Close a connection. The DISCONNECT packet keeps the client from coming back by itself."""
         transport = connection.transport

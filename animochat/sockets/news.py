@@ -64,9 +64,7 @@ class News:
 
     def _for_everybody(self, notice: Notice) -> None:
         if notice.e == "banned":
-            for connection in self._connections:
-                if self._lifecycle.hidden_address(connection) == notice.address:
-                    connection.hear(partial(self._lifecycle.ban, connection, notice.ms))
+            gevent.spawn(self._lifecycle.ban_address, notice.address, notice.ms)
         elif notice.e == "announced":
             gevent.spawn(announce, self._connections, notice.text)
 

@@ -96,7 +96,9 @@ class Program:
         return self.tail().splitlines()[-1]
 
     def stop(self) -> None:
-        """End the program and everything in its process group."""
+        """End the program and everything in its process group. Nothing happens the second time."""
+        if self.output.closed:
+            return
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -113,15 +113,21 @@ def _open_loop(name: str, title: str, *, servers: int, limit_ms: float) -> Scena
     )
 
 
-def _storm(users: int, *, servers: int, limit_s: float) -> Scenario:
+#: How long somebody insists on a shared interest (ms, the server's default); random interests, one to three of 50.
+INTERESTS = {"of": 50, "most": 3, "waitMs": 10_000}
+
+
+def _storm(users: int, *, servers: int, limit_s: float, interests: bool = False) -> Scenario:
+    title = f"match storm, {users:,} users, {servers} worker{'s' if servers > 1 else ''}"
     return Scenario(
-        name=f"storm-{users}",
-        title=f"match storm, {users:,} users, {servers} worker{'s' if servers > 1 else ''}",
+        name=f"storm-{users}" + ("-interests" if interests else ""),
+        title=title + (", 1 to 3 of 50 interests each" if interests else ""),
         load="storm",
         figure="seconds",
         unit="s until all are matched",
-        options={"users": users},
+        options={"users": users, **({"interests": INTERESTS} if interests else {})},
         servers=servers,
+        kinds=("animochat",) if interests else ("node", "animochat"),
         bounds=(Bound(limit_s, None),),
     )
 
@@ -157,6 +163,8 @@ SCENARIOS = (
     _open_loop("open-loop-two", "1,000 messages/s over 500 rooms, two workers", servers=2, limit_ms=10.0),
     _storm(1000, servers=1, limit_s=0.3),
     _storm(10_000, servers=2, limit_s=4.0),
+    _storm(1000, servers=1, limit_s=0.3, interests=True),
+    _storm(10_000, servers=2, limit_s=4.0, interests=True),
     Scenario(
         name="conversation",
         title="2,000 people over two servers, 20 messages in each room",
@@ -171,6 +179,9 @@ SCENARIOS = (
     _waiting("nobody-excluded", "100,000 wait, nobody excluded"),
     _waiting("met-some", "100,000 wait, the seeker has met 10,000 of them"),
     _waiting("met-all", "10,000 wait, the seeker has met all of them"),
+    _waiting("other-interests", "100,000 wait, all for other interests"),
+    _waiting("same-interests", "100,000 wait for the seeker's ten interests"),
+    _waiting("same-interests-met", "10,000 wait for the seeker's ten interests, who has met all but one"),
     Scenario(
         name="idle",
         title="5,000 idle connections",

@@ -31,4 +31,38 @@ function matchingMistakes(matches) {
   return mistakes;
 }
 
-module.exports = { matchingMistakes };
+/**
+ * What is wrong with these matches, made while everybody insists on sharing an interest, as sentences.
+ *
+ * @param {Array<Array<{roomId: string, interests: string[]}>>} matches  each person's `matched` events
+ * @param {string[][]} wanted  what each person named
+ */
+function interestMistakes(matches, wanted) {
+  const mistakes = [];
+  const rooms = new Map();
+  matches.forEach((events, person) => {
+    for (const { roomId, interests } of events) {
+      const partner = rooms.get(roomId);
+      rooms.set(roomId, person);
+      if (partner === undefined) {
+        continue;
+      }
+      const shared = wanted[person].filter((name) => wanted[partner].includes(name));
+      if (shared.length === 0) {
+        mistakes.push(`room ${roomId}: ${wanted[person]} and ${wanted[partner]} share nothing`);
+      } else if (String(interests) !== String(shared)) {
+        mistakes.push(`room ${roomId}: ${shared} are in common, not ${interests}`);
+      }
+    }
+  });
+  const seen = new Set();
+  for (const name of wanted.filter((_, person) => matches[person].length === 0).flat()) {
+    if (seen.has(name)) {
+      mistakes.push(`two who share ${name} are left waiting`);
+    }
+    seen.add(name);
+  }
+  return mistakes;
+}
+
+module.exports = { interestMistakes, matchingMistakes };

@@ -26,7 +26,8 @@ TALK = [
 def fits(page: Page) -> bool:
     """Nothing sticks out to the side."""
     return page.evaluate(
-        """() => [document.scrollingElement, ...document.querySelectorAll(".screen:not([hidden]), .scroller")]
+        """() => [document.scrollingElement]
+            .concat(...document.querySelectorAll(".screen:not([hidden]), .scroller, dialog[open]"))
             .every((it) => it.scrollWidth <= it.clientWidth)"""
     )
 
@@ -63,6 +64,27 @@ def test_every_state_fits(server, person, meet, artifacts, size, scheme):
     expect(anna.ended).to_be_visible()
     look("5-gone")
     expect(anna.button("Meet somebody new")).to_be_in_viewport(ratio=0.99)
+
+
+@pytest.mark.parametrize("language", ["es", "fil"])
+def test_every_language_fits(server, person, artifacts, language):
+    anna = person(server, locale=language, viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True)
+    bert = person(server)
+    anna.page.screenshot(path=artifacts / f"{language}-1-start.png")
+    assert fits(anna.page)
+    anna.page.locator("#start-button").click()
+    bert.search()
+    bert.say("hi")
+    expect(anna.messages("partner")).to_have_text(["hi"])
+    bar = anna.page.locator(".bar").bounding_box()
+    anna.page.locator("#next").click()  # it asks, in as little room
+    anna.page.screenshot(path=artifacts / f"{language}-2-chatting.png")
+    assert fits(anna.page)
+    assert anna.page.locator(".bar").bounding_box() == bar
+    anna.page.locator("#more").click()
+    anna.page.locator("#menu-report").click()
+    anna.page.screenshot(path=artifacts / f"{language}-3-report.png")
+    assert fits(anna.page)
 
 
 def test_twice_the_text_size_still_fits(server, person, meet, artifacts):

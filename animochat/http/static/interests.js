@@ -2,7 +2,7 @@
  * What somebody would like to talk about: chips on the start screen, remembered from visit to visit.
  */
 import { keep, recall } from "./storage.js";
-import { say, write } from "./words.js";
+import { onLanguage, say, write } from "./words.js";
 
 // The protocol's bounds; lengths in characters.
 const MOST = 10;
@@ -15,15 +15,15 @@ export class Interests {
   #names = recall("interests", []).filter((name) => typeof name === "string").slice(0, MOST);
   #announce;
 
-  /** `announce(text)` says aloud what changed; `done()` is called by Enter when there is nothing to add. */
-  constructor({ announce, done }) {
+  /** `announce(text)` says aloud what changed. */
+  constructor({ announce }) {
     this.#announce = announce;
     this.#input.addEventListener("keydown", (event) => {
       if (event.isComposing || event.keyCode === 229) return;
       if (event.key === "Enter") {
         event.preventDefault();
         if (this.#input.value.trim()) this.commit();
-        else if (!event.repeat) done();
+        else if (!event.repeat) document.getElementById("start-button").click(); // nothing to add: off we go
       } else if (event.key === "Backspace" && this.#input.value === "" && this.#names.length) {
         this.#remove(this.#names.at(-1));
       }
@@ -42,6 +42,7 @@ export class Interests {
       this.#remove(chip.dataset.name);
       this.#input.focus(); // the chip is gone
     });
+    onLanguage(() => this.#show());
     this.#show();
   }
 

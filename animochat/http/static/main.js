@@ -1,305 +1,66 @@
 /**
- * The page's wiring: what the person does becomes requests, what the server says becomes screens.
- *
- * The server knows where a person stands; the page only keeps what the person wishes (`wish`), so that both can be brought
- * together again after a connection was lost, whichever of the two had changed in the meantime.
+ * The page's wiring: which button, key and dialog does what.
  */
-import { Attention } from "./attention.js";
-import { Composer } from "./composer.js";
-import { Connection } from "./connection.js";
-import { Conversation } from "./conversation.js";
-import { ask, dialogIsOpen, dismissDialogs } from "./dialogs.js";
-import { Interests } from "./interests.js";
+import * as chat from "./chat.js";
+import { ask, dialogIsOpen } from "./dialogs.js";
 import { warnOfLinks } from "./links.js";
 import { menu } from "./menu.js";
-import { Outbox } from "./outbox.js";
-import { Partner } from "./partner.js";
-import { Replies } from "./replies.js";
 import { safety } from "./safety.js";
 import { settings } from "./settings.js";
 import { ignoreHeldKeys, onEscapeTwice, pressTwice } from "./shortcut.js";
 import { keep, recall } from "./storage.js";
 import { save } from "./transcript.js";
-import { View } from "./view.js";
 import { followVisibleArea } from "./viewport.js";
-import { COUNTED_MS, explain, say } from "./words.js";
+import { say } from "./words.js";
 
-// Leaving is tried again after this long when it failed, in milliseconds.
-const LEAVE_AGAIN_MS = 2_000;
 const ESCAPE_HINT_MS = 1_000;
 
-let wish = null; // "talk", "rest", or null: whatever the server says, because the page has just been loaded
-let inRoom = false;
-let leaving = false; // `next-match` is under way
-let unsaid = null; // "leave-room" or "cancel-match", until the server has heard it
-
-const attention = new Attention();
-const view = new View({ attention });
-const connection = new Connection({
-  session,
-  matched,
-  waiting,
-  message,
-  "partner-typing": ({ isTyping }) => inRoom && partner.typing(isTyping),
-  "partner-reconnecting": ({ graceMs }) => inRoom && partner.away(graceMs),
-  "partner-reconnected": () => inRoom && partner.back(),
-  "partner-disconnected": ({ reason }) => inRoom && roomEnded(reason),
-  "online-count": (count) => view.online(count),
-  announcement: ({ text }) => view.announcement(text),
-  error: (error) => error.event !== "typing" && complain(error),
-  recovered,
-  lost,
-  closed: (error) => view.closed(error),
-  broken: () => view.closed({ code: "broken" }),
-});
-const conversation = new Conversation({ retry: (clientId) => outbox.retry(clientId) });
-const outbox = new Outbox({ connection, conversation, failed });
-const composer = new Composer({
-  say: (text) => outbox.say(text, replies.take()),
-  typing: (isTyping) => connection.signal("typing", isTyping),
-  tooLong: () => complain({ code: "message-too-long" }),
-});
-const partner = new Partner({ view, conversation });
-const interests = new Interests({ announce: (text) => view.announce(text), done: start });
-
-// --- what the person does
+const $ = (id) => document.getElementById(id);
 
 /** From the start screen; the first time, what everybody should know comes before. */
 async function start() {
-  if (!interests.commit()) return; // it says why
+  if (!chat.interests.commit()) return; // it says why
   if (!recall("welcomed", false)) {
     if (!(await ask("welcome-dialog"))) return;
     keep("welcomed", true);
   }
-  search();
+  chat.search();
 }
 
-async function search() {
-  wish = "talk";
-  leaveRoom();
-  if (!connection.ready) {
-    view.connecting(); // asked for as soon as there is a session
-    return;
-  }
-  view.waiting({ picky: interests.wanted.length > 0 });
-  if (unsaid) rest(unsaid); // first: the server hears both in this order
-  try {
-    await connection.request("find-match", ...interests.wanted);
-  } catch (error) {
-    // In a room by now: a search from before the connection was lost had come to its end.
-    if (error.code === "offline" || inRoom || wish !== "talk") return;
-    wish = "rest";
-    view.show("start");
-    complain(error);
-    // Whatever the server makes of it after all is to end where the page is now.
-    if (error.code === "timeout") rest("cancel-match");
-    if (error.code === "already-in-room") rest("leave-room");
-  }
-}
-
-async function next() {
-  if (!inRoom) {
-    search();
-    return;
-  }
-  // The conversation stays until the server has let go of it: a refusal changes nothing.
-  if (leaving) return;
-  leaving = true;
-  view.nextIsPending(true);
-  try {
-    await connection.request("next-match", ...interests.wanted);
-  } catch (error) {
-    complain(error);
-  } finally {
-    leaving = false;
-    view.nextIsPending(false);
-  }
-}
-
-function stop() {
-  const leave = inRoom ? "leave-room" : "cancel-match";
-  wish = "rest";
-  leaveRoom();
-  view.show("start");
-  view.announce(say("stopped"));
-  rest(leave);
-}
-
-/** Tell the server that we have left, however often it takes: nobody may go on talking to an empty chair. */
-async function rest(event) {
-  unsaid = event;
-  try {
-    await connection.request(event);
-    if (unsaid === event) unsaid = null; // or something else has become due meanwhile
-  } catch (error) {
-    if (error.code === "offline") return; // `session` or `recovered` brings it up again
-    if (["unavailable", "timeout", "rate-limited"].includes(error.code)) {
-      setTimeout(() => unsaid && rest(unsaid), error.retryAfterMs ?? LEAVE_AGAIN_MS);
-    } else if (unsaid === event) {
-      unsaid = null; // there was nothing to leave
-    }
-  }
-}
-
-// --- what the server says
-
-function session({ state, room, limits }) {
-  const loaded = wish === null;
-  composer.maxLength = limits?.maxMessageLength ?? composer.maxLength;
-  view.connected();
-  if (state === "idle") unsaid = null;
-  if (state === "chatting" && (unsaid || wish === "rest")) {
-    unsaid = "leave-room"; // left while nobody could be told
-    if (wish === "talk") search();
-    else rest(unsaid);
-  } else if (wish === "rest") {
-    if (state === "waiting") rest("cancel-match");
-  } else if (state === "chatting") {
-    wish = "talk";
-    enterRoom(room);
-    conversation.restore(room);
-    if (loaded) view.announce(say("returned"));
-    outbox.flush();
-  } else if (inRoom) {
-    roomEnded("lost");
-  } else if (state === "waiting" || (wish === "talk" && view.screen === "waiting")) {
-    search(); // also when the server says "waiting": its answer tells about the cooldown
-  } else if (loaded) {
-    const cutOff = wasChatting();
-    leaveRoom();
-    view.show("start", { stays: true });
-    if (cutOff) view.notice("ended.lost");
-  }
-}
-
-function recovered() {
-  view.connected();
-  if (inRoom) outbox.flush();
-  else if (view.screen === "waiting") search(); // whether the last request arrived, nobody knows; twice does no harm
-  else if (unsaid) rest(unsaid);
-}
-
-function lost(how) {
-  partner.typing(false);
-  view.disconnected(how);
-}
-
-function waiting({ cooldownMs }) {
-  if (wish !== "talk") return; // stopped in the meantime
-  unsaid = null; // whoever waits has left
-  leaveRoom();
-  view.waiting({ cooldownMs, picky: interests.wanted.length > 0 });
-}
-
-function matched({ roomId, userId, partnerId, interests }) {
-  if (wish === "rest") {
-    rest("leave-room"); // stopped in the very moment in which somebody was found
-    return;
-  }
-  enterRoom({ roomId, partnerId, interests });
-  conversation.begin(roomId, userId);
-  view.announce(say("met"));
-  attention.call("met");
-}
-
-function enterRoom({ roomId, partnerId, interests }) {
-  const isNew = roomId !== conversation.roomId;
-  if (isNew) {
-    outbox.giveUp();
-    composer.clear(); // what was meant for one stranger is not for the next
-    replies.clear();
-  }
-  inRoom = true;
-  unsaid = null;
-  remember(true);
-  view.chat({ partnerId, interests, composer, isNew });
-}
-
-function leaveRoom() {
-  inRoom = false;
-  remember(false);
-  partner.typing(false);
-  outbox.giveUp();
-  replies.clear();
-  keepPartner();
-  dismissDialogs("block-dialog", "report-dialog"); // they were about a stranger who is gone
-}
-
-function roomEnded(reason) {
-  leaveRoom();
-  composer.clear();
-  view.ended(reason, composer);
-  attention.call(`ended.${reason}`);
-}
-
-function message(received) {
-  const said = received.type !== "system";
-  if (said) partner.typing(false);
-  if (conversation.add(received) && said) attention.call("notify.message", { counts: true });
-}
-
-// --- what went wrong
-
-function complain(error) {
-  const [key, values] = explain(error, composer.maxLength);
-  if (error.retryAfterMs <= COUNTED_MS) view.countedNotice(error.retryAfterMs, key, null, say(key, values));
-  else view.notice(key, values);
-}
-
-function failed(error) {
-  // A message that came too late needs no explanation: the page is about to say that the chat is over.
-  if (error.code === "not-in-room") view.announce(say("message.failed"));
-  else complain(error);
-}
-
-// --- coming back after a reload without the start screen in between
-
-function remember(chatting) {
-  keep("chatting", chatting || null, "sessionStorage");
-}
-
-function wasChatting() {
-  return recall("chatting", false, "sessionStorage");
-}
-
-// --- begin
-
-const $ = (id) => document.getElementById(id);
-const pressed = { "start-button": start, "waiting-stop": stop, stop, "ended-stop": stop, "ended-next": search };
-for (const [id, action] of Object.entries(pressed)) $(id).addEventListener("click", action);
-$("take-over").addEventListener("click", () => {
-  wish = null; // whatever the other tab has come to
-  view.returning();
-  connection.open();
-});
+const pressed = {
+  "start-button": start,
+  "waiting-stop": chat.stop,
+  stop: chat.stop,
+  "ended-stop": chat.stop,
+  "ended-next": chat.search,
+  "take-over": chat.takeOver,
+  "menu-save": () => save(chat.conversation.items),
+};
+for (const [id, action] of Object.entries(pressed)) $(id).addEventListener("click", () => action());
 
 menu($("more"), $("menu"));
-$("menu-save").addEventListener("click", () => save(conversation.items));
-settings([$("settings-button"), $("menu-settings")], { failed: () => view.notice("error.other") });
+settings([$("settings-button"), $("menu-settings")], { failed: () => chat.view.notice("error.other") });
 safety({
-  request: (...asked) => connection.request(...asked),
-  over: (reason) => {
-    wish = "rest";
-    roomEnded(reason);
-  },
-  failed: complain,
+  request: (...asked) => chat.connection.request(...asked),
+  over: chat.leftBy,
+  failed: chat.complain,
 });
 warnOfLinks($("messages"));
 
-const replies = new Replies({ conversation, composer });
+const { view } = chat;
 const keepPartner = pressTwice($("next"), $("next-label"), {
   usual: "next",
   asking: "next.sure",
   once: () => view.announce(say("next.again")),
-  twice: next,
+  twice: chat.next,
 });
+chat.onLeft(keepPartner);
 onEscapeTwice({
   armed: () => view.screen === "chat" && !dialogIsOpen(),
   once: () => view.toast("next.escape", ESCAPE_HINT_MS),
   over: () => view.hideToast(),
-  twice: next,
+  twice: chat.next,
 });
 ignoreHeldKeys();
 followVisibleArea();
-if (wasChatting()) view.returning({ stays: true });
-connection.open();
+chat.begin();

@@ -2,6 +2,9 @@
  * The menu of the chat: a button that shows a short list of further buttons.
  */
 
+/** Whether one is open, and has the keyboard. */
+export const menuIsOpen = () => document.querySelector(".menu:not([hidden])") !== null;
+
 /** Make `button` show and hide `list`. Choosing something in it closes it, and so does turning to anything else. */
 export function menu(button, list) {
   const items = () => [...list.querySelectorAll("button")].filter((item) => !item.hidden);

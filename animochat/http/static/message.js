@@ -44,7 +44,9 @@ export function build(item) {
   bubble.append(text);
   line.append(replyButton());
   const meta = make("p", "meta");
-  meta.append(make("time"));
+  const time = make("time");
+  time.dir = "auto";
+  meta.append(time);
   if (item.sender === "own") meta.append(make("span", "state"));
   element.append(meta);
   setTime(item);

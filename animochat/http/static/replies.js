@@ -2,6 +2,7 @@
  * Which message the next one answers: chosen by its button or by a swipe, shown above the composer, taken back by Escape.
  */
 import { dialogIsOpen } from "./dialogs.js";
+import { menuIsOpen } from "./menu.js";
 import { onSwipe } from "./swipe.js";
 import { say, write } from "./words.js";
 
@@ -32,7 +33,7 @@ export class Replies {
       composer.focus();
     });
     document.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.#quote || event.isComposing || dialogIsOpen()) return;
+      if (event.key !== "Escape" || !this.#quote || event.isComposing || dialogIsOpen() || menuIsOpen()) return;
       event.preventDefault();
       event.stopImmediatePropagation(); // otherwise it would be the first half of "next"
       this.clear();

@@ -15,8 +15,8 @@ local lobby, seed, history = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local now = clock(ARGV[3])
 
 -- BUDGET: what one script may do, in people looked at: one portion of a large pool, or a few people with less to look
--- at. Handling a person costs about as much as looking at PERSON.
-local BUDGET, PERSON = 100, 5
+-- at. Handling a person costs about as much as looking at PERSON, half of a match included.
+local BUDGET, PERSON = 100, 10
 local spent = 0
 
 local function due(set) return redis.call('ZRANGEBYSCORE', lobby .. set, '-inf', now, 'LIMIT', 0, BUDGET / PERSON) end

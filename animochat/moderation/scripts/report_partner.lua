@@ -35,11 +35,13 @@ if record[2] ~= room or not members[1] then return {'not-in-room'} end
 local reported = members[1] == person and members[2] or members[1]
 
 local filed, limit = lobby .. ':reporter:' .. person, tonumber(ARGV[9])
-redis.call('ZREMRANGEBYSCORE', filed, '-inf', now - HOUR)
-if limit > 0 and redis.call('ZCARD', filed) >= limit then
-  return {'limited', redis.call('ZRANGE', filed, 0, 0, 'WITHSCORES')[2] + HOUR - now}
+local since = '(' .. now - HOUR
+if limit > 0 and redis.call('ZCOUNT', filed, since, '+inf') >= limit then
+  return {'limited', redis.call('ZRANGEBYSCORE', filed, since, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] + HOUR - now}
 end
+-- The first write is one that a full store refuses: then nothing is done. After it, everything is.
 redis.call('ZADD', filed, now, room)
+redis.call('ZREMRANGEBYSCORE', filed, '-inf', now - HOUR)
 redis.call('PEXPIRE', filed, HOUR)
 
 -- A room ends with its first report: the room's name is the report's as well.

@@ -13,7 +13,7 @@
 -- ARGV[8]  keyed hash of the address that it comes from, or ''
 -- ARGV[9]  time in milliseconds, or '' for the store's clock
 --
--- Returns  {'banned', ms}               the person or the address, for ms more, or -1 for good. Nothing was changed
+-- Returns  {'banned', ms}                 the person or the address, for ms more, or -1 for good. Nothing was changed
 --          {'replaced'}                   a newer connection is there already (only when run again)
 --          {'idle', version, online, recovered, ended}
 --                                         online: people online in the whole system; recovered: 1 where the session

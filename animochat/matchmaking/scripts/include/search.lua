@@ -50,20 +50,31 @@ local function one_of(lobby, candidates, sets, now)
   return nil
 end
 
--- One of `people` at random who may be met and is there, or nil: of those who stand in most of `sets`.
-local function pick(lobby, seeker, people, sets, now)
-  local candidates = allowed(lobby, seeker, people, now)
-  if #sets < 2 or #candidates < 2 then return one_of(lobby, candidates, sets, now) end
-  local shared, by_number = {}, {}
-  for i = 1, #candidates do shared[i] = 0 end
+-- In how many of `sets` is each of `people`?
+local function count_shared(sets, people)
+  local shared = {}
   for _, set in ipairs(sets) do
-    for i, score in ipairs(redis.call('ZMSCORE', set, unpack(candidates))) do
-      if score then shared[i] = shared[i] + 1 end
+    for i, score in ipairs(redis.call('ZMSCORE', set, unpack(people))) do
+      if score then shared[people[i]] = (shared[people[i]] or 0) + 1 end
     end
   end
-  for i, number in ipairs(shared) do
+  return shared
+end
+
+-- One of `people` at random who may be met and is there, or nil: of those who are in most of `sets`. shared: in how
+-- many each is, where that is known; else as many are compared as can be without taking longer than a portion does.
+local function pick(lobby, seeker, people, sets, shared, now)
+  local candidates = allowed(lobby, seeker, people, now)
+  if #sets < 2 or #candidates < 2 then return one_of(lobby, candidates, sets, now) end
+  if not shared then
+    for i = #candidates, math.floor(PORTION / #sets) + 1, -1 do candidates[i] = nil end
+    shared = count_shared(sets, candidates)
+  end
+  local by_number = {}
+  for _, person in ipairs(candidates) do
+    local number = shared[person]
     by_number[number] = by_number[number] or {}
-    table.insert(by_number[number], candidates[i])
+    table.insert(by_number[number], person)
   end
   for number = #sets, 1, -1 do
     local partner = by_number[number] and one_of(lobby, by_number[number], sets, now)
@@ -72,23 +83,21 @@ local function pick(lobby, seeker, people, sets, now)
   return nil
 end
 
--- Everybody in `sets`, each once; or, where that is more than a portion, as many of each set at random. How many stand
--- there is the second result.
+-- Everybody in `sets`, each once, and in how many each is; or, where these are more than a portion, some of each set at
+-- random and nil. The third result says how many there are, the same person counted in each set.
 local function who_shares(sets)
-  local size, people, known = 0, {}, {}
+  local size, people, shared = 0, {}, {}
   for _, set in ipairs(sets) do size = size + redis.call('ZCARD', set) end
-  if size == 0 then return people, 0 end
-  local few = math.floor(PORTION / #sets)
+  if size == 0 then return people, shared, 0 end
+  local some = math.ceil(PORTION / (#sets * #sets))
   for _, set in ipairs(sets) do
-    local drawn = size > PORTION and redis.call('ZRANDMEMBER', set, few) or redis.call('ZRANGE', set, 0, -1)
+    local drawn = size > PORTION and redis.call('ZRANDMEMBER', set, some) or redis.call('ZRANGE', set, 0, -1)
     for _, person in ipairs(drawn) do
-      if not known[person] then
-        known[person] = true
-        people[#people + 1] = person
-      end
+      if not shared[person] then people[#people + 1] = person end
+      shared[person] = (shared[person] or 0) + 1
     end
   end
-  return people, size
+  return people, size <= PORTION and shared or nil, size
 end
 
 -- Goes on with an interrupted search, as far as one portion reaches. seen: the field of the seeker's record, which says
@@ -105,7 +114,7 @@ local function look_through(lobby, seeker, wait, now)
     local portion = redis.call('ZRANGEBYSCORE', places[place], start, '+inf', 'WITHSCORES', 'LIMIT', 0, left)
     local people = {}
     for i = 1, #portion, 2 do people[#people + 1] = portion[i] end
-    local partner = pick(lobby, seeker, people, place <= #wait.sets and wait.sets or {}, now)
+    local partner = pick(lobby, seeker, people, place <= #wait.sets and wait.sets or {}, nil, now)
     if partner then return partner, true, PORTION, began end
     if #people < left then
       place, last = place + 1, '-inf'
@@ -128,8 +137,8 @@ end
 local function search(lobby, seeker, wait, now)
   if wait.seen then return look_through(lobby, seeker, wait, now) end
   local pool, met, record = lobby .. ':pool', lobby .. ':met:' .. seeker, lobby .. ':person:' .. seeker
-  local sharing, size = who_shares(wait.sets)
-  local partner = pick(lobby, seeker, sharing, wait.sets, now)
+  local sharing, shared, size = who_shares(wait.sets)
+  local partner = pick(lobby, seeker, sharing, wait.sets, shared, now)
   local looked = #sharing + #wait.sets
   if partner then return partner, true, looked, now end
   if size > PORTION then
@@ -144,7 +153,7 @@ local function search(lobby, seeker, wait, now)
   if #expired > 0 then redis.call('ZREM', met, unpack(expired)) end
   local most = size > 2 * redis.call('ZCARD', met) and DRAW or math.max(DRAW, PORTION - looked)
   local people = redis.call('ZRANDMEMBER', pool, most)
-  partner = pick(lobby, seeker, people, {}, now)
+  partner = pick(lobby, seeker, people, {}, nil, now)
   looked = looked + #people
   if partner or #people >= size then return partner, true, looked, now end
   redis.call('HSET', record, 'seen', now .. ' ' .. #wait.sets + 1 .. ' -inf')

@@ -1,0 +1,278 @@
+/**
+ * The person's way through the page: what the person does becomes requests, what the server says becomes screens.
+ *
+ * The server knows where a person stands; the page only keeps what the person wishes (`wish`), so that both can be brought
+ * together again after a connection was lost, whichever of the two had changed in the meantime.
+ */
+import { Attention } from "./attention.js";
+import { Composer } from "./composer.js";
+import { Connection } from "./connection.js";
+import { Conversation } from "./conversation.js";
+import { dismissDialogs } from "./dialogs.js";
+import { Interests } from "./interests.js";
+import { Outbox } from "./outbox.js";
+import { Partner } from "./partner.js";
+import { Replies } from "./replies.js";
+import { keep, recall } from "./storage.js";
+import { View } from "./view.js";
+import { COUNTED_MS, explain, say } from "./words.js";
+
+// Leaving is tried again after this long when it failed, in milliseconds.
+const LEAVE_AGAIN_MS = 2_000;
+// No notice goes sooner, in milliseconds.
+const READING_MS = 1_500;
+
+let wish = null; // "talk", "rest", or null: whatever the server says, because the page has just been loaded
+let inRoom = false;
+let leaving = false; // `next-match` is under way
+let unsaid = null; // "leave-room" or "cancel-match", until the server has heard it
+const leftListeners = [];
+
+const attention = new Attention();
+export const view = new View({ attention });
+export const connection = new Connection({
+  session,
+  matched,
+  waiting,
+  message,
+  "partner-typing": ({ isTyping }) => inRoom && partner.typing(isTyping),
+  "partner-reconnecting": ({ graceMs }) => inRoom && partner.away(graceMs),
+  "partner-reconnected": () => inRoom && partner.back(),
+  "partner-disconnected": ({ reason }) => inRoom && roomEnded(reason),
+  "online-count": (count) => view.online(count),
+  announcement: ({ text }) => view.announcement(text),
+  error: (error) => error.event !== "typing" && complain(error),
+  recovered,
+  lost,
+  closed: (error) => view.closed(error),
+  broken: () => view.closed({ code: "broken" }),
+});
+export const conversation = new Conversation({ retry: (clientId) => outbox.retry(clientId) });
+const outbox = new Outbox({ connection, conversation, failed });
+const composer = new Composer({
+  say: (text) => outbox.say(text, replies.take()),
+  typing: (isTyping) => connection.signal("typing", isTyping),
+  tooLong: () => complain({ code: "message-too-long" }),
+});
+const partner = new Partner({ view, conversation });
+const replies = new Replies({ conversation, composer });
+export const interests = new Interests({ announce: (text) => view.announce(text) });
+
+// --- what the person does
+
+/** Look for somebody, with the interests that stand on the start screen. */
+export async function search() {
+  wish = "talk";
+  leaveRoom();
+  if (!connection.ready) {
+    view.connecting(); // asked for as soon as there is a session
+    return;
+  }
+  view.waiting({ picky: interests.wanted.length > 0 });
+  if (unsaid) rest(unsaid); // first: the server hears both in this order
+  try {
+    await connection.request("find-match", ...interests.wanted);
+  } catch (error) {
+    // In a room by now: a search from before the connection was lost had come to its end.
+    if (error.code === "offline" || inRoom || wish !== "talk") return;
+    wish = "rest";
+    view.show("start");
+    complain(error);
+    // Whatever the server makes of it after all is to end where the page is now.
+    if (error.code === "timeout") rest("cancel-match");
+    if (error.code === "already-in-room") rest("leave-room");
+  }
+}
+
+/** Leave the stranger, if there is one, and look for somebody else. */
+export async function next() {
+  if (!inRoom) {
+    search();
+    return;
+  }
+  // The conversation stays until the server has let go of it: a refusal changes nothing.
+  if (leaving) return;
+  leaving = true;
+  view.nextIsPending(true);
+  try {
+    await connection.request("next-match", ...interests.wanted);
+  } catch (error) {
+    complain(error);
+  } finally {
+    leaving = false;
+    view.nextIsPending(false);
+  }
+}
+
+/** Leave the chat or the search. */
+export function stop() {
+  const leave = inRoom ? "leave-room" : "cancel-match";
+  wish = "rest";
+  leaveRoom();
+  view.show("start");
+  view.announce(say("stopped"));
+  rest(leave);
+}
+
+/** Tell the server that we have left, however often it takes: nobody may go on talking to an empty chair. */
+async function rest(event) {
+  unsaid = event;
+  try {
+    await connection.request(event);
+    if (unsaid === event) unsaid = null; // or something else has become due meanwhile
+  } catch (error) {
+    if (error.code === "offline") return; // `session` or `recovered` brings it up again
+    if (["unavailable", "timeout", "rate-limited"].includes(error.code)) {
+      setTimeout(() => unsaid && rest(unsaid), error.retryAfterMs ?? LEAVE_AGAIN_MS);
+    } else if (unsaid === event) {
+      unsaid = null; // there was nothing to leave
+    }
+  }
+}
+
+/** The room was left by something else that was asked of the server: `reason` is "blocked" or "reported". */
+export function leftBy(reason) {
+  wish = "rest";
+  roomEnded(reason);
+}
+
+/** Take the chat over from another tab, whatever has become of it there. */
+export function takeOver() {
+  wish = null;
+  view.returning();
+  connection.open();
+}
+
+/** `listener()` is called whenever there is no stranger any more, however that came. */
+export function onLeft(listener) {
+  leftListeners.push(listener);
+}
+
+// --- what the server says
+
+function session({ state, room, limits }) {
+  const loaded = wish === null;
+  composer.maxLength = limits?.maxMessageLength ?? composer.maxLength;
+  view.connected();
+  if (state === "idle") unsaid = null;
+  if (state === "chatting" && (unsaid || wish === "rest")) {
+    unsaid = "leave-room"; // left while nobody could be told
+    if (wish === "talk") search();
+    else rest(unsaid);
+  } else if (wish === "rest") {
+    if (state === "waiting") rest("cancel-match");
+  } else if (state === "chatting") {
+    wish = "talk";
+    enterRoom(room);
+    conversation.restore(room);
+    if (loaded) view.announce(say("returned"));
+    outbox.flush();
+  } else if (inRoom) {
+    roomEnded("lost");
+  } else if (state === "waiting" || (wish === "talk" && view.screen === "waiting")) {
+    search(); // also when the server says "waiting": its answer tells about the cooldown
+  } else if (loaded) {
+    const cutOff = wasChatting();
+    leaveRoom();
+    view.show("start", { stays: true });
+    if (cutOff) view.notice("ended.lost");
+  }
+}
+
+function recovered() {
+  view.connected();
+  if (inRoom) outbox.flush();
+  else if (view.screen === "waiting") search(); // whether the last request arrived, nobody knows; twice does no harm
+  else if (unsaid) rest(unsaid);
+}
+
+function lost(how) {
+  partner.typing(false);
+  view.disconnected(how);
+}
+
+function waiting({ cooldownMs }) {
+  if (wish !== "talk") return; // stopped in the meantime
+  unsaid = null; // whoever waits has left
+  leaveRoom();
+  view.waiting({ cooldownMs, picky: interests.wanted.length > 0 });
+}
+
+function matched({ roomId, userId, partnerId, interests }) {
+  if (wish === "rest") {
+    rest("leave-room"); // stopped in the very moment in which somebody was found
+    return;
+  }
+  enterRoom({ roomId, partnerId, interests });
+  conversation.begin(roomId, userId);
+  view.announce(say("met"));
+  attention.call("met");
+}
+
+function enterRoom({ roomId, partnerId, interests }) {
+  const isNew = roomId !== conversation.roomId;
+  if (isNew) {
+    outbox.giveUp();
+    composer.clear(); // what was meant for one stranger is not for the next
+    replies.clear();
+  }
+  inRoom = true;
+  unsaid = null;
+  remember(true);
+  view.chat({ partnerId, interests, composer, isNew });
+}
+
+function leaveRoom() {
+  inRoom = false;
+  remember(false);
+  partner.typing(false);
+  outbox.giveUp();
+  replies.clear();
+  for (const listener of leftListeners) listener();
+  dismissDialogs("block-dialog", "report-dialog"); // they were about a stranger who is gone
+}
+
+function roomEnded(reason) {
+  leaveRoom();
+  composer.clear();
+  view.ended(reason, composer);
+  attention.call(`ended.${reason}`);
+}
+
+function message(received) {
+  const said = received.type !== "system";
+  if (said) partner.typing(false);
+  if (conversation.add(received) && said) attention.call("notify.message", { counts: true });
+}
+
+// --- what went wrong
+
+/** Tell the person what became of a request. */
+export function complain(error) {
+  const [key, values] = explain(error, composer.maxLength);
+  const counted = error.code === "rate-limited" && error.retryAfterMs <= COUNTED_MS;
+  if (counted) view.countedNotice(Math.max(error.retryAfterMs, READING_MS), key, null, say(key, values));
+  else view.notice(key, values);
+}
+
+function failed(error) {
+  // A message that came too late needs no explanation: the page is about to say that the chat is over.
+  if (error.code === "not-in-room") view.announce(say("message.failed"));
+  else complain(error);
+}
+
+// --- coming back after a reload without the start screen in between
+
+function remember(chatting) {
+  keep("chatting", chatting || null, "sessionStorage");
+}
+
+function wasChatting() {
+  return recall("chatting", false, "sessionStorage");
+}
+
+/** Connect, and show where the person stands. */
+export function begin() {
+  if (wasChatting()) view.returning({ stays: true });
+  connection.open();
+}

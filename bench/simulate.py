@@ -1,0 +1,151 @@
+"""Simulates one lobby's matching at sizes that no machine here holds: waiting times, script times, load of its slot.
+
+    make simulate                                                   # measure, check, and the table of docs/scaling.md
+    .venv/bin/python bench/simulate.py --people 300000 --lobbies 4  # one line of it: a size of your own
+
+First the matchmaking scripts are run on a real store, by people who behave as simulated ones do, in the simulation's
+time, and each script's time is noted (the store's own, `INFO cpu`). Then the simulation, in which the store is
+one thread with a queue and scripts take the times that were noted, is checked against another such run at another size.
+Then it runs at the sizes asked for. What is assumed about people stands in simulation/behaviour.py; who looks for whom
+follows the scripts' rules (simulation/imitation.py). Workers serve all lobbies, so each lobby has the ticks and
+heartbeats of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from random import Random
+
+from animochat.embedded import EmbeddedStore
+from simulation.behaviour import Behaviour
+from simulation.costs import Costs
+from simulation.imitation import Imitation
+from simulation.real import Real, measure_workers
+from simulation.town import Figures, Town
+
+#: People that one worker carries: docs/scaling.md.
+PEOPLE_PER_WORKER = 20_000
+
+#: What is run where nothing is asked for: people and lobbies.
+SIZES = [(10_000, 1), (100_000, 1), (1_000_000, 5), (10_000_000, 50)]
+
+#: How far the simulation may be from the real scripts.
+TOLERANCE = 0.15
+
+#: What is compared: the others are made of few events, or are the machine's (the longest script).
+COMPARED = ["matches/s", "scripts/s", "load of the slot", "wait mean s"]
+
+BEHAVIOUR = Behaviour()
+
+
+def simulate(costs: Costs, people: int, workers: int, warm_up: float, seconds: float, seed: int = 1) -> Figures:
+    """One lobby of that many people."""
+    lobby = Imitation(costs, workers, BEHAVIOUR.rest, Random(seed))
+    return Town(lobby, people, workers, BEHAVIOUR, seed).run(warm_up, seconds)
+
+
+def calibrate_and_check(
+    urls: tuple[str, str],
+    people: tuple[int, int] = (1_000, 3_000),
+    workers: tuple[int, int] = (4, 8),
+    seconds: float = 180.0,
+    numbers_of_workers: Sequence[int] = (1, 50, 200),
+) -> tuple[Costs, list[tuple[str, float, float]]]:
+    """What scripts cost in a lobby of one size, and another one by the real scripts and simulated with those costs.
+
+    Each on an empty store of its own, in turns, so that what else the machine does hits both alike. Returns the costs,
+    and for each figure its name, what it really is, and what it is in the simulation.
+    """
+    measured, truth = (Real(url, count) for url, count in zip(urls, workers, strict=True))
+    towns = [
+        Town(measured, people[0], workers[0], BEHAVIOUR, seed=2),
+        Town(truth, people[1], workers[1], BEHAVIOUR, seed=3),
+    ]
+    for _ in zip(*(town.steps(10.0, seconds, 5.0) for town in towns), strict=True):
+        pass
+    real = towns[1].figures.summary()
+    costs = measured.costs
+    for lobby in (measured, truth):
+        lobby.close()
+    measure_workers(urls[0], costs, numbers_of_workers)
+    # The same people come and stay as long: what differs is what the scripts do, and when.
+    simulated = simulate(costs, people[1], workers[1], 10.0, seconds, seed=3).summary()
+    return costs, [(name, real[name], simulated[name]) for name in real]
+
+
+def main() -> int:
+    """Print what was asked for; the exit status is 1 where the simulation is too far from the truth."""
+    parser = argparse.ArgumentParser(description="A discrete-event simulation of matching.")
+    parser.add_argument("--people", type=int, help="online in all lobbies; default: the table")
+    parser.add_argument("--lobbies", type=int, default=1, help="over which they are spread evenly (default 1)")
+    parser.add_argument("--workers", type=int, help=f"in all (default: one for {PEOPLE_PER_WORKER:,} people)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="that are measured, after 10 more (default 15)")
+    parser.add_argument("--json", type=Path, help="write all figures here, too")
+    options = parser.parse_args()
+    stores = [EmbeddedStore.start(binary=shutil.which("redis-server")) for _ in range(2)]
+    try:
+        costs, checked = calibrate_and_check((stores[0].url, stores[1].url))
+    finally:
+        for store in stores:
+            store.stop()
+    _print_costs(costs)
+    good = _print_check(checked)
+    sizes = [(options.people, options.lobbies)] if options.people else SIZES
+    results = _print_sizes(costs, sizes, options.workers, options.seconds)
+    if options.json:
+        options.json.write_text(json.dumps({"costs": costs.rows(), "check": checked, "sizes": results}, indent=2))
+    return 0 if good else 1
+
+
+def _print_costs(costs: Costs) -> None:
+    print("| script | and then | runs | mean µs | p99 µs | longest µs |\n| --- | --- | --- | --- | --- | --- |")
+    for script, outcome, runs, *times in costs.rows():
+        print(f"| {script} | {outcome or '–'} | {runs:,} | " + " | ".join(f"{t * 1e6:,.0f}" for t in times) + " |")
+    for script in ("connect", "heartbeat"):
+        base, each = costs.per_worker(script)
+        print(f"\n{script}: {base * 1e6:.0f} µs, and {each * 1e6:.2f} µs for each worker")
+
+
+def _print_check(checked: list[tuple[str, float, float]]) -> bool:
+    print("\n| | real scripts | simulated | off by |\n| --- | --- | --- | --- |")
+    good = True
+    for name, real, simulated in checked:
+        off = simulated / real - 1 if real else math.nan
+        good &= name not in COMPARED or abs(off) <= TOLERANCE
+        mark = "" if name in COMPARED else " (not compared)"
+        print(f"| {name} | {real:.3g} | {simulated:.3g} | {off:+.0%}{mark} |")
+    return good
+
+
+def _print_sizes(
+    costs: Costs, sizes: Sequence[tuple[int, int]], workers: int | None, seconds: float
+) -> list[dict[str, float]]:
+    results: list[dict[str, float]] = []
+    for people, lobbies in sizes:
+        count = workers or max(2, people // PEOPLE_PER_WORKER)
+        begun = time.monotonic()
+        figures = simulate(costs, people // lobbies, count, 10.0, seconds)
+        took = time.monotonic() - begun
+        shares = {f"{name} %": 100 * busy / seconds for name, busy in figures.busy.most_common()}
+        sizes_of = {"people": people, "lobbies": lobbies, "workers": count}
+        results.append({**sizes_of, **figures.summary(), **shares, "took s": took})
+    names = list(dict.fromkeys(name for result in results for name in result))
+    print("\n| |" + " |" * len(results) + "\n| --- |" + " --- |" * len(results))
+    for name in names:
+        cells = [result.get(name, 0.0) for result in results]
+        print(f"| {name} | " + " | ".join(f"{c:,}" if isinstance(c, int) else f"{c:.3g}" for c in cells) + " |")
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A discrete-event simulation of one lobby: see bench/simulate.py."""
