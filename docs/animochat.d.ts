@@ -71,7 +71,7 @@ export interface Message {
 
 /** `partner-disconnected`. Who blocked or reported is shown as having left. */
 export interface PartnerDisconnected {
-  reason: "disconnected" | "left" | "skipped";
+  reason: "left" | "skipped" | "disconnected";
 }
 
 /** `partner-reconnecting`: how long the partner will be waited for. */

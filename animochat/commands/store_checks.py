@@ -36,6 +36,15 @@ CLOCK_MS = 2_000
 #: Milliseconds without a heartbeat after which a worker counts as dead (presence/scripts/include/workers.lua).
 LEASE_MS = 5_000
 
+#: Channels: as an ACL names them, and one that is asked about. The worker's is nobody's.
+CHANNELS = {
+    f"{keys.WORKER_CHANNEL}*": keys.worker_channel(f"doctor-{secrets.token_hex(4)}"),
+    keys.EVERYBODY: keys.EVERYBODY,
+}
+
+#: What Python sends of itself besides, to rooms' logs and for the operator's page.
+OWN_COMMANDS = ["HEXISTS", "INCR", "PTTL"]
+
 _CALL = re.compile(r"""redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?""")
 
 #: Asks of each argument (a command, a key and what follows, divided by a space) whether it may be run.
@@ -246,8 +255,8 @@ def _permissions(store: _Store) -> Iterator[Finding]:
     for line, command, where in wanted:
         if line in refused:
             missing.setdefault(where, []).append(command)
-    if _subscribing_refused(store.url):
-        missing.setdefault(f"{keys.WORKER_CHANNEL}*", []).append("SUBSCRIBE")
+    for channel in _subscribing_refused(store.url):
+        missing.setdefault(channel, []).append("SUBSCRIBE")
     if missing:
         places = "; ".join(f"{_some(commands)} on {where}" for where, commands in missing.items())
         yield Finding(Level.ERROR, "permissions", f"our user may not run {places}: allow it in the ACL")
@@ -257,11 +266,11 @@ def _permissions(store: _Store) -> Iterator[Finding]:
 
 def _wanted() -> list[tuple[str, str, str]]:
     """What we have to be allowed: the whole line to ask about, the command in it, and where it is run."""
-    channel = f"{keys.WORKER_CHANNEL}*"
     wanted = [(f"{command} {keys.SECRET} 1", command, keys.SECRET) for command in ("SET", "GET", "EXPIRE")]
-    for command in script_commands():
-        if command in ("PUBLISH", "PUBSUB NUMSUB"):
-            wanted.append((f"{command} {keys.worker_channel('doctor')} x", command, channel))
+    wanted += [(f"PUBLISH {channel} x", "PUBLISH", place) for place, channel in CHANNELS.items()]
+    for command in sorted({*script_commands(), *OWN_COMMANDS} - {"PUBLISH"}):
+        if command == "PUBSUB NUMSUB":
+            wanted.append((f"{command} x", command, "the server"))
         elif command == "TIME":
             wanted.append((command, command, "the server"))
         else:
@@ -277,15 +286,16 @@ def _some(commands: list[str]) -> str:
     return f"{shown} and {len(commands) - 4} more" if len(commands) > 4 else shown
 
 
-def _subscribing_refused(url: str) -> bool:
-    """SUBSCRIBE changes what a connection may do: it gets one of its own, on a channel that nobody publishes to."""
-    channel = keys.worker_channel(f"doctor-{secrets.token_hex(4)}")
+def _subscribing_refused(url: str) -> list[str]:
+    """On which channels. SUBSCRIBE changes what a connection may do: it gets one of its own. Nothing is read there."""
+    refused = []
     with _Store(url) as other:
-        try:
-            other.ask("SUBSCRIBE", channel)
-        except redis.ResponseError:
-            return True
-    return False
+        for place, channel in CHANNELS.items():
+            try:
+                other.ask("SUBSCRIBE", channel)
+            except redis.ResponseError:
+                refused.append(place)
+    return refused
 
 
 def _clock(store: _Store) -> Iterator[Finding]:

@@ -163,7 +163,7 @@ class PartnerReconnecting(Struct):
 class PartnerDisconnected(Struct):
     """`partner-disconnected`. Who blocked or reported is shown as having left."""
 
-    reason: Literal["left", "skipped", "disconnected"]
+    reason: Annotated[str, Meta(extra_json_schema={"enum": ["left", "skipped", "disconnected"]})]
 
 
 class Announcement(Struct):
