@@ -8,7 +8,7 @@ PYTHON_READY := $(VENV)/.ready
 NODE_READY := node_modules/.ready
 PAGE_LIBRARY := animochat/http/static/vendor/socket.io.esm.min.js
 
-.PHONY: setup run test lint format bench simulate clean
+.PHONY: setup run test lint format documents bench simulate clean
 
 setup: $(PYTHON_READY) $(PAGE_LIBRARY)
 
@@ -47,6 +47,10 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What is made from the server's own types and stands in the repository.
+documents: setup
+	$(BIN)/python -m animochat.documents docs
 
 # The load generator and the Node reference server have dependencies of their own.
 bench: setup

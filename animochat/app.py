@@ -8,6 +8,7 @@ from flask import Flask
 
 from animochat import http
 from animochat.chat import Chat
+from animochat.documents.routes import blueprint as documents
 from animochat.http.cors import origin_check
 from animochat.settings import Settings
 from animochat.sockets.server import SocketIO
@@ -22,6 +23,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("animochat", static_folder=None)
     chat = app.extensions["animochat"] = Chat(settings)
     http.register(app)
+    app.register_blueprint(documents)
     socketio = SocketIO(
         app,
         worker_id=chat.worker_id,

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from animochat.cli import settings_or_exit
+from animochat.commands.configuration import settings_or_exit
 from animochat.embedded import EmbeddedStore, EmbeddedStoreError
 from animochat.settings import masked_url
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import redis
+from documents_support import UNDOCUMENTED
 from faults.crowd import Crowd
 from support import Client, NodeClient, PythonClient, Server, find_redis_server
 
@@ -44,6 +45,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where everything has to be there: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def documented() -> Iterator[None]:
+    """Whatever a test's stock clients get, the documents describe."""
+    yield
+    seen, UNDOCUMENTED[:] = list(UNDOCUMENTED), []
+    assert not seen, f"{len(seen)} messages differ from the documents, the first: {seen[0]}"
 
 
 # Stores: one process of each kind for the whole run, emptied before each test that uses it.

@@ -24,6 +24,7 @@ import pytest
 import redis
 import requests
 import socketio
+from documents_support import check_against_documents, checked_answer
 
 from animochat.embedded import find_binary
 
@@ -265,7 +266,8 @@ class RedisServer:
 
 #: What trails every event that a client which missed it gets later, and the events that have none.
 OFFSET = re.compile(r"[iw]|c\.[0-9a-f]+\.[ab]\.-?[0-9]+\.[pa]")
-WITHOUT_OFFSET = {"connect", "disconnect", "connect_error", "partner-typing", "online-count"}
+PSEUDO_EVENTS = {"connect", "disconnect", "connect_error"}
+WITHOUT_OFFSET = PSEUDO_EVENTS | {"partner-typing", "online-count"}
 
 
 class EventLog:
@@ -281,6 +283,8 @@ class EventLog:
     def add(self, event: str, arguments: list[Any]) -> None:
         if event not in WITHOUT_OFFSET and arguments and OFFSET.fullmatch(str(arguments[-1])):
             *arguments, self.offset = arguments
+        if event not in PSEUDO_EVENTS:
+            check_against_documents(event, arguments)
         with self._changed:
             self._entries.append((event, arguments))
             self._changed.notify_all()
@@ -406,7 +410,7 @@ class PythonClient(Client):
         self.sio.emit(event, arguments)
 
     def call(self, event: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
-        return self.sio.call(event, arguments, timeout=timeout)
+        return checked_answer(event, self.sio.call(event, arguments, timeout=timeout))
 
     def disconnect(self) -> None:
         self.sio.disconnect()
@@ -490,7 +494,7 @@ class NodeClient(Client):
         self._ask("emit", event=event, args=arguments)
 
     def call(self, event: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
-        return self._ask("call", timeout, event=event, args=arguments)
+        return checked_answer(event, self._ask("call", timeout, event=event, args=arguments))
 
     def disconnect(self) -> None:
         self._ask("disconnect")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -59,15 +60,15 @@ def test_with_redis_url_no_store_is_started_and_no_password_is_shown(servers, st
 
 def test_options_say_where_to_listen_and_how_many_workers_there_are(servers, monkeypatch):
     calls = []
-    monkeypatch.setattr(cli.os, "execv", lambda *call: calls.append(call))
+    monkeypatch.setattr(os, "execv", lambda *call: calls.append(call))
     for name in ("PORT", "WEB_CONCURRENCY"):
         monkeypatch.setenv(name, "")
     cli.main(["serve", "--host", "::1", "--port", "4001", "--workers", "3"])
     ((program, arguments),) = calls
     assert program == arguments[0] == sys.executable
     assert arguments[arguments.index("--bind") + 1] == "[::1]:4001"
-    assert cli.os.environ["PORT"] == "4001"
-    assert cli.os.environ["WEB_CONCURRENCY"] == "3"
+    assert os.environ["PORT"] == "4001"
+    assert os.environ["WEB_CONCURRENCY"] == "3"
 
 
 @pytest.mark.parametrize("command", [["-m", "animochat", "serve"], ["-m", "gunicorn", "wsgi:app"], ["wsgi.py"]])

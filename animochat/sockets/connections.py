@@ -15,6 +15,7 @@ import gevent
 from msgspec import UNSET
 
 from animochat.sockets import offset, packets
+from animochat.sockets.payloads import Announcement
 
 #: Events of one client that may wait for one of its own that is being handled. A client that sends more is cut off.
 MAX_QUEUED = 100
@@ -270,7 +271,7 @@ def announce(connections: Connections, text: str) -> None:
     """Send `announcement` to whoever is connected, as the operator said it. Yields between portions."""
     for sent, connection in enumerate(connections, 1):
         if connection.registered and not connection.closed:
-            connection.emit("announcement", {"text": text})
+            connection.emit("announcement", Announcement(text))
         if sent % 100 == 0:
             gevent.sleep(0)
 

@@ -32,8 +32,11 @@ from animochat.sockets.payloads import (
     Limits,
     Matched,
     Message,
+    PartnerDisconnected,
+    PartnerReconnecting,
     Session,
     SessionRoom,
+    Waiting,
     encode,
     message_json,
 )
@@ -260,7 +263,7 @@ class Lifecycle:
             if entry.slot != known.slot:
                 place = offset.chatting(known.room_id, known.slot, entry.seq)
                 connection.transport.send(message_packet(known.room_id, entry.seq, entry.timestamp, entry.body, place))
-        connection.emit("partner-disconnected", {"reason": reason}, offset.IDLE)
+        connection.emit("partner-disconnected", PartnerDisconnected(reason), offset.IDLE)
 
     def _send_missed(
         self, connection: Connection, registration: Registration, known: Offset, messages: list[Logged]
@@ -274,11 +277,11 @@ class Lifecycle:
                 self._greet(connection, room, record.since)
             self._send_messages(connection, room, messages)
             if record.grace_ms is not None:
-                connection.emit("partner-reconnecting", {"graceMs": record.grace_ms})
+                connection.emit("partner-reconnecting", PartnerReconnecting(record.grace_ms))
             elif known.partner_away and room.room_id == known.room_id:
                 connection.emit("partner-reconnected")
         elif registration.state == "waiting" and known.state != "waiting":
-            connection.emit("waiting", {"cooldownMs": registration.cooldown_ms})
+            connection.emit("waiting", Waiting(registration.cooldown_ms))
         elif registration.state == "idle" and known.state == "waiting":
             connection.emit("match-cancelled")
 
@@ -315,9 +318,9 @@ class Lifecycle:
             )
         connection.emit("session", session)
         if registration.state == "waiting":
-            connection.emit("waiting", {"cooldownMs": registration.cooldown_ms})
+            connection.emit("waiting", Waiting(registration.cooldown_ms))
         if record is not None and record.grace_ms is not None:
-            connection.emit("partner-reconnecting", {"graceMs": record.grace_ms})
+            connection.emit("partner-reconnecting", PartnerReconnecting(record.grace_ms))
         connection.tell_online_count(registration.online)
 
     # The store may have forgotten, or this worker may have missed something
@@ -367,7 +370,7 @@ class Lifecycle:
             return
         self._settle(connection, registration, room)
         if before is not None and not same and not ended:
-            connection.emit("partner-disconnected", {"reason": "disconnected"})
+            connection.emit("partner-disconnected", PartnerDisconnected("disconnected"))
             self._send_session(connection, registration, entered.messages)
             return
         if ended:

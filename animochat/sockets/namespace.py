@@ -35,10 +35,13 @@ from animochat.sockets.connections import Bucket, Connection, Connections, Room
 from animochat.sockets.lifecycle import GREETING, Lifecycle, message_packet
 from animochat.sockets.payloads import (
     MAX_QUOTE,
+    PartnerDisconnected,
+    PartnerTyping,
     Quote,
     ReportPartner,
     SendMessage,
     Typing,
+    Waiting,
     interests,
     message_body,
     none,
@@ -132,13 +135,13 @@ class ChatNamespace(socketio.Namespace):
             connection.room = None
             self._rooms.close(room.room_id, self._settings.reconnect_grace_ms)
             reason = search.ended[1] if search.ended[0] == room.room_id else "disconnected"
-            connection.emit("partner-disconnected", {"reason": reason})
+            connection.emit("partner-disconnected", PartnerDisconnected(reason))
         if search.state == "matched":  # `matched` follows: the worker's channel has it, in its place among all news
             return {"state": "matched"}
         if not connection.waiting:  # who waits already goes on as it was
             connection.waiting = True
             connection.interests = wanted
-        connection.emit("waiting", {"cooldownMs": search.cooldown_ms})
+        connection.emit("waiting", Waiting(search.cooldown_ms))
         return {"state": "waiting", "cooldownMs": search.cooldown_ms}
 
     def on_cancel_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
@@ -332,7 +335,7 @@ class ChatNamespace(socketio.Namespace):
     def deliver_typing(self, person: str, room_id: str, is_typing: bool) -> None:
         receiver = self._connections.in_room(person, room_id)
         if receiver is not None:
-            receiver.emit_volatile("partner-typing", {"isTyping": is_typing})
+            receiver.emit_volatile("partner-typing", PartnerTyping(is_typing))
 
     # What all of them do
 

@@ -12,7 +12,7 @@ from animochat.settings import Settings
 from animochat.sockets.connections import Connection, Connections, Room, announce
 from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.namespace import ChatNamespace
-from animochat.sockets.payloads import Notice, decode_notices
+from animochat.sockets.payloads import Notice, PartnerDisconnected, PartnerReconnecting, decode_notices
 
 
 class News:
@@ -83,10 +83,10 @@ class News:
         elif notice.e == "ended":
             connection.room = None
             self._rooms.close(notice.room, self._grace_ms)
-            connection.emit("partner-disconnected", {"reason": notice.reason})
+            connection.emit("partner-disconnected", PartnerDisconnected(notice.reason))
         elif notice.e == "reconnecting":
             room.partner_away = True
-            connection.emit("partner-reconnecting", {"graceMs": notice.graceMs})
+            connection.emit("partner-reconnecting", PartnerReconnecting(notice.graceMs))
         elif notice.e == "reconnected":
             room.partner_worker = notice.worker
             room.partner_away = False

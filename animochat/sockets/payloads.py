@@ -31,6 +31,20 @@ MAX_DETAILS = 1000
 MAX_QUOTE = 200
 
 
+#: What the documents say of a number's unit.
+Milliseconds = Annotated[int, Meta(description="Milliseconds")]
+Time = Annotated[int, Meta(description="Unix time in milliseconds")]
+
+#: A message as JSON that is ready: it comes from the log as it was stored.
+StoredMessage = Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Message"})]
+
+#: Every code of animochat/errors.py.
+ErrorCode = Literal[
+    "already-in-room", "banned", "empty-message", "invalid-payload", "message-too-long", "not-in-room", "rate-limited",
+    "replaced", "unavailable",
+]  # fmt: skip
+
+
 class FindMatch(Struct):
     """`find-match` and `next-match`."""
 
@@ -65,22 +79,10 @@ class Limits(Struct):
     maxClientIdLength: int
     maxInterests: int
     maxInterestLength: int
-    interestWaitMs: int
-    skipCooldownMs: int
-    reconnectGraceMs: int
+    interestWaitMs: Milliseconds
+    skipCooldownMs: Milliseconds
+    reconnectGraceMs: Milliseconds
     maxReportDetailsLength: int
-
-
-class Message(Struct):
-    """`message`."""
-
-    id: str
-    roomId: str
-    seq: int
-    senderId: str
-    content: str
-    timestamp: int
-    type: str
 
 
 class Quote(Struct):
@@ -91,6 +93,19 @@ class Quote(Struct):
     content: str
 
 
+class Message(Struct):
+    """`message`."""
+
+    id: str
+    roomId: str
+    seq: int
+    senderId: str
+    content: str
+    timestamp: Time
+    type: Literal["text", "system"]
+    replyTo: Quote | UnsetType = UNSET
+
+
 class Body(Struct):
     """What `message_body` encoded, as far as the server itself reads it again."""
 
@@ -99,13 +114,13 @@ class Body(Struct):
 
 
 class SessionRoom(Struct):
-    """The room in `session`. Its messages are JSON already: they come from the log as they were stored."""
+    """The room in `session`, with what was said in it so far, by both."""
 
     roomId: str
     userId: str
     partnerId: str
     interests: tuple[str, ...]
-    messages: list[msgspec.Raw]
+    messages: list[StoredMessage]
 
 
 class Session(Struct):
@@ -113,7 +128,7 @@ class Session(Struct):
 
     token: str
     recovered: bool
-    state: str
+    state: Annotated[str, Meta(extra_json_schema={"enum": ["idle", "waiting", "chatting"]})]
     limits: Limits
     room: SessionRoom | UnsetType = UNSET
 
@@ -125,6 +140,87 @@ class Matched(Struct):
     partnerId: str
     userId: str
     interests: tuple[str, ...]
+
+
+class Waiting(Struct):
+    """`waiting`. `cooldownMs`: what is left of the rest after a skip."""
+
+    cooldownMs: Milliseconds
+
+
+class PartnerTyping(Struct):
+    """`partner-typing`."""
+
+    isTyping: bool
+
+
+class PartnerReconnecting(Struct):
+    """`partner-reconnecting`: how long the partner will be waited for."""
+
+    graceMs: Milliseconds
+
+
+class PartnerDisconnected(Struct):
+    """`partner-disconnected`. Who blocked or reported is shown as having left."""
+
+    reason: Annotated[str, Meta(extra_json_schema={"enum": ["left", "skipped", "disconnected"]})]
+
+
+class Announcement(Struct):
+    """`announcement`: a line of the operator's to everybody."""
+
+    text: str
+
+
+class Refusal(Struct):
+    """Why something was not done. `retryAfterMs` is there where waiting helps."""
+
+    code: ErrorCode
+    message: str
+    retryAfterMs: Milliseconds | UnsetType = UNSET
+
+
+class ErrorEvent(Struct):
+    """`error`: a refusal, and the event that was refused, where there was one."""
+
+    code: ErrorCode
+    message: str
+    event: str | UnsetType = UNSET
+    retryAfterMs: Milliseconds | UnsetType = UNSET
+
+
+Yes = Annotated[bool, Meta(extra_json_schema={"const": True})]
+No = Annotated[bool, Meta(extra_json_schema={"const": False})]
+
+
+class Done(Struct):
+    """What an acknowledgement gets: it was done."""
+
+    ok: Yes
+
+
+class Searching(Struct):
+    """What the acknowledgement of a search gets. `cooldownMs` is there while waiting."""
+
+    ok: Yes
+    state: Literal["waiting", "matched"]
+    cooldownMs: Milliseconds | UnsetType = UNSET
+
+
+class Stored(Struct):
+    """What the acknowledgement of `send-message` gets, once the message is stored."""
+
+    ok: Yes
+    id: str
+    seq: int
+    timestamp: Time
+
+
+class Refused(Struct):
+    """What any acknowledgement gets instead, when nothing was changed."""
+
+    ok: No
+    error: Refusal
 
 
 class Notice(Struct):

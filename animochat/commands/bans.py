@@ -1,0 +1,68 @@
+"""`animochat bans`: who is banned; ban somebody, lift a ban."""
+
+from __future__ import annotations
+
+import argparse
+
+from animochat.commands.moderating import (
+    add_ban,
+    add_portion,
+    checked,
+    complain,
+    milliseconds,
+    moderate,
+    print_json,
+    shown,
+    time_of,
+)
+from animochat.http.admin import PersonBanRequest
+from animochat.moderation.service import Moderation
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status: 0 done, 1 not done, 2 a mistake in the line."""
+    parser = argparse.ArgumentParser(prog="animochat bans", description="Who is banned; ban somebody, lift a ban.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    add_portion(commands.add_parser("list", help="show bans, those that end first at the beginning"))
+    add = commands.add_parser("add", help="ban a person")
+    add.add_argument("person", help="as reports and bans name it")
+    add_ban(add)
+    lift = commands.add_parser("lift", help="lift a ban, and with a person's the one of the address that came with it")
+    lift.add_argument("ban", help="its id, as `list` shows it")
+    options = parser.parse_args(arguments)
+    if options.command == "add":
+        fields = {"person": options.person, "hours": options.hours, "address": options.address, "note": options.note}
+        asked = checked(parser, PersonBanRequest, **fields)
+        return moderate(lambda moderation: _ban(moderation, asked))
+    if options.command == "lift":
+        return moderate(lambda moderation: _lift(moderation, options.ban))
+    return moderate(lambda moderation: _list(moderation, options))
+
+
+def _list(moderation: Moderation, options: argparse.Namespace) -> int:
+    total, bans = moderation.bans(options.offset, options.count)
+    if options.json:
+        print_json({"total": total, "bans": bans})
+        return 0
+    for ban in bans:
+        until = f"until {time_of(ban.until)}" if ban.until else time_of(None)
+        report = f", report {ban.report}" if ban.report else ""
+        print(f"{ban.id}  {until}  by {ban.by}, since {time_of(ban.since)}{report}  {shown(ban.note)}".rstrip())
+    print(f"{len(bans)} of {total} bans")
+    return 0
+
+
+def _ban(moderation: Moderation, asked: PersonBanRequest) -> int:
+    done = moderation.ban(asked.person, milliseconds(asked.hours), asked.address, asked.note.strip())
+    address = done is not None and done[1]
+    print(f"{asked.person} is banned{', and the address' if address else ''}.")
+    if asked.address and not address:
+        print("No address is known of this person.")
+    return 0
+
+
+def _lift(moderation: Moderation, ban: str) -> int:
+    if not moderation.lift(ban):
+        return complain(f"there is no ban {shown(ban)}")
+    print("Lifted.")
+    return 0

@@ -1,0 +1,104 @@
+"""What `announce`, `bans` and `reports` share: the moderation service on the store itself, no server in between."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+import msgspec
+
+from animochat.commands.configuration import settings_or_exit
+from animochat.errors import Unavailable
+from animochat.http.admin import MAX_PORTION, PORTION
+from animochat.moderation.service import HOUR_MS, SCRIPTS, Moderation
+from animochat.store.pipeline import Pipeline
+
+T = TypeVar("T")
+
+#: Nothing was done: there is no such report or ban, or the store can't be reached.
+EXIT_NOT_DONE = 1
+EXIT_USAGE = 2
+
+
+def moderate(action: Callable[[Moderation], int]) -> int:
+    """Do something with the service of the store at REDIS_URL. Returns the exit status."""
+    settings = settings_or_exit()
+    if settings.redis_url is None:
+        return complain(
+            "REDIS_URL is unset: name the store of the running server (its log says where it is)", EXIT_USAGE
+        )
+    logging.basicConfig(format="animochat: %(message)s", level=logging.WARNING)
+    pipeline = Pipeline(settings.redis_url, SCRIPTS)
+    pipeline.start()
+    try:
+        return action(Moderation(pipeline, settings.reports_per_hour, settings.auto_suspend_reports))
+    except Unavailable:
+        return complain("the store can't be used, and nothing was done as far as is known; see `animochat doctor`")
+    finally:
+        pipeline.stop()
+
+
+def complain(text: str, status: int = EXIT_NOT_DONE) -> int:
+    """Say why nothing was done. Returns the exit status."""
+    print(f"animochat: {text}", file=sys.stderr)
+    return status
+
+
+def checked(parser: argparse.ArgumentParser, kind: type[T], **fields: Any) -> T:
+    """What was asked for, as the operator's API takes it: with the same bounds. Exits where it is refused."""
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        parser.error(str(error))
+
+
+def add_portion(parser: argparse.ArgumentParser) -> None:
+    """`--offset`, `--count` and `--json` for a list."""
+    parser.add_argument("--offset", type=_between(0, 1_000_000_000), default=0, help="leave out so many (default: 0)")
+    help_ = f"show so many at most (default: {PORTION}; up to {MAX_PORTION})"
+    parser.add_argument("--count", type=_between(1, MAX_PORTION), default=PORTION, help=help_)
+    parser.add_argument("--json", action="store_true", help="as JSON, as the operator's API has it")
+
+
+def add_ban(parser: argparse.ArgumentParser) -> None:
+    """For how long, and what else is said of a ban. How long has to be said: nobody is banned for good by omission."""
+    how_long = parser.add_mutually_exclusive_group(required=True)
+    how_long.add_argument("--hours", type=float, help="ban for so many hours")
+    how_long.add_argument("--for-good", action="store_true", help="ban without an end")
+    parser.add_argument("--address", action="store_true", help="ban the address too (it may be that of a whole campus)")
+    parser.add_argument("--note", default="", help="why, for those who look later")
+
+
+def milliseconds(hours: float | None) -> int | None:
+    """Hours as the service takes them; None: for good."""
+    return None if hours is None else max(1, int(hours * HOUR_MS))
+
+
+def shown(text: str) -> str:
+    """What somebody wrote, fit for a terminal: it can't move the cursor, hide, or look like another line."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def time_of(ms: int | None) -> str:
+    """Unix ms as people read it; None: for good."""
+    if ms is None:
+        return "for good"
+    return datetime.fromtimestamp(ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def print_json(value: Any) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not from {low} to {high}")
+        return value
+
+    return number

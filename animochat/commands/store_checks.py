@@ -1,0 +1,333 @@
+"""What the doctor can say of the store: is it there, is it fit, may we do there what the server has to do?
+
+Nothing here writes. What the store does not let us look at is skipped: the server itself needs none of it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+
+from animochat.commands.findings import Finding, Level
+from animochat.settings import Settings, masked_url
+from animochat.store import keys
+from animochat.store.connection import BROKEN, connect
+from animochat.store.scripts import PACKAGE, load
+
+#: ZRANDMEMBER and the like came with it.
+OLDEST_VERSION = (6, 2)
+
+#: PINGs, and the median in milliseconds from which on the store is too far away: a message waits for one round trip.
+PINGS = 20
+SLOW_MS = 5.0
+
+#: Share of `maxmemory` from which on it is time to do something.
+FULL = 0.8
+
+#: Milliseconds between the store's clock and this machine's that people would notice in a message's time.
+CLOCK_MS = 2_000
+
+#: Milliseconds without a heartbeat after which a worker counts as dead (presence/scripts/include/workers.lua).
+LEASE_MS = 5_000
+
+#: Channels: as an ACL names them, and one that is asked about. The worker's is nobody's.
+CHANNELS = {
+    f"{keys.WORKER_CHANNEL}*": keys.worker_channel(f"doctor-{secrets.token_hex(4)}"),
+    keys.EVERYBODY: keys.EVERYBODY,
+}
+
+#: What Python sends of itself besides, to rooms' logs and for the operator's page.
+OWN_COMMANDS = ["HEXISTS", "INCR", "PTTL"]
+
+_CALL = re.compile(r"""redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?""")
+
+#: Asks of each argument (a command, a key and what follows, divided by a space) whether it may be run.
+_MAY_RUN = """
+local refused = {}
+for _, line in ipairs(ARGV) do
+  local words = {}
+  for word in line:gmatch('%S+') do words[#words + 1] = word end
+  if not redis.acl_check_cmd(unpack(words)) then refused[#refused + 1] = line end
+end
+return refused
+"""
+
+
+def store_findings(url: str, settings: Settings) -> Iterator[Finding]:
+    """Everything about the store at `url`. Never raises, and shows no secret."""
+    try:
+        store = _Store(url)
+    except BROKEN as error:
+        yield Finding(Level.ERROR, "store", f"{masked_url(url)} can't be reached ({_why(error)}): {_advice(error)}")
+        return
+    except redis.RedisError as error:
+        yield Finding(Level.ERROR, "store", f"{masked_url(url)} refuses us: {_why(error)}")
+        return
+    try:
+        with store:
+            for check in (_version, _latency, _role, _memory, _persistence, _slow_log, _cluster):
+                yield from check(store, settings)
+            yield from _permissions(store)
+            yield from _clock(store)
+            yield from _heartbeats(store)
+    except BROKEN as error:
+        yield Finding(Level.ERROR, "store", f"{masked_url(url)} was lost while looking at it ({_why(error)})")
+
+
+def _why(error: Exception) -> str:
+    """The kind of error, and of a refusal its first word ("WRONGPASS"): the rest may quote what is secret."""
+    if isinstance(error, redis.AuthenticationError):
+        return "user or password is wrong, or missing"
+    if isinstance(error, redis.ResponseError):
+        return str(error).split(" ")[0][:40]
+    return type(error).__name__
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, redis.AuthenticationError):
+        return "check the credentials in REDIS_URL"
+    if isinstance(error, (redis.TimeoutError, TimeoutError)):
+        return "check the host, and the firewall between"
+    return "check that it runs, and host and port in REDIS_URL"
+
+
+class _Store:
+    """One connection, and what INFO says."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connection = connect(url)
+        self.info = self._info()
+
+    def __enter__(self) -> _Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.disconnect()
+
+    def ask(self, *command: Any) -> Any:
+        """The reply. Raises redis.ResponseError for a refusal, one of BROKEN."""
+        self._connection.send_command(*command, check_health=False)
+        return self._connection.read_response()
+
+    def try_ask(self, *command: Any) -> Any:
+        """The reply, or None where we may not ask."""
+        try:
+            return self.ask(*command)
+        except redis.ResponseError:
+            return None
+
+    def config(self, name: str) -> str | None:
+        """A setting of the store's, or None where we may not ask."""
+        reply = self.try_ask("CONFIG", "GET", name)
+        return reply[1].decode() if reply else None
+
+    def _info(self) -> dict[str, str]:
+        lines = (self.try_ask("INFO") or b"").decode(errors="replace").splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _version(store: _Store, settings: Settings) -> Iterator[Finding]:
+    name = "valkey" if "valkey_version" in store.info else "redis"
+    version = store.info.get("valkey_version") or store.info.get("redis_version")
+    if version is None:
+        text = f"{masked_url(store.url)} answers; its user may not run INFO, so version, memory and persistence are"
+        yield Finding(Level.SKIPPED, "store", f"{text} not looked at: ask again as another user")
+        return
+    # What Valkey is compatible with stands in redis_version.
+    numbers = tuple(int(part) for part in store.info["redis_version"].split(".")[:2] if part.isdigit())
+    text = f"{name} {version} at {masked_url(store.url)}"
+    if numbers < OLDEST_VERSION:
+        yield Finding(Level.ERROR, "store", f"{text}: too old, take Redis 6.2 or later, or Valkey")
+    else:
+        yield Finding(Level.OK, "store", text)
+
+
+def _latency(store: _Store, settings: Settings) -> Iterator[Finding]:
+    times = []
+    for _ in range(PINGS):
+        start = time.perf_counter()
+        store.ask("PING")
+        times.append(1000 * (time.perf_counter() - start))
+    median = statistics.median(times)
+    text = f"{median:.2f} ms for a round trip, {max(times):.2f} ms for the slowest of {PINGS}"
+    if median > SLOW_MS:
+        yield Finding(Level.WARNING, "latency", f"{text}: each message waits for one; bring store and server together")
+    else:
+        yield Finding(Level.OK, "latency", text)
+
+
+def _role(store: _Store, settings: Settings) -> Iterator[Finding]:
+    if store.info.get("role", "master") != "master":
+        text = "it is a replica, which takes no writes: REDIS_URL has to lead to the primary"
+        yield Finding(Level.ERROR, "role", f"{text} (or name the Sentinels, redis+sentinel://)")
+
+
+def _memory(store: _Store, settings: Settings) -> Iterator[Finding]:
+    if "maxmemory" not in store.info:
+        return
+    policy, bound, used = (store.info.get(name, "0") for name in ("maxmemory_policy", "maxmemory", "used_memory"))
+    if policy != "noeviction":
+        level = Level.ERROR if bound != "0" else Level.WARNING
+        text = f"maxmemory-policy is {policy}: a full store would drop people and rooms; set it to noeviction"
+        yield Finding(level, "eviction", text)
+    else:
+        yield Finding(Level.OK, "eviction", "none: a full store refuses instead of dropping people and rooms")
+    if bound == "0":
+        yield Finding(Level.OK, "memory", f"{_mib(used)} used, no bound but the machine's")
+    elif int(used) > FULL * int(bound):
+        yield Finding(Level.WARNING, "memory", f"{_mib(used)} of {_mib(bound)} used: raise maxmemory")
+    else:
+        yield Finding(Level.OK, "memory", f"{_mib(used)} of {_mib(bound)} used")
+
+
+def _mib(size: str) -> str:
+    return f"{int(size) / 2**20:,.0f} MiB"
+
+
+def _persistence(store: _Store, settings: Settings) -> Iterator[Finding]:
+    if "aof_enabled" not in store.info:
+        return
+    failing = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if store.info.get(name) == "err"]
+    if failing:
+        text = f"the store can't write to its disk ({', '.join(failing)}) and will refuse us: free space there"
+        yield Finding(Level.ERROR, "persistence", text)
+    elif store.info["aof_enabled"] == "1":
+        yield Finding(Level.OK, "persistence", "an append-only file: a restart loses a second at most")
+    else:
+        snapshots = store.config("save")
+        kept = "nothing is kept" if snapshots == "" else "what came since the last snapshot is not kept"
+        text = f"no append-only file: {kept} at a restart, rooms end, and who met, blocks and bans are forgotten"
+        if settings.production:
+            secret = "" if settings.secret_key else "; set SECRET_KEY too, or everybody becomes a new person"
+            yield Finding(Level.WARNING, "persistence", f"{text}; set appendonly yes{secret}")
+        else:
+            yield Finding(Level.OK, "persistence", f"{text} (set appendonly yes in production)")
+
+
+def _slow_log(store: _Store, settings: Settings) -> Iterator[Finding]:
+    if not settings.store_messages and store.config("slowlog-log-slower-than") not in ("-1", None):
+        text = "STORE_MESSAGES=0, but slow commands are kept with what people say: set slowlog-log-slower-than -1"
+        yield Finding(Level.WARNING, "slow log", text)
+
+
+def _cluster(store: _Store, settings: Settings) -> Iterator[Finding]:
+    if store.info.get("cluster_enabled") != "1":
+        return
+    reply = store.try_ask("CLUSTER", "INFO")
+    if reply is None:
+        yield Finding(Level.SKIPPED, "cluster", "it is one; our user may not run CLUSTER INFO")
+        return
+    state = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+    text = f"{state['cluster_size']} primaries of {state['cluster_known_nodes']} nodes, {state['cluster_slots_ok']} of"
+    text += " 16384 slots served"
+    if state["cluster_state"] != "ok" or state["cluster_slots_ok"] != "16384":
+        yield Finding(Level.ERROR, "cluster", f"{text}: see `redis-cli --cluster check`")
+    else:
+        yield Finding(Level.OK, "cluster", text)
+
+
+def script_commands() -> list[str]:
+    """Every command that a script of ours runs, with its subcommand: "PUBSUB NUMSUB", "ZADD"."""
+    names = sorted(f"{path.parent.parent.name}/{path.stem}" for path in PACKAGE.glob("*/scripts/*.lua"))
+    return sorted({" ".join(filter(None, call)) for name in names for call in _CALL.findall(load(name).source)})
+
+
+def _permissions(store: _Store) -> Iterator[Finding]:
+    wanted = _wanted()
+    try:
+        sha = store.ask("SCRIPT", "LOAD", _MAY_RUN)
+        refused = [line.decode() for line in store.ask("EVALSHA", sha, 0, *(line for line, _, _ in wanted))]
+    except redis.exceptions.NoPermissionError:
+        text = "our user may not run scripts: allow SCRIPT LOAD and EVALSHA"
+        yield Finding(Level.ERROR, "permissions", text)
+        return
+    except redis.ResponseError:  # Redis 6 has no acl_check_cmd
+        yield Finding(Level.SKIPPED, "permissions", "a store older than Redis 7 does not tell; the server's log would")
+        return
+    missing: dict[str, list[str]] = {}
+    for line, command, where in wanted:
+        if line in refused:
+            missing.setdefault(where, []).append(command)
+    for channel in _subscribing_refused(store.url):
+        missing.setdefault(channel, []).append("SUBSCRIBE")
+    if missing:
+        places = "; ".join(f"{_some(commands)} on {where}" for where, commands in missing.items())
+        yield Finding(Level.ERROR, "permissions", f"our user may not run {places}: allow it in the ACL")
+    else:
+        yield Finding(Level.OK, "permissions", "our user may run every command that we need")
+
+
+def _wanted() -> list[tuple[str, str, str]]:
+    """What we have to be allowed: the whole line to ask about, the command in it, and where it is run."""
+    wanted = [(f"{command} {keys.SECRET} 1", command, keys.SECRET) for command in ("SET", "GET", "EXPIRE")]
+    wanted += [(f"PUBLISH {channel} x", "PUBLISH", place) for place, channel in CHANNELS.items()]
+    for command in sorted({*script_commands(), *OWN_COMMANDS} - {"PUBLISH"}):
+        if command == "PUBSUB NUMSUB":
+            wanted.append((f"{command} x", command, "the server"))
+        elif command == "TIME":
+            wanted.append((command, command, "the server"))
+        else:
+            # DEL would take everything behind the key for keys.
+            rest = "" if command == "DEL" else " x x x"
+            wanted.append((f"{command} {keys.lobby()}:pool{rest}", command, "{lobby:*"))
+            wanted.append((f"{command} {keys.room('doctor')}:log{rest}", command, "{room:*"))
+    return wanted
+
+
+def _some(commands: list[str]) -> str:
+    shown = ", ".join(commands[:4])
+    return f"{shown} and {len(commands) - 4} more" if len(commands) > 4 else shown
+
+
+def _subscribing_refused(url: str) -> list[str]:
+    """On which channels. SUBSCRIBE changes what a connection may do: it gets one of its own. Nothing is read there."""
+    refused = []
+    with _Store(url) as other:
+        for place, channel in CHANNELS.items():
+            try:
+                other.ask("SUBSCRIBE", channel)
+            except redis.ResponseError:
+                refused.append(place)
+    return refused
+
+
+def _clock(store: _Store) -> Iterator[Finding]:
+    before = time.time()
+    reply = store.try_ask("TIME")
+    if reply is None:
+        return  # said under permissions
+    between = (before + time.time()) / 2
+    apart = 1000 * (int(reply[0]) + int(reply[1]) / 1e6 - between)
+    if abs(apart) > CLOCK_MS:
+        which = "ahead of" if apart > 0 else "behind"
+        text = f"the store's is {abs(apart) / 1000:.1f} s {which} this machine's; messages carry the store's: run NTP"
+        yield Finding(Level.WARNING, "clock", text)
+    else:
+        text = "the store's agrees with this machine's; nothing depends on the workers' own"
+        yield Finding(Level.OK, "clock", text)
+
+
+def _heartbeats(store: _Store) -> Iterator[Finding]:
+    reply, now = store.try_ask("ZRANGE", keys.lobby() + ":workers", 0, -1, "WITHSCORES"), store.try_ask("TIME")
+    if reply is None or now is None:
+        return
+    present = int(now[0]) * 1000 + int(now[1]) // 1000
+    ages = {name.decode(): present - int(float(beat)) for name, beat in zip(reply[::2], reply[1::2], strict=True)}
+    silent = {name: age for name, age in ages.items() if age > LEASE_MS}
+    living = len(ages) - len(silent)
+    if silent and living:
+        names = ", ".join(sorted(silent)[:3])
+        text = f"{living} live, and {len(silent)} fell silent ({names}): look in their logs why"
+        yield Finding(Level.WARNING, "heartbeats", text)
+    elif silent:
+        text = f"none lives; {len(silent)} ended without a goodbye, the next server that starts clears up after them"
+        yield Finding(Level.OK, "heartbeats", text)
+    else:
+        yield Finding(Level.OK, "heartbeats", f"{living} workers live" if living else "no worker runs yet")
