@@ -137,7 +137,7 @@ def _waiting(case: str, title: str) -> Scenario:
         name=f"waiting-{case}",
         title=title,
         load=WAITING,
-        figure="longest_ms",
+        figure="longest_own_ms",
         unit="ms longest script",
         options={"case": case},
         kinds=("animochat",),

@@ -14,9 +14,10 @@
 local lobby, seed, history = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local now = clock(ARGV[3])
 
--- BUDGET: what one script may do, in people looked at: one portion of a large pool, or a few people with less to look
--- at. Handling a person costs about as much as looking at PERSON, a match as much as looking at MATCH.
-local BUDGET, PERSON, MATCH = 100, 5, 25
+-- BUDGET: how much one script may have done when it begins with another person, in people looked at: so it takes in
+-- one portion of a large pool, and little else, or a few people with less to look at. Handling a person costs about as
+-- much as looking at PERSON, a match as much as looking at MATCH.
+local BUDGET, PERSON, MATCH = 50, 5, 45
 local spent = 0
 
 local function due(set) return redis.call('ZRANGEBYSCORE', lobby .. set, '-inf', now, 'LIMIT', 0, BUDGET / PERSON) end
