@@ -157,6 +157,7 @@ class Chat:
             self.presence.reap(worker, self.settings.reconnect_grace_ms)
         self._recheck_all(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
         self.lifecycle.retry_farewells()
+        self.rooms.repeat()
         self.connections.forget_departed()
         self.on_heartbeat()
         gevent.spawn(send_online_count, self.connections, beat.online, websocket_frame)

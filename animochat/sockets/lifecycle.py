@@ -304,6 +304,28 @@ class Lifecycle:
             self._send_rest(connection, known, rest, registration.ended[1])
         self._send_missed(connection, registration, known, messages)
 
+    def catch_up(self, connection: Connection) -> None:
+        """Hand over what the partner has said and this worker may not have been told of. Does not wait."""
+        room = connection.room
+        if room is not None and not room.behind:
+            room.behind = True
+            connection.perform(partial(self._catch_up, connection, room))
+
+    def _catch_up(self, connection: Connection, room: Room) -> None:
+        room.behind = False
+        if connection.room is not room or connection.closed or connection.stale:
+            return
+        try:
+            messages = self._rooms.history(room.room_id, room.received)
+        except Unavailable:
+            self.doubt(connection)
+            return
+        for entry in messages:
+            if entry.slot != room.slot:
+                room.received = entry.seq
+                room.last_seq = max(room.last_seq, entry.seq)
+        self._send_messages(connection, room, messages)
+
     # A client goes
 
     def replace(self, connection: Connection) -> None:
@@ -331,6 +353,8 @@ class Lifecycle:
         if not connection.person:
             return
         try:
+            if grace_ms is None and connection.room is not None:
+                self._rooms.settle(connection.room.room_id)
             self._presence.disconnect(connection.person, connection.id, grace_ms)
         except Unavailable:
             self._farewells.append((connection, grace_ms))

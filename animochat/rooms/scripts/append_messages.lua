@@ -5,11 +5,12 @@
 --          :log (stream, capped; an entry's id is `<seq>-0`), :meta (hash: `seq` the last message's place in the room's
 --          order; `a`, `b` the worker of that member, where it isn't the one that the match named; `<slot>:<clientId>`
 --          its message's seq, and `#<seq>` the other way round, to forget it with the entry; `renewed` when both
---          were last kept from expiring)
+--          were last kept from expiring; in a cluster `la`, `lb` that member's last message)
 -- ARGV[1]  the worker that asks
 -- ARGV[2]  how many entries a log keeps
 -- ARGV[3]  milliseconds that an untouched log is kept
 -- ARGV[4]  time in milliseconds, or '' for the store's clock
+-- ARGV[5]  tag of the lobby whose workers are told; '' in a cluster: its slot is elsewhere, and the caller tells them
 -- then for each message six:
 --          sender's slot ('a' or 'b'); the partner; the partner's worker, as far as the sender's knows;
 --          the highest seq that the sender's worker knows of; client id or ''; the message's body, a piece of JSON
@@ -17,23 +18,25 @@
 -- Returns  for each message {seq, timestamp in ms, 'local', 'remote', 'again' or 'lost'}, flat
 --          local: the partner is at the asking worker. remote: another worker was told. again: this client id was
 --          stored before, seq and timestamp are the first one's. lost: the log is shorter than it was.
+--          In a cluster '<outcome> <the partner's worker> <seq of the sender's message before this one>'.
 -- @include presence/now
 -- @include presence/workers
 
 -- RENEW: milliseconds after which a log's life is renewed; not with each message, which would double its cost.
 local RENEW = 3600000
 local me, keep, life = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local now = clock(ARGV[4])
+local now, lobby = clock(ARGV[4]), ARGV[5]
 local result, lines, order = {}, {}, {}
 for i, room in ipairs(KEYS) do
-  local at = 4 + (i - 1) * 6
+  local at = 5 + (i - 1) * 6
   local slot, partner, worker, client_id, body = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 5], ARGV[at + 6]
   local meta, log = room .. ':meta', room .. ':log'
   local field = client_id ~= '' and slot .. ':' .. client_id
   local known = redis.call('HMGET', meta, 'seq', slot == 'a' and 'b' or 'a', 'renewed', field or 'seq')
+  worker = known[2] or worker
   -- A store that lost the end of the log (a replica that became the primary) doesn't count twice what was seen.
   local seen = tonumber(ARGV[at + 4])
-  local seq, timestamp, outcome = math.max(tonumber(known[1] or 0), seen), now
+  local seq, timestamp, before, outcome = math.max(tonumber(known[1] or 0), seen), now, 0
   if not known[1] and seen > 0 then
     seq, outcome = 0, 'lost'
   elseif field and known[4] then
@@ -57,10 +60,11 @@ for i, room in ipairs(KEYS) do
       redis.call('PEXPIRE', log, life)
       redis.call('PEXPIRE', meta, life)
     end
-    worker = known[2] or worker
-    outcome = 'local'
-    if worker ~= me then
-      outcome = 'remote'
+    outcome = worker == me and 'local' or 'remote'
+    if lobby == '' then
+      before = redis.call('HGET', meta, 'l' .. slot) or 0
+      redis.call('HSET', meta, 'l' .. slot, seq)
+    elseif outcome == 'remote' then
       if not lines[worker] then
         lines[worker] = {'messages'}
         order[#order + 1] = worker
@@ -69,9 +73,10 @@ for i, room in ipairs(KEYS) do
       table.insert(lines[worker], partner .. ' ' .. id .. ' ' .. seq .. ' ' .. now .. ' ' .. body)
     end
   end
+  if lobby == '' then outcome = outcome .. ' ' .. worker .. ' ' .. before end
   result[#result + 1], result[#result + 2], result[#result + 3] = seq, timestamp, outcome
 end
 for _, worker in ipairs(order) do
-  if worker ~= '' then redis.call('PUBLISH', channel(worker), table.concat(lines[worker], '\n')) end
+  if worker ~= '' then redis.call('PUBLISH', channel(lobby, worker), table.concat(lines[worker], '\n')) end
 end
 return result
