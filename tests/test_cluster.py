@@ -14,7 +14,7 @@ import pytest
 from clusters import HEALED, RedisCluster
 from faults.crowd import Crowd
 from faults.test_faults import ENV, Traffic, no_new_sessions, workers_are_back
-from people import meet, running, say, status, wait_until_empty
+from people import meet, running, say, status, texts, wait_until_empty
 from redis.crc import key_slot
 from store_support import cooperative, outcome, soon
 from support import PythonClient, Server, eventually, find_redis_server
@@ -22,6 +22,7 @@ from support import PythonClient, Server, eventually, find_redis_server
 from animochat.errors import Unavailable
 from animochat.rooms import service as rooms
 from animochat.rooms.service import Entry, Rooms
+from animochat.sockets.payloads import message_body
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.subscription import Subscription
@@ -232,6 +233,34 @@ def publications(cluster: RedisCluster, servers: list[Server]) -> int:
 
 
 # Faults
+
+
+@cooperative
+def store_and_die(cluster: RedisCluster, room_id: str, slot: str, body: str) -> None:
+    """What is left of a worker that is killed when it has stored a message and told nobody."""
+    pipe = started(cluster)
+    stored: list[int] = []
+    Rooms(pipe, "dead").append(Entry(room_id, slot, "", "", 0, "", body, lambda seq, *_: stored.append(seq)))
+    soon(lambda: stored)
+    pipe.stop()
+
+
+def test_who_has_not_got_the_message_before_finds_it_in_the_log(cluster: RedisCluster, server: Server) -> None:
+    wait_until_empty(server)
+    anna, bert = PythonClient(server.url), PythonClient(server.url)
+    for client in (anna, bert):
+        client.connect()
+        client.wait("session")
+    told, _ = meet(anna, bert)
+    say(anna, bert, "one")
+    record = f"{keys.lobby()}:room:{told['roomId']}"
+    slot = "a" if cluster.owner(record).run("HGET", record, "ua") == told["userId"] else "b"
+    store_and_die(cluster, told["roomId"], slot, message_body(told["userId"], "two"))
+    say(anna, bert, "three")
+    assert texts(bert) == ["one", "two", "three"]
+    for client in (anna, bert):
+        client.disconnect()
+        client.close()
 
 
 def test_nodes_cut_connections(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:
