@@ -85,7 +85,7 @@ class Chat:
             self.worker_id,
         )
         news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
-        channels = [keys.worker_channel(self.worker_id), keys.EVERYBODY]
+        channels = [keys.worker_channel(self.worker_id), keys.everybody()]
         self.subscription = Subscription(url, channels, news.receive, self._recheck_all)
         #: This worker's Engine.IO server, set by the factory.
         self.engine: EngineServer
@@ -204,6 +204,7 @@ class Chat:
             self.presence.reap(worker, self.settings.reconnect_grace_ms)
         self._recheck_all(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
         self.lifecycle.retry_farewells()
+        self.rooms.repeat()
         self.connections.forget_departed()
         self._forget_rooms()
         self.on_heartbeat()

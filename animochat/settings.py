@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+
+from animochat.store_url import problem
 
 #: TCP port: where Node chat servers listen by custom, so that an existing page finds us.
 DEFAULT_PORT = 3001
@@ -236,9 +237,9 @@ class _Reader:
         value = self.text(name)
         if value is None:
             return default
-        problem = _redis_url_problem(value)
-        if problem:
-            self.mistake(name, repr(masked_url(value)), problem)
+        wrong = problem(value)
+        if wrong:
+            self.mistake(name, repr(masked_url(value)), wrong)
         return value
 
 
@@ -256,34 +257,3 @@ def normalized_origin(origin: str) -> str | None:
 def masked_url(url: str) -> str:
     """A store's address that can be shown: without user, password and query (redis-py reads a password there too)."""
     return re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url, flags=re.DOTALL), flags=re.DOTALL)
-
-
-def _redis_url_problem(url: str) -> str | None:
-    """What the address should have been; None when it is good."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme == "redis+sentinel":
-            return _sentinel_problem(parts)
-        host, _ = parts.hostname, parts.port  # reading `port` checks it
-    except ValueError:
-        return "a valid address"
-    if parts.scheme == "unix":
-        # unix://run/redis.sock, a slash short, would name /redis.sock
-        return None if parts.path.strip("/") and not host else "a socket's path as in unix:///run/redis/redis.sock"
-    if parts.scheme not in ("redis", "rediss"):
-        return "a redis://, rediss://, unix:// or redis+sentinel:// address"
-    if not host:
-        return f"complete: a host is missing, as in {parts.scheme}://localhost:6379"
-    if not re.fullmatch(r"(/[0-9]{0,5})?", parts.path):
-        return "a redis address whose path is a database number, as in redis://localhost:6379/0"
-    return None
-
-
-def _sentinel_problem(parts: SplitResult) -> str | None:
-    """As `_redis_url_problem`, for `redis+sentinel://[user:password@]host[:port],…/name[/database]`."""
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    if all(re.fullmatch(r"[\w.-]+(:[0-9]{1,5})?", host, re.ASCII) for host in hosts) and re.fullmatch(
-        r"/[^/]+(/[0-9]{1,5})?", parts.path
-    ):
-        return None
-    return "complete, as in redis+sentinel://sentinel1:26379,sentinel2:26379/mymaster"

@@ -203,6 +203,8 @@ class Lifecycle:
         room.received = max(
             (entry.seq for entry in entered.messages if entry.slot != room.slot), default=min(after, room.last_seq)
         )
+        if not entered.complete:
+            room.missed = entered.last_seq
         room.partner_away = record.grace_ms is not None
         return room, entered
 
@@ -380,6 +382,31 @@ class Lifecycle:
             return
         self._send_missed(connection, registration, known, entered.messages)
 
+    def catch_up(self, connection: Connection) -> None:
+        """Hand over what the partner has said and this worker may not have been told of. Does not wait."""
+        room = connection.room
+        if room is not None and not room.behind:
+            room.behind = True
+            connection.perform(partial(self._catch_up, connection, room))
+
+    def _catch_up(self, connection: Connection, room: Room) -> None:
+        room.behind = False
+        if connection.room is not room or connection.closed or connection.stale:
+            return
+        try:
+            said = self._rooms.history(room.room_id, connection.person, room.slot, room.received)
+        except Unavailable:
+            self.doubt(connection)
+            return
+        if not said.complete:
+            self.doubt(connection)  # only a new session can say that something is lost
+            return
+        for entry in said.messages:
+            if entry.slot != room.slot:
+                room.received = entry.seq
+                room.last_seq = max(room.last_seq, entry.seq)
+        self._send_messages(connection, room, said.messages)
+
     # A client goes
 
     def replace(self, connection: Connection) -> None:
@@ -469,6 +496,8 @@ class Lifecycle:
         if not connection.person:
             return
         try:
+            if grace_ms is None and connection.room is not None:
+                self._rooms.settle(connection.room.room_id)
             self._presence.disconnect(connection.person, connection.id, grace_ms)
         except Unavailable:
             self._farewells.append((connection, grace_ms))

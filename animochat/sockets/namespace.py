@@ -285,6 +285,7 @@ class ChatNamespace(socketio.Namespace):
         seq: int,
         timestamp: int,
         outcome: bytes | None,
+        before: int = 0,
     ) -> None:
         if outcome is None or outcome == b"lost":
             self._lifecycle.refuse(connection, "send-message", ack_id, Unavailable())
@@ -297,22 +298,28 @@ class ChatNamespace(socketio.Namespace):
             room.last_seq = seq
         # Where no log has it, the partner may not have got what was sent before, and knows it if it has.
         if outcome == b"local" or (outcome == b"again" and self._rooms.memory is not None):
-            self.deliver(room.partner, room.room_id, seq, timestamp, body)
+            self.deliver(room.partner, room.room_id, seq, timestamp, body, before)
         if ack_id is not None:
             connection.transport.send(
                 f'{packets.ACK}{ack_id}[{{"ok":true,"id":"{room.room_id}-{seq}","seq":{seq},"timestamp":{timestamp}}}]'
             )
 
-    def deliver(self, person: str, room_id: str, seq: int, timestamp: int, body: str) -> None:
-        """Hand a stored message to its receiver, if the person is here and in that room (or is just coming)."""
+    def deliver(self, person: str, room_id: str, seq: int, timestamp: int, body: str, before: int = 0) -> None:
+        """Hand a stored message to its receiver, if the person is here and in that room (or is just coming).
+
+        `before`: the sender's message that has to be there first, where it may not be (in a cluster); 0 for none.
+        """
         receiver = self._connections.by_person.get(person)
         if receiver is None:
             return
         if receiver.held is not None:
-            receiver.held.append(partial(self.deliver, person, room_id, seq, timestamp, body))
+            receiver.held.append(partial(self.deliver, person, room_id, seq, timestamp, body, before))
             return
         room = receiver.room
         if room is None or room.room_id != room_id or seq <= room.received or receiver.stale:
+            return
+        if before > max(room.received, room.missed):
+            self._lifecycle.catch_up(receiver)  # which finds this one too
             return
         room.received = seq
         if seq > room.last_seq:
@@ -358,6 +365,8 @@ class ChatNamespace(socketio.Namespace):
             try:
                 if not connection.registered:
                     raise Unavailable
+                if connection.room is not None:
+                    self._rooms.settle(connection.room.room_id)
                 result = action(connection)
             except ChatError as exc:
                 self._lifecycle.refuse(connection, event, ack_id, exc)
