@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _settings = settings_or_exit()
 _store: EmbeddedStore | None = None
 
+loglevel = _settings.log_level
 proc_name = "animochat"
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency

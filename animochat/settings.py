@@ -48,8 +48,13 @@ DEFAULT_STORE_MESSAGES = True
 #: Proxies in front whose X-Forwarded-For entry is believed: none, since anybody can send that header.
 DEFAULT_TRUSTED_PROXIES = 0
 
-#: Characters that a SECRET_KEY needs at least: 16 random ones can't be guessed offline.
+#: Log lines from this level on: what an operator may have to act upon, and what the server itself does.
+DEFAULT_LOG_LEVEL = "info"
+
+#: Characters that SECRET_KEY and METRICS_TOKEN need at least: 16 random ones can't be guessed offline.
 MIN_SECRET_KEY_LENGTH = 16
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _HOUR_MS = 3_600_000
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
@@ -78,6 +83,10 @@ class Settings:
     web_concurrency: int = DEFAULT_WEB_CONCURRENCY
     #: None: one is made and shared through the store.
     secret_key: str | None = None
+    #: What `GET /metrics` asks for; None: nothing.
+    metrics_token: str | None = None
+    #: "debug", "info", "warning" or "error"
+    log_level: str = DEFAULT_LOG_LEVEL
     match_history_hours: int = DEFAULT_MATCH_HISTORY_HOURS
     skip_cooldown_ms: int = DEFAULT_SKIP_COOLDOWN_MS
     interest_wait_ms: int = DEFAULT_INTEREST_WAIT_MS
@@ -114,6 +123,8 @@ class Settings:
             redis_url=read.redis_url("REDIS_URL", DEFAULT_REDIS_URL if app_env == "production" else None),
             web_concurrency=read.integer("WEB_CONCURRENCY", DEFAULT_WEB_CONCURRENCY, 1, 1_000),
             secret_key=read.secret("SECRET_KEY"),
+            metrics_token=read.secret("METRICS_TOKEN"),
+            log_level=read.log_level("LOG_LEVEL", DEFAULT_LOG_LEVEL),
             match_history_hours=read.integer("MATCH_HISTORY_HOURS", DEFAULT_MATCH_HISTORY_HOURS, 0, 8_760),
             skip_cooldown_ms=read.integer("SKIP_COOLDOWN_MS", DEFAULT_SKIP_COOLDOWN_MS, 0, _HOUR_MS),
             interest_wait_ms=read.integer("INTEREST_WAIT_MS", DEFAULT_INTEREST_WAIT_MS, 0, _HOUR_MS),
@@ -156,6 +167,12 @@ class _Reader:
         if value not in ("development", "production"):
             hint = "; set APP_ENV to say otherwise" if name == "NODE_ENV" else ""
             self.mistake(name, repr(value), f"one of development, production{hint}")
+        return value
+
+    def log_level(self, name: str, default: str) -> str:
+        value = (self.text(name) or default).lower()
+        if value not in LOG_LEVELS:
+            self.mistake(name, repr(value), f"one of {', '.join(LOG_LEVELS)}")
         return value
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:

@@ -151,6 +151,12 @@ class EngineSocket:
         """Whether packets wait for a poll."""
         return self._polling is not None and bool(self._polling.queue)
 
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the client to read."""
+        websocket, polling = self._websocket, self._polling
+        return websocket.queued if websocket is not None else polling.size if polling is not None else 0
+
     def open_polling(self) -> None:
         """Start on long polling."""
         self._polling = Polling()

@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from animochat.errors import ChatError, RateLimited, Replaced, Unavailable
 from animochat.matchmaking.service import Matchmaking
+from animochat.metrics import METRICS
 from animochat.presence.service import Presence, Registration
 from animochat.rooms.service import Attached, Logged, Rooms
 from animochat.settings import Settings
@@ -193,8 +194,10 @@ class Lifecycle:
                 # The store knows the old session, and has to know the new one, for the next time.
                 registration = self._presence.connect(connection.person, connection.id, session=connection.sid)
         except Unavailable:
+            METRICS.recoveries["unavailable"] += 1
             connection.transport.hang_up()  # upon which the client tries again, with the same session
             return
+        METRICS.recoveries["recovered" if recovered else "new-session"] += 1
         if recovered:
             connection.sid = session
         self._accept(connection)
@@ -351,6 +354,7 @@ class Lifecycle:
 
         Who goes on all the same, request after request that is too much or malformed, is disconnected.
         """
+        METRICS.rejected[error.code] += 1
         if ack_id is not None:
             connection.acknowledge(ack_id, {"ok": False, "error": error.payload()})
         else:

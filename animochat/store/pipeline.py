@@ -13,6 +13,7 @@ of many messages) come first in their batch.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from gevent import Greenlet, spawn
 from gevent.event import AsyncResult, Event
 
 from animochat.errors import Unavailable
+from animochat.metrics import METRICS
 from animochat.store.connection import BROKEN, connect
 from animochat.store.scripts import Script
 
@@ -61,6 +63,11 @@ class Pipeline:
             self._greenlet.kill()
             self._greenlet = None
         self._disconnect()
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for the next batch."""
+        return len(self._waiting)
 
     def wake(self) -> None:
         """Say that a collector has something."""
@@ -110,8 +117,11 @@ class Pipeline:
         try:
             if self._connection is None:
                 self._connect()
+            begun = time.monotonic()
             self._send(commands)
             replies.extend(self._read() for _ in commands)
+            METRICS.round_trip.observe(time.monotonic() - begun)
+            METRICS.batch_commands.observe(len(commands))
             # The scripts were loaded when the connection was made; somebody flushed them since. What got NOSCRIPT
             # did not run, so it may be sent again.
             missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
@@ -130,10 +140,12 @@ class Pipeline:
             replies = [Unavailable()]
         except BROKEN as exc:
             log.warning("The store can't be reached: %s", type(exc).__name__)
+            METRICS.store_failures["unreachable"] += 1
             self._disconnect()
             replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
         except redis.RedisError as exc:
             log.warning("The store refuses this worker: %s", exc)
+            METRICS.store_failures["refused"] += 1
             self._disconnect()
             replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
         return [_refused(reply) if isinstance(reply, redis.ResponseError) else reply for reply in replies]
@@ -170,6 +182,7 @@ _NOT_NOW = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLIC
 
 def _refused(error: redis.ResponseError) -> Unavailable:
     """To the people an error is an error; to the operator a mistake in a script is another thing than a full store."""
+    METRICS.store_failures["refused"] += 1
     not_now = isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith(_NOT_NOW)
     log.log(logging.WARNING if not_now else logging.ERROR, "The store refused a command: %s", error)
     return Unavailable()
