@@ -21,6 +21,7 @@ from urllib.parse import parse_qs
 
 import engineio
 
+from animochat.logs import about
 from animochat.metrics import METRICS
 from animochat.server import packets
 from animochat.server.engine_socket import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
@@ -105,7 +106,7 @@ class EngineServer(engineio.Server):
         try:
             callback(*arguments)
         except Exception:  # the outermost loop of everything that a client causes
-            log.exception("a handler failed")
+            log.exception("a handler failed", extra=about(arguments[0]))
 
     # Sessions.
 

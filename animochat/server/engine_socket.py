@@ -12,6 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 from websockets.frames import CloseCode
 
+from animochat.logs import about
 from animochat.server import packets
 from animochat.server.frames import websocket_frame
 from animochat.server.polling import Polling
@@ -220,7 +221,7 @@ class EngineSocket:
             try:
                 self.server.on_message(self, packet if isinstance(packet, bytes) else packet[1:])
             except Exception:  # as in EngineServer.call(), but for each message
-                log.exception("a handler failed")
+                log.exception("a handler failed", extra=about(self))
         elif kind == packets.PONG:
             self._awaiting_pong = False
             self.server.timers.add(self, self.server.ping_interval)

@@ -18,6 +18,7 @@ from gevent import get_hub
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, State
 
+from animochat.logs import about
 from animochat.metrics import METRICS
 from animochat.server.frames import FrameReader, short_message
 
@@ -125,7 +126,7 @@ class WebSocket:
         else:
             self._out += frame
             if len(self._out) > MAX_QUEUED:
-                log.info("a client that does not read was disconnected")
+                log.info("a client that does not read was disconnected", extra=about(self.listener))
                 METRICS.slow_clients += 1
                 self._break()
 

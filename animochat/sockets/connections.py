@@ -5,6 +5,7 @@ Redis is the truth; what stands here is a cache that this worker alone writes.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections import deque
@@ -15,6 +16,8 @@ import gevent
 from msgspec import UNSET
 
 from animochat.sockets import offset, packets
+
+log = logging.getLogger(__name__)
 
 #: Events of one client that may wait for one of its own that is being handled. A client that sends more is cut off.
 MAX_QUEUED = 100
@@ -200,6 +203,8 @@ class Connection:
             while True:
                 try:
                     action()
+                except Exception:  # one request's mistake must not cost the client those behind it
+                    log.exception("A request failed", extra={"connection": self.id})
                 finally:
                     held, self.held = self.held, None
                     for news in held or ():

@@ -15,6 +15,7 @@ import msgspec
 from gevent.event import Event
 
 from animochat.errors import ChatError, RateLimited, Replaced, Unavailable
+from animochat.logs import Shortened
 from animochat.matchmaking.service import Matchmaking
 from animochat.metrics import METRICS
 from animochat.presence.service import Presence, Registration
@@ -83,6 +84,7 @@ class Lifecycle:
         connection = Connection(transport)
         self._connections.by_id[connection.id] = connection
         transport.owner = connection
+        _note(connection, "Connected from %s", Shortened(transport.remote_addr))
         connection.perform(partial(self._admit, connection, auth if isinstance(auth, dict) else {}))
         return connection
 
@@ -146,6 +148,7 @@ class Lifecycle:
         connection.room = room
         connection.waiting = registration.state == "waiting"
         connection.interests = registration.interests
+        _note(connection, "Registered: %s", registration.state)
         return not connection.closed
 
     def _enter(
@@ -198,6 +201,7 @@ class Lifecycle:
             connection.transport.hang_up()  # upon which the client tries again, with the same session
             return
         METRICS.recoveries["recovered" if recovered else "new-session"] += 1
+        _note(connection, "Came back: recovered" if recovered else "Came back: a new session")
         if recovered:
             connection.sid = session
         self._accept(connection)
@@ -260,6 +264,7 @@ class Lifecycle:
         """`matched`, and the system message that the room begins with. `since`: Unix ms. `interests`: in common."""
         room = connection.room
         assert room is not None  # set by the caller: the offset says so
+        _note(connection, "Matched")
         payload = Matched(room.room_id, room.partner_user_id, room.user_id, interests)
         connection.emit("matched", payload, room.offset(offset.NOTHING_SAID))
         self._greet(connection, room, since)
@@ -355,6 +360,7 @@ class Lifecycle:
         Who goes on all the same, request after request that is too much or malformed, is disconnected.
         """
         METRICS.rejected[error.code] += 1
+        _note(connection, "Refused: %s", error.code)
         if ack_id is not None:
             connection.acknowledge(ack_id, {"ok": False, "error": error.payload()})
         else:
@@ -367,6 +373,7 @@ class Lifecycle:
 
     def _send_away(self, connection: Connection, error: ChatError) -> None:
         """Say why, and close. The DISCONNECT packet keeps stock clients from coming back by themselves."""
+        _note(connection, "Sent away: %s", error.code)
         connection.emit("error", error.payload())
         connection.transport.owner = None
         connection.transport.send(packets.DISCONNECT)
@@ -374,10 +381,12 @@ class Lifecycle:
 
     def goodbye(self, connection: Connection) -> None:
         """The client said that it goes: its room and its search end at once. Does not wait."""
+        _note(connection, "Said goodbye")
         self._close(connection, None)
 
     def drop(self, connection: Connection) -> None:
         """The client vanished: its place is kept for the grace time. Does not wait."""
+        _note(connection, "Lost")
         self._close(connection, self.grace_ms)
 
     def _close(self, connection: Connection, grace_ms: int | None) -> None:
@@ -398,6 +407,11 @@ class Lifecycle:
         farewells, self._farewells = self._farewells, []
         for connection, grace_ms in farewells:
             self._farewell(connection, grace_ms)
+
+
+def _note(connection: Connection, line: str, *arguments: object) -> None:
+    """One of the lines that LOG_LEVEL=debug shows of each connection."""
+    log.debug(line, *arguments, extra={"connection": connection.id})
 
 
 def _compare(registration: Registration, known: Offset) -> tuple[bool, bool]:
