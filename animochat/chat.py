@@ -7,6 +7,7 @@ which the gunicorn worker calls once it serves.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 import gevent
 from gevent import Greenlet
 
-from animochat import __version__
+from animochat import __version__, tracing
 from animochat.errors import Unavailable
 from animochat.matchmaking import service as matchmaking
 from animochat.metrics import METRICS
@@ -43,6 +44,9 @@ TICK = 0.25
 
 #: Seconds between the times at which the records of connected people are kept from expiring.
 TOUCH = 3600.0
+
+#: Seconds that a worker which stops gives its last spans.
+TRACES_TIMEOUT = 1.0
 
 #: Connections that a sample looks at in a row: about a tenth of a millisecond.
 PORTION = 500
@@ -92,6 +96,7 @@ class Chat:
     def start(self) -> None:
         """Begin to serve. Does not wait for the store: while it can't be reached, clients are told so."""
         self._started_at = time.monotonic()
+        tracing.start(os.environ)
         self.pipeline.start()
         self.subscription.start()
         self._monitor.start()
@@ -116,6 +121,8 @@ class Chat:
         self.subscription.stop()
         self.pipeline.stop()
         self._monitor.stop()
+        with gevent.Timeout(TRACES_TIMEOUT, False):
+            tracing.stop()
 
     def health(self) -> dict[str, Any]:
         """The answer of `GET /health`. Waits for the store; raises Unavailable."""

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from gevent.event import Event
 
+from animochat import tracing
 from animochat.errors import ChatError, RateLimited, Replaced, Unavailable
 from animochat.logs import Shortened
 from animochat.matchmaking.service import Matchmaking
@@ -93,6 +94,7 @@ class Lifecycle:
         self._tokens = Tokens(secret)
         self._secret_known.set()
 
+    @tracing.traced("connect")
     def _admit(self, connection: Connection, auth: dict[str, Any]) -> None:
         self._secret_known.wait(SECRET_TIMEOUT)
         if self._tokens is None and isinstance(auth.get("pid"), str):

@@ -14,6 +14,7 @@ from typing import Any
 
 import socketio
 
+from animochat import tracing
 from animochat.errors import (
     AlreadyInRoom,
     ChatError,
@@ -298,9 +299,10 @@ class ChatNamespace(socketio.Namespace):
             if connection.closed:
                 return
             try:
-                if not connection.registered:
-                    raise Unavailable
-                result = action(connection)
+                with tracing.span(event):
+                    if not connection.registered:
+                        raise Unavailable
+                    result = action(connection)
             except ChatError as exc:
                 self._lifecycle.refuse(connection, event, ack_id, exc)
                 if isinstance(exc, Unavailable) and connection.registered:  # it may have been done all the same

@@ -21,6 +21,7 @@ import redis
 from gevent import Greenlet, spawn
 from gevent.event import AsyncResult, Event
 
+from animochat import tracing
 from animochat.errors import Unavailable
 from animochat.metrics import METRICS
 from animochat.store.connection import BROKEN, connect
@@ -118,8 +119,9 @@ class Pipeline:
             if self._connection is None:
                 self._connect()
             begun = time.monotonic()
-            self._send(commands)
-            replies.extend(self._read() for _ in commands)
+            with tracing.span("store batch", commands=len(commands)):
+                self._send(commands)
+                replies.extend(self._read() for _ in commands)
             METRICS.round_trip.observe(time.monotonic() - begun)
             METRICS.batch_commands.observe(len(commands))
             # The scripts were loaded when the connection was made; somebody flushed them since. What got NOSCRIPT
