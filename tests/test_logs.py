@@ -11,11 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gevent.event import Event
 from people import NO_RATES, RawClient
 from support import Server, eventually
 
 from animochat import logs
 from animochat.logs import GunicornLogger, HumanFormatter, JsonFormatter, Shortened
+from animochat.sockets.connections import Connection
 
 
 def record(message: str, *arguments: object, **extra: Any) -> logging.LogRecord:
@@ -110,6 +112,19 @@ def test_what_a_greenlet_was_called_with_is_not_shown_when_it_fails(caplog: pyte
     assert "ValueError: a mistake" in caplog.text
     assert "Uncaught in a Greenlet" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_request_that_fails_is_logged_with_its_connection_and_costs_none_behind_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connection = Connection(SimpleNamespace())  # type: ignore[arg-type]
+    done = Event()
+    connection.perform(lambda: [][0])
+    connection.perform(done.set)
+    assert done.wait(10)
+    (line,) = caplog.records
+    assert line.message == "A request failed"
+    assert line.connection == connection.id
 
 
 # On a real server
