@@ -55,8 +55,13 @@ DEFAULT_STORE_MESSAGES = True
 #: Proxies in front whose X-Forwarded-For entry is believed: none, since anybody can send that header.
 DEFAULT_TRUSTED_PROXIES = 0
 
-#: Characters that SECRET_KEY and ADMIN_TOKEN need at least: 16 random ones can't be guessed offline.
+#: Log lines from this level on: what an operator may have to act upon, and what the server itself does.
+DEFAULT_LOG_LEVEL = "info"
+
+#: Characters that SECRET_KEY, ADMIN_TOKEN and METRICS_TOKEN need at least: 16 random ones can't be guessed offline.
 MIN_SECRET_KEY_LENGTH = 16
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _HOUR_MS = 3_600_000
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
@@ -87,6 +92,10 @@ class Settings:
     secret_key: str | None = None
     #: What the operator shows at /admin; None: there is no such page.
     admin_token: str | None = None
+    #: What `GET /metrics` asks for; None: nothing.
+    metrics_token: str | None = None
+    #: "debug", "info", "warning" or "error"
+    log_level: str = DEFAULT_LOG_LEVEL
     match_history_hours: int = DEFAULT_MATCH_HISTORY_HOURS
     skip_cooldown_ms: int = DEFAULT_SKIP_COOLDOWN_MS
     interest_wait_ms: int = DEFAULT_INTEREST_WAIT_MS
@@ -136,6 +145,8 @@ class Settings:
             web_concurrency=read.integer("WEB_CONCURRENCY", DEFAULT_WEB_CONCURRENCY, 1, 1_000),
             secret_key=read.secret("SECRET_KEY"),
             admin_token=read.secret("ADMIN_TOKEN"),
+            metrics_token=read.secret("METRICS_TOKEN"),
+            log_level=read.choice("LOG_LEVEL", DEFAULT_LOG_LEVEL, LOG_LEVELS),
             match_history_hours=read.integer("MATCH_HISTORY_HOURS", DEFAULT_MATCH_HISTORY_HOURS, 0, 8_760),
             skip_cooldown_ms=read.integer("SKIP_COOLDOWN_MS", DEFAULT_SKIP_COOLDOWN_MS, 0, _HOUR_MS),
             interest_wait_ms=read.integer("INTEREST_WAIT_MS", DEFAULT_INTEREST_WAIT_MS, 0, _HOUR_MS),
@@ -185,7 +196,7 @@ class _Reader:
         return value
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name) or default
+        value = (self.text(name) or default).lower()
         if value not in choices:
             self.mistake(name, repr(value), f"one of {', '.join(choices)}")
         return value

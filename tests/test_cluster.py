@@ -163,7 +163,12 @@ def test_a_node_that_hangs_makes_its_own_slots_unavailable_and_no_others(empty: 
         gevent.sleep(0)
         assert [pipe.execute("GET", name) for name in reachable] == [b"x"] * len(reachable)
         assert not attempt.ready()
+        another = gevent.spawn(outcome, lambda: pipe.execute("GET", "n0"))
+        gevent.sleep(0)
+        assert pipe.execute("GET", reachable[0]) == b"x"
+        assert pipe.waiting == 1
         assert attempt.get() in (Unavailable, b"x")
+        another.kill()
     finally:
         victim.process.send_signal(signal.SIGCONT)
     eventually(empty.is_well, HEALED)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from animochat.errors import Unavailable
+from animochat.metrics import METRICS
 from animochat.rooms.memory import Memory, Remembered
 from animochat.rooms.outbox import Outbox
 from animochat.store import keys
@@ -101,6 +102,11 @@ class Rooms:
         self.stored = 0
         pipeline.add_collector(self._collect)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for the next batch."""
+        return len(self._entries)
+
     def append(self, entry: Entry) -> None:
         """Store a message with this turn's batch. Does not wait."""
         self._entries.append(entry)
@@ -125,6 +131,7 @@ class Rooms:
                     entry.done(0, 0, None)
                 return
             results = iter(reply)
+            before = self.stored
             for entry, seq, timestamp, outcome in zip(entries, results, results, results, strict=True):
                 if self.memory is not None and not outcome.startswith(b"lost"):
                     self.memory.keep(entry.room_id, seq, Remembered(entry.partner, timestamp, entry.body))
@@ -133,6 +140,8 @@ class Rooms:
                     continue
                 self.stored += outcome in (b"local", b"remote")
                 entry.done(seq, timestamp, outcome)
+            METRICS.messages += self.stored - before
+            METRICS.batch_messages.observe(len(entries))
 
         return evalsha(APPEND_MESSAGES, [keys.room(entry.room_id) for entry in entries], args), stored
 

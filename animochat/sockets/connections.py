@@ -5,6 +5,7 @@ Redis is the truth; what stands here is a cache that this worker alone writes.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections import deque
@@ -16,6 +17,8 @@ from msgspec import UNSET
 
 from animochat.sockets import offset, packets
 from animochat.sockets.payloads import Announcement
+
+log = logging.getLogger(__name__)
 
 #: Events of one client that may wait for one of its own that is being handled. A client that sends more is cut off.
 MAX_QUEUED = 100
@@ -113,12 +116,13 @@ class Connection:
     `id` is this connection's alone; `sid` is the Socket.IO session id, which a client that returns may take up again.
     `version` is the person's version that this worker has seen; `registered` says whether the store knows of this
     connection; `stale` that it may not be as it is known here, and that the store has to be asked. `online_count` is
-    the number last sent, at `online_count_at`. `interests`: what the person named when it began to wait.
+    the number last sent, at `online_count_at`. `interests`: what the person named when it began to wait. `asked_at`:
+    when it asked this worker for its present or last search (monotonic); 0 where it has not.
     """
 
     __slots__ = (
-        "_busy", "_queue", "buckets", "closed", "held", "id", "interests", "online_count", "online_count_at", "person",
-        "registered", "room", "sid", "stale", "token", "transport", "version", "waiting",
+        "_busy", "_queue", "asked_at", "buckets", "closed", "held", "id", "interests", "online_count",
+        "online_count_at", "person", "registered", "room", "sid", "stale", "token", "transport", "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, transport: Transport) -> None:
@@ -133,6 +137,7 @@ class Connection:
         self.version = 0
         self.room: Room | None = None
         self.waiting = False
+        self.asked_at = 0.0
         self.interests: tuple[str, ...] = ()
         self.held: list[Callable[[], None]] | None = None
         self.online_count = -1
@@ -206,6 +211,8 @@ class Connection:
             while True:
                 try:
                     action()
+                except Exception:  # one request's mistake must not cost the client those behind it
+                    log.exception("A request failed", extra={"connection": self.id})
                 finally:
                     held, self.held = self.held, None
                     for news in held or ():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import gevent
 
+from animochat.metrics import METRICS
 from animochat.rooms.memory import Remembered
 from animochat.rooms.service import Rooms
 from animochat.settings import Settings
@@ -88,6 +90,9 @@ class News:
         room = connection.room
         if notice.e == "matched":
             connection.waiting = False
+            METRICS.matches += notice.slot == "a"  # there is one of each match in all
+            if connection.asked_at:
+                METRICS.match_wait.observe(time.monotonic() - connection.asked_at)
             room = Room(notice.room, notice.slot, notice.user, notice.partner, notice.mate, notice.worker)
             connection.room = room
             self._lifecycle.tell_matched(connection, notice.since, notice.interests)

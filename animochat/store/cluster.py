@@ -25,6 +25,7 @@ from gevent.event import Event
 from redis.crc import key_slot
 
 from animochat.errors import Unavailable
+from animochat.metrics import METRICS
 from animochat.store import keys
 from animochat.store.connection import BROKEN, connect, neighbour, seeds
 from animochat.store.node import REDIRECTIONS, Callback, Command, Node
@@ -168,6 +169,12 @@ class Cluster:
             command = (self._names.get(name, name), *command[1:])
         self._route(_Request(command, callback, slot))
 
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for their node's next batch, or for their slot to arrive."""
+        queues = [primary.waiting for primary in self._primaries.values()]
+        return sum(map(len, [*queues, *self._held.values()]))
+
     def stop(self) -> None:
         gevent.killall([primary.greenlet for primary in self._primaries.values()])
         for primary in self._primaries.values():
@@ -180,6 +187,7 @@ class Cluster:
         if request.slot in self._held:
             self._held[request.slot].append(request)
         elif not url:
+            METRICS.store_failures["unreachable"] += 1
             request.answer(Unavailable())
             self._refresh()
         else:
@@ -250,36 +258,36 @@ class _Primary:
     def __init__(self, cluster: Cluster, url: str, scripts: Sequence[Script]) -> None:
         self.node = Node(url, scripts, in_cluster=True)
         self._cluster = cluster
-        self._waiting: list[_Request] = []
+        self.waiting: list[_Request] = []
         self._work = Event()
         self._retired = False
         self.greenlet = gevent.spawn(self._run)
 
     def push(self, request: _Request) -> None:
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self.waiting) >= MAX_WAITING:
             request.answer(Unavailable())
             return
-        self._waiting.append(request)
+        self.waiting.append(request)
         self._work.set()
 
     def take(self, slot: int) -> list[_Request]:
         """Give away what waits for a slot."""
-        taken = [request for request in self._waiting if request.slot == slot]
-        self._waiting = [request for request in self._waiting if request.slot != slot]
+        taken = [request for request in self.waiting if request.slot == slot]
+        self.waiting = [request for request in self.waiting if request.slot != slot]
         return taken
 
     def retire(self) -> list[_Request]:
         """End after the batch that is under way; returns what waits."""
         self._retired = True
         self._work.set()
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         return waiting
 
     def _run(self) -> None:
         while not self._retired:
             self._work.wait()
             self._work.clear()
-            batch, self._waiting = self._waiting, []
+            batch, self.waiting = self.waiting, []
             if batch:
                 self._cluster.answered(self, batch, self.node.exchange([request.command for request in batch]))
         self.node.disconnect()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import redis
 
+from animochat import tracing
 from animochat.errors import Unavailable
+from animochat.metrics import METRICS
 from animochat.store.connection import BROKEN, connect
 from animochat.store.scripts import Script
 
@@ -59,8 +62,12 @@ class Node:
             if self._connection is None:
                 self._connection = connect(self.url)
                 self._load_scripts()
-            self._send(commands)
-            replies.extend(self._read() for _ in commands)
+            begun = time.monotonic()
+            with tracing.span("store batch", commands=len(commands)):
+                self._send(commands)
+                replies.extend(self._read() for _ in commands)
+            METRICS.round_trip.observe(time.monotonic() - begun)
+            METRICS.batch_commands.observe(len(commands))
             # The scripts were loaded when the connection was made; somebody flushed them since. What got NOSCRIPT
             # did not run, so it may be sent again.
             missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
@@ -85,10 +92,12 @@ class Node:
             if not self._missed:
                 log.warning("The store%s can't be reached: %s", self._name, type(exc).__name__)
                 self._missed = True
+            METRICS.store_failures["unreachable"] += 1
             self.disconnect()
             replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
         except redis.RedisError as exc:
             log.warning("The store%s refuses this worker: %s", self._name, exc)
+            METRICS.store_failures["refused"] += 1
             self.disconnect()
             replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
         return [self._refused(reply) if isinstance(reply, redis.ResponseError) else reply for reply in replies]
@@ -117,6 +126,7 @@ class Node:
         """To the people an error is an error; to the operator a mistake in a script is not the same as a full store."""
         if self._in_cluster and isinstance(error, REDIRECTIONS):
             return error
+        METRICS.store_failures["refused"] += 1
         not_now = isinstance(error, NOT_NOW) or str(error).startswith(NOT_NOW_WORDS)
         log.log(logging.WARNING if not_now else logging.ERROR, "The store refused a command: %s", error)
         return Unavailable()

@@ -23,6 +23,7 @@ from gevent import Greenlet, spawn
 from gevent.event import AsyncResult, Event
 
 from animochat.errors import Unavailable
+from animochat.metrics import METRICS
 from animochat.store.cluster import Cluster, find, slot_of
 from animochat.store.connection import BROKEN
 from animochat.store.node import Callback, Command, Node
@@ -77,6 +78,11 @@ class Pipeline:
     def slot(self, name: str) -> int:
         """The slot of a key or channel: in a cluster a script may only touch keys of one."""
         return slot_of(name)
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for the next batch, or in a cluster for their node's."""
+        return len(self._waiting) + (self._cluster.waiting if self._cluster is not None else 0)
 
     def wake(self) -> None:
         """Say that a collector has something."""
@@ -136,8 +142,10 @@ class Pipeline:
             topology = find(self._url)
         except BROKEN as exc:
             log.warning("The store can't be reached: %s", type(exc).__name__)
+            METRICS.store_failures["unreachable"] += 1
         except redis.RedisError as exc:
             log.warning("The store refuses this worker: %s", exc)
+            METRICS.store_failures["refused"] += 1
         else:
             if topology is None:
                 self._node = Node(self._url, self._scripts)
