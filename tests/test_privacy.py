@@ -119,6 +119,7 @@ def test_a_name_in_a_room_does_not_come_from_the_person(server: Server, raw: Cal
 def talkative_server(request: pytest.FixtureRequest, servers: Callable[..., Server]) -> Server:
     """A server that logs all that it can log, for people or as JSON."""
     everything = {"LOG_LEVEL": "debug", "GUNICORN_CMD_ARGS": "--access-logfile -", "TRUSTED_PROXIES": "1"}
+    everything["INTEREST_WAIT_MS"] = "0"  # one of the two names some
     return servers(env={**NO_RATES, **everything, **request.param})
 
 
