@@ -305,13 +305,19 @@ def publications(cluster: RedisCluster, servers: list[Server]) -> int:
 
 
 @cooperative
-def store_and_die(cluster: RedisCluster, room_id: str, slot: str, body: str) -> None:
+def store_and_die(cluster: RedisCluster, room_id: str, slot: str, body: str, storing: bool = True) -> None:
     """What is left of a worker that is killed when it has stored a message and told nobody."""
     pipe = started(cluster)
     stored: list[int] = []
-    Rooms(pipe, "dead").append(Entry(room_id, slot, "", "", 0, "", body, lambda seq, *_: stored.append(seq)))
+    entry = Entry(room_id, slot, "", "", 0, "", body, lambda seq, *_: stored.append(seq))
+    Rooms(pipe, "dead", storing=storing).append(entry)
     soon(lambda: stored)
     pipe.stop()
+
+
+def slot_in_room(cluster: RedisCluster, told: dict[str, Any]) -> str:
+    record = f"{keys.lobby()}:room:{told['roomId']}"
+    return "a" if cluster.owner(record).run("HGET", record, "ua") == told["userId"] else "b"
 
 
 def test_who_has_not_got_the_message_before_finds_it_in_the_log(cluster: RedisCluster, server: Server) -> None:
@@ -322,14 +328,37 @@ def test_who_has_not_got_the_message_before_finds_it_in_the_log(cluster: RedisCl
         client.wait("session")
     told, _ = meet(anna, bert)
     say(anna, bert, "one")
-    record = f"{keys.lobby()}:room:{told['roomId']}"
-    slot = "a" if cluster.owner(record).run("HGET", record, "ua") == told["userId"] else "b"
-    store_and_die(cluster, told["roomId"], slot, message_body(told["userId"], "two"))
+    store_and_die(cluster, told["roomId"], slot_in_room(cluster, told), message_body(told["userId"], "two"))
     say(anna, bert, "three")
     assert texts(bert) == ["one", "two", "three"]
     for client in (anna, bert):
         client.disconnect()
         client.close()
+
+
+def test_where_nothing_is_stored_who_has_not_got_the_message_before_is_told_so_once(
+    empty: RedisCluster, tmp_path: Path
+) -> None:
+    with running(tmp_path, 2, store=empty.url, STORE_MESSAGES="0") as servers:
+        anna, bert = (PythonClient(server.url) for server in servers)
+        for client in (anna, bert):
+            client.connect()
+            client.wait("session")
+        told, _ = meet(anna, bert)
+        say(anna, bert, "one")
+        body = message_body(told["userId"], "two")
+        store_and_die(empty, told["roomId"], slot_in_room(empty, told), body, storing=False)
+        assert anna.call("send-message", "three")["ok"] is True
+        session = bert.wait("session", where=lambda session: session["state"] == "chatting")
+        assert session["recovered"] is False
+        assert [message["content"] for message in session["room"]["messages"][1:]] == ["one", "three"]
+        say(anna, bert, "four")
+        say(bert, anna, "five")
+        assert texts(bert) == ["one", "four"]
+        assert len(bert.received("session")) == 2
+        for client in (anna, bert):
+            client.disconnect()
+            client.close()
 
 
 def test_nodes_cut_connections(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:
