@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -16,14 +17,17 @@ from typing import Any
 import gevent
 from gevent import Greenlet
 
-from animochat import __version__
+from animochat import __version__, tracing
 from animochat.errors import Unavailable
 from animochat.matchmaking import service as matchmaking
+from animochat.metrics import METRICS
 from animochat.moderation import service as moderation
 from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
 from animochat.rooms import service as rooms
 from animochat.server.engine import EngineServer, websocket_frame
+from animochat.server.monitor import Monitor
+from animochat.server.shared_metrics import Totals
 from animochat.settings import DEFAULT_REDIS_URL, Settings
 from animochat.sockets.connections import Connection, Connections, send_online_count
 from animochat.sockets.lifecycle import Lifecycle
@@ -50,6 +54,12 @@ DRAIN_RATE = 500
 
 #: Seconds between two slices of them. So a slice is 50 people, and a worker with fewer is empty at once.
 DRAIN_INTERVAL = 0.1
+
+#: Seconds that a worker which stops gives its last spans.
+TRACES_TIMEOUT = 1.0
+
+#: Connections that a sample looks at in a row: about a tenth of a millisecond.
+PORTION = 500
 
 HOUR_MS = 3_600_000
 
@@ -85,8 +95,9 @@ class Chat:
             self.worker_id,
         )
         news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
-        channels = [keys.worker_channel(self.worker_id), keys.EVERYBODY]
+        channels = [keys.worker_channel(self.worker_id), keys.everybody()]
         self.subscription = Subscription(url, channels, news.receive, self._recheck_all)
+        self._monitor = Monitor(self._sample)
         #: This worker's Engine.IO server, set by the factory.
         self.engine: EngineServer
         #: Called with every heartbeat; for what the layer above has to do now and then.
@@ -104,8 +115,10 @@ class Chat:
     def start(self) -> None:
         """Begin to serve. Does not wait for the store: while it can't be reached, clients are told so."""
         self._started_at = time.monotonic()
+        tracing.start(os.environ)
         self.pipeline.start()
         self.subscription.start()
+        self._monitor.start()
         self._loops = [gevent.spawn(self._repeat, HEARTBEAT, self._beat), gevent.spawn(self._repeat, TICK, self._tick)]
 
     def drain(self, seconds: float, pause: Callable[[float], object] = gevent.sleep) -> None:
@@ -151,6 +164,9 @@ class Chat:
             connection.transport.hang_up()
         self.subscription.stop()
         self.pipeline.stop()
+        self._monitor.stop()
+        with gevent.Timeout(TRACES_TIMEOUT, False):
+            tracing.stop()
 
     def health(self) -> dict[str, Any]:
         """The answer of `GET /health`. Waits for the store; raises Unavailable."""
@@ -161,6 +177,10 @@ class Chat:
     def stats(self) -> dict[str, int]:
         """The answer of `GET /stats`. Waits for the store; raises Unavailable."""
         return self.presence.stats()
+
+    def metrics(self) -> Totals:
+        """What `GET /metrics` shows of this machine's workers. Does not wait for the store."""
+        return self._monitor.totals()
 
     # What goes on all the time
 
@@ -204,6 +224,7 @@ class Chat:
             self.presence.reap(worker, self.settings.reconnect_grace_ms)
         self._recheck_all(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
         self.lifecycle.retry_farewells()
+        self.rooms.repeat()
         self.connections.forget_departed()
         self._forget_rooms()
         self.on_heartbeat()
@@ -220,6 +241,23 @@ class Chat:
         if self.rooms.memory is not None and now - self._forgot_at > self.settings.reconnect_grace_ms / 1000:
             self._forgot_at = now
             self.rooms.memory.forget({c.room.room_id for c in self.connections if c.room is not None})
+
+    def _sample(self) -> None:
+        """Look how things stand here, a portion at a time: many connections are not to hold up a message."""
+        people = {"idle": 0, "waiting": 0, "chatting": 0}
+        transports = {"websocket": 0, "polling": 0}
+        queued = 0
+        for number, session in enumerate(list(self.engine.sockets.values())):
+            transports["websocket" if session.upgraded else "polling"] += 1
+            queued += session.queued
+            if number % PORTION == PORTION - 1:
+                gevent.sleep(0)
+        for number, connection in enumerate(self.connections):
+            people["chatting" if connection.room is not None else "waiting" if connection.waiting else "idle"] += 1
+            if number % PORTION == PORTION - 1:
+                gevent.sleep(0)
+        METRICS.people, METRICS.connections, METRICS.queued_bytes = people, transports, queued
+        METRICS.queued_commands, METRICS.queued_messages = self.pipeline.waiting, self.rooms.waiting
 
     def _recheck_all(self, which: Callable[[Any], bool] = lambda connection: True) -> None:
         for connection in self.connections:

@@ -6,11 +6,11 @@ gunicorn's master and before any worker exists, so that a mistake stops the star
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
+from animochat import logs
 from animochat.commands.configuration import settings_or_exit
 from animochat.embedded import EmbeddedStore, EmbeddedStoreError
 from animochat.settings import masked_url
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _settings = settings_or_exit()
 _store: EmbeddedStore | None = None
 
+logs.configure(_settings.log_level, _settings.production)
+logger_class = "animochat.logs.GunicornLogger"
+loglevel = _settings.log_level
 proc_name = "animochat"
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
@@ -43,10 +46,8 @@ preload_app = False
 
 
 def on_starting(server: Arbiter) -> None:
-    """In the master, once, before it listens (not upon SIGHUP): logging, and the embedded store if one is due."""
+    """In the master, once, before it listens (not upon SIGHUP): the embedded store, if one is due."""
     global _store
-    # gunicorn sets up its own loggers only; ours, and what libraries report, looks the same.
-    logging.basicConfig(format=server.log.error_fmt, datefmt=server.log.datefmt, level=server.log.loglevel)
     if _settings.redis_url is None:
         try:
             _store = EmbeddedStore.start()

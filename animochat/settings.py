@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+
+from animochat.store_url import problem
 
 #: TCP port: where Node chat servers listen by custom, so that an existing page finds us.
 DEFAULT_PORT = 3001
@@ -54,8 +55,13 @@ DEFAULT_STORE_MESSAGES = True
 #: Proxies in front whose X-Forwarded-For entry is believed: none, since anybody can send that header.
 DEFAULT_TRUSTED_PROXIES = 0
 
-#: Characters that SECRET_KEY and ADMIN_TOKEN need at least: 16 random ones can't be guessed offline.
+#: Log lines from this level on: what an operator may have to act upon, and what the server itself does.
+DEFAULT_LOG_LEVEL = "info"
+
+#: Characters that SECRET_KEY, ADMIN_TOKEN and METRICS_TOKEN need at least: 16 random ones can't be guessed offline.
 MIN_SECRET_KEY_LENGTH = 16
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _HOUR_MS = 3_600_000
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
@@ -86,6 +92,10 @@ class Settings:
     secret_key: str | None = None
     #: What the operator shows at /admin; None: there is no such page.
     admin_token: str | None = None
+    #: What `GET /metrics` asks for; None: nothing.
+    metrics_token: str | None = None
+    #: "debug", "info", "warning" or "error"
+    log_level: str = DEFAULT_LOG_LEVEL
     match_history_hours: int = DEFAULT_MATCH_HISTORY_HOURS
     skip_cooldown_ms: int = DEFAULT_SKIP_COOLDOWN_MS
     interest_wait_ms: int = DEFAULT_INTEREST_WAIT_MS
@@ -135,6 +145,8 @@ class Settings:
             web_concurrency=read.integer("WEB_CONCURRENCY", DEFAULT_WEB_CONCURRENCY, 1, 1_000),
             secret_key=read.secret("SECRET_KEY"),
             admin_token=read.secret("ADMIN_TOKEN"),
+            metrics_token=read.secret("METRICS_TOKEN"),
+            log_level=read.choice("LOG_LEVEL", DEFAULT_LOG_LEVEL, LOG_LEVELS),
             match_history_hours=read.integer("MATCH_HISTORY_HOURS", DEFAULT_MATCH_HISTORY_HOURS, 0, 8_760),
             skip_cooldown_ms=read.integer("SKIP_COOLDOWN_MS", DEFAULT_SKIP_COOLDOWN_MS, 0, _HOUR_MS),
             interest_wait_ms=read.integer("INTEREST_WAIT_MS", DEFAULT_INTEREST_WAIT_MS, 0, _HOUR_MS),
@@ -184,7 +196,7 @@ class _Reader:
         return value
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name) or default
+        value = (self.text(name) or default).lower()
         if value not in choices:
             self.mistake(name, repr(value), f"one of {', '.join(choices)}")
         return value
@@ -236,9 +248,9 @@ class _Reader:
         value = self.text(name)
         if value is None:
             return default
-        problem = _redis_url_problem(value)
-        if problem:
-            self.mistake(name, repr(masked_url(value)), problem)
+        wrong = problem(value)
+        if wrong:
+            self.mistake(name, repr(masked_url(value)), wrong)
         return value
 
 
@@ -256,34 +268,3 @@ def normalized_origin(origin: str) -> str | None:
 def masked_url(url: str) -> str:
     """A store's address that can be shown: without user, password and query (redis-py reads a password there too)."""
     return re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url, flags=re.DOTALL), flags=re.DOTALL)
-
-
-def _redis_url_problem(url: str) -> str | None:
-    """What the address should have been; None when it is good."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme == "redis+sentinel":
-            return _sentinel_problem(parts)
-        host, _ = parts.hostname, parts.port  # reading `port` checks it
-    except ValueError:
-        return "a valid address"
-    if parts.scheme == "unix":
-        # unix://run/redis.sock, a slash short, would name /redis.sock
-        return None if parts.path.strip("/") and not host else "a socket's path as in unix:///run/redis/redis.sock"
-    if parts.scheme not in ("redis", "rediss"):
-        return "a redis://, rediss://, unix:// or redis+sentinel:// address"
-    if not host:
-        return f"complete: a host is missing, as in {parts.scheme}://localhost:6379"
-    if not re.fullmatch(r"(/[0-9]{0,5})?", parts.path):
-        return "a redis address whose path is a database number, as in redis://localhost:6379/0"
-    return None
-
-
-def _sentinel_problem(parts: SplitResult) -> str | None:
-    """As `_redis_url_problem`, for `redis+sentinel://[user:password@]host[:port],…/name[/database]`."""
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    if all(re.fullmatch(r"[\w.-]+(:[0-9]{1,5})?", host, re.ASCII) for host in hosts) and re.fullmatch(
-        r"/[^/]+(/[0-9]{1,5})?", parts.path
-    ):
-        return None
-    return "complete, as in redis+sentinel://sentinel1:26379,sentinel2:26379/mymaster"

@@ -33,7 +33,7 @@ from animochat.moderation.service import Moderation, Said
 from animochat.presence.service import Heartbeat, Presence, Registration
 from animochat.rooms.service import Rooms
 from animochat.store import keys
-from animochat.store.pipeline import Command
+from animochat.store.node import Command
 from animochat.store.scripts import Script
 
 #: Where the lobby's clock starts: some Unix ms, of as many digits as real ones have.
@@ -68,6 +68,7 @@ class DirectPipeline:
     def __init__(self, url: str) -> None:
         self.connection = _connection(url)
         self._collectors: list[Callable[[], list[tuple[Command, Callable[[Any], None]]]]] = []
+        self.in_cluster = False
 
     def execute(self, *command: Any) -> Any:
         self.connection.send_command(*command, check_health=False)

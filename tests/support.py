@@ -209,7 +209,8 @@ class Server:
 
     def check_log(self) -> None:
         """Fails if anything was logged at ERROR level or above, or Python printed a traceback or a warning."""
-        found = re.findall(r"^.*(?:\[(?:ERROR|CRITICAL)\]|Traceback|Warning: ).*$", self.log(), re.MULTILINE)
+        errors = r'\[(?:ERROR|CRITICAL)\]|"level": "(?:error|critical)"|Traceback|Warning: '
+        found = re.findall(rf"^.*(?:{errors}).*$", self.log(), re.MULTILINE)
         if found and not self._errors_expected:
             pytest.fail(f"{len(found)} errors logged, the first: {found[0]}\n{self.log()[-8_000:]}")
 

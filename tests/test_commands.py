@@ -106,9 +106,9 @@ def test_a_person_is_banned_for_good_only_where_that_is_said(run: Run, lobby: Lo
 
 
 def test_everybody_hears_an_announcement(run: Run, lobby: Lobby) -> None:
-    lobby.ear.subscribe(keys.EVERYBODY)
+    lobby.ear.subscribe(keys.everybody())
     assert run("announce", " Back in five minutes ") == (0, "Said.\n")
-    ((_, notice),) = [message for message in lobby.ear.messages() if message[0] == keys.EVERYBODY]
+    ((_, notice),) = [message for message in lobby.ear.messages() if message[0] == keys.everybody()]
     assert json.loads(notice) == [{"p": "", "e": "announced", "text": "Back in five minutes"}]
 
 

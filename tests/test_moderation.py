@@ -299,12 +299,12 @@ def test_a_ban_leaves_nothing_of_the_person_to_be_matched(lobby: Lobby, state: s
 def test_a_banned_address_keeps_out_whoever_comes_from_it(lobby: Lobby) -> None:
     anna, bert = Person(lobby, "anna"), Person(lobby, "bert")
     anna.connect(address=HIDDEN)
-    lobby.ear.subscribe(keys.EVERYBODY)
+    lobby.ear.subscribe(keys.everybody())
     assert lobby.moderation.ban("anna", 1000, True, "") == ("anna", True)
     assert bert.connect(address=HIDDEN).state == "banned"
     assert bert.connect(address="another").state == "idle"
     assert bert.connect().state == "idle"
-    (data,) = [data for channel, data in lobby.ear.messages() if channel == keys.EVERYBODY]
+    (data,) = [data for channel, data in lobby.ear.messages() if channel == keys.everybody()]
     assert json.loads(data) == [{"p": "", "e": "banned", "address": HIDDEN, "ms": 1000}]
     lobby.pass_time(1000)
     assert bert.connect(address=HIDDEN).state == "idle"
@@ -447,7 +447,7 @@ def test_nobody_is_suspended_unless_the_operator_wants_it(lobby: Lobby) -> None:
 
 
 def test_an_announcement_goes_to_every_worker_at_once(lobby: Lobby) -> None:
-    lobby.ear.subscribe(keys.EVERYBODY)
+    lobby.ear.subscribe(keys.everybody())
     lobby.moderation.announce("Back in 5 minutes – “sorry”")
     ((_, data),) = lobby.ear.messages()
     assert json.loads(data) == [{"p": "", "e": "announced", "text": "Back in 5 minutes – “sorry”"}]

@@ -10,7 +10,7 @@ import pytest
 from store_support import Relay, cooperative, outcome, soon
 
 from animochat.errors import Unavailable
-from animochat.store import connection, pipeline, subscription
+from animochat.store import connection, node, pipeline, subscription
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import Script, load
 from animochat.store.subscription import Subscription
@@ -267,7 +267,7 @@ def test_a_command_whose_answer_is_lost_is_unavailable_and_not_repeated(redis_ur
 
 @cooperative
 def test_a_store_that_does_not_answer_in_time_is_unavailable(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "connect", lambda url: connection.connect(url, timeout=0.1))
+    monkeypatch.setattr(node, "connect", lambda url: connection.connect(url, timeout=0.1))
     relay = Relay(redis_url)
     pipe = started(relay.url)
     pipe.execute("PING")
@@ -283,7 +283,7 @@ def test_a_store_that_does_not_answer_in_time_is_unavailable(redis_url: str, mon
 def test_late_answers_are_not_taken_for_those_of_later_commands(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "connect", lambda url: connection.connect(url, timeout=0.1))
+    monkeypatch.setattr(node, "connect", lambda url: connection.connect(url, timeout=0.1))
     relay = Relay(redis_url)
     pipe = started(relay.url)
     pipe.execute("SET", "one", "1")

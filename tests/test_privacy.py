@@ -115,9 +115,20 @@ def test_a_name_in_a_room_does_not_come_from_the_person(server: Server, raw: Cal
             assert name[start : start + 8] not in a["userId"] + a["roomId"]
 
 
-def test_what_people_say_and_their_tokens_are_never_logged(server: Server, raw: Callable[..., RawClient]) -> None:
+@pytest.fixture(params=[{}, {"APP_ENV": "production"}], ids=["human", "json"])
+def talkative_server(request: pytest.FixtureRequest, servers: Callable[..., Server]) -> Server:
+    """A server that logs all that it can log, for people or as JSON."""
+    everything = {"LOG_LEVEL": "debug", "GUNICORN_CMD_ARGS": "--access-logfile -", "TRUSTED_PROXIES": "1"}
+    everything["INTEREST_WAIT_MS"] = "0"  # one of the two names some
+    return servers(env={**NO_RATES, **everything, **request.param})
+
+
+def test_what_people_say_who_they_are_and_where_is_never_logged(
+    talkative_server: Server, raw: Callable[..., RawClient]
+) -> None:
+    server = talkative_server
     sentence, client_id, interest, forged = SECRETS
-    anna, bert = raw(server), raw(server, auth={"token": forged})
+    anna, bert = raw(server, **{"X-Forwarded-For": ANNAS_ADDRESS}), raw(server, auth={"token": forged})
     anna.call("find-match", {"interests": [interest]})
     bert.call("find-match")
     anna.wait_event("matched")
@@ -137,8 +148,10 @@ def test_what_people_say_and_their_tokens_are_never_logged(server: Server, raw: 
     anna.send(sentence)
     anna.wait_end()
     token = raw(server, auth={"token": bert.session["token"]}).session["token"]
-    server.get(f"/socket.io/?EIO=4&transport=polling&token={token}&sid=unknown")
+    server.get(f"/socket.io/?EIO=4&transport=polling&token={token}&sid={anna.opened['sid']}")
     server.stop()
     log = eventually(server.log)
-    for secret in [*SECRETS, token, bert.session["token"], anna.session["token"].rpartition(".")[0]]:
+    for secret in [*SECRETS, token, bert.session["token"], *lasting_names(anna).values()]:
         assert secret not in log
+    assert "203.0.113.0/24" in log
+    assert "GET /socket.io/" in log

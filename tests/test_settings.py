@@ -19,6 +19,8 @@ TABLE = [
     ("WEB_CONCURRENCY", "4", 4, 1),
     ("SECRET_KEY", "0123456789abcdef", "0123456789abcdef", None),
     ("ADMIN_TOKEN", "0123456789abcdef", "0123456789abcdef", None),
+    ("METRICS_TOKEN", "0123456789abcdef", "0123456789abcdef", None),
+    ("LOG_LEVEL", "DEBUG", "debug", "info"),
     ("MATCH_HISTORY_HOURS", "1", 1, 24),
     ("SKIP_COOLDOWN_MS", "0", 0, 5000),
     ("INTEREST_WAIT_MS", "1000", 1000, 10000),
@@ -75,6 +77,10 @@ def test_node_env_counts_where_app_env_is_unset():
         "redis://:password@[::1]:6379/0?socket_timeout=5",
         "unix:///run/redis/redis.sock?db=1",
         "redis+sentinel://user:password@one:26379,two:26379/mymaster/0",
+        "rediss+sentinel://one,two/mymaster?sentinel_username=u&sentinel_password=p&ssl_check_hostname=false",
+        "redis+cluster://user:password@one:7000,two:7001,three",
+        f"rediss+cluster://10.0.0.1:7000/?ssl_ca_certs={__file__}&ssl_certfile={__file__}&ssl_keyfile={__file__}",
+        "rediss://store.example?ssl_cert_reqs=none",
     ],
 )
 def test_the_store_may_be_given_in_each_of_these_forms(url):
@@ -103,6 +109,7 @@ def test_settings_cannot_be_changed():
         ("WEB_CONCURRENCY", "2.5"),
         ("APP_ENV", "prod"),
         ("NODE_ENV", "test"),
+        ("LOG_LEVEL", "verbose"),
         ("SKIP_COOLDOWN_MS", "-1"),
         ("MAX_MESSAGE_LENGTH", "0"),
         ("STORE_MESSAGES", "no"),
@@ -123,6 +130,11 @@ def test_settings_cannot_be_changed():
         ("REDIS_URL", "unix://run/redis.sock"),
         ("REDIS_URL", "redis+sentinel://one:26379"),
         ("REDIS_URL", "redis+sentinel:///mymaster"),
+        ("REDIS_URL", "redis+cluster://"),
+        ("REDIS_URL", "redis+cluster://one:7000,:7001"),
+        ("REDIS_URL", "redis+cluster://one:7000,two:70000"),
+        ("REDIS_URL", "redis+cluster://one:7000/1"),
+        ("REDIS_URL", "redis+rediss://one:7000"),
     ],
 )
 def test_a_bad_value_is_named_with_its_variable_in_one_line(name, value):
@@ -130,6 +142,21 @@ def test_a_bad_value_is_named_with_its_variable_in_one_line(name, value):
     assert line.startswith(f"{name}: ")
     assert repr(value) in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://host?ssl_ca_certs=/etc/hosts", "it has to begin with rediss"),
+        ("rediss://host?ssl_ca_certs=/no/such/file", "ssl_ca_certs names a file that can be read"),
+        ("rediss+cluster://host?ssl_cert_reqs=perhaps", "a good value of ssl_cert_reqs"),
+        ("redis://host?sentinel_password=x", "options that are known here: db, "),
+        ("redis://host?retries=3", "options that are known here: db, "),
+    ],
+)
+def test_a_bad_option_of_the_store_is_named(url, said):
+    (line,) = mistakes(REDIS_URL=url)
+    assert said in line
 
 
 def test_all_mistakes_are_named_at_once():

@@ -12,6 +12,8 @@ import redis
 from people import Connect, RawClient, goodbye, meet, running, say, stats, texts, wait_until_empty
 from support import Client, PythonClient, Server, eventually
 
+from animochat.store import keys
+
 GRACE_MS = 2_000
 COOLDOWN_MS = 1_500
 
@@ -261,7 +263,7 @@ def test_between_two_workers_a_message_is_published_once_to_the_partners_channel
     bert.wait("partner-typing")
     published = monitor.published()
     assert [channel for channel, _ in published] == [
-        f"animochat:worker:{worker_of(client)}" for client in (bert, anna, bert)
+        keys.worker_channel(worker_of(client)) for client in (bert, anna, bert)
     ]
     assert "from-anna" in published[0][1]
     assert "from-bert" in published[1][1]
@@ -271,14 +273,14 @@ def test_only_its_own_worker_hears_what_is_for_a_person(
     three: list[Server], store: redis.Redis, pair: tuple[Client, Client], connect: Connect
 ) -> None:
     carla = connect(three[2])
-    channels = {f"animochat:worker:{worker_of(client)}" for client in (*pair, carla)}
-    assert channels <= set(store.pubsub_channels("animochat:*"))
+    channels = {keys.worker_channel(worker_of(client)) for client in (*pair, carla)}
+    assert channels <= set(store.pubsub_channels("{lobby:main}:channel:*"))
     assert all(listeners == 1 for _, listeners in store.pubsub_numsub(*channels))
     monitor = Monitor(store)
     anna, bert = pair
     anna.call("leave-room")
     bert.wait("partner-disconnected")
-    assert {channel for channel, _ in monitor.published()} == {f"animochat:worker:{worker_of(bert)}"}
+    assert {channel for channel, _ in monitor.published()} == {keys.worker_channel(worker_of(bert))}
 
 
 def test_a_moved_partner_is_reached_where_it_is_now(

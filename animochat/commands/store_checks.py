@@ -9,7 +9,7 @@ import re
 import secrets
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
@@ -17,7 +17,8 @@ import redis
 from animochat.commands.findings import Finding, Level
 from animochat.settings import Settings, masked_url
 from animochat.store import keys
-from animochat.store.connection import BROKEN, connect
+from animochat.store.cluster import find, slot_of
+from animochat.store.connection import BROKEN, connect, seeds
 from animochat.store.scripts import PACKAGE, load
 
 #: ZRANDMEMBER and the like came with it.
@@ -38,12 +39,15 @@ LEASE_MS = 5_000
 
 #: Channels: as an ACL names them, and one that is asked about. The worker's is nobody's.
 CHANNELS = {
-    f"{keys.WORKER_CHANNEL}*": keys.worker_channel(f"doctor-{secrets.token_hex(4)}"),
-    keys.EVERYBODY: keys.EVERYBODY,
+    keys.worker_channel("*"): keys.worker_channel(f"doctor-{secrets.token_hex(4)}"),
+    keys.everybody(): keys.everybody(),
 }
 
 #: What Python sends of itself besides, to rooms' logs and for the operator's page.
-OWN_COMMANDS = ["HEXISTS", "INCR", "PTTL"]
+OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL"]
+
+#: What these are called in a cluster with sharded pub/sub (store/scripts.py, store/cluster.py).
+SHARDED = {"PUBLISH": "SPUBLISH", "SUBSCRIBE": "SSUBSCRIBE", "PUBSUB NUMSUB": "PUBSUB SHARDNUMSUB"}
 
 _CALL = re.compile(r"""redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?""")
 
@@ -86,7 +90,8 @@ def _why(error: Exception) -> str:
         return "user or password is wrong, or missing"
     if isinstance(error, redis.ResponseError):
         return str(error).split(" ")[0][:40]
-    return type(error).__name__
+    # What is exactly a RedisError is our own (store/cluster.py).
+    return str(error) if type(error) is redis.RedisError else type(error).__name__
 
 
 def _advice(error: Exception) -> str:
@@ -98,11 +103,17 @@ def _advice(error: Exception) -> str:
 
 
 class _Store:
-    """One connection, and what INFO says."""
+    """One connection, and what INFO says. In a cluster it leads to the lobby's node, without which nothing works.
+
+    `names`: what commands are called there, where it isn't what they are called on a single server.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._connection = connect(url)
+        topology = find(url)
+        self.names = SHARDED if topology is not None and topology.sharded else {}
+        node = topology.slots[slot_of(keys.lobby())] if topology is not None else ""
+        self._connection = connect(node or seeds(url)[0])
         self.info = self._info()
 
     def __enter__(self) -> _Store:
@@ -240,7 +251,7 @@ def script_commands() -> list[str]:
 
 
 def _permissions(store: _Store) -> Iterator[Finding]:
-    wanted = _wanted()
+    wanted = _wanted(store.names)
     try:
         sha = store.ask("SCRIPT", "LOAD", _MAY_RUN)
         refused = [line.decode() for line in store.ask("EVALSHA", sha, 0, *(line for line, _, _ in wanted))]
@@ -255,8 +266,9 @@ def _permissions(store: _Store) -> Iterator[Finding]:
     for line, command, where in wanted:
         if line in refused:
             missing.setdefault(where, []).append(command)
-    for channel in _subscribing_refused(store.url):
-        missing.setdefault(channel, []).append("SUBSCRIBE")
+    subscribe = store.names.get("SUBSCRIBE", "SUBSCRIBE")
+    for channel in _subscribing_refused(store.url, subscribe):
+        missing.setdefault(channel, []).append(subscribe)
     if missing:
         places = "; ".join(f"{_some(commands)} on {where}" for where, commands in missing.items())
         yield Finding(Level.ERROR, "permissions", f"our user may not run {places}: allow it in the ACL")
@@ -264,18 +276,20 @@ def _permissions(store: _Store) -> Iterator[Finding]:
         yield Finding(Level.OK, "permissions", "our user may run every command that we need")
 
 
-def _wanted() -> list[tuple[str, str, str]]:
+def _wanted(names: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """What we have to be allowed: the whole line to ask about, the command in it, and where it is run."""
+    publish = names.get("PUBLISH", "PUBLISH")
     wanted = [(f"{command} {keys.SECRET} 1", command, keys.SECRET) for command in ("SET", "GET", "EXPIRE")]
-    wanted += [(f"PUBLISH {channel} x", "PUBLISH", place) for place, channel in CHANNELS.items()]
+    wanted += [(f"{publish} {channel} x", publish, place) for place, channel in CHANNELS.items()]
     for command in sorted({*script_commands(), *OWN_COMMANDS} - {"PUBLISH"}):
         if command == "PUBSUB NUMSUB":
-            wanted.append((f"{command} x", command, "the server"))
+            name = names.get(command, command)
+            wanted.append((f"{name} x", name, "the server"))
         elif command == "TIME":
             wanted.append((command, command, "the server"))
         else:
-            # DEL would take everything behind the key for keys.
-            rest = "" if command == "DEL" else " x x x"
+            # These would take everything behind the key for keys.
+            rest = "" if command in ("DEL", "EXISTS") else " x x x"
             wanted.append((f"{command} {keys.lobby()}:pool{rest}", command, "{lobby:*"))
             wanted.append((f"{command} {keys.room('doctor')}:log{rest}", command, "{room:*"))
     return wanted
@@ -286,15 +300,17 @@ def _some(commands: list[str]) -> str:
     return f"{shown} and {len(commands) - 4} more" if len(commands) > 4 else shown
 
 
-def _subscribing_refused(url: str) -> list[str]:
-    """On which channels. SUBSCRIBE changes what a connection may do: it gets one of its own. Nothing is read there."""
+def _subscribing_refused(url: str, subscribe: str) -> list[str]:
+    """On which channels. It changes what a connection may do, which is one of its own. Nothing is read there."""
     refused = []
     with _Store(url) as other:
         for place, channel in CHANNELS.items():
             try:
-                other.ask("SUBSCRIBE", channel)
-            except redis.ResponseError:
+                other.ask(subscribe, channel)
+            except redis.exceptions.NoPermissionError:
                 refused.append(place)
+            except redis.ResponseError:  # a cluster that is not whole: said above
+                pass
     return refused
 
 

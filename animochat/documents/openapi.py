@@ -39,6 +39,9 @@ ROUTES = [
     Route("/health", "Can this server do its work? For load balancers.", {200: Healthy, 503: Unhealthy}),
     Route("/health/live", "Does this process serve? For whoever restarts it.", {200: Live}),
     Route("/stats", "Numbers of the whole system.", {200: Stats, 503: Failed}),
+    Route(
+        "/metrics", "Numbers of this machine, for Prometheus; asks for METRICS_TOKEN if it is set.", media="text/plain"
+    ),
     Route("/docs", "These documents, to be read.", media="text/html"),
     Route("/docs/asyncapi.json", "The events, as AsyncAPI 3."),
     Route("/docs/openapi.json", "The HTTP routes, as OpenAPI 3.1: this document."),

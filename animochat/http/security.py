@@ -33,6 +33,8 @@ def register(app: Flask) -> None:
 def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    if "animochat.request" in request.environ:  # what the log's lines about this request carry
+        response.headers["X-Request-Id"] = request.environ["animochat.request"]
     policy = _CONTENT_SECURITY_POLICY.format(connect=_connect_sources(request.host))
     response.headers.setdefault("Content-Security-Policy", policy)
     # What is not said to be cacheable is about this moment.

@@ -110,6 +110,7 @@ class Moderation:
         self._reports_per_hour = reports_per_hour
         self._auto_suspend_reports = auto_suspend_reports
         self._lobby = [keys.lobby(lobby)]
+        self._everybody = keys.everybody(lobby)
         self._now: Callable[[], int | str] = clock or (lambda: "")
 
     # What people do
@@ -171,7 +172,7 @@ class Moderation:
     def announce(self, text: str) -> None:
         """Say a line to everybody who is connected now. Nothing is kept of it."""
         notice = msgspec.json.encode([{"p": "", "e": "announced", "text": text}])
-        self._pipeline.execute("PUBLISH", keys.EVERYBODY, notice)
+        self._pipeline.execute("PUBLISH", self._everybody, notice)
 
     # Who wants to be the operator
 

@@ -9,14 +9,18 @@ the same script numbers them and passes them on, and `Memory` takes the log's pl
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from animochat.errors import Unavailable
+from animochat.metrics import METRICS
 from animochat.rooms.memory import Memory, Remembered
+from animochat.rooms.outbox import Outbox
 from animochat.store import keys
-from animochat.store.pipeline import Command, Pipeline, evalsha
+from animochat.store.node import Command
+from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import load
 
 APPEND_MESSAGES = load("rooms/append_messages")
@@ -41,7 +45,8 @@ class Entry(NamedTuple):
 
     `body` is a piece of JSON (`"senderId":…,"content":…`) that the message's receivers get as it is. `done` gets seq,
     timestamp (Unix ms) and outcome (b"local", b"remote", b"again" or b"lost"), or (0, 0, None) where it could not be
-    stored. It runs in the pipeline's greenlet and must not block.
+    stored. It runs in the pipeline's greenlet and must not block. In a cluster it gets a fourth value, the seq of the
+    sender's message before this one (0 for none): the receiver may not have got that one yet.
     """
 
     room_id: str
@@ -51,7 +56,7 @@ class Entry(NamedTuple):
     last_seq: int
     client_id: str
     body: str
-    done: Callable[[int, int, bytes | None], None]
+    done: Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,14 @@ class Rooms:
         self._lobby = [keys.lobby(lobby)]
         self._now: Callable[[], int | str] = clock or (lambda: "")
         self._entries: list[Entry] = []
+        self._outbox = Outbox(self._lobby[0])
         self.stored = 0
         pipeline.add_collector(self._collect)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for the next batch."""
+        return len(self._entries)
 
     def append(self, entry: Entry) -> None:
         """Store a message with this turn's batch. Does not wait."""
@@ -103,10 +114,14 @@ class Rooms:
 
     def _collect(self) -> list[tuple[Command, Callable[[Any], None]]]:
         entries, self._entries = self._entries, []
-        return [self._command(entries[start : start + BATCH]) for start in range(0, len(entries), BATCH)]
+        if self._pipeline.in_cluster:
+            return self._collect_for_cluster(entries)
+        return [
+            self._command(entries[start : start + BATCH], self._lobby[0]) for start in range(0, len(entries), BATCH)
+        ]
 
-    def _command(self, entries: list[Entry]) -> tuple[Command, Callable[[Any], None]]:
-        args: list[Any] = [self._worker, LOG_LENGTH, LOG_LIFE_MS, 0 if self.memory else 1, self._now()]
+    def _command(self, entries: list[Entry], lobby: str) -> tuple[Command, Callable[[Any], None]]:
+        args: list[Any] = [self._worker, LOG_LENGTH, LOG_LIFE_MS, 0 if self.memory else 1, self._now(), lobby]
         for entry in entries:
             args += entry[1:7]
 
@@ -116,13 +131,70 @@ class Rooms:
                     entry.done(0, 0, None)
                 return
             results = iter(reply)
+            before = self.stored
             for entry, seq, timestamp, outcome in zip(entries, results, results, results, strict=True):
-                self.stored += outcome in (b"local", b"remote")
-                if self.memory is not None and outcome != b"lost":
+                if self.memory is not None and not outcome.startswith(b"lost"):
                     self.memory.keep(entry.room_id, seq, Remembered(entry.partner, timestamp, entry.body))
+                if not lobby:
+                    self._stored_in_cluster(entry, seq, timestamp, outcome)
+                    continue
+                self.stored += outcome in (b"local", b"remote")
                 entry.done(seq, timestamp, outcome)
+            METRICS.messages += self.stored - before
+            METRICS.batch_messages.observe(len(entries))
 
         return evalsha(APPEND_MESSAGES, [keys.room(entry.room_id) for entry in entries], args), stored
+
+    # In a cluster: a command for each slot, and publications by the worker that has stored
+
+    def _collect_for_cluster(self, entries: list[Entry]) -> list[tuple[Command, Callable[[Any], None]]]:
+        by_slot: dict[int, list[Entry]] = {}
+        for entry in entries:
+            by_slot.setdefault(self._pipeline.slot(keys.room(entry.room_id)), []).append(entry)
+        commands = self._outbox.collect()
+        for together in by_slot.values():
+            commands += [self._command(together[start : start + BATCH], "") for start in range(0, len(together), BATCH)]
+        return commands
+
+    def _stored_in_cluster(self, entry: Entry, seq: int, timestamp: int, reply: bytes) -> None:
+        outcome, worker, before = reply.decode().split(" ")
+        self.stored += outcome in ("local", "remote")
+        again = outcome == "again" and worker != self._worker  # whoever stored it may not have told anybody
+        if worker and (outcome == "remote" or (again and self.memory is not None)):  # without a log, all has to be said
+
+            def told(success: bool) -> None:
+                entry.done(*(seq, timestamp, outcome.encode()) if success else (0, 0, None))
+
+            line = f"{entry.partner} {entry.room_id} {seq} {timestamp} {before} {entry.body}"
+            self._outbox.tell(worker, (entry.partner, entry.room_id), line, told)
+            self._pipeline.wake()
+            return
+        if outcome == "again" and self.memory is None:
+            self._outbox.tell_to_look(worker, entry.partner, entry.room_id)
+            self.repeat()
+        entry.done(seq, timestamp, outcome.encode(), int(before))
+
+    @property
+    def log_may_be_ahead(self) -> bool:
+        """May a room's log know more than its lobby has been told?"""
+        return self._pipeline.in_cluster and self.memory is None
+
+    def settle(self, room_id: str) -> None:
+        """Wait until what was said here in a room is stored, and its publication on its way.
+
+        On a single server it is, before whatever is asked for later. In a cluster the room's end is decided at another
+        node, which would be sooner: the last words would be lost.
+        """
+        if self._pipeline.in_cluster:
+            with contextlib.suppress(Unavailable):
+                self._pipeline.execute("EXISTS", keys.room(room_id))  # answered behind them
+
+    def repeat(self) -> None:
+        """Tell those once more whom nobody may have told. To be called now and then; does not wait."""
+        for command, published in self._outbox.unheard():
+            self._pipeline.submit(command, published)
+
+    # What was said, and who is there to hear it
 
     def attach(self, room_id: str, person: str, slot: str, after: int = 0, known: int = 0) -> Attached:
         """Have the room's messages for that member sent here, and get what was said after `after`.
@@ -195,7 +267,7 @@ class Rooms:
     def publish_typing(self, worker: str, person: str, room_id: str, is_typing: bool) -> None:
         """Tell the partner's worker. Not stored, not repeated; does not wait."""
         line = f"typing {person} {room_id} {'1' if is_typing else '0'}"
-        self._pipeline.submit(("PUBLISH", keys.worker_channel(worker), line), lambda reply: None)
+        self._pipeline.submit(("PUBLISH", keys.channel(self._lobby[0], worker), line), lambda reply: None)
 
 
 def _logged(entry: Any) -> Logged:

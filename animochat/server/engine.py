@@ -21,6 +21,8 @@ from urllib.parse import parse_qs
 
 import engineio
 
+from animochat.logs import about
+from animochat.metrics import METRICS
 from animochat.server import packets
 from animochat.server.engine_socket import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
 from animochat.server.frames import FrameReader, websocket_frame
@@ -106,7 +108,7 @@ class EngineServer(engineio.Server):
         try:
             callback(*arguments)
         except Exception:  # the outermost loop of everything that a client causes
-            log.exception("a handler failed")
+            log.exception("a handler failed", extra=about(arguments[0]))
 
     # Sessions.
 
@@ -115,10 +117,13 @@ class EngineServer(engineio.Server):
     ) -> Any:
         address = client_address(environ, self.trusted_proxies)
         if self.stopping:
+            METRICS.connects_refused["stopping"] += 1
             return self._refusal("503 Service Unavailable", "Stopping", 1)
         refused = self.limits.admit(address)
         if refused is not None:
+            METRICS.connects_refused[refused.reason] += 1
             return self._refusal(refused.status, refused.message, refused.retry_after)
+        METRICS.connects += 1
         socket = EngineSocket(self, self.generate_id(), address)
         if transport == "websocket":
             return self._open_websocket(socket, environ)

@@ -12,6 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 from websockets.frames import CloseCode
 
+from animochat.logs import about
 from animochat.server import packets
 from animochat.server.frames import websocket_frame
 from animochat.server.polling import Polling
@@ -155,6 +156,12 @@ class EngineSocket:
         """Whether packets wait for a poll."""
         return self._polling is not None and bool(self._polling.queue)
 
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the client to read."""
+        websocket, polling = self._websocket, self._polling
+        return websocket.queued if websocket is not None else polling.size if polling is not None else 0
+
     def open_polling(self) -> None:
         """Start on long polling."""
         self._polling = Polling()
@@ -218,7 +225,7 @@ class EngineSocket:
             try:
                 self.server.on_message(self, packet if isinstance(packet, bytes) else packet[1:])
             except Exception:  # as in EngineServer.call(), but for each message
-                log.exception("a handler failed")
+                log.exception("a handler failed", extra=about(self))
         elif kind == packets.PONG:
             self._awaiting_pong = False
             self.server.timers.add(self, self.server.ping_interval)

@@ -14,6 +14,8 @@ except ImportError:  # no compiled extension for this platform
     from websockets.utils import apply_mask
 
 log = logging.getLogger(__name__)
+# At DEBUG, websockets would log each frame with what is in it.
+log.setLevel(logging.INFO)
 
 #: First byte of a final text frame (FIN, no reserved bit, opcode 1), and the heads of the short unmasked ones.
 _FINAL_TEXT = 0x81

@@ -23,6 +23,7 @@ from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler
 from websockets.utils import accept_key
 
+from animochat import logs
 from animochat.server.handover import Handover
 from animochat.server.headers import Headers
 from animochat.server.reader import HEAD_TIMEOUT, KEEP_ALIVE, BadHead, RequestReader, plain_response
@@ -200,6 +201,7 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         """The WSGI environment, with this connection in it."""
         environ: dict[str, Any] = super().get_environ()
         environ["animochat.connection"] = self
+        environ["animochat.request"] = logs.begin_request()
         given = self.wsgi_input
         body = _Body(self.rfile, given.content_length, socket=given.socket, chunked_input=given.chunked_input)
         body.handler = self

@@ -23,6 +23,7 @@ import gevent
 from gevent.server import StreamServer
 from gevent.socket import socket as Socket
 
+from animochat.metrics import METRICS
 from animochat.server.rundir import RunDirectory
 
 __all__ = ["Handover", "RunDirectory"]
@@ -109,12 +110,16 @@ class Handover:
                 channel.settimeout(HANDOVER_TIMEOUT)
                 _connect(channel, self._directory.path_of(owner))
                 _send(channel, connection.fileno(), _HEADER.pack(len(meta), len(received)) + meta + received)
-                return bool(channel.recv(1) == _CONFIRMED)
+                taken = bool(channel.recv(1) == _CONFIRMED)
+                METRICS.handovers["taken" if taken else "gone"] += 1
+                return taken
         except TimeoutError:
             # It may still take it: two answers would be worse than none.
             log.warning("worker %s did not take a connection in %.0f s", owner, HANDOVER_TIMEOUT)
+            METRICS.handovers["late"] += 1
             return True
         except OSError:
+            METRICS.handovers["gone"] += 1
             return False  # gone, or going
 
     # Receiving.

@@ -26,11 +26,15 @@ class Refusal(NamedTuple):
     #: seconds
     retry_after: int
     message: str
+    #: a value of the metric connects_refused's label
+    reason: str
 
 
-TOO_FAST = Refusal("429 Too Many Requests", 1, "Too many connection attempts")
-TOO_MANY_FROM_ADDRESS = Refusal("503 Service Unavailable", 30, "Too many connections from this address")
-TOO_MANY = Refusal("503 Service Unavailable", 5, "Too many connections")
+TOO_FAST = Refusal("429 Too Many Requests", 1, "Too many connection attempts", "too-fast")
+TOO_MANY_FROM_ADDRESS = Refusal(
+    "503 Service Unavailable", 30, "Too many connections from this address", "too-many-from-address"
+)
+TOO_MANY = Refusal("503 Service Unavailable", 5, "Too many connections", "too-many")
 
 
 def _address(text: str) -> str | None:

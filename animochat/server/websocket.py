@@ -19,6 +19,8 @@ from gevent import get_hub
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, State
 
+from animochat.logs import about
+from animochat.metrics import METRICS
 from animochat.server.frames import FrameReader, short_message
 
 if TYPE_CHECKING:
@@ -134,12 +136,18 @@ class WebSocket:
         else:
             self._out += frame
             if len(self._out) > MAX_QUEUED:
-                log.info("a client that does not read was disconnected")
+                log.info("a client that does not read was disconnected", extra=about(self.listener))
+                METRICS.slow_clients += 1
                 self._break()
 
     def send_binary(self, data: bytes) -> None:
         """Send a binary message; as :meth:`send`."""
         self.send(Frame(_BINARY, data).serialize(mask=False))
+
+    @property
+    def queued(self) -> int:
+        """Bytes that the socket did not take yet."""
+        return 0 if self._out is None else len(self._out)
 
     @property
     def is_open(self) -> bool:

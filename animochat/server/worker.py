@@ -25,6 +25,7 @@ from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.ggevent import VERSION
 
+from animochat import logs
 from animochat.server.handler import RequestHandler, RequestServer
 from animochat.server.handover import Handover, RunDirectory
 
@@ -108,6 +109,7 @@ class Worker(GeventWebSocketWorker):
         """Serve until told to stop."""
         chat = self._chat
         self._wake = Event()
+        gevent.get_hub().print_exception = logs.uncaught
         # The C-level handler of any signal writes to this pipe: the loop wakes at once instead of at its next tick.
         pipe = gevent.get_hub().loop.io(self.PIPE[0], 1)
         pipe.start(self._signalled)

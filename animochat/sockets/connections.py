@@ -5,6 +5,7 @@ Redis is the truth; what stands here is a cache that this worker alone writes.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections import deque
@@ -16,6 +17,8 @@ from msgspec import UNSET
 
 from animochat.sockets import offset, packets
 from animochat.sockets.payloads import Announcement
+
+log = logging.getLogger(__name__)
 
 #: Events of one client that may wait for one of its own that is being handled. A client that sends more is cut off.
 MAX_QUEUED = 100
@@ -41,12 +44,14 @@ class Room:
     """The room that a connection's person is in, as this worker knows it.
 
     `last_seq` is the highest place in the room's order that is known here, `received` the highest of the partner's that
-    was handed to this connection; `partner_away` says whether the client was told so.
+    was handed to this connection; `partner_away` says whether the client was told so; `behind`, that the log is about
+    to be looked into for what was not; `missed`, that what the partner said up to there is not to be had, and the
+    client knows.
     """
 
     __slots__ = (
-        "last_seq", "partner", "partner_away", "partner_user_id", "partner_worker", "received", "room_id", "slot",
-        "user_id",
+        "behind", "last_seq", "missed", "partner", "partner_away", "partner_user_id", "partner_worker", "received",
+        "room_id", "slot", "user_id",
     )  # fmt: skip
 
     def __init__(self, room_id: str, slot: str, user_id: str, partner_user_id: str, partner: str, worker: str) -> None:
@@ -59,6 +64,8 @@ class Room:
         self.last_seq = 0
         self.received = 0
         self.partner_away = False
+        self.behind = False
+        self.missed = 0
 
     def offset(self, received: int) -> str:
         """The offset of a member who has got the partner's messages up to the one with that seq."""
@@ -109,12 +116,13 @@ class Connection:
     `id` is this connection's alone; `sid` is the Socket.IO session id, which a client that returns may take up again.
     `version` is the person's version that this worker has seen; `registered` says whether the store knows of this
     connection; `stale` that it may not be as it is known here, and that the store has to be asked. `online_count` is
-    the number last sent, at `online_count_at`. `interests`: what the person named when it began to wait.
+    the number last sent, at `online_count_at`. `interests`: what the person named when it began to wait. `asked_at`:
+    when it asked this worker for its present or last search (monotonic); 0 where it has not.
     """
 
     __slots__ = (
-        "_busy", "_queue", "buckets", "closed", "held", "id", "interests", "online_count", "online_count_at", "person",
-        "registered", "room", "sid", "stale", "token", "transport", "version", "waiting",
+        "_busy", "_queue", "asked_at", "buckets", "closed", "held", "id", "interests", "online_count",
+        "online_count_at", "person", "registered", "room", "sid", "stale", "token", "transport", "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, transport: Transport) -> None:
@@ -129,6 +137,7 @@ class Connection:
         self.version = 0
         self.room: Room | None = None
         self.waiting = False
+        self.asked_at = 0.0
         self.interests: tuple[str, ...] = ()
         self.held: list[Callable[[], None]] | None = None
         self.online_count = -1
@@ -202,6 +211,8 @@ class Connection:
             while True:
                 try:
                     action()
+                except Exception:  # one request's mistake must not cost the client those behind it
+                    log.exception("A request failed", extra={"connection": self.id})
                 finally:
                     held, self.held = self.held, None
                     for news in held or ():

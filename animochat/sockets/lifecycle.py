@@ -16,8 +16,11 @@ import gevent
 import msgspec
 from gevent.event import Event
 
+from animochat import tracing
 from animochat.errors import Banned, ChatError, RateLimited, Replaced, Unavailable
+from animochat.logs import Shortened
 from animochat.matchmaking.service import Matchmaking
+from animochat.metrics import METRICS
 from animochat.presence.service import Presence, Registration
 from animochat.rooms.service import Attached, Logged, Rooms
 from animochat.settings import Settings
@@ -92,6 +95,7 @@ class Lifecycle:
         connection = Connection(transport)
         self._connections.by_id[connection.id] = connection
         transport.owner = connection
+        _note(connection, "Connected from %s", Shortened(transport.remote_addr))
         if self._stopping:
             transport.hang_up()
         else:
@@ -103,6 +107,7 @@ class Lifecycle:
         self._tokens = Tokens(secret)
         self._secret_known.set()
 
+    @tracing.traced("connect")
     def _admit(self, connection: Connection, auth: dict[str, Any]) -> None:
         self._secret_known.wait(SECRET_TIMEOUT)
         if self._tokens is None and isinstance(auth.get("pid"), str):
@@ -182,6 +187,7 @@ class Lifecycle:
         connection.room = room
         connection.waiting = registration.state == "waiting"
         connection.interests = registration.interests
+        _note(connection, "Registered: %s", registration.state)
         return not connection.closed
 
     def _enter(
@@ -203,6 +209,8 @@ class Lifecycle:
         room.received = max(
             (entry.seq for entry in entered.messages if entry.slot != room.slot), default=min(after, room.last_seq)
         )
+        if not entered.complete:
+            room.missed = entered.last_seq
         room.partner_away = record.grace_ms is not None
         return room, entered
 
@@ -228,8 +236,11 @@ class Lifecycle:
                 # The store knows the old session, and has to know the new one, for the next time.
                 registration = self._connect(connection)
         except Unavailable:
+            METRICS.recoveries["unavailable"] += 1
             connection.transport.hang_up()  # upon which the client tries again, with the same session
             return
+        METRICS.recoveries["recovered" if recovered else "new-session"] += 1
+        _note(connection, "Came back: recovered" if recovered else "Came back: a new session")
         if recovered:
             connection.sid = session
         self._accept(connection)
@@ -295,6 +306,7 @@ class Lifecycle:
         """`matched`, and the system message that the room begins with. `since`: Unix ms. `interests`: in common."""
         room = connection.room
         assert room is not None  # set by the caller: the offset says so
+        _note(connection, "Matched")
         payload = Matched(room.room_id, room.partner_user_id, room.user_id, interests)
         connection.emit("matched", payload, room.offset(offset.NOTHING_SAID))
         self._greet(connection, room, since)
@@ -380,6 +392,31 @@ class Lifecycle:
             return
         self._send_missed(connection, registration, known, entered.messages)
 
+    def catch_up(self, connection: Connection) -> None:
+        """Hand over what the partner has said and this worker may not have been told of. Does not wait."""
+        room = connection.room
+        if room is not None and not room.behind:
+            room.behind = True
+            connection.perform(partial(self._catch_up, connection, room))
+
+    def _catch_up(self, connection: Connection, room: Room) -> None:
+        room.behind = False
+        if connection.room is not room or connection.closed or connection.stale:
+            return
+        try:
+            said = self._rooms.history(room.room_id, connection.person, room.slot, room.received)
+        except Unavailable:
+            self.doubt(connection)
+            return
+        if not said.complete:
+            self.doubt(connection)  # only a new session can say that something is lost
+            return
+        for entry in said.messages:
+            if entry.slot != room.slot:
+                room.received = entry.seq
+                room.last_seq = max(room.last_seq, entry.seq)
+        self._send_messages(connection, room, said.messages)
+
     # A client goes
 
     def replace(self, connection: Connection) -> None:
@@ -391,6 +428,8 @@ class Lifecycle:
 
         Who goes on all the same, request after request that is too much or malformed, is disconnected.
         """
+        METRICS.rejected[error.code] += 1
+        _note(connection, "Refused: %s", error.code)
         if ack_id is not None:
             connection.acknowledge(ack_id, {"ok": False, "error": error.payload()})
         else:
@@ -420,6 +459,7 @@ class Lifecycle:
     def _turn_out(self, connection: Connection, why: ChatError) -> None:
         """Close a connection. The DISCONNECT packet keeps the client from coming back by itself."""
         transport = connection.transport
+        _note(connection, "Turned out: %s", why.code)
         self._connections.remove(connection)
         connection.emit("error", why.payload())
         transport.owner = None
@@ -437,6 +477,7 @@ class Lifecycle:
         It is read no further, so that nothing of it is stored that it does not hear of; what it asked for before is
         done, and answered, before it goes.
         """
+        _note(connection, "Sent elsewhere")
         connection.transport.pause()
         connection.perform(partial(self._send_away, connection))
 
@@ -454,10 +495,12 @@ class Lifecycle:
 
     def goodbye(self, connection: Connection) -> None:
         """The client said that it goes: its room and its search end at once. Does not wait."""
+        _note(connection, "Said goodbye")
         self._close(connection, None)
 
     def drop(self, connection: Connection) -> None:
         """The client vanished: its place is kept for the grace time. Does not wait."""
+        _note(connection, "Lost")
         self._close(connection, self.grace_ms)
 
     def _close(self, connection: Connection, grace_ms: int | None) -> None:
@@ -469,6 +512,8 @@ class Lifecycle:
         if not connection.person:
             return
         try:
+            if grace_ms is None and connection.room is not None:
+                self._rooms.settle(connection.room.room_id)
             self._presence.disconnect(connection.person, connection.id, grace_ms)
         except Unavailable:
             self._farewells.append((connection, grace_ms))
@@ -483,6 +528,11 @@ class Lifecycle:
 def _close_abandoned(transport: Transport) -> None:
     if transport.owner is None:
         transport.close()
+
+
+def _note(connection: Connection, line: str, *arguments: object) -> None:
+    """One of the lines that LOG_LEVEL=debug shows of each connection."""
+    log.debug(line, *arguments, extra={"connection": connection.id})
 
 
 def _compare(registration: Registration, known: Offset) -> tuple[bool, bool]:

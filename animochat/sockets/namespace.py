@@ -15,6 +15,7 @@ from typing import Any
 
 import socketio
 
+from animochat import tracing
 from animochat.errors import (
     AlreadyInRoom,
     ChatError,
@@ -26,6 +27,7 @@ from animochat.errors import (
     Unavailable,
 )
 from animochat.matchmaking.service import Matchmaking, Search
+from animochat.metrics import METRICS
 from animochat.moderation.service import Moderation, Said
 from animochat.moderation.words import WordFilter
 from animochat.rooms.service import Entry, Rooms
@@ -110,6 +112,7 @@ class ChatNamespace(socketio.Namespace):
         self._perform(connection, "find-match", ack_id, find)
 
     def _find_match(self, connection: Connection, wanted: tuple[str, ...]) -> dict[str, Any]:
+        self._search_begins(connection)
         search = self._matchmaking.find_match(connection.person, connection.id, wanted)
         if search.state == "in-room":
             raise AlreadyInRoom
@@ -121,10 +124,15 @@ class ChatNamespace(socketio.Namespace):
         self._perform(connection, "next-match", ack_id, find)
 
     def _next_match(self, connection: Connection, wanted: tuple[str, ...]) -> dict[str, Any]:
+        self._search_begins(connection)
         search = self._matchmaking.next_match(connection.person, connection.id, wanted)
         if search.room_left:
             self._leave(connection, search.room_left)
         return self._searching(connection, search, wanted)
+
+    def _search_begins(self, connection: Connection) -> None:
+        if not connection.waiting:
+            connection.asked_at = time.monotonic()
 
     def _searching(self, connection: Connection, search: Search, wanted: tuple[str, ...]) -> dict[str, Any]:
         self._check_known(connection, search.state)
@@ -226,27 +234,37 @@ class ChatNamespace(socketio.Namespace):
             raise EmptyMessage
         if len(content) > self._settings.max_message_length:
             raise MessageTooLong(f"Message is longer than {self._settings.max_message_length} characters")
-        self._limit(connection.buckets.messages, self._settings.rate_messages)
+        received = self._limit(connection.buckets.messages, self._settings.rate_messages)
         if self._words is not None:
             content = self._words.apply(content)
         if reply_to is not None:
-            connection.perform(partial(self._reply, connection, content, client_id or "", reply_to, ack_id))
+            connection.perform(partial(self._reply, connection, content, client_id or "", reply_to, ack_id, received))
         elif connection.busy:  # behind what this client asked for before
-            connection.perform(partial(self._say_later, connection, content, client_id or "", ack_id))
+            connection.perform(partial(self._say_later, connection, content, client_id or "", ack_id, received))
         else:
-            self._say(connection, content, client_id or "", ack_id)
+            self._say(connection, content, client_id or "", ack_id, received)
 
-    def _say_later(self, connection: Connection, content: str, client_id: str, ack_id: str | None) -> None:
+    def _say_later(
+        self, connection: Connection, content: str, client_id: str, ack_id: str | None, received: float
+    ) -> None:
         try:
-            self._say(connection, content, client_id, ack_id)
+            self._say(connection, content, client_id, ack_id, received)
         except ChatError as exc:
             self._lifecycle.refuse(connection, "send-message", ack_id, exc)
 
-    def _reply(self, connection: Connection, content: str, client_id: str, reply_to: str, ack_id: str | None) -> None:
+    def _reply(
+        self,
+        connection: Connection,
+        content: str,
+        client_id: str,
+        reply_to: str,
+        ack_id: str | None,
+        received: float,
+    ) -> None:
         """As `_say_later`, with a look at the original first: only a reply waits for the store before it is stored."""
         try:
             quote = None if connection.room is None else self._quote(connection, connection.room, reply_to, client_id)
-            self._say(connection, content, client_id, ack_id, quote)
+            self._say(connection, content, client_id, ack_id, received, quote)
         except ChatError as exc:
             self._lifecycle.refuse(connection, "send-message", ack_id, exc)
 
@@ -265,13 +283,19 @@ class ChatNamespace(socketio.Namespace):
         raise InvalidPayload("The message replied to is not in this room, or no longer kept")
 
     def _say(
-        self, connection: Connection, content: str, client_id: str, ack_id: str | None, quote: Quote | None = None
+        self,
+        connection: Connection,
+        content: str,
+        client_id: str,
+        ack_id: str | None,
+        received: float,
+        quote: Quote | None = None,
     ) -> None:
         room = connection.room
         if room is None:
             raise NotInRoom if connection.registered else Unavailable
         body = message_body(room.user_id, content) if quote is None else reply_body(room.user_id, content, quote)
-        done = partial(self._stored, connection, room, body, ack_id)
+        done = partial(self._stored, connection, room, body, ack_id, received)
         self._rooms.append(
             Entry(room.room_id, room.slot, room.partner, room.partner_worker, room.last_seq, client_id, body, done)
         )
@@ -282,9 +306,11 @@ class ChatNamespace(socketio.Namespace):
         room: Room,
         body: str,
         ack_id: str | None,
+        received: float,
         seq: int,
         timestamp: int,
         outcome: bytes | None,
+        before: int = 0,
     ) -> None:
         if outcome is None or outcome == b"lost":
             self._lifecycle.refuse(connection, "send-message", ack_id, Unavailable())
@@ -297,27 +323,47 @@ class ChatNamespace(socketio.Namespace):
             room.last_seq = seq
         # Where no log has it, the partner may not have got what was sent before, and knows it if it has.
         if outcome == b"local" or (outcome == b"again" and self._rooms.memory is not None):
-            self.deliver(room.partner, room.room_id, seq, timestamp, body)
+            self.deliver(room.partner, room.room_id, seq, timestamp, body, before, received)
+        elif outcome == b"remote":
+            METRICS.delivery_remote.observe(time.monotonic() - received)
         if ack_id is not None:
             connection.transport.send(
                 f'{packets.ACK}{ack_id}[{{"ok":true,"id":"{room.room_id}-{seq}","seq":{seq},"timestamp":{timestamp}}}]'
             )
 
-    def deliver(self, person: str, room_id: str, seq: int, timestamp: int, body: str) -> None:
-        """Hand a stored message to its receiver, if the person is here and in that room (or is just coming)."""
+    def deliver(
+        self,
+        person: str,
+        room_id: str,
+        seq: int,
+        timestamp: int,
+        body: str,
+        before: int = 0,
+        received: float | None = None,
+    ) -> None:
+        """Hand a stored message to its receiver, if the person is here and in that room (or is just coming).
+
+        `before`: the sender's message that has to be there first, where it may not be (in a cluster); 0 for none.
+        `received`: when it came in, where that was here (monotonic, in seconds).
+        """
         receiver = self._connections.by_person.get(person)
         if receiver is None:
             return
         if receiver.held is not None:
-            receiver.held.append(partial(self.deliver, person, room_id, seq, timestamp, body))
+            receiver.held.append(partial(self.deliver, person, room_id, seq, timestamp, body, before, received))
             return
         room = receiver.room
         if room is None or room.room_id != room_id or seq <= room.received or receiver.stale:
+            return
+        if before > max(room.received, room.missed):
+            self._lifecycle.catch_up(receiver)  # which finds this one too
             return
         room.received = seq
         if seq > room.last_seq:
             room.last_seq = seq
         receiver.transport.send(message_packet(room_id, seq, timestamp, body, room.offset(seq)))
+        if received is not None:
+            METRICS.delivery_local.observe(time.monotonic() - received)
 
     def on_typing(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         is_typing = args[0] if len(args) == 1 and type(args[0]) is bool else one(args, Typing).isTyping
@@ -339,10 +385,13 @@ class ChatNamespace(socketio.Namespace):
 
     # What all of them do
 
-    def _limit(self, bucket: Bucket, rate: float) -> None:
-        wait_ms = bucket.take(rate, time.monotonic())
+    def _limit(self, bucket: Bucket, rate: float) -> float:
+        """Returns when that was (monotonic, in seconds)."""
+        now = time.monotonic()
+        wait_ms = bucket.take(rate, now)
         if wait_ms:
             raise RateLimited(retry_after_ms=wait_ms)
+        return now
 
     def _check_known(self, connection: Connection, state: str) -> None:
         if state == "unknown":  # the store lost its data, or took this worker for dead
@@ -356,9 +405,12 @@ class ChatNamespace(socketio.Namespace):
             if connection.closed:
                 return
             try:
-                if not connection.registered:
-                    raise Unavailable
-                result = action(connection)
+                with tracing.span(event):
+                    if not connection.registered:
+                        raise Unavailable
+                    if connection.room is not None:
+                        self._rooms.settle(connection.room.room_id)
+                    result = action(connection)
             except ChatError as exc:
                 self._lifecycle.refuse(connection, event, ack_id, exc)
                 if isinstance(exc, Unavailable) and connection.registered:  # it may have been done all the same

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import gevent
 
+from animochat.metrics import METRICS
 from animochat.rooms.memory import Remembered
 from animochat.rooms.service import Rooms
 from animochat.settings import Settings
@@ -28,18 +30,31 @@ class News:
         self._rooms = rooms
 
     def receive(self, data: bytes) -> None:
-        """Take one message of the channel: a JSON list of notices, or lines of messages, or a `typing` line."""
+        """Take one message of the channel: a JSON list of notices, or lines of messages, or a `typing` line.
+
+        In a cluster messages come as a `chain` (rooms/outbox.py), and `look` names those who may have missed one.
+        """
         if data.startswith(b"["):
             for notice in decode_notices(data):
                 self._notice(notice)
             return
         memory = self._rooms.memory
         kind, *lines = data.decode().split("\n")
+        if kind == "look":
+            for line in lines:
+                person, room_id = line.split(" ")
+                missed = self._connections.in_room(person, room_id)
+                if missed is not None:
+                    self._lifecycle.catch_up(missed)
+            return
         for line in lines:
             person, room_id, seq, timestamp, body = line.split(" ", 4)
+            before = "0"
+            if kind == "chain":
+                before, body = body.split(" ", 1)
             if memory is not None:
                 memory.keep(room_id, int(seq), Remembered(person, int(timestamp), body))
-            self._namespace.deliver(person, room_id, int(seq), int(timestamp), body)
+            self._namespace.deliver(person, room_id, int(seq), int(timestamp), body, int(before))
         if not lines:
             _, person, room_id, is_typing = kind.split(" ")
             self._namespace.deliver_typing(person, room_id, is_typing == "1")
@@ -75,6 +90,9 @@ class News:
         room = connection.room
         if notice.e == "matched":
             connection.waiting = False
+            METRICS.matches += notice.slot == "a"  # there is one of each match in all
+            if connection.asked_at:
+                METRICS.match_wait.observe(time.monotonic() - connection.asked_at)
             room = Room(notice.room, notice.slot, notice.user, notice.partner, notice.mate, notice.worker)
             connection.room = room
             self._lifecycle.tell_matched(connection, notice.since, notice.interests)
@@ -87,8 +105,15 @@ class News:
         elif notice.e == "reconnecting":
             room.partner_away = True
             connection.emit("partner-reconnecting", PartnerReconnecting(notice.graceMs))
+            self._look_into_log(connection)
         elif notice.e == "reconnected":
             room.partner_worker = notice.worker
             room.partner_away = False
             if not notice.quiet:
                 connection.emit("partner-reconnected")
+            self._look_into_log(connection)
+
+    def _look_into_log(self, connection: Connection) -> None:
+        """In a cluster the worker where the partner was may have died between storing a message and telling of it."""
+        if self._rooms.log_may_be_ahead:
+            self._lifecycle.catch_up(connection)

@@ -13,12 +13,6 @@ MAIN_LOBBY = "main"
 #: Shared secret that signs tokens where SECRET_KEY is unset.
 SECRET = "animochat:secret"
 
-#: Prefix of the channels of single workers; followed by the worker's id.
-WORKER_CHANNEL = "animochat:worker:"
-
-#: Channel that all workers listen on, for the few things that are for everybody.
-EVERYBODY = "animochat:workers"
-
 
 def lobby(name: str = MAIN_LOBBY) -> str:
     """The tag that all keys of one lobby begin with."""
@@ -30,6 +24,16 @@ def room(room_id: str) -> str:
     return "{room:" + room_id + "}"
 
 
-def worker_channel(worker_id: str) -> str:
-    """The channel that one worker listens on."""
-    return WORKER_CHANNEL + worker_id
+def worker_channel(worker_id: str, lobby_name: str = MAIN_LOBBY) -> str:
+    """The channel on which one worker hears what happens in a lobby: in its slot, since its scripts publish to it."""
+    return channel(lobby(lobby_name), worker_id)
+
+
+def channel(tag: str, worker_id: str) -> str:
+    """As `worker_channel`, from a lobby's tag."""
+    return f"{tag}:channel:{worker_id}"
+
+
+def everybody(lobby_name: str = MAIN_LOBBY) -> str:
+    """The channel that all workers of a lobby listen on, for the few things that are for everybody."""
+    return f"{lobby(lobby_name)}:everybody"

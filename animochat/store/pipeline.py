@@ -8,6 +8,8 @@
 One batch is under way at a time; the next gathers meanwhile, so that batches grow with the load by themselves. Commands
 reach the store in the order in which they were asked for, except that collectors (the room log, which makes one command
 of many messages) come first in their batch.
+
+Where the store is a cluster, each of its nodes has such a queue (cluster.py), and the order holds for each slot.
 """
 
 from __future__ import annotations
@@ -21,27 +23,30 @@ from gevent import Greenlet, spawn
 from gevent.event import AsyncResult, Event
 
 from animochat.errors import Unavailable
-from animochat.store.connection import BROKEN, connect
+from animochat.metrics import METRICS
+from animochat.store.cluster import Cluster, find, slot_of
+from animochat.store.connection import BROKEN
+from animochat.store.node import Callback, Command, Node
 from animochat.store.scripts import Script
 
 log = logging.getLogger(__name__)
-
-Command = tuple[Any, ...]
-
-#: Gets a command's reply, or Unavailable.
-Callback = Callable[[Any], None]
 
 #: Commands waiting beyond this are refused at once: the store is too slow, and memory isn't endless.
 MAX_WAITING = 50_000
 
 
 class Pipeline:
-    """A worker's one connection for commands. Not usable before `start()`."""
+    """A worker's way to the store: one connection for all commands, or in a cluster one for each node.
+
+    Not usable before `start()`.
+    """
 
     def __init__(self, url: str, scripts: Sequence[Script]) -> None:
         self._url = url
         self._scripts = scripts
-        self._connection: Any = None
+        #: Either, once it is known which.
+        self._node: Node | None = None
+        self._cluster: Cluster | None = None
         self._waiting: list[tuple[Command, Callback]] = []
         self._collectors: list[Callable[[], list[tuple[Command, Callback]]]] = []
         self._work = Event()
@@ -60,7 +65,24 @@ class Pipeline:
         if self._greenlet is not None:
             self._greenlet.kill()
             self._greenlet = None
-        self._disconnect()
+        if self._node is not None:
+            self._node.disconnect()
+        if self._cluster is not None:
+            self._cluster.stop()
+
+    @property
+    def in_cluster(self) -> bool:
+        """Are keys with different hash tags on different nodes? For collectors: what they return is spread."""
+        return self._cluster is not None
+
+    def slot(self, name: str) -> int:
+        """The slot of a key or channel: in a cluster a script may only touch keys of one."""
+        return slot_of(name)
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for the next batch, or in a cluster for their node's."""
+        return len(self._waiting) + (self._cluster.waiting if self._cluster is not None else 0)
 
     def wake(self) -> None:
         """Say that a collector has something."""
@@ -94,85 +116,41 @@ class Pipeline:
         while True:
             self._work.wait()
             self._work.clear()
+            if self._node is None and self._cluster is None:
+                self._find()
             batch = [gathered for collect in self._collectors for gathered in collect()]
             batch += self._waiting
             self._waiting = []
-            if not batch:
-                continue
-            for (_, callback), reply in zip(batch, self._exchange([command for command, _ in batch]), strict=True):
-                try:
-                    callback(reply)
-                except Exception:  # one caller's mistake must not end the worker's only way to the store
-                    log.exception("A reply could not be handled")
+            if self._cluster is not None:
+                for command, callback in batch:
+                    self._cluster.submit(command, callback)
+            elif batch:
+                self._commit(batch)
 
-    def _exchange(self, commands: list[Command]) -> list[Any]:
-        replies: list[Any] = []
+    def _commit(self, batch: list[tuple[Command, Callback]]) -> None:
+        commands = [command for command, _ in batch]
+        replies = [Unavailable() for _ in batch] if self._node is None else self._node.exchange(commands)
+        for (_, callback), reply in zip(batch, replies, strict=True):
+            try:
+                callback(reply)
+            except Exception:  # one caller's mistake must not end the worker's only way to the store
+                log.exception("A reply could not be handled")
+
+    def _find(self) -> None:
+        """Learn what the store is."""
         try:
-            if self._connection is None:
-                self._connect()
-            self._send(commands)
-            replies.extend(self._read() for _ in commands)
-            # The scripts were loaded when the connection was made; somebody flushed them since. What got NOSCRIPT
-            # did not run, so it may be sent again.
-            missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
-            if missing:
-                self._load_scripts()
-                self._send([commands[i] for i in missing])
-                for i in missing:
-                    replies[i] = self._read()
-            if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
-                self._disconnect()  # a replica by now: the next connection goes to the primary
-        except (UnicodeEncodeError, redis.DataError):
-            # A command that can't be written: nothing was sent. Whoever let it through, the others are not to suffer.
-            if len(commands) > 1:
-                return [reply for command in commands for reply in self._exchange([command])]
-            log.exception("A command could not be written")
-            replies = [Unavailable()]
+            topology = find(self._url)
         except BROKEN as exc:
             log.warning("The store can't be reached: %s", type(exc).__name__)
-            self._disconnect()
-            replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
+            METRICS.store_failures["unreachable"] += 1
         except redis.RedisError as exc:
             log.warning("The store refuses this worker: %s", exc)
-            self._disconnect()
-            replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
-        return [_refused(reply) if isinstance(reply, redis.ResponseError) else reply for reply in replies]
-
-    def _connect(self) -> None:
-        self._connection = connect(self._url)
-        self._load_scripts()
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._connection = None
-
-    def _load_scripts(self) -> None:
-        self._send([("SCRIPT", "LOAD", script.source) for script in self._scripts])
-        for reply in [self._read() for _ in self._scripts]:
-            if isinstance(reply, redis.ResponseError):
-                raise reply
-
-    def _send(self, commands: list[Command]) -> None:
-        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-
-    def _read(self) -> Any:
-        try:
-            return self._connection.read_response(disconnect_on_error=False)
-        except redis.ResponseError as exc:
-            return exc
-
-
-#: How answers begin that mean "not now": the store is loading or has lost its primary, is a replica, runs a long
-#: script, has no memory or no disk left.
-_NOT_NOW = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN")
-
-
-def _refused(error: redis.ResponseError) -> Unavailable:
-    """To the people an error is an error; to the operator a mistake in a script is another thing than a full store."""
-    not_now = isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith(_NOT_NOW)
-    log.log(logging.WARNING if not_now else logging.ERROR, "The store refused a command: %s", error)
-    return Unavailable()
+            METRICS.store_failures["refused"] += 1
+        else:
+            if topology is None:
+                self._node = Node(self._url, self._scripts)
+            else:
+                self._cluster = Cluster(self._url, topology, self._scripts)
 
 
 def evalsha(script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Command:

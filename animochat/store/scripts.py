@@ -25,6 +25,12 @@ class Script:
     source: str
     sha: str
 
+    @functools.cached_property
+    def sharded(self) -> Script:
+        """The same script for a cluster with sharded pub/sub: what is published stays on the channel's own node."""
+        source = self.source.replace("'PUBLISH'", "'SPUBLISH'").replace("'NUMSUB'", "'SHARDNUMSUB'")
+        return Script(self.name, source, _sha(source))
+
 
 def load(name: str) -> Script:
     """Read `<folder>/<operation>`, e.g. `load("matchmaking/find_match")`.
@@ -33,7 +39,11 @@ def load(name: str) -> Script:
     """
     folder, operation = name.split("/")
     source = _resolve((PACKAGE / folder / "scripts" / f"{operation}.lua").read_text(), set())
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, source, _sha(source))
+
+
+def _sha(source: str) -> str:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import gevent
 import redis
 from gevent import Greenlet
 
+from animochat.store.cluster import find, slot_of
 from animochat.store.connection import BROKEN, connect
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ RETRY = 0.5
 
 
 class Subscription:
-    """Listens on `channels`.
+    """Listens on `channels`: in a cluster at the node that has their slot, which has to be the same one for all.
 
     `on_message(data: bytes)` gets what is published, in the store's order. `on_subscribed()` is called after each
     (re)subscription: what was published before it is lost, so that the listener has to look at the store's state.
@@ -61,8 +62,9 @@ class Subscription:
             gevent.sleep(RETRY)
 
     def _listen(self) -> None:
-        connection = connect(self._url)
-        connection.send_command("SUBSCRIBE", *self._channels, check_health=False)
+        url, subscribe = self._where()
+        connection = connect(url)
+        connection.send_command(subscribe, *self._channels, check_health=False)
         for _ in self._channels:
             connection.read_response()
         self._connection = connection
@@ -71,11 +73,24 @@ class Subscription:
             # No timeout: silence is normal here. A dead connection is noticed by the heartbeat, which asks the
             # store whether anybody listens.
             kind, _, data = connection.read_response(timeout=None)
-            if kind == b"message":
+            if kind == b"sunsubscribe":
+                raise redis.ConnectionError("the channels' slot has moved")
+            if kind in (b"message", b"smessage"):
                 try:
                     self._on_message(data)
                 except Exception:  # the outermost loop: one bad message must not end the subscription
                     log.exception("A message on the worker's channel could not be handled")
+
+    def _where(self) -> tuple[str, str]:
+        """The address to subscribe at, and the command."""
+        topology = find(self._url)
+        if topology is None:
+            return self._url, "SUBSCRIBE"
+        # With ordinary pub/sub any node would do, but scripts can only ask their own who listens.
+        node = topology.slots[slot_of(self._channels[0])]
+        if not node:
+            raise redis.ConnectionError("no node has the channels' slot")
+        return node, "SSUBSCRIBE" if topology.sharded else "SUBSCRIBE"
 
     def _disconnect(self) -> None:
         if self._connection is not None:

@@ -28,6 +28,8 @@ from faults.network import Network
 from people import NO_RATES, stats, status
 from support import ROOT, RedisServer, Server, alive, eventually, find_redis_server, free_port
 
+from animochat.store import keys
+
 #: Seconds for things to be as before, on a busy machine.
 HEALED = 40.0
 
@@ -257,13 +259,13 @@ def test_a_worker_falls_behind_and_loses_its_subscription(town: Town, crowd: Cro
     with town.client() as client:
         before = client.config_get("client-output-buffer-limit")
         client.config_set("client-output-buffer-limit", "pubsub 1mb 0 0")
-        channels = client.pubsub_channels("animochat:worker:*")
+        channels = client.pubsub_channels(keys.worker_channel("*"))
         assert len(channels) == 3
 
         def is_cut() -> bool:
             for channel in channels:
                 client.publish(channel, f"typing {'x' * 500_000} nowhere 0")
-            return len(client.pubsub_channels("animochat:worker:*")) < len(channels)
+            return len(client.pubsub_channels(keys.worker_channel("*"))) < len(channels)
 
         os.kill(pid, signal.SIGSTOP)
         try:

@@ -41,7 +41,7 @@ local old = redis.call('HMGET', key, unpack(fields))
 if old[2] and old[2] ~= conn then
   if ARGV[7] == '1' then return {'replaced'} end
   redis.call('SREM', lobby .. ':worker:' .. old[1], person)
-  redis.call('PUBLISH', channel(old[1]), cjson.encode({{p = person, e = 'replaced', conn = old[2]}}))
+  redis.call('PUBLISH', channel(lobby, old[1]), cjson.encode({{p = person, e = 'replaced', conn = old[2]}}))
 end
 -- A session goes on where its connection is still thought to be there, or has not been gone for too long.
 local recovered = ARGV[5] ~= '' and ARGV[5] == old[6]

@@ -30,6 +30,6 @@ local workers = redis.call('ZRANGE', lobby .. ':workers', 0, -1)
 for _, name in ipairs(workers) do online = online + redis.call('SCARD', lobby .. ':worker:' .. name) end
 return {
   redis.call('GET', lobby .. ':epoch'), known and 1 or 0, online,
-  redis.call('PUBSUB', 'NUMSUB', channel(worker))[2],
+  redis.call('PUBSUB', 'NUMSUB', channel(lobby, worker))[2],
   redis.call('ZRANGEBYSCORE', lobby .. ':workers', '-inf', now - LEASE),
 }

@@ -5,13 +5,14 @@
 --          :log (stream, capped; an entry's id is `<seq>-0`), :meta (hash: `seq` the last message's place in the room's
 --          order; `a`, `b` the worker of that member, where it isn't the one that the match named; `<slot>:<clientId>`
 --          its message's seq and time, and `#<seq>` the other way round, to forget it with the entry; `last:<slot>`,
---          where nothing may be stored, the seq of that member's last message; `renewed` when both were last kept
---          from expiring)
+--          in a cluster or where nothing may be stored, the seq of that member's last message; `renewed` when both
+--          were last kept from expiring)
 -- ARGV[1]  the worker that asks
 -- ARGV[2]  how many entries a log keeps
 -- ARGV[3]  milliseconds that an untouched log is kept
 -- ARGV[4]  '1', or '0' where messages may not be stored
 -- ARGV[5]  time in milliseconds, or '' for the store's clock
+-- ARGV[6]  tag of the lobby whose workers are told; '' in a cluster: its slot is elsewhere, and the caller tells them
 -- then for each message six:
 --          sender's slot ('a' or 'b'); the partner; the partner's worker, as far as the sender's knows;
 --          the highest seq that the sender's worker knows of; client id or ''; the message's body, a piece of JSON
@@ -20,23 +21,26 @@
 --          local: the partner is at the asking worker. remote: another worker was told. again: this client id was
 --          stored before, seq and timestamp are the first one's. lost: the log is shorter than it was.
 --          Where nothing may be stored, another worker is told `again` as well: no log has what it may have missed.
+--          In a cluster '<outcome> <the partner's worker> <seq of the sender's message before this one>'.
 -- @include presence/now
 -- @include presence/workers
 
 -- RENEW: milliseconds after which a log's life is renewed; not with each message, which would double its cost.
 local RENEW = 3600000
 local me, keep, life, storing = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
-local now = clock(ARGV[5])
+local now, lobby = clock(ARGV[5]), ARGV[6]
+local in_cluster = lobby == ''
 local result, lines, order = {}, {}, {}
 for i, room in ipairs(KEYS) do
-  local at = 5 + (i - 1) * 6
+  local at = 6 + (i - 1) * 6
   local slot, partner, worker, client_id, body = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 5], ARGV[at + 6]
   local meta, log = room .. ':meta', room .. ':log'
   local field = client_id ~= '' and slot .. ':' .. client_id
   local known = redis.call('HMGET', meta, 'seq', slot == 'a' and 'b' or 'a', 'renewed', field or 'seq')
+  worker = known[2] or worker
   -- A store that lost the end of the log (a replica that became the primary) doesn't count twice what was seen.
   local seen = tonumber(ARGV[at + 4])
-  local seq, timestamp, outcome = math.max(tonumber(known[1] or 0), seen), now
+  local seq, timestamp, before, outcome = math.max(tonumber(known[1] or 0), seen), now, 0
   if not known[1] and seen > 0 then
     seq, outcome = 0, 'lost'
   elseif field and known[4] then
@@ -46,8 +50,6 @@ for i, room in ipairs(KEYS) do
     seq = seq + 1
     if storing then
       redis.call('XADD', log, 'MAXLEN', keep, seq .. '-0', 's', slot, 't', now, 'm', body)
-    else
-      redis.call('HSET', meta, 'last:' .. slot, seq)
     end
     if field then
       redis.call('HSET', meta, 'seq', seq, field, seq .. ' ' .. now, '#' .. seq, field)
@@ -63,10 +65,13 @@ for i, room in ipairs(KEYS) do
       redis.call('PEXPIRE', log, life)
       redis.call('PEXPIRE', meta, life)
     end
+    outcome = worker == me and 'local' or 'remote'
+    if in_cluster then before = redis.call('HGET', meta, 'last:' .. slot) or 0 end
+    if in_cluster or not storing then redis.call('HSET', meta, 'last:' .. slot, seq) end
   end
-  worker = known[2] or worker
-  if outcome == nil then outcome = worker == me and 'local' or 'remote' end
-  if worker ~= me and (outcome == 'remote' or outcome == 'again' and not storing) then
+  if in_cluster then
+    outcome = outcome .. ' ' .. worker .. ' ' .. before
+  elseif worker ~= me and (outcome == 'remote' or outcome == 'again' and not storing) then
     if not lines[worker] then
       lines[worker] = {'messages'}
       order[#order + 1] = worker
@@ -77,6 +82,6 @@ for i, room in ipairs(KEYS) do
   result[#result + 1], result[#result + 2], result[#result + 3] = seq, timestamp, outcome
 end
 for _, worker in ipairs(order) do
-  if worker ~= '' then redis.call('PUBLISH', channel(worker), table.concat(lines[worker], '\n')) end
+  if worker ~= '' then redis.call('PUBLISH', channel(lobby, worker), table.concat(lines[worker], '\n')) end
 end
 return result

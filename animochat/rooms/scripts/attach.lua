@@ -8,7 +8,7 @@
 -- ARGV[4]  milliseconds that an untouched log is kept
 -- ARGV[5]  the highest seq that the worker knows of: the store may have lost the end of the log
 --
--- Returns  {the room's last seq, {seq, slot, timestamp in ms, body, …}, the partner's last seq where nothing is stored}
+-- Returns  {the room's last seq, {seq, slot, timestamp in ms, body, …}, the partner's last seq where it is kept}
 local log, meta = KEYS[1] .. ':log', KEYS[1] .. ':meta'
 redis.call('HSET', meta, ARGV[1], ARGV[2])
 redis.call('PEXPIRE', meta, ARGV[4])

@@ -43,12 +43,13 @@ local function ban(lobby, person, address, now, until_when, fields)
   if record[3] then end_room(lobby, record[3], person, 'disconnected') end
   if record[2] then
     redis.call('SREM', lobby .. ':worker:' .. record[1], person)
-    redis.call('PUBLISH', channel(record[1]), cjson.encode({{p = person, e = 'banned', conn = record[2], ms = left}}))
+    local notice = {p = person, e = 'banned', conn = record[2], ms = left}
+    redis.call('PUBLISH', channel(lobby, record[1]), cjson.encode({notice}))
   end
   if address ~= '' then
     -- never sooner than for the sake of somebody else who came from there
     local subject = 'address:' .. address
     keep_out(lobby, subject, now, math.max(until_when, banned_until(lobby, subject)), fields)
-    redis.call('PUBLISH', EVERYBODY, cjson.encode({{p = '', e = 'banned', address = address, ms = left}}))
+    redis.call('PUBLISH', everybody(lobby), cjson.encode({{p = '', e = 'banned', address = address, ms = left}}))
   end
 end

@@ -1,2 +1,2 @@
--- EVERYBODY: the channel that all workers listen on.
-local EVERYBODY = 'animochat:workers'
+-- The name of the channel that all workers of a lobby listen on: in its slot, as a worker's own.
+local function everybody(lobby) return lobby .. ':everybody' end

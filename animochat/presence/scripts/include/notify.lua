@@ -24,6 +24,6 @@ local function notify(lobby, events, workers)
     end
   end
   for _, worker in ipairs(order) do
-    redis.call('PUBLISH', channel(worker), cjson.encode(by_worker[worker]))
+    redis.call('PUBLISH', channel(lobby, worker), cjson.encode(by_worker[worker]))
   end
 end

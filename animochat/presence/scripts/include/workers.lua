@@ -1,5 +1,6 @@
--- The name of a worker's own channel.
-local function channel(worker) return 'animochat:worker:' .. worker end
+-- The name of a worker's own channel. It carries the lobby's tag, so that in a cluster it is in the lobby's slot; where
+-- the store has sharded pub/sub, store/scripts.py makes SPUBLISH of PUBLISH and SHARDNUMSUB of NUMSUB.
+local function channel(lobby, worker) return lobby .. ':channel:' .. worker end
 
 -- LEASE: milliseconds without a heartbeat after which a worker counts as dead.
 local LEASE = 5000
@@ -13,7 +14,7 @@ local function worker_is_alive(lobby, worker, now)
   if known == nil then
     local beat = redis.call('ZSCORE', lobby .. ':workers', worker)
     known = (beat and tonumber(beat) > now - LEASE
-      and redis.call('PUBSUB', 'NUMSUB', channel(worker))[2] > 0) or false
+      and redis.call('PUBSUB', 'NUMSUB', channel(lobby, worker))[2] > 0) or false
     worker_is_alive_cache[worker] = known
   end
   return known

@@ -1,0 +1,293 @@
+"""A cluster of stores: which node has which slot, a queue for each node, and what to do when slots move.
+
+A node's commands go out as one write at a time, as on a single server; the nodes don't wait for each other, so one that
+is gone or slow holds up nobody else. Commands for one slot run in the order in which they were asked for, whatever
+moves meanwhile.
+
+Scripts name their hash tag as their key, and nothing is ever stored under the tag itself. So while a slot's keys are
+on their way to another node, the old one answers ASK to every script and runs none: no script ever sees the half of
+its keys. Such a command is held until the slot has arrived (MOVED), and then runs there.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import gevent
+import redis
+from gevent import Greenlet
+from gevent.event import Event
+from redis.crc import key_slot
+
+from animochat.errors import Unavailable
+from animochat.metrics import METRICS
+from animochat.store import keys
+from animochat.store.connection import BROKEN, connect, neighbour, seeds
+from animochat.store.node import REDIRECTIONS, Callback, Command, Node
+from animochat.store.scripts import Script
+
+log = logging.getLogger(__name__)
+
+#: How many slots a cluster has.
+SLOTS = 16_384
+
+#: Seconds that a command may be on its way through a cluster that changes, before it is refused.
+PATIENCE = 2.0
+
+#: Seconds until a held command is tried again: a slot's few keys move within that.
+PAUSE = 0.02
+
+#: Seconds between two looks at which node has which slot, while something is wrong.
+REFRESH = 0.1
+
+#: Seconds that a node may take to say so: others can be asked.
+MAP_TIMEOUT = 1.0
+
+#: Commands that wait for one node beyond this are refused at once, as in pipeline.py.
+MAX_WAITING = 50_000
+
+#: Commands without a key go where the lobby is: without that node nothing works.
+WITHOUT_KEY = {"PING", "ECHO", "TIME", "INFO"}
+
+
+class Topology(NamedTuple):
+    """`slots`: the address of the node that has each of the 16384 slots, "" for none. `sharded`: has it sharded
+    pub/sub (Redis 7, Valkey), and may we use it?
+    """
+
+    slots: list[str]
+    sharded: bool
+
+
+def find(url: str, timeout: float = MAP_TIMEOUT) -> Topology | None:
+    """Ask the store at `url` what it is: None for a single server.
+
+    Raises one of BROKEN where nobody can be reached, redis.RedisError where we are refused.
+    """
+    if "+sentinel:" in url:
+        return None
+    topology = _find(random.sample(seeds(url), len(seeds(url))), timeout)
+    if topology is None and "+cluster:" in url:
+        raise redis.RedisError("it is no cluster, or does not say that it is one (INFO)")
+    return topology
+
+
+def _find(urls: Sequence[str], timeout: float) -> Topology | None:
+    """From the first of `urls` that answers."""
+    for i, url in enumerate(urls):
+        try:
+            connection = connect(url, timeout)
+            try:
+                return _topology(connection, url)
+            finally:
+                connection.disconnect()
+        except BROKEN:
+            if i == len(urls) - 1:
+                raise
+    raise redis.ConnectionError("no node is known")
+
+
+def _topology(connection: Any, url: str) -> Topology | None:
+    def ask(*command: str) -> Any:
+        connection.send_command(*command, check_health=False)
+        return connection.read_response()
+
+    try:
+        if b"cluster_enabled:1" not in ask("INFO", "cluster"):
+            return None
+    except redis.exceptions.NoPermissionError:
+        return None
+    slots = [""] * SLOTS
+    for first, last, (host, port, *_), *_ in ask("CLUSTER", "SLOTS"):
+        # A node without a name of its own is reached as the one that was asked.
+        node = neighbour(url, host.decode() if host else urlsplit(url).hostname or "localhost", port)
+        slots[first : last + 1] = [node] * (last - first + 1)
+    try:
+        ask("PUBSUB", "SHARDNUMSUB")
+    except redis.ResponseError:
+        return Topology(slots, False)
+    return Topology(slots, True)
+
+
+def slot_of(name: str) -> int:
+    """The slot of a key or channel."""
+    return key_slot(name.encode())
+
+
+class _Request:
+    """A command on its way. `until`: when to give up (monotonic, in seconds). `redirected`: it was sent elsewhere."""
+
+    __slots__ = ("callback", "command", "redirected", "slot", "until")
+
+    def __init__(self, command: Command, callback: Callback, slot: int) -> None:
+        self.command = command
+        self.callback = callback
+        self.slot = slot
+        self.until = time.monotonic() + PATIENCE
+        self.redirected = False
+
+    def answer(self, reply: Any) -> None:
+        try:
+            self.callback(reply)
+        except Exception:  # one caller's mistake must not end the worker's only way to the store
+            log.exception("A reply could not be handled")
+
+
+class Cluster:
+    """A worker's connections to a cluster's primaries, each made when it is first needed."""
+
+    def __init__(self, url: str, topology: Topology, scripts: Sequence[Script]) -> None:
+        self._url = url
+        self._slots = topology.slots
+        #: What is written for a single server -> what it is called here.
+        self._names: dict[str, str] = {}
+        if topology.sharded:
+            self._names = {"PUBLISH": "SPUBLISH", **{script.sha: script.sharded.sha for script in scripts}}
+            scripts = [script.sharded for script in scripts]
+        self._scripts = scripts
+        self._primaries: dict[str, _Primary] = {}
+        #: Commands for slots that are just being moved.
+        self._held: dict[int, list[_Request]] = {}
+        self._refreshing: Greenlet | None = None
+        self._lobby_slot = slot_of(keys.lobby())
+
+    def submit(self, command: Command, callback: Callback) -> None:
+        """Queue a command for the node that has its key. `callback` as for Pipeline.submit."""
+        name = command[0]
+        if name == "EVALSHA":
+            slot = slot_of(command[3])
+            command = (name, self._names.get(command[1], command[1]), *command[2:])
+        elif name in WITHOUT_KEY:
+            slot = self._lobby_slot
+        else:
+            slot = slot_of(command[1])
+            command = (self._names.get(name, name), *command[1:])
+        self._route(_Request(command, callback, slot))
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for their node's next batch, or for their slot to arrive."""
+        queues = [primary.waiting for primary in self._primaries.values()]
+        return sum(map(len, [*queues, *self._held.values()]))
+
+    def stop(self) -> None:
+        gevent.killall([primary.greenlet for primary in self._primaries.values()])
+        for primary in self._primaries.values():
+            primary.node.disconnect()
+        if self._refreshing is not None:
+            self._refreshing.kill()
+
+    def _route(self, request: _Request) -> None:
+        url = self._slots[request.slot]
+        if request.slot in self._held:
+            self._held[request.slot].append(request)
+        elif not url:
+            METRICS.store_failures["unreachable"] += 1
+            request.answer(Unavailable())
+            self._refresh()
+        else:
+            if url not in self._primaries:
+                self._primaries[url] = _Primary(self, url, self._scripts)
+            self._primaries[url].push(request)
+
+    def answered(self, primary: _Primary, batch: list[_Request], replies: list[Any]) -> None:
+        """Hand out a node's answers, and send elsewhere what it did not run."""
+        redirected: dict[int, list[_Request]] = {}
+        for request, reply in zip(batch, replies, strict=True):
+            if not isinstance(reply, REDIRECTIONS):
+                request.answer(reply)
+                continue
+            if isinstance(reply, redis.exceptions.MovedError) and not request.redirected:
+                host = reply.host or urlsplit(primary.node.url).hostname or "localhost"
+                self._slots[request.slot] = neighbour(primary.node.url, host, reply.port)
+                request.redirected = True
+            elif request.slot not in self._held:  # on its way; or two nodes that send it to each other
+                self._held[request.slot] = []
+                gevent.spawn_later(PAUSE, self._release, request.slot)
+            redirected.setdefault(request.slot, []).append(request)
+        for slot, requests in redirected.items():
+            requests += primary.take(slot)  # behind what was sent already: what was to be sent next
+            requests += self._held.get(slot, [])
+            if slot in self._held:
+                self._held[slot] = requests
+            else:
+                for request in requests:
+                    self._route(request)
+        if redirected or not primary.node.connected:
+            self._refresh()
+
+    def _release(self, slot: int) -> None:
+        now = time.monotonic()
+        for request in self._held.pop(slot):
+            if request.until < now:
+                request.answer(Unavailable())
+            else:
+                self._route(request)
+
+    def _refresh(self) -> None:
+        """Look again who has which slot, soon and without waiting."""
+        if self._refreshing is None or self._refreshing.ready():
+            self._refreshing = gevent.spawn(self._read_map)
+
+    def _read_map(self) -> None:
+        # Whoever answered last first: one that hangs costs a second.
+        known = set(filter(None, self._slots))
+        well = {url for url in known if url in self._primaries and self._primaries[url].node.connected}
+        urls = [*random.sample(sorted(well), len(well)), *(known - well), *(set(seeds(self._url)) - known)]
+        try:
+            topology = _find(urls, MAP_TIMEOUT)
+        except (*BROKEN, redis.RedisError) as exc:
+            log.warning("No node of the store says who has which slot: %s", type(exc).__name__)
+            topology = None
+        if topology is not None:
+            self._slots = topology.slots
+            for url in self._primaries.keys() - set(topology.slots):
+                for request in self._primaries.pop(url).retire():
+                    self._route(request)
+        gevent.sleep(REFRESH)
+
+
+class _Primary:
+    """A node and its queue: one batch is under way at a time, the next gathers meanwhile."""
+
+    def __init__(self, cluster: Cluster, url: str, scripts: Sequence[Script]) -> None:
+        self.node = Node(url, scripts, in_cluster=True)
+        self._cluster = cluster
+        self.waiting: list[_Request] = []
+        self._work = Event()
+        self._retired = False
+        self.greenlet = gevent.spawn(self._run)
+
+    def push(self, request: _Request) -> None:
+        if len(self.waiting) >= MAX_WAITING:
+            request.answer(Unavailable())
+            return
+        self.waiting.append(request)
+        self._work.set()
+
+    def take(self, slot: int) -> list[_Request]:
+        """Give away what waits for a slot."""
+        taken = [request for request in self.waiting if request.slot == slot]
+        self.waiting = [request for request in self.waiting if request.slot != slot]
+        return taken
+
+    def retire(self) -> list[_Request]:
+        """End after the batch that is under way; returns what waits."""
+        self._retired = True
+        self._work.set()
+        waiting, self.waiting = self.waiting, []
+        return waiting
+
+    def _run(self) -> None:
+        while not self._retired:
+            self._work.wait()
+            self._work.clear()
+            batch, self.waiting = self.waiting, []
+            if batch:
+                self._cluster.answered(self, batch, self.node.exchange([request.command for request in batch]))
+        self.node.disconnect()

@@ -1,0 +1,132 @@
+"""One server of the store: a connection that is made when it is first needed, with the scripts loaded."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+
+from animochat import tracing
+from animochat.errors import Unavailable
+from animochat.metrics import METRICS
+from animochat.store.connection import BROKEN, connect
+from animochat.store.scripts import Script
+
+log = logging.getLogger(__name__)
+
+Command = tuple[Any, ...]
+
+#: Gets a command's reply, or Unavailable.
+Callback = Callable[[Any], None]
+
+#: A cluster's answers that say where else to ask, or to ask again: the command did not run.
+REDIRECTIONS = (redis.exceptions.AskError, redis.exceptions.MovedError, redis.exceptions.TryAgainError)
+
+#: Answers that mean "not now": the store has no memory left, is a replica, has lost its primary or part of its slots.
+NOT_NOW = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+)
+#: And how those begin that redis-py has no class for: it runs a long script, has no disk left, or too few replicas.
+NOT_NOW_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")
+
+
+class Node:
+    """The server at `url` (or the primary that its Sentinels name). `in_cluster`: others are there to redirect to."""
+
+    def __init__(self, url: str, scripts: Sequence[Script], in_cluster: bool = False) -> None:
+        self.url = url
+        self._scripts = scripts
+        self._in_cluster = in_cluster
+        self._connection: Any = None
+        #: In the log: which node of a cluster, and whether it was said that it is gone.
+        self._name = f" at {urlsplit(url).hostname}:{urlsplit(url).port}" if in_cluster else ""
+        self._missed = False
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    def exchange(self, commands: list[Command]) -> list[Any]:
+        """Send commands in one write and wait for their replies: a value each, or Unavailable where the server can't
+        be reached (whether the command ran is then unknown) or refuses it, or in a cluster one of REDIRECTIONS.
+        """
+        replies: list[Any] = []
+        try:
+            if self._connection is None:
+                self._connection = connect(self.url)
+                self._load_scripts()
+            begun = time.monotonic()
+            with tracing.span("store batch", commands=len(commands)):
+                self._send(commands)
+                replies.extend(self._read() for _ in commands)
+            METRICS.round_trip.observe(time.monotonic() - begun)
+            METRICS.batch_commands.observe(len(commands))
+            # The scripts were loaded when the connection was made; somebody flushed them since. What got NOSCRIPT
+            # did not run, so it may be sent again.
+            missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+            if missing:
+                self._load_scripts()
+                self._send([commands[i] for i in missing])
+                for i in missing:
+                    replies[i] = self._read()
+            if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
+                self.disconnect()  # a replica by now: the next connection goes to the primary
+            if self._missed:
+                log.warning("The store%s is back", self._name)
+                self._missed = False
+        except (UnicodeEncodeError, redis.DataError):
+            # A command that can't be written: nothing was sent. Whoever let it through, the others are not to suffer.
+            if len(commands) > 1:
+                return [reply for command in commands for reply in self.exchange([command])]
+            log.exception("A command could not be written")
+            replies = [Unavailable()]
+        except BROKEN as exc:
+            # Once: while it is gone there is an attempt for every batch.
+            if not self._missed:
+                log.warning("The store%s can't be reached: %s", self._name, type(exc).__name__)
+                self._missed = True
+            METRICS.store_failures["unreachable"] += 1
+            self.disconnect()
+            replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
+        except redis.RedisError as exc:
+            log.warning("The store%s refuses this worker: %s", self._name, exc)
+            METRICS.store_failures["refused"] += 1
+            self.disconnect()
+            replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
+        return [self._refused(reply) if isinstance(reply, redis.ResponseError) else reply for reply in replies]
+
+    def disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+    def _load_scripts(self) -> None:
+        self._send([("SCRIPT", "LOAD", script.source) for script in self._scripts])
+        for reply in [self._read() for _ in self._scripts]:
+            if isinstance(reply, redis.ResponseError):
+                raise reply
+
+    def _send(self, commands: list[Command]) -> None:
+        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+
+    def _read(self) -> Any:
+        try:
+            return self._connection.read_response(disconnect_on_error=False)
+        except redis.ResponseError as exc:
+            return exc
+
+    def _refused(self, error: redis.ResponseError) -> Unavailable | redis.ResponseError:
+        """To the people an error is an error; to the operator a mistake in a script is not the same as a full store."""
+        if self._in_cluster and isinstance(error, REDIRECTIONS):
+            return error
+        METRICS.store_failures["refused"] += 1
+        not_now = isinstance(error, NOT_NOW) or str(error).startswith(NOT_NOW_WORDS)
+        log.log(logging.WARNING if not_now else logging.ERROR, "The store refused a command: %s", error)
+        return Unavailable()

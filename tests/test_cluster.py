@@ -1,0 +1,410 @@
+"""On a cluster: the contract's core, what it costs, and what people notice when nodes die and slots move: nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from clusters import HEALED, RedisCluster
+from faults.crowd import Crowd
+from faults.test_faults import ENV, Traffic, no_new_sessions, workers_are_back
+from people import meet, running, say, status, texts, wait_until_empty
+from redis.crc import key_slot
+from store_support import cooperative, outcome, soon
+from support import PythonClient, Server, eventually, find_redis_server
+
+from animochat.commands.findings import Level
+from animochat.commands.store_checks import store_findings
+from animochat.errors import Unavailable
+from animochat.moderation import service as moderation
+from animochat.moderation.service import Moderation
+from animochat.rooms import service as rooms
+from animochat.rooms.service import Entry, Rooms
+from animochat.settings import Settings
+from animochat.sockets.payloads import message_body
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.scripts import Script
+from animochat.store.subscription import Subscription
+
+LOBBY_SLOT = key_slot(keys.lobby().encode())
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Three primaries with a replica each."""
+    with RedisCluster(tmp_path_factory.mktemp("cluster"), find_redis_server(), replicas=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def server(cluster: RedisCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two workers."""
+    directory = tmp_path_factory.mktemp("server")
+    server = Server(directory, workers=2, env={"REDIS_URL": cluster.url, **ENV}).start()
+    eventually(lambda: status(server, "/health") == 200, HEALED)
+    yield server
+    server.stop()
+    server.kill()
+
+    assert "Traceback" not in server.log(), server.log()[-8_000:]
+
+
+@pytest.fixture
+def crowd(crowd_process: Crowd) -> Iterator[Crowd]:
+    yield crowd_process
+    crowd_process.send_away()
+
+
+@pytest.fixture
+def empty(cluster: RedisCluster) -> RedisCluster:
+    eventually(cluster.is_well, HEALED, "a cluster that is well, whatever was done to it before")
+    cluster.flush()
+    return cluster
+
+
+def started(cluster: RedisCluster, scripts: Sequence[Script] = rooms.SCRIPTS) -> Pipeline:
+    pipe = Pipeline(cluster.url, scripts)
+    pipe.start()
+    return pipe
+
+
+def elsewhere(cluster: RedisCluster, slot: int) -> Any:
+    """A primary that doesn't have the slot."""
+    source = cluster.owner_of_slot(slot)
+    return next(node for node in cluster.primaries() if node is not source)
+
+
+# Commands
+
+
+@cooperative
+def test_each_node_gets_one_write_for_what_one_turn_of_the_loop_wants_of_it(empty: RedisCluster) -> None:
+    pipe = started(empty)
+    names = [f"n{n}" for n in range(60)]
+    gevent.joinall([gevent.spawn(pipe.execute, "SET", name, "x") for name in names], raise_error=True)
+    before = [node.client.info("stats")["total_reads_processed"] for node in empty.primaries()]
+    replies: list[Any] = []
+    for name in names:
+        pipe.submit(("GET", name), replies.append)
+    soon(lambda: len(replies) == 60)
+    after = [node.client.info("stats")["total_reads_processed"] for node in empty.primaries()]
+    assert set(replies) == {b"x"}
+    # its own question is a read as well, and replicas acknowledge once a second
+    assert all(now - then <= 4 for then, now in zip(before, after, strict=True))
+    pipe.stop()
+
+
+@cooperative
+def test_commands_for_one_slot_run_in_their_order_while_it_moves_to_and_fro(empty: RedisCluster) -> None:
+    pipe = started(empty)
+    replies: list[Any] = []
+    pipe.execute("RPUSH", "list", 0)
+    moving = gevent.get_hub().threadpool.spawn(move_to_and_fro, empty, key_slot(b"list"))
+    sent = 0
+    while not moving.ready():
+        for _ in range(3):
+            sent += 1
+            pipe.submit(("RPUSH", "list", sent), replies.append)
+        gevent.sleep(0.002)
+    soon(lambda: len(replies) == sent)
+    moving.get()
+    assert not [reply for reply in replies if isinstance(reply, Unavailable)]
+    assert pipe.execute("LRANGE", "list", 0, -1) == [str(n).encode() for n in range(sent + 1)]
+    pipe.stop()
+
+
+def move_to_and_fro(cluster: RedisCluster, slot: int) -> None:
+    for _ in range(4):
+        cluster.move_slot(slot, elsewhere(cluster, slot), keep_open=0.05)
+
+
+@cooperative
+def test_a_slot_that_does_not_arrive_is_unavailable_and_the_others_are_not(empty: RedisCluster) -> None:
+    """A script is not run by either node: half of its keys may be at the other one."""
+    pipe = started(empty)
+    room_id = "0123456789abcdef"
+    slot = key_slot(keys.room(room_id).encode())
+    source, target = empty.owner_of_slot(slot), elsewhere(empty, slot)
+    log = Rooms(pipe, "here")
+    log.attach(room_id, "anna", "a")
+    target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+    try:
+        attempt = gevent.spawn(outcome, lambda: log.attach(room_id, "bert", "b"))
+        assert pipe.execute("SET", "other", "x") == b"OK"
+        assert attempt.get() is Unavailable
+        assert source.run("HGETALL", keys.room(room_id) + ":meta").keys() == {"a"}
+        assert target.run("DBSIZE") == len(target.run("KEYS", "*"))
+    finally:
+        for node in (source, target):
+            node.run("CLUSTER", "SETSLOT", slot, "STABLE")
+    assert log.attach(room_id, "bert", "b") == (0, [], True)
+    pipe.stop()
+
+
+@cooperative
+def test_a_node_that_hangs_makes_its_own_slots_unavailable_and_no_others(empty: RedisCluster) -> None:
+    pipe = started(empty)
+    names = [f"n{n}" for n in range(30)]
+    victim = empty.owner("n0")
+    assert all(pipe.execute("SET", name, "x") == b"OK" for name in names)
+    reachable = [name for name in names if empty.owner(name) is not victim]
+    assert victim.process is not None
+    victim.process.send_signal(signal.SIGSTOP)
+    try:
+        attempt = gevent.spawn(outcome, lambda: pipe.execute("GET", "n0"))
+        gevent.sleep(0)
+        assert [pipe.execute("GET", name) for name in reachable] == [b"x"] * len(reachable)
+        assert not attempt.ready()
+        another = gevent.spawn(outcome, lambda: pipe.execute("GET", "n0"))
+        gevent.sleep(0)
+        assert pipe.execute("GET", reachable[0]) == b"x"
+        assert pipe.waiting == 1
+        assert attempt.get() in (Unavailable, b"x")
+        another.kill()
+    finally:
+        victim.process.send_signal(signal.SIGCONT)
+    eventually(empty.is_well, HEALED)
+    pipe.stop()
+
+
+@cooperative
+def test_where_nothing_is_stored_a_message_and_its_repetition_are_told_as_a_whole(empty: RedisCluster) -> None:
+    """There is no log to look into."""
+    pipe = started(empty)
+    heard: list[bytes] = []
+    listening: list[bool] = []
+    there = Subscription(empty.url, [keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    there.start()
+    soon(lambda: listening)
+    log = Rooms(pipe, "here", storing=False)
+    told: list[Any] = []
+    pipe.execute("PING")
+    for client_id, body in (("1", '"content":"x"'), ("2", '"content":"y"'), ("1", '"content":"x"')):
+        log.append(Entry("r", "a", "bert", "there", 0, client_id, body, lambda *result: told.append(result)))
+    soon(lambda: len(told) == 3)
+    (first, at), (second, then), (again, before) = (result[:2] for result in told)
+    assert (first, second, again, before) == (1, 2, 1, at)
+    assert [result[2] for result in told] == [b"remote", b"remote", b"again"]
+    lines = [f'bert r 1 {at} 0 "content":"x"', f'bert r 2 {then} 1 "content":"y"', f'bert r 1 {at} 0 "content":"x"']
+    soon(lambda: sum(data.count(b"\n") for data in heard) == 3)
+    assert [line for data in heard for line in data.decode().split("\n")[1:]] == lines
+    assert [said.body for said in log.history("r", "anna", "a", 0).messages] == ['"content":"x"', '"content":"y"']
+    assert pipe.execute("EXISTS", keys.room("r") + ":log") == 0
+    missed = Rooms(pipe, "there", storing=False).history("r", "bert", "b", 0)
+    assert (missed.last_seq, missed.messages, missed.complete) == (2, [], False)
+    there.stop()
+    pipe.stop()
+
+
+@cooperative
+def test_what_is_for_everybody_is_heard_where_a_worker_hears_what_is_for_it_alone(empty: RedisCluster) -> None:
+    pipe = started(empty, moderation.SCRIPTS)
+    heard: list[bytes] = []
+    listening: list[bool] = []
+    channels = [keys.worker_channel("there"), keys.everybody()]
+    there = Subscription(empty.url, channels, heard.append, lambda: listening.append(True))
+    there.start()
+    soon(lambda: listening)
+    moderate = Moderation(pipe, 0, 0)
+    moderate.announce("back in a minute")
+    assert not moderate.dismiss("nothing")
+    empty.owner(keys.lobby()).run("HSET", keys.lobby() + ":person:anna", "address", "hidden")
+    assert moderate.ban("anna", None, True, "") == ("anna", True)
+    soon(lambda: len(heard) == 2)
+    assert b"back in a minute" in heard[0]
+    assert b"hidden" in heard[1]
+    there.stop()
+    pipe.stop()
+
+
+def test_the_doctor_looks_at_the_lobby_s_node(empty: RedisCluster) -> None:
+    settings = Settings.from_environ({"REDIS_URL": empty.url})
+    findings = {finding.check: finding for finding in store_findings(empty.url, settings)}
+    assert not [finding for finding in findings.values() if finding.level == Level.ERROR]
+    assert "16384 of 16384 slots" in findings["cluster"].text
+    assert {"permissions", "heartbeats", "clock"} <= findings.keys()
+
+
+# What it costs
+
+
+@cooperative
+def test_the_load_of_many_rooms_is_even_over_the_nodes(empty: RedisCluster) -> None:
+    """Within 20 %, with each partner at another worker, whose channel is at one of the nodes."""
+    pipe = started(empty)
+    heard: list[bytes] = []
+    listening: list[bool] = []
+    there = Subscription(empty.url, [keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    there.start()
+    soon(lambda: listening)
+    log = Rooms(pipe, "here")
+    outcomes: list[bytes | None] = []
+    room_ids = [hashlib.sha1(bytes([n // 256, n % 256])).hexdigest()[:16] for n in range(900)]
+    pipe.execute("PING")
+    empty.reset_statistics()
+    for count in (900, 1800, 2700):
+        for room_id in room_ids:
+            entry = Entry(
+                room_id, "a", "bert", "there", 0, "", '"content":"x"', lambda *result: outcomes.append(result[2])
+            )
+            log.append(entry)
+        soon(lambda count=count: len(outcomes) == count, "all stored and told")
+    assert outcomes == [b"remote"] * 2700
+    soon(lambda: sum(data.count(b"\n") for data in heard) == 2700, "all heard")
+    stored = empty.calls("xadd")
+    assert sum(stored) == 2700
+    assert max(stored) <= 1.2 * min(stored)
+    everything = empty.calls("evalsha", "hmget", "hget", "hset", "xadd", "time", "pexpire", "spublish")
+    assert max(everything) <= 1.2 * min(everything)
+    there.stop()
+    pipe.stop()
+
+
+def test_a_message_is_published_once_with_however_many_workers_and_not_to_all_nodes(
+    empty: RedisCluster, tmp_path: Path
+) -> None:
+    for name in ("two", "four"):
+        (tmp_path / name).mkdir()
+    sent = empty.sent_over_the_bus()
+    with running(tmp_path / "two", 2, store=empty.url) as two:
+        published = [publications(empty, two)]
+        with running(tmp_path / "four", 2, store=empty.url) as two_more:
+            published.append(publications(empty, [two[0], two_more[1]]))
+    assert published == [20, 20]
+    assert empty.sent_over_the_bus() == sent
+
+
+def publications(cluster: RedisCluster, servers: list[Server]) -> int:
+    """How many there are for 20 messages between two people on these servers."""
+    wait_until_empty(servers[0])
+    anna, bert = PythonClient(servers[0].url), PythonClient(servers[1].url)
+    for client in (anna, bert):
+        client.connect()
+        client.wait("session")
+    meet(anna, bert)
+    cluster.reset_statistics()
+    for number in range(10):
+        say(anna, bert, f"a{number}")
+        say(bert, anna, f"b{number}")
+    count = sum(cluster.calls("spublish", "publish"))
+    for client in (anna, bert):
+        client.disconnect()
+        client.close()
+    return count
+
+
+# Faults
+
+
+@cooperative
+def store_and_die(cluster: RedisCluster, room_id: str, slot: str, body: str, storing: bool = True) -> None:
+    """What is left of a worker that is killed when it has stored a message and told nobody."""
+    pipe = started(cluster)
+    stored: list[int] = []
+    entry = Entry(room_id, slot, "", "", 0, "", body, lambda seq, *_: stored.append(seq))
+    Rooms(pipe, "dead", storing=storing).append(entry)
+    soon(lambda: stored)
+    pipe.stop()
+
+
+def slot_in_room(cluster: RedisCluster, told: dict[str, Any]) -> str:
+    record = f"{keys.lobby()}:room:{told['roomId']}"
+    return "a" if cluster.owner(record).run("HGET", record, "ua") == told["userId"] else "b"
+
+
+def test_who_has_not_got_the_message_before_finds_it_in_the_log(cluster: RedisCluster, server: Server) -> None:
+    wait_until_empty(server)
+    anna, bert = PythonClient(server.url), PythonClient(server.url)
+    for client in (anna, bert):
+        client.connect()
+        client.wait("session")
+    told, _ = meet(anna, bert)
+    say(anna, bert, "one")
+    store_and_die(cluster, told["roomId"], slot_in_room(cluster, told), message_body(told["userId"], "two"))
+    say(anna, bert, "three")
+    assert texts(bert) == ["one", "two", "three"]
+    for client in (anna, bert):
+        client.disconnect()
+        client.close()
+
+
+def test_where_nothing_is_stored_who_has_not_got_the_message_before_is_told_so_once(
+    empty: RedisCluster, tmp_path: Path
+) -> None:
+    with running(tmp_path, 2, store=empty.url, STORE_MESSAGES="0") as servers:
+        anna, bert = (PythonClient(server.url) for server in servers)
+        for client in (anna, bert):
+            client.connect()
+            client.wait("session")
+        told, _ = meet(anna, bert)
+        say(anna, bert, "one")
+        body = message_body(told["userId"], "two")
+        store_and_die(empty, told["roomId"], slot_in_room(empty, told), body, storing=False)
+        assert anna.call("send-message", "three")["ok"] is True
+        session = bert.wait("session", where=lambda session: session["state"] == "chatting")
+        assert session["recovered"] is False
+        assert [message["content"] for message in session["room"]["messages"][1:]] == ["one", "three"]
+        say(anna, bert, "four")
+        say(bert, anna, "five")
+        assert texts(bert) == ["one", "four"]
+        assert len(bert.received("session")) == 2
+        for client in (anna, bert):
+            client.disconnect()
+            client.close()
+
+
+def test_nodes_cut_connections(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:
+    """What was stored and could not be told, or was told to nobody, is found in the log."""
+    traffic = Traffic(crowd, [server.url], rooms=4)
+    for _ in range(3):
+        for kind in ("normal", "pubsub"):
+            for node in cluster.primaries():
+                node.run("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+            traffic.goes_on(2)
+    traffic.ends_well()
+    no_new_sessions(traffic)
+
+
+def test_workers_are_killed(server: Server, crowd: Crowd) -> None:
+    traffic = Traffic(crowd, [server.url], rooms=4)
+    for pid in server.worker_pids():
+        before = server.worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        workers_are_back(server, 1, before)
+        traffic.goes_on()
+    traffic.ends_well()
+    no_new_sessions(traffic)
+
+
+def test_a_primary_is_killed_and_its_replica_takes_over(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:
+    """Once where rooms are, once where the lobby is."""
+    traffic = Traffic(crowd, [server.url], rooms=4)
+    lobby = cluster.owner(keys.lobby())
+    for victim in (next(node for node in cluster.primaries() if node is not lobby), lobby):
+        victim.stop(signal.SIGKILL)
+        eventually(lambda: len(cluster.primaries()) == 3, HEALED, "a new primary")
+        traffic.goes_on()
+        victim.start()
+        eventually(cluster.is_well, HEALED, "a cluster that is well")
+        traffic.goes_on()
+    traffic.ends_well()
+    no_new_sessions(traffic)
+
+
+def test_slots_move_under_traffic(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:
+    traffic = Traffic(crowd, [server.url], rooms=4)
+    rooms = [stay.room for stay in crowd.history.present.values() if not stay.over]
+    for slot in [LOBBY_SLOT, *{key_slot(keys.room(room).encode()) for room in rooms}, LOBBY_SLOT]:
+        source = cluster.owner_of_slot(slot)
+        cluster.move_slot(slot, next(node for node in cluster.primaries() if node is not source), keep_open=0.1)
+    traffic.goes_on()
+    traffic.ends_well()
+    no_new_sessions(traffic)
