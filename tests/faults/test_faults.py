@@ -112,7 +112,8 @@ class Traffic:
             self.people.append(crowd.join(urls[number % len(urls)], wait=False, **retries))
         for number, member in enumerate(self.people):
             # the first two rooms' people meet others now and then
-            member.talk(interval_ms=20, skip_after=25 if number % 2 == 0 and number < 4 else 0)
+            # slowly enough: a room's log keeps 200 messages, and a machine may take long to bring somebody back
+            member.talk(interval_ms=60, skip_after=25 if number % 2 == 0 and number < 4 else 0)
         self.goes_on()
 
     def goes_on(self, times: int = 5, timeout: float = HEALED) -> None:

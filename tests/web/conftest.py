@@ -50,9 +50,12 @@ class Person:
         self.page.on("console", self._listen)
 
     def _listen(self, message: ConsoleMessage) -> None:
-        # A server that is stopped makes requests fail; that is no complaint.
-        if message.type == "error" and "ERR_" not in message.text and "WebSocket connection" not in message.text:
-            self.complaints.append(message.text)
+        # A server that is stopped makes requests fail, and a session that it has ended is unknown to it: no complaints.
+        if message.type != "error" or "ERR_" in message.text or "WebSocket connection" in message.text:
+            return
+        if "400 (Bad Request)" in message.text and "/socket.io/" in message.location["url"]:
+            return
+        self.complaints.append(message.text)
 
     def open(self) -> Person:
         self.page.goto(self.url)
