@@ -20,6 +20,7 @@ from people import NO_RATES, RawClient, running, stats
 from support import PATIENCE, Server, alive, eventually
 
 from animochat.embedded import EmbeddedStore
+from animochat.rooms.service import LOG_LENGTH
 
 #: Long enough for a server to start on a busy machine; and so short that a test can wait for its end.
 GRACE_MS, SHORT_GRACE_MS = 60_000, 300
@@ -495,6 +496,26 @@ def test_after_the_grace_time_there_is_a_new_session_for_the_same_person(
         assert (session["recovered"], session["state"]) == (False, "idle")
         assert "room" not in session
         assert session["token"].split(".")[0] == anna.received("session")[0]["token"].split(".")[0]
+
+
+def test_who_missed_more_than_a_log_keeps_gets_a_new_session_with_what_there_is(
+    crowd: Crowd, network: Network, two: Server
+) -> None:
+    anna, bert = crowd.join(network.url), crowd.join(two.url)
+    meet(anna, bert)
+    network.up = False
+    network.cut()
+    bert.wait("partner-reconnecting")
+    for number in range(LOG_LENGTH):
+        bert.emit("send-message", str(number))
+    assert bert.call("send-message", "the last")["seq"] == LOG_LENGTH + 1
+    network.up = True
+    comes_back(anna, recovered=False)
+    session = anna.wait("session", where=lambda session: session["state"] == "chatting")
+    assert session["recovered"] is False
+    contents = [message["content"] for message in session["room"]["messages"]]
+    assert contents[1:] == [*(str(number) for number in range(1, LOG_LENGTH)), "the last"]
+    crowd.forget()  # one message is lost, and anna was told so
 
 
 def test_after_a_goodbye_the_session_is_over(crowd: Crowd, one: Server, two: Server) -> None:

@@ -243,6 +243,14 @@ def test_a_log_keeps_the_latest_messages(lobby: Lobby) -> None:
     assert [m.seq for m in logged] == list(range(11, LOG_LENGTH + 11))
 
 
+@pytest.mark.parametrize(("after", "complete"), [(0, False), (9, False), (10, True), (LOG_LENGTH + 10, True)])
+def test_a_log_knows_when_it_no_longer_reaches_back(lobby: Lobby, after: int, complete: bool) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    say_all([(anna, str(n), "") for n in range(1, LOG_LENGTH + 11)])
+    assert lobby.worker.rooms.attach(anna.room or "", "bert", "b", after).complete is complete
+    assert lobby.worker.rooms.history(anna.room or "", "bert", "b", after).complete is complete
+
+
 def test_client_ids_are_forgotten_with_their_messages(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     say_all([(anna, str(n), f"id{n}") for n in range(1, LOG_LENGTH + 51)])

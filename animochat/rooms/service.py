@@ -209,13 +209,11 @@ class Rooms:
             messages = self.remembered(room_id, person, slot, after)
             return Attached(last, messages, self.memory.has_all(room_id, after, theirs))
         values = iter(flat)
-        return Attached(
-            last,
-            [
-                Logged(int(seq), slot.decode(), int(timestamp), body.decode())
-                for seq, slot, timestamp, body in zip(values, values, values, values, strict=True)
-            ],
-        )
+        logged = [
+            Logged(int(seq), slot.decode(), int(timestamp), body.decode())
+            for seq, slot, timestamp, body in zip(values, values, values, values, strict=True)
+        ]
+        return Attached(last, logged, _reaches_back(logged, after))
 
     def history(self, room_id: str, person: str, slot: str, after: int) -> Attached:
         """What was said after `after` in a room that may be over. Waits for the store; raises Unavailable."""
@@ -227,7 +225,7 @@ class Rooms:
             return Attached(theirs, messages, self.memory.has_all(room_id, after, theirs))
         entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", f"({after}-0", "+")
         logged = [_logged(entry) for entry in entries]
-        return Attached(logged[-1].seq if logged else after, logged)
+        return Attached(logged[-1].seq if logged else after, logged, _reaches_back(logged, after))
 
     def remembered(self, room_id: str, person: str, slot: str, after: int = 0) -> list[Logged]:
         """What this worker has in its memory of a room, for its member `person`; nothing where messages are stored."""
@@ -268,6 +266,11 @@ class Rooms:
         """Tell the partner's worker. Not stored, not repeated; does not wait."""
         line = f"typing {person} {room_id} {'1' if is_typing else '0'}"
         self._pipeline.submit(("PUBLISH", keys.channel(self._lobby[0], worker), line), lambda reply: None)
+
+
+def _reaches_back(logged: list[Logged], after: int) -> bool:
+    """Is that all that was said after `after`? A log that is full has let go of what came before its first entry."""
+    return len(logged) < LOG_LENGTH or logged[0].seq == after + 1
 
 
 def _logged(entry: Any) -> Logged:

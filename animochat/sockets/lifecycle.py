@@ -266,7 +266,7 @@ class Lifecycle:
         room = connection.room
         if room is None or entered.complete:
             return entered.messages
-        return self._rooms.remembered(room.room_id, connection.person, room.slot)
+        return self._rooms.remembered(room.room_id, connection.person, room.slot) or entered.messages  # the whole log
 
     def _send_rest(self, connection: Connection, known: Offset, messages: list[Logged], reason: str) -> None:
         """What was still said in a room that is over, and how it ended."""
