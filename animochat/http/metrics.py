@@ -5,8 +5,6 @@ Whichever worker is asked, it answers for all of them. docs/metrics.md lists wha
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any, cast
@@ -21,6 +19,7 @@ from werkzeug.exceptions import Unauthorized
 from animochat import __version__, metrics
 from animochat.errors import Unavailable
 from animochat.http.health import STORE_TIMEOUT
+from animochat.http.operator import is_secret
 from animochat.server.shared_metrics import Totals
 
 blueprint = Blueprint("metrics", __name__)
@@ -55,13 +54,8 @@ def _check_token(token: str | None) -> None:
     if token is None:
         return
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-    # Digests have one length whatever was sent: comparing them says nothing of the token's.
-    if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(shown.strip()), _digest(token)):
+    if scheme.lower() != "bearer" or not is_secret(shown.strip().encode("latin-1"), token):  # the bytes that were sent
         raise Unauthorized("METRICS_TOKEN is needed", www_authenticate=WWWAuthenticate("bearer"))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class _Families:

@@ -58,6 +58,12 @@ def require_own_page() -> None:
         raise Forbidden("From a page of this server only")
 
 
+def is_secret(shown: bytes, secret: str) -> bool:
+    """Is it what was shown? Takes as long whatever is wrong with it."""
+    # Digests have one length whatever was sent: comparing them says nothing of the secret's.
+    return hmac.compare_digest(hashlib.sha256(shown).digest(), hashlib.sha256(secret.encode()).digest())
+
+
 def is_token(token: bytes) -> bool:
     """Is this ADMIN_TOKEN? Takes as long whatever is wrong with it. Counts wrong ones, by address.
 
@@ -67,8 +73,7 @@ def is_token(token: bytes) -> bool:
     wait_ms = _moderation().attempts_wait(address)
     if wait_ms:
         raise TooManyRequests("Too many wrong tokens", retry_after=wait_ms // 1000 + 1)
-    # Digests have one length whatever was sent: comparing them says nothing of the token's.
-    right = hmac.compare_digest(hashlib.sha256(token).digest(), hashlib.sha256(_token().encode()).digest())
+    right = is_secret(token, _token())
     if not right:
         _moderation().count_attempt(address)
     return right
