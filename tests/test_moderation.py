@@ -310,6 +310,12 @@ def test_a_banned_address_keeps_out_whoever_comes_from_it(lobby: Lobby) -> None:
     assert bert.connect(address=HIDDEN).state == "idle"
 
 
+def test_who_is_banned_is_online_no_more(lobby: Lobby) -> None:
+    lobby.people("anna", "bert")
+    lobby.moderation.ban("anna", DAY_MS, False, "")
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
 def test_without_a_known_address_the_person_alone_is_banned(lobby: Lobby) -> None:
     lobby.people("anna")
     assert lobby.moderation.ban("anna", 1000, True, "") == ("anna", False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from store_support import COOLDOWN_MS, GRACE_MS, TAG, TICK_MS, Lobby
+from store_support import COOLDOWN_MS, GRACE_MS, HOUR_MS, TAG, TICK_MS, Lobby
 
 from animochat.presence.service import REAP_WORKER, Registration
 from animochat.store import keys
@@ -173,6 +173,57 @@ def test_a_new_window_is_no_reconnection_to_the_partner(lobby: Lobby) -> None:
     assert [(n["quiet"], n["worker"]) for n in bert.heard("reconnected")] == [(True, other.name)]
 
 
+# How many people are online (presence/scripts/include/count_online.lua); over all sequences: test_state_machine.py
+
+
+def test_what_connecting_and_a_heartbeat_cost_does_not_grow_with_the_workers(lobby: Lobby) -> None:
+    def cost() -> tuple[int, int]:
+        before = lobby.commands()
+        lobby.people("anna")
+        connected = lobby.commands()
+        lobby.worker.heartbeat()
+        return connected - before, lobby.commands() - connected
+
+    lobby.people("anna")
+    alone = cost()
+    lobby.people("bert", worker=[lobby.add_worker() for _ in range(20)][-1])
+    assert cost() == alone
+
+
+def test_a_worker_s_people_who_expired_with_it_are_not_counted_once_it_is_reaped(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    lobby.people("anna")
+    lobby.people("bert", "carl", worker=other)
+    other.kill()
+    lobby.pipeline.execute("DEL", f"{TAG}:worker:{other.name}")
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert lobby.worker.heartbeat().online == lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
+def test_a_worker_s_people_who_expired_while_it_was_suspended_are_not_counted_once_it_is_back(lobby: Lobby) -> None:
+    lobby.people("anna", "bert")
+    lobby.pipeline.execute("DEL", f"{TAG}:worker:{lobby.worker.name}")
+    lobby.now += 7 * 24 * HOUR_MS
+    assert lobby.worker.heartbeat().online == 0
+    lobby.people("anna")
+    assert lobby.worker.heartbeat().online == 1
+
+
+def test_the_number_lives_as_long_as_any_worker_s_people(lobby: Lobby) -> None:
+    def life(name: str) -> int:
+        return int(lobby.pipeline.execute("PTTL", TAG + name))
+
+    people = f":worker:{lobby.worker.name}"
+    lobby.pipeline.execute("FLUSHALL")
+    lobby.people("anna")
+    assert life(":online") >= life(people) - 1000 > HOUR_MS
+    for name in (":online", people):
+        lobby.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS)
+    lobby.worker.heartbeat()
+    assert life(":online") >= life(people) - 1000 > HOUR_MS
+
+
 # Heartbeats
 
 
@@ -307,6 +358,30 @@ def test_a_worker_that_wakes_while_it_is_being_reaped_learns_it_too(lobby: Lobby
     other.beating = False
     lobby.pass_time(5000)
     assert lobby.pipeline.call(REAP_WORKER, [TAG], [other.name, GRACE_MS, "", lobby.now])
+    assert not other.heartbeat().known
+
+
+def test_who_came_to_a_worker_after_it_was_taken_for_dead_is_reaped_when_it_dies(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    lobby.pass_time(5000)
+    other.beating = False
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    (anna,) = lobby.people("anna", worker=other)
+    lobby.pass_time(4999)
+    assert lobby.worker.heartbeat().dead == []
+    lobby.pass_time(2)
+    assert lobby.worker.heartbeat().dead == [other.name]
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert "conn" not in anna.record
+
+
+def test_a_worker_that_was_taken_for_dead_learns_it_also_when_somebody_has_come_since(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    other.beating = False
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    lobby.people("anna", worker=other)
     assert not other.heartbeat().known
 
 
