@@ -42,9 +42,6 @@ log = logging.getLogger(__name__)
 #: Seconds between heartbeats; a worker counts as dead after five (presence/scripts/include/workers.lua).
 HEARTBEAT = 1.0
 
-#: Seconds between ticks: bounds how late a rest ends.
-TICK = 0.25
-
 #: Seconds between the times at which the records of connected people are kept from expiring.
 TOUCH = 3600.0
 
@@ -104,6 +101,7 @@ class Chat:
         self.on_heartbeat: Callable[[], None] = lambda: None
         self._secret = settings.secret_key or secrets.token_urlsafe(32)
         self._epoch: str | None = None
+        self._workers = 1
         self._touched_at = self._forgot_at = time.monotonic()
         self._started_at = time.monotonic()
         self._loops: list[Greenlet] = []
@@ -119,7 +117,10 @@ class Chat:
         self.pipeline.start()
         self.subscription.start()
         self._monitor.start()
-        self._loops = [gevent.spawn(self._repeat, HEARTBEAT, self._beat), gevent.spawn(self._repeat, TICK, self._tick)]
+        self._loops = [
+            gevent.spawn(self._repeat, lambda: HEARTBEAT, self._beat),
+            gevent.spawn(self._repeat, lambda: matchmaking.tick_interval(self._workers), self._tick),
+        ]
 
     def drain(self, seconds: float, pause: Callable[[float], object] = gevent.sleep) -> None:
         """Send the clients elsewhere in slices, over `seconds` at most: all in one instant would come back in one, too.
@@ -184,7 +185,7 @@ class Chat:
 
     # What goes on all the time
 
-    def _repeat(self, seconds: float, action: Callable[[], None]) -> None:
+    def _repeat(self, seconds: Callable[[], float], action: Callable[[], None]) -> None:
         while True:
             try:
                 action()
@@ -192,10 +193,10 @@ class Chat:
                 pass  # said in the log by the pipeline; the next round tries again
             except Exception:  # the outermost loop: without its heartbeat the worker would be taken for dead
                 log.exception("%s failed", action.__name__)
-            gevent.sleep(seconds)
+            gevent.sleep(seconds())
 
     def _tick(self) -> None:
-        while self.matchmaking.tick():
+        while self.matchmaking.tick(matchmaking.TICK_GAP_MS):
             pass
 
     def _beat(self) -> None:
@@ -205,6 +206,7 @@ class Chat:
         except Unavailable:
             self.rooms.stored += stored
             raise
+        self._workers = beat.workers
         if beat.epoch != self._epoch:
             # A store without our data: new, or emptied. Who holds the secret puts it back, so that tokens still hold.
             if not self.settings.secret_key:

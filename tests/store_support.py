@@ -48,7 +48,7 @@ COOLDOWN_MS = 5000
 INTEREST_WAIT_MS = 10_000
 GRACE_MS = 10_000
 
-#: Milliseconds between two ticks of a worker (animochat/chat.py).
+#: Milliseconds between two ticks of a worker (animochat/matchmaking/service.py).
 TICK_MS = 250
 
 TAG = keys.lobby()

@@ -242,13 +242,13 @@ def test_a_heartbeat_tells_whether_anybody_listens(lobby: Lobby) -> None:
     assert lobby.worker.heartbeat().listeners == 0
 
 
-def test_a_heartbeat_tells_which_workers_are_dead(lobby: Lobby) -> None:
+def test_a_heartbeat_tells_how_many_workers_live_and_which_are_dead(lobby: Lobby) -> None:
     other = lobby.add_worker()
     other.kill()
     lobby.pass_time(4999)
-    assert lobby.worker.heartbeat().dead == []
+    assert (lobby.worker.heartbeat().workers, lobby.worker.heartbeat().dead) == (2, [])
     lobby.pass_time(1)
-    assert lobby.worker.heartbeat().dead == [other.name]
+    assert (lobby.worker.heartbeat().workers, lobby.worker.heartbeat().dead) == (1, [other.name])
 
 
 def test_stats_count_the_workers_that_live(lobby: Lobby) -> None:

@@ -9,7 +9,8 @@
 --
 -- Returns  {epoch: another one than before means that the data were lost,
 --           1 where the worker was known (0: it is new, or so late that others may have begun to reap it),
---           people online in the whole system, how many listen on the worker's channel, {workers that are dead}}
+--           people online in the whole system, how many listen on the worker's channel, workers that live,
+--           {workers that are dead}}
 -- @include presence/now
 -- @include presence/life
 -- @include presence/count_online
@@ -32,5 +33,6 @@ if not known then recount_online(lobby) end
 return {
   redis.call('GET', lobby .. ':epoch'), known and 1 or 0, count_online(lobby, 0),
   redis.call('PUBSUB', 'NUMSUB', channel(lobby, worker))[2],
+  redis.call('ZCOUNT', lobby .. ':workers', '(' .. (now - LEASE), '+inf'),
   redis.call('ZRANGEBYSCORE', lobby .. ':workers', '-inf', now - LEASE),
 }
