@@ -322,6 +322,21 @@ def test_without_a_known_address_the_person_alone_is_banned(lobby: Lobby) -> Non
     assert [ban.id for ban in lobby.moderation.bans(0, 10)[1]] == ["person:anna"]
 
 
+def test_the_address_of_somebody_long_gone_is_that_of_the_last_report(lobby: Lobby) -> None:
+    bert = Person(lobby, "bert")
+    for name, address in (("anna", "another"), ("carl", HIDDEN)):
+        bert.connect(address=address)
+        (other,) = lobby.people(name)
+        other.find()
+        bert.find()
+        other.report()
+        lobby.pass_time(1)
+    bert.goodbye()
+    lobby.pipeline.execute("DEL", f"{TAG}:person:bert")
+    assert lobby.moderation.ban("bert", 1000, True, "") == ("bert", True)
+    assert {ban.id for ban in lobby.moderation.bans(0, 10)[1]} == {f"address:{HIDDEN}", "person:bert"}
+
+
 def test_banning_whom_a_report_is_on_settles_all_reports_on_that_person(lobby: Lobby) -> None:
     bert = Person(lobby, "bert")
     bert.connect(address=HIDDEN)

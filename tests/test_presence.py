@@ -8,6 +8,7 @@ import pytest
 from store_support import COOLDOWN_MS, GRACE_MS, HOUR_MS, TAG, TICK_MS, Lobby
 
 from animochat.presence.service import REAP_WORKER, Registration
+from animochat.settings import Settings, SettingsError
 from animochat.store import keys
 
 
@@ -408,6 +409,53 @@ def test_touching_keeps_people_and_their_rooms(lobby: Lobby) -> None:
     lobby.worker.presence.touch([*(f"nobody{n}" for n in range(250)), "anna"])
     assert all(lobby.pipeline.execute("PTTL", name) > 3_600_000 for name in names)
     assert lobby.pipeline.execute("EXISTS", f"{TAG}:person:nobody1") == 0
+
+
+@pytest.mark.parametrize("going", ["goodbye", "drop", "drop while waiting", "drop from a room", "ban", "death"])
+def test_the_record_of_who_has_gone_expires_after_an_hour(lobby: Lobby, going: str) -> None:
+    other = lobby.add_worker()
+    (anna,) = lobby.people("anna", worker=other)
+    if going.endswith(("waiting", "room")):
+        anna.find()
+    if going.endswith("room"):
+        lobby.people("bert")[0].find()
+    match going.split()[0]:
+        case "goodbye":
+            anna.goodbye()
+        case "drop":
+            anna.drop()
+        case "ban":
+            lobby.moderation.ban("anna", HOUR_MS, False, "")
+        case "death":
+            other.kill()
+            lobby.pass_time(5000)
+            lobby.worker.presence.reap(other.name, GRACE_MS)
+    lobby.run(GRACE_MS)
+    assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:person:anna") <= HOUR_MS
+
+
+@pytest.mark.parametrize("state", ["connected", "waiting and away", "in a room and away", "back"])
+def test_the_record_of_who_is_here_or_may_come_back_into_something_is_kept(lobby: Lobby, state: str) -> None:
+    (anna,) = lobby.people("anna")
+    if state.startswith(("waiting", "in a room")):
+        anna.find()
+    if state.startswith("in a room"):
+        lobby.people("bert")[0].find()
+    if state.endswith("away"):
+        anna.drop()
+        lobby.run(GRACE_MS - TICK_MS)
+    elif state == "back":
+        anna.goodbye()
+        anna.connect()
+    assert lobby.pipeline.execute("PTTL", f"{TAG}:person:anna") > HOUR_MS
+
+
+def test_the_record_lives_at_least_as_long_as_the_longest_rest_and_grace_time() -> None:
+    """An hour is what presence/scripts/include/forget.lua relies on."""
+    for name in ("SKIP_COOLDOWN_MS", "RECONNECT_GRACE_MS"):
+        Settings.from_environ({name: str(HOUR_MS)})
+        with pytest.raises(SettingsError):
+            Settings.from_environ({name: str(HOUR_MS + 1)})
 
 
 def test_the_secret_is_the_first_worker_s_for_all(lobby: Lobby) -> None:

@@ -10,6 +10,7 @@
 --
 -- Returns  1 where more is due than one script should do (run it again), else 0
 -- @include presence/now
+-- @include presence/forget
 -- @include rooms/end_room
 -- @include matchmaking/seek
 -- @include matchmaking/stop_waiting
@@ -32,6 +33,7 @@ for _, person in ipairs(due(':away')) do
   if not record[1] then
     stop_waiting(lobby, person)
     if record[2] then end_room(lobby, record[2], person, 'disconnected') end
+    forget(lobby, person)
   end
   spent = spent + PERSON
 end

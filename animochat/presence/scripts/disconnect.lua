@@ -12,6 +12,7 @@
 -- Returns  0 where the person has another connection by now (nothing was changed), else 1
 -- @include presence/now
 -- @include presence/count_online
+-- @include presence/forget
 -- @include presence/vanish
 -- @include rooms/end_room
 -- @include matchmaking/stop_waiting
@@ -25,6 +26,7 @@ if ARGV[4] == '' then
   redis.call('HDEL', key, 'worker', 'conn', 'session')
   stop_waiting(lobby, person)
   if record[2] then end_room(lobby, record[2], person, 'disconnected') end
+  forget(lobby, person)
 else
   vanish(lobby, person, now, now + tonumber(ARGV[4]))
 end

@@ -1,5 +1,6 @@
 -- @include moderation/everybody
 -- @include presence/count_online
+-- @include presence/forget
 -- @include presence/workers
 -- @include rooms/end_room
 -- @include matchmaking/stop_waiting
@@ -42,6 +43,7 @@ local function ban(lobby, person, address, now, until_when, fields)
   redis.call('ZREM', lobby .. ':away', person)
   redis.call('HDEL', key, 'worker', 'conn', 'session')
   if record[3] then end_room(lobby, record[3], person, 'disconnected') end
+  forget(lobby, person)
   if record[2] then
     count_online(lobby, -redis.call('SREM', lobby .. ':worker:' .. record[1], person))
     local notice = {p = person, e = 'banned', conn = record[2], ms = left}
