@@ -80,7 +80,7 @@ def memory(url: str) -> dict[str, float]:
         "message_bytes": said / (len(rooms) * MESSAGES),
         # in the sets of both
         "meeting_bytes": met / (PEOPLE * MET / 2),
-        # what is left of somebody who has gone, for LIFE (docs/keys.md)
+        # what is left of somebody who has gone, for an hour (docs/keys.md)
         "gone_bytes": gone / PEOPLE,
     }
 

@@ -490,7 +490,7 @@ def test_that_holds_with_many_workers_also_when_all_but_one_die(embedded: Lobby,
         person.find()
 
     chance = random.Random(1)
-    looks = [(start + 1000 * tick_interval(count) * chance.random(), worker) for worker in range(count)]
+    looks = [(start + 1000 * tick_interval(count, chance.uniform) * chance.random(), worker) for worker in range(count)]
     done = set()
     while (look := min(looks)) < (start + length, 0):
         looks.remove(look)
@@ -502,7 +502,7 @@ def test_that_holds_with_many_workers_also_when_all_but_one_die(embedded: Lobby,
         while embedded.matchmaking.tick(TICK_GAP_MS):
             pass
         done.add(embedded.pipeline.execute("GET", f"{TAG}:ticked"))
-        looks.append((moment + 1000 * tick_interval(count), worker))
+        looks.append((moment + 1000 * tick_interval(count, chance.uniform), worker))
 
     rooms = [embedded.hash(f":room:{room}") for room in embedded.sorted_set(":rooms")]
     late = [int(room["since"]) - may_meet[frozenset((room["a"], room["b"]))] for room in rooms]

@@ -36,11 +36,13 @@ LONGEST_TICK_INTERVAL = 0.75
 TICK_GAP_MS = 1000 * TICK_INTERVAL / TICKING_WORKERS
 
 
-def tick_interval(workers: int) -> float:
-    """Seconds until a worker, one of so many, ticks again: by chance a tenth more or less, so that they don't do it all
-    at once."""
+def tick_interval(workers: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """Seconds until a worker, one of so many, ticks again.
+
+    By chance (`uniform`) a tenth more or less, so that they don't all do it at once.
+    """
     seconds = TICK_INTERVAL * max(1.0, workers / TICKING_WORKERS)
-    return min(LONGEST_TICK_INTERVAL, seconds) * random.uniform(0.9, 1.1)
+    return min(LONGEST_TICK_INTERVAL, seconds) * uniform(0.9, 1.1)
 
 
 @dataclass(frozen=True)
