@@ -19,14 +19,15 @@ import pytest
 import redis
 from documents_support import UNDOCUMENTED
 from faults.crowd import Crowd
-from support import Client, NodeClient, PythonClient, Server, find_redis_server
+from support import Client, NodeClient, PythonClient, Server, find_redis_6, find_redis_server
 
-from animochat.embedded import EmbeddedStore
+from animochat.embedded import EmbeddedStore, find_binary
 
 #: Continuous integration installs everything that tests need, so there a skipped test is a missing one.
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
-STORES = ["valkey", "redis"]
+#: Name -> the program.
+STORES = {"valkey": find_binary, "redis": find_redis_server, "redis-6.2": find_redis_6}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,12 +61,12 @@ def documented() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def store_processes() -> Iterator[Callable[[str], str]]:
-    """name ("valkey" or "redis") -> URL of a store of that kind; skips when this machine has none."""
+    """One of STORES -> URL of a store of that kind; skips when this machine has none."""
     running: dict[str, EmbeddedStore] = {}
 
     def url(name: str) -> str:
         if name not in running:
-            running[name] = EmbeddedStore.start(binary=find_redis_server() if name == "redis" else None)
+            running[name] = EmbeddedStore.start(binary=STORES[name]())
         return running[name].url
 
     yield url
@@ -87,7 +88,7 @@ def store_url(store_processes: Callable[[str], str]) -> str:
 
 @pytest.fixture(params=STORES)
 def redis_url(request: pytest.FixtureRequest, store_processes: Callable[[str], str]) -> str:
-    """An empty store; the test runs once on the embedded Valkey and once on the machine's redis-server."""
+    """An empty store; the test runs on the embedded Valkey, the machine's redis-server and Redis 6.2."""
     return _emptied(store_processes(request.param))
 
 

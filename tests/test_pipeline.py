@@ -296,8 +296,8 @@ def test_late_answers_are_not_taken_for_those_of_later_commands(
 
 
 @cooperative
-def test_a_full_store_is_unavailable_and_the_connection_stays(store_url: str) -> None:
-    pipe = started(store_url)
+def test_a_full_store_is_unavailable_and_the_connection_stays(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    pipe = started(redis_url)
     pipe.execute("CONFIG", "SET", "maxmemory", "1")
     try:
         assert outcome(lambda: pipe.execute("SET", "n", "x")) is Unavailable
@@ -306,7 +306,25 @@ def test_a_full_store_is_unavailable_and_the_connection_stays(store_url: str) ->
     finally:
         pipe.execute("CONFIG", "SET", "maxmemory", "0")
     assert pipe.call(ADD, ["n"], [1]) == 1
+    assert {record.levelname for record in caplog.records} == {"WARNING"}, "no mistake in a script"
     pipe.stop()
+
+
+@cooperative
+@pytest.mark.parametrize("write", [("SET", "n", "x"), evalsha(ADD, ["n"], [1])], ids=["a command", "a script"])
+def test_a_primary_that_has_become_a_replica_is_left(redis_url: str, write: tuple[Any, ...]) -> None:
+    relay = Relay(redis_url)
+    pipe = started(relay.url)
+    pipe.execute("REPLICAOF", "127.0.0.1", "1")  # where nobody is
+    try:
+        before = relay.accepted
+        assert outcome(lambda: pipe.execute(*write)) is Unavailable
+        pipe.execute("PING")
+        assert relay.accepted == before + 1
+    finally:
+        pipe.execute("REPLICAOF", "NO", "ONE")
+    pipe.stop()
+    relay.close()
 
 
 # The subscription
