@@ -46,12 +46,12 @@ class Room:
     `last_seq` is the highest place in the room's order that is known here, `received` the highest of the partner's that
     was handed to this connection; `partner_away` says whether the client was told so; `behind`, that the log is about
     to be looked into for what was not; `missed`, that what the partner said up to there is not to be had, and the
-    client knows.
+    client knows; `late`, that some of it was said again and has to be shown.
     """
 
     __slots__ = (
-        "behind", "last_seq", "missed", "partner", "partner_away", "partner_user_id", "partner_worker", "received",
-        "room_id", "slot", "user_id",
+        "behind", "last_seq", "late", "missed", "partner", "partner_away", "partner_user_id", "partner_worker",
+        "received", "room_id", "slot", "user_id",
     )  # fmt: skip
 
     def __init__(self, room_id: str, slot: str, user_id: str, partner_user_id: str, partner: str, worker: str) -> None:
@@ -66,6 +66,7 @@ class Room:
         self.partner_away = False
         self.behind = False
         self.missed = 0
+        self.late = False
 
     def offset(self, received: int) -> str:
         """The offset of a member who has got the partner's messages up to the one with that seq."""

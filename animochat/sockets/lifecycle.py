@@ -261,10 +261,10 @@ class Lifecycle:
         """What was still said in a room that is over. Raises Unavailable."""
         return self._rooms.history(known.room_id, person, known.slot, known.received)
 
-    def _all_of(self, connection: Connection, entered: Attached) -> list[Logged]:
+    def _all_of(self, connection: Connection, entered: Attached, late: bool = False) -> list[Logged]:
         """What a new session has to show: where there is more to be had than what was asked for, that."""
         room = connection.room
-        if room is None or entered.complete:
+        if room is None or (entered.complete and not late):
             return entered.messages
         return self._rooms.remembered(room.room_id, connection.person, room.slot) or entered.messages  # the whole log
 
@@ -380,6 +380,10 @@ class Lifecycle:
         except Unavailable:
             connection.stale = True  # the next heartbeat that comes through asks again
             return
+        late = False
+        if before is not None and room is not None and same:
+            room.missed = max(room.missed, before.missed)
+            late = before.late
         self._settle(connection, registration, room)
         if before is not None and not same and not ended:
             connection.emit("partner-disconnected", PartnerDisconnected("disconnected"))
@@ -387,8 +391,8 @@ class Lifecycle:
             return
         if ended:
             self._send_rest(connection, known, rest.messages, registration.ended[1])
-        if not entered.complete:
-            self._send_session(connection, registration, self._all_of(connection, entered))
+        if late or not entered.complete:
+            self._send_session(connection, registration, self._all_of(connection, entered, late))
             return
         self._send_missed(connection, registration, known, entered.messages)
 
