@@ -19,6 +19,7 @@ import pytest
 import redis
 from documents_support import UNDOCUMENTED
 from faults.crowd import Crowd
+from people import NodePool
 from support import Client, NodeClient, PythonClient, Server, find_redis_6, find_redis_server
 
 from animochat.embedded import EmbeddedStore, find_binary
@@ -143,13 +144,19 @@ def server(servers: _Servers) -> Server:
 
 
 @pytest.fixture(scope="module")
-def module_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Servers]:
-    """A factory of servers that live as long as the module's tests, on a store of their own that is never emptied."""
+def module_store() -> Iterator[str]:
+    """A store for all tests of a module, which is never emptied: an embedded Valkey."""
     store = EmbeddedStore.start()
-    factory = _Servers(tmp_path_factory.mktemp("module"), lambda: store.url)
+    yield store.url
+    store.stop()
+
+
+@pytest.fixture(scope="module")
+def module_servers(module_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Servers]:
+    """A factory of servers that live as long as the module's tests, on the module's store."""
+    factory = _Servers(tmp_path_factory.mktemp("module"), lambda: module_store)
     yield factory
     factory.end()
-    store.stop()
 
 
 @pytest.fixture(scope="module")
@@ -169,21 +176,32 @@ def crowd_process() -> Iterator[Crowd]:
     crowd.close()
 
 
+@pytest.fixture(scope="session")
+def node_processes() -> Iterator[NodePool]:
+    """Node processes that one test after the other uses."""
+    pool = NodePool()
+    yield pool
+    pool.close()
+
+
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Client]]:
+def connect(node_processes: NodePool) -> Iterator[Callable[..., Client]]:
     """A factory of connected clients: `connect(server, kind="python" | "node", **options)`, see support.Client."""
     clients: list[Client] = []
 
     def factory(server: Server | str, kind: str = "python", **options: Any) -> Client:
         url = server if isinstance(server, str) else server.url
-        client = {"python": PythonClient, "node": NodeClient}[kind](url)
+        client = node_processes.take(url) if kind == "node" else PythonClient(url)
         clients.append(client)
         client.connect(**options)
         return client
 
     yield factory
     for client in clients:
-        client.close()
+        if isinstance(client, NodeClient):
+            node_processes.give_back(client)
+        else:
+            client.close()
 
 
 @pytest.fixture(params=["python", "node"])

@@ -515,6 +515,10 @@ class NodeClient(Client):
     def drop(self) -> None:
         self._ask("drop")
 
+    @property
+    def closed(self) -> bool:
+        return self._process.poll() is not None
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()

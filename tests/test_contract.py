@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from people import (
     Connect,
-    NodePool,
     RawClient,
     goodbye,
     meet,
@@ -22,7 +21,7 @@ from people import (
     wait_until_empty,
 )
 from store_kinds import KINDS, Store, running_store
-from support import Client, NodeClient, PythonClient, Server, eventually
+from support import Client, Server, eventually
 
 from animochat.sockets.lifecycle import GREETING
 
@@ -82,29 +81,9 @@ def server(servers: list[Server]) -> Server:
     return servers[0]
 
 
-@pytest.fixture(scope="module")
-def node_processes() -> Iterator[NodePool]:
-    pool = NodePool()
-    yield pool
-    pool.close()
-
-
 @pytest.fixture
-def connect(node_processes: NodePool, place: tuple[str, str, str]) -> Iterator[Connect]:
-    clients: list[Client] = []
-
-    def factory(server: Server, **options: object) -> Client:
-        client = node_processes.take(server.url) if place[1] == "node" else PythonClient(server.url)
-        clients.append(client)
-        client.connect(**options)  # type: ignore[arg-type]
-        return client
-
-    yield factory
-    for client in clients:
-        if isinstance(client, NodeClient):
-            node_processes.give_back(client)
-        else:
-            client.close()
+def stock_client(place: tuple[str, str, str]) -> str:
+    return place[1]
 
 
 @pytest.fixture
@@ -114,7 +93,7 @@ def new_client(server: Server, servers: list[Server], connect: Connect, place: t
 
     def new(hasty: bool = False, **options: object) -> Client:
         chosen = next(turn) % 2 if place[2] == "two" else 0
-        return connect(servers[1 if hasty else chosen], **options)
+        return connect(servers[1 if hasty else chosen], place[1], **options)
 
     return new
 
@@ -954,8 +933,8 @@ def test_typing_is_never_stored(pair: tuple[Client, Client], new_client: NewClie
 # How often
 
 
-def test_the_default_numbers_are_the_protocols(server: Server, connect: Connect) -> None:
-    limits = connect(server).wait("session")["limits"]
+def test_the_default_numbers_are_the_protocols(server: Server, connect: Connect, stock_client: str) -> None:
+    limits = connect(server, stock_client).wait("session")["limits"]
     assert limits["maxMessageLength"] == 2_000
     assert limits["skipCooldownMs"] == 5_000
     assert limits["reconnectGraceMs"] == 10_000
@@ -963,9 +942,9 @@ def test_the_default_numbers_are_the_protocols(server: Server, connect: Connect)
 
 @pytest.mark.parametrize(("event", "argument", "burst"), [("send-message", "x", 50), ("typing", True, 50)])
 def test_who_says_too_much_is_rate_limited_and_told_how_long(
-    server: Server, connect: Connect, event: str, argument: object, burst: int
+    server: Server, connect: Connect, stock_client: str, event: str, argument: object, burst: int
 ) -> None:
-    anna, bert = connect(server), connect(server)
+    anna, bert = connect(server, stock_client), connect(server, stock_client)
     meet(anna, bert)
     answers = [anna.call(event, argument) for _ in range(burst)]
     assert all(answer["ok"] for answer in answers), "ten seconds' worth at once"
@@ -976,8 +955,8 @@ def test_who_says_too_much_is_rate_limited_and_told_how_long(
     eventually(lambda: anna.call(event, argument)["ok"])
 
 
-def test_who_searches_too_much_is_rate_limited(server: Server, connect: Connect) -> None:
-    anna = connect(server)
+def test_who_searches_too_much_is_rate_limited(server: Server, connect: Connect, stock_client: str) -> None:
+    anna = connect(server, stock_client)
     for event in ["find-match", "next-match"] * 5:
         assert anna.call(event)["ok"] is True
     refused = next(answer for answer in (anna.call("next-match") for _ in range(50)) if not answer["ok"])
