@@ -36,6 +36,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/admin/api/bans", {"person": "carl", "hours": 1}),
     ("DELETE", "/admin/api/bans/person:dora", None),
     ("POST", "/admin/api/announcements", {"text": "hello"}),
+    ("GET", "/admin/api/readings", None),
 ]
 
 

@@ -145,6 +145,7 @@ def test_the_operators_routes_answer_as_described(server: Server, connect: Conne
     ask("post", "/admin/api/bans", 400, body={"person": person})
     ask("post", "/admin/api/announcements", body={"text": "Hello"})
     assert reporter.wait("announcement") == {"text": "Hello"}
+    ask("get", "/admin/api/readings")
 
 
 def test_errors_of_routes_are_as_described(server: Server) -> None:

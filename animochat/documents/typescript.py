@@ -90,6 +90,8 @@ def written(schema: dict[str, Any]) -> str:
     if schema["type"] == "array":
         item = written(schema["items"])
         return f"({item})[]" if " " in item else f"{item}[]"
+    if schema["type"] == "object":
+        return f"{{ [name: string]: {written(schema['additionalProperties'])} }}"
     return {"string": "string", "boolean": "boolean", "integer": "number", "number": "number", "null": "null"}[
         schema["type"]
     ]

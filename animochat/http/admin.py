@@ -18,12 +18,16 @@ from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedM
 from animochat.http import operator
 from animochat.http.errors import http_error
 from animochat.moderation.service import HOUR_MS, Moderation
+from animochat.readings.service import Readings
 
 T = TypeVar("T")
 
 #: Reports, and bans, in one answer.
 PORTION = 20
 MAX_PORTION = 100
+
+#: The latest time that anybody may ask for, Unix ms: what Lua's numbers hold exactly.
+MAX_TIME = 2**53
 
 #: Bytes of a request: the longest note and some more.
 MAX_BODY = 16 * 1024
@@ -162,6 +166,15 @@ def announce() -> Response:
         raise BadRequest("The text is empty")
     _moderation().announce(text)
     return _json({"ok": True})
+
+
+@blueprint.get("/api/readings")
+def list_readings() -> Response:
+    since = request.args.get("since", 0, type=int)
+    if not 0 <= since <= MAX_TIME:
+        raise BadRequest("since is a time in Unix milliseconds")
+    readings: Readings = current_app.extensions["animochat"].readings
+    return _json(readings.portion(since))
 
 
 def _moderation() -> Moderation:
