@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 # Files that tell when a step was last done; it is done again when what it depends on has changed.
 PYTHON_READY := $(VENV)/.ready
 NODE_READY := node_modules/.ready
-PAGE_LIBRARY := animochat/http/static/vendor/socket.io.esm.min.js
+PAGE_LIBRARIES := $(addprefix animochat/http/static/vendor/,socket.io.esm.min.js uPlot.esm.js uPlot.min.css)
 
 .PHONY: setup run test lint format documents bench simulate clean
 
-setup: $(PYTHON_READY) $(PAGE_LIBRARY)
+setup: $(PYTHON_READY) $(PAGE_LIBRARIES)
 
 $(PYTHON_READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -27,9 +27,9 @@ $(NODE_READY): package-lock.json package.json
 	npm ci --ignore-scripts --no-progress --loglevel=error
 	@touch $@
 
-$(PAGE_LIBRARY): $(NODE_READY)
+$(PAGE_LIBRARIES): $(NODE_READY)
 	npm run --silent build
-	@touch $@
+	@touch $(PAGE_LIBRARIES)
 
 run: setup
 	$(BIN)/animochat serve

@@ -14,56 +14,19 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from store_support import START, DirectPipeline
+from readings_support import MIDDLE, Workers
+from store_support import START
 
 from animochat import http
 from animochat.metrics import LATENCIES, WAITS, Metrics
 from animochat.moderation.service import Moderation
 from animochat.readings import service
 from animochat.readings.figures import INTERVAL_MS, Figures, Reading, figures, quantile
-from animochat.readings.service import ADD_READING, KEPT_MS, Portion, Readings
+from animochat.readings.service import ADD_READING, KEPT_MS
 from animochat.settings import Settings
 from animochat.store import keys
 
 TOKEN = "correct horse battery staple"
-
-#: In the middle of an interval, as the workers aim for.
-MIDDLE = START // INTERVAL_MS * INTERVAL_MS + INTERVAL_MS // 2
-
-
-class Workers:
-    """Workers that tell what their metrics say, and their clock."""
-
-    def __init__(self, url: str) -> None:
-        self.now = MIDDLE
-        self.pipeline = DirectPipeline(url)
-        self.metrics: dict[str, Metrics] = {}
-        self.readings: dict[str, Readings] = {}
-
-    def add(self, *names: str) -> None:
-        for name in names:
-            metrics = self.metrics[name] = Metrics()
-            self.readings[name] = Readings(
-                self.pipeline,  # type: ignore[arg-type]
-                name,
-                metrics,
-                f"host of {name}",
-                lambda: self.now,
-            )
-
-    def tell(self, *names: str) -> None:
-        for name in names or self.readings:
-            self.readings[name].add()
-
-    def pass_time(self, intervals: int = 1) -> None:
-        self.now += intervals * INTERVAL_MS
-
-    def portion(self, since: int = 0) -> Portion:
-        return next(iter(self.readings.values())).portion(since)
-
-    def times(self, since: int = 0) -> list[int]:
-        """The intervals that are listed, as numbers from the first one on."""
-        return [(interval.time - MIDDLE) // INTERVAL_MS + 1 for interval in self.portion(since).intervals]
 
 
 @pytest.fixture
@@ -269,8 +232,24 @@ def test_a_portion_ends_with_a_whole_interval(workers: Workers, monkeypatch: pyt
         found.append(len(portion.intervals))
         if not portion.more:
             break
-        since = portion.intervals[-1].time
+        since = portion.until
     assert found == [2, 2, 1]
+
+
+def test_readings_of_another_version_hide_none_of_ours(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "PORTION", 2)
+    workers.add("one")
+    for number in range(5):
+        workers.pipeline.call(ADD_READING, [keys.READINGS], [f"[{number}]", KEPT_MS, 100, workers.now])
+        workers.pass_time()
+    workers.tell()
+    workers.pass_time()
+    since, portion = 0, workers.portion()
+    while portion.more:
+        assert portion.until > since
+        since = portion.until
+        portion = workers.portion(since)
+    assert set(portion.workers) == {"one"}
 
 
 # The route
@@ -295,7 +274,13 @@ def ask(client: FlaskClient, since: str = "", token: str = TOKEN) -> Any:
 
 
 def test_the_operator_gets_them_as_json(client: FlaskClient, workers: Workers) -> None:
-    assert ask(client).json == {"intervalMs": INTERVAL_MS, "more": False, "workers": {}, "intervals": []}
+    assert ask(client).json == {
+        "intervalMs": INTERVAL_MS,
+        "until": 0,
+        "more": False,
+        "workers": {},
+        "intervals": [],
+    }
     workers.tell()
     workers.pass_time()
     nothing: dict[str, Any] = {
@@ -311,6 +296,7 @@ def test_the_operator_gets_them_as_json(client: FlaskClient, workers: Workers) -
     time = MIDDLE - INTERVAL_MS // 2
     assert ask(client).json == {
         "intervalMs": INTERVAL_MS,
+        "until": time,
         "more": False,
         "workers": {"one": "host of one"},
         "intervals": [{"time": time, "all": nothing, "workers": {"one": nothing}}],

@@ -49,7 +49,7 @@ SINCE_PARAMETERS = [
     {
         "name": "since",
         "in": "query",
-        "description": "Only what is later than this `time`",
+        "description": "`until` of an earlier answer: only what came after it",
         "schema": {"type": "integer", "minimum": 0, "maximum": MAX_TIME, "default": 0},
     }
 ]

@@ -33,8 +33,10 @@ class Reading(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Figures(msgspec.Struct, rename="camel", frozen=True):
-    """One or all workers in one interval. Of nothing, and so None, are the median and the 99th percentile of nobody's
-    wait. Where more was measured than the buckets tell apart, they are the last bound: 600 s, and 10 s for deliveries.
+    """One or all workers in one interval.
+
+    Median and 99th percentile are None where nothing was measured, and the last bucket's bound (600 s for waits, 10 s
+    for deliveries) where they are beyond it.
     """
 
     online_users: int

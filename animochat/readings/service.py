@@ -42,9 +42,13 @@ class Interval(msgspec.Struct):
 
 
 class Portion(msgspec.Struct, rename="camel"):
-    """Intervals in order of time. `more`: there are more after the last one. `workers`: id -> host, of those in it."""
+    """Intervals in order of time. `until`: the last one that was looked at. `more`: there are later ones.
+
+    `workers`: id -> host, of those that have told something in it.
+    """
 
     interval_ms: int
+    until: int
     more: bool
     workers: dict[str, str]
     intervals: list[Interval]
@@ -96,6 +100,7 @@ class Readings:
         more = len(found) == PORTION
         if more and len(by_interval) > 1:
             by_interval.pop()  # the rest of it would be in the next portion
+        until = by_interval[-1][0] * INTERVAL_MS if by_interval else since
         hosts: dict[str, str] = {}
         intervals = []
         for time, told in by_interval:
@@ -105,7 +110,7 @@ class Readings:
                 hosts.update((worker, reading.host) for worker, reading in by_worker.items())
                 each = {worker: figures([reading]) for worker, reading in by_worker.items()}
                 intervals.append(Interval(time * INTERVAL_MS, figures(list(by_worker.values())), each))
-        return Portion(INTERVAL_MS, more, hosts, intervals)
+        return Portion(INTERVAL_MS, until, more, hosts, intervals)
 
 
 def _time_of(entry: bytes) -> int:

@@ -1,7 +1,7 @@
 -- A worker adds what it has measured since it last did.
 --
 -- KEYS[1]  the readings (sorted set: the time, a space and the reading, by the time)
--- ARGV[1]  the reading (JSON, readings/service.py)
+-- ARGV[1]  the reading (JSON, readings/figures.py)
 -- ARGV[2]  milliseconds for which readings are kept
 -- ARGV[3]  how many are kept at most: beyond that the oldest go, whoever wrote them
 -- ARGV[4]  time in milliseconds, or '' for the store's clock
