@@ -72,10 +72,11 @@ class RequestReader:
                     length = 2 if self._buffer[0] == 13 else 1
                     del self._buffer[:length]
                     dropped += length
-                if _END_OF_HEAD.search(self._buffer, searched):
-                    return True
-                if dropped + len(self._buffer) > MAX_HEAD:
+                end = _END_OF_HEAD.search(self._buffer, searched)
+                if dropped + (end.end() if end is not None else len(self._buffer)) > MAX_HEAD:
                     raise BadHead(plain_response("431 Request Header Fields Too Large"))
+                if end is not None:
+                    return True
                 searched = max(0, len(self._buffer) - 3)
                 if not self._fill(deadline):
                     return False

@@ -84,8 +84,9 @@ def test_what_is_malformed_is_refused_and_the_connection_closed(http: HttpClient
     assert http.at_end()
 
 
-def test_an_endless_head_is_refused(http: HttpClient) -> None:
-    http.send(b"GET /pid HTTP/1.1\r\nX: " + b"x" * 40_000)
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["without an end", "with an end"])
+def test_an_endless_head_is_refused(http: HttpClient, end: bytes) -> None:
+    http.send(b"GET /pid HTTP/1.1\r\nX: " + b"x" * 40_000 + end)
     assert http.response().status == 431
     assert http.at_end()
 
