@@ -71,4 +71,4 @@ simulate: setup
 
 clean:
 	rm -rf $(VENV) node_modules bench/node_modules tests/asyncapi/node_modules animochat/http/static/vendor
-	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist tests/fuzz/corpus *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
