@@ -57,6 +57,7 @@ TARGETS = {
             b"\x3f" + _frame(0x81, b"\xff") + _frame(0x89, b"?"),
             b"\x3f" + _frame(0x88, b"\x03\xe8bye") + _frame(0x81, b"late"),
             b"\x0a\x81\xfe\x01\x00" + bytes(4) + b"x" * 256,
+            b"\x7f\x81\xfe\x03\x84" + bytes(4) + b"x" * 900 + _frame(0x81, b"2") * 20,
             b"\x3f\x81\xff" + (2**40).to_bytes(8, "big") + bytes(4),
             STRETCHED + b"~" + _frame(0x81, b"2") + b"~",
             STRETCHED + _frame(0x01, b"") + b"~" + _frame(0x00, b"x") + b"~" + _frame(0x80, b""),
