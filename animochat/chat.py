@@ -24,6 +24,8 @@ from animochat.metrics import METRICS
 from animochat.moderation import service as moderation
 from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
+from animochat.readings import service as readings
+from animochat.readings.figures import INTERVAL_MS
 from animochat.rooms import service as rooms
 from animochat.server.engine import EngineServer, websocket_frame
 from animochat.server.monitor import Monitor
@@ -71,7 +73,7 @@ class Chat:
         self.settings = settings
         self.worker_id = secrets.token_hex(4)
         url = settings.redis_url or DEFAULT_REDIS_URL
-        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS
+        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS + readings.SCRIPTS
         self.pipeline = Pipeline(url, scripts)
         self.presence = presence.Presence(self.pipeline, self.worker_id)
         self.matchmaking = matchmaking.Matchmaking(
@@ -82,6 +84,7 @@ class Chat:
         )
         self.rooms = rooms.Rooms(self.pipeline, self.worker_id, storing=settings.store_messages)
         self.moderation = moderation.Moderation(self.pipeline, settings.reports_per_hour, settings.auto_suspend_reports)
+        self.readings = readings.Readings(self.pipeline, self.worker_id)
         self.connections = Connections()
         self.lifecycle = Lifecycle(settings, self.connections, self.presence, self.matchmaking, self.rooms)
         self.namespace = ChatNamespace(
@@ -119,7 +122,11 @@ class Chat:
         self.pipeline.start()
         self.subscription.start()
         self._monitor.start()
-        self._loops = [gevent.spawn(self._repeat, HEARTBEAT, self._beat), gevent.spawn(self._repeat, TICK, self._tick)]
+        self._loops = [
+            gevent.spawn(self._repeat, HEARTBEAT, self._beat),
+            gevent.spawn(self._repeat, TICK, self._tick),
+            gevent.spawn(self._repeat, INTERVAL_MS / 1000, self.readings.add),
+        ]
 
     def drain(self, seconds: float, pause: Callable[[float], object] = gevent.sleep) -> None:
         """Send the clients elsewhere in slices, over `seconds` at most: all in one instant would come back in one, too.
@@ -184,15 +191,17 @@ class Chat:
 
     # What goes on all the time
 
-    def _repeat(self, seconds: float, action: Callable[[], None]) -> None:
+    def _repeat(self, seconds: float, action: Callable[[], float | None]) -> None:
+        """Call `action` every so many `seconds`, or after those that it returns."""
         while True:
+            pause = None
             try:
-                action()
+                pause = action()
             except Unavailable:
                 pass  # said in the log by the pipeline; the next round tries again
             except Exception:  # the outermost loop: without its heartbeat the worker would be taken for dead
                 log.exception("%s failed", action.__name__)
-            gevent.sleep(seconds)
+            gevent.sleep(seconds if pause is None else pause)
 
     def _tick(self) -> None:
         while self.matchmaking.tick():

@@ -36,6 +36,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/admin/api/bans", {"person": "carl", "hours": 1}),
     ("DELETE", "/admin/api/bans/person:dora", None),
     ("POST", "/admin/api/announcements", {"text": "hello"}),
+    ("GET", "/admin/api/readings", None),
+    ("GET", "/admin/charts", None),
 ]
 
 
@@ -210,6 +212,17 @@ def test_the_page_asks_for_the_token_and_opens_a_session(client: FlaskClient) ->
     assert client.get("/admin").status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("asked_for", "location"),
+    [("admin.charts", "/admin/charts"), ("admin.logout", "/admin"), ("//evil.example", "/admin")],
+)
+def test_who_has_logged_in_is_on_the_page_that_was_asked_for(
+    client: FlaskClient, asked_for: str, location: str
+) -> None:
+    form = {"token": TOKEN, "asked_for": asked_for}
+    assert client.post("/admin/login", data=form, headers={"Origin": OWN}).headers["Location"] == location
+
+
 @pytest.mark.parametrize(("origin", "base", "secure"), [(OWN, OWN, False), ("https://localhost", OWN, True)])
 def test_the_cookie_is_for_this_page_alone(client: FlaskClient, origin: str, base: str, secure: bool) -> None:
     cookie = log_in(client, Origin=origin).headers["Set-Cookie"]
@@ -289,7 +302,7 @@ def test_no_other_origin_may_read_or_ask(lobby: Lobby) -> None:
 
 
 def test_the_page_may_load_and_run_its_own_files_only(browser: FlaskClient) -> None:
-    for path in ("/admin", "/admin/api/bans"):
+    for path in ("/admin", "/admin/charts", "/admin/api/bans"):
         headers = browser.get(path).headers
         assert "script-src 'self';" in headers["Content-Security-Policy"]
         assert "default-src 'none';" in headers["Content-Security-Policy"]

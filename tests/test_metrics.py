@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +20,15 @@ import pytest
 from flask import Flask
 from people import NO_RATES, meet, say
 from prometheus_client.parser import text_string_to_metric_families
+from store_support import DirectPipeline
 from support import ROOT, Client, Server, eventually
 
 from animochat import http
 from animochat.errors import Unavailable
 from animochat.http.metrics import SYSTEM, families
 from animochat.metrics import COUNTER, GAUGE, SIZE, TABLE, Histogram, Metrics
+from animochat.readings.figures import INTERVAL_MS
+from animochat.readings.service import Readings
 from animochat.server import shared_metrics
 from animochat.server.rundir import RunDirectory
 from animochat.server.shared_metrics import SharedMetrics, Totals
@@ -316,6 +321,16 @@ def both(now: dict[str, float], name: str, *labels: str) -> float:
     return sum(now[f"{name}{{{label}}}"] for label in labels)
 
 
+def readings(server: Server) -> dict[str, str]:
+    """The workers in the last hour's readings, and their hosts; as if the interval that goes on were over."""
+    pipeline = DirectPipeline(server.redis_url)
+    try:
+        later = int(time.time() * 1000) + INTERVAL_MS
+        return Readings(pipeline, "", clock=lambda: later).portion(0).workers  # type: ignore[arg-type]
+    finally:
+        pipeline.close()
+
+
 @pytest.fixture
 def meeting(pair: Server, connect: Callable[..., Client]) -> tuple[Client, Client]:
     anna, bert = connect(pair, transports=["websocket"]), connect(pair)
@@ -356,6 +371,11 @@ def test_whichever_worker_is_asked_it_tells_of_all_that_happened(
     assert now["animochat_resident_memory_bytes"] > 10_000_000
 
 
+def test_each_worker_adds_its_readings_to_those_of_the_last_hour(pair: Server) -> None:
+    hosts = eventually(lambda: len(found := readings(pair)) == 2 and found, what="readings of both workers")
+    assert set(hosts.values()) == {socket.gethostname()}
+
+
 def test_a_client_that_comes_back_is_counted(pair: Server, connect: Callable[..., Client]) -> None:
     name = "animochat_recoveries_total{recovered}"
     before = scrape(pair)[name]
@@ -380,6 +400,7 @@ def test_killing_a_worker_takes_nothing_back(pair: Server, meeting: tuple[Client
     say(anna, bert, "hello")
     # What a worker counts in its last second may be lost; what was shown may not.
     before = eventually(lambda: (now := scrape(pair))["animochat_messages_total"] >= 1 and now, what="the message")
+    told = set(readings(pair))
     victims = pair.worker_pids()
     pair.expect_errors()
     os.kill(victims[0], signal.SIGKILL)
@@ -387,6 +408,8 @@ def test_killing_a_worker_takes_nothing_back(pair: Server, meeting: tuple[Client
     eventually(lambda: scrape(pair)["animochat_workers"] == 2, what="the new worker's metrics")
     after = scrape(pair)
     assert after["animochat_worker_restarts_total"] == before["animochat_worker_restarts_total"] + 1
+    eventually(lambda: len(set(readings(pair)) - told) == 1, what="the new worker's readings")
+    assert set(readings(pair)) > told, "those of the dead one stay"
     gauges = {f"animochat_{metric.name}" for metric in TABLE if metric.kind == GAUGE}
     for name, value in before.items():
         if name.partition("{")[0] not in gauges and not name.startswith("animochat_system_"):

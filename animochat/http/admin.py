@@ -18,12 +18,16 @@ from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedM
 from animochat.http import operator
 from animochat.http.errors import http_error
 from animochat.moderation.service import HOUR_MS, Moderation
+from animochat.readings.service import Readings
 
 T = TypeVar("T")
 
 #: Reports, and bans, in one answer.
 PORTION = 20
 MAX_PORTION = 100
+
+#: The latest time that anybody may ask for, Unix ms: what Lua's numbers hold exactly.
+MAX_TIME = 2**53
 
 #: Bytes of a request: the longest note and some more.
 MAX_BODY = 16 * 1024
@@ -76,8 +80,9 @@ def protect(response: Response) -> Response:
 @blueprint.errorhandler(Unauthorized)
 def ask_for_the_token(error: Unauthorized) -> ResponseReturnValue:
     """A browser that opens the page is asked for the token; everything else gets the JSON error."""
-    if request.endpoint in ("admin.index", "admin.login"):
-        page = render_template("admin_login.html", wrong=request.endpoint == "admin.login")
+    if request.endpoint in ("admin.index", "admin.charts", "admin.login"):
+        asked_for = _charts_or_index() if request.endpoint == "admin.login" else request.endpoint
+        page = render_template("admin_login.html", wrong=request.endpoint == "admin.login", asked_for=asked_for)
         return page, 401, {"WWW-Authenticate": "Bearer"}
     return http_error(error)
 
@@ -92,13 +97,19 @@ def index() -> ResponseReturnValue:
     )
 
 
+@blueprint.get("/charts")
+def charts() -> ResponseReturnValue:
+    """What the workers measured in the last hour."""
+    return render_template("admin_charts.html")
+
+
 @blueprint.post("/login")
 def login() -> ResponseReturnValue:
     """Open a session with the token from the form."""
     operator.require_own_page()
     if not operator.is_token(request.form.get("token", "").encode("utf-8", "replace")):
         raise Unauthorized
-    response = make_response(redirect(url_for("admin.index"), 303))
+    response = make_response(redirect(url_for(_charts_or_index()), 303))
     operator.open_session(response)
     return response
 
@@ -108,6 +119,11 @@ def logout() -> ResponseReturnValue:
     response = make_response(redirect(url_for("admin.index"), 303))
     operator.close_session(response)
     return response
+
+
+def _charts_or_index() -> str:
+    """The page that was asked for before the token was, as the login's form tells."""
+    return "admin.charts" if request.form.get("asked_for") == "admin.charts" else "admin.index"
 
 
 # The API
@@ -162,6 +178,15 @@ def announce() -> Response:
         raise BadRequest("The text is empty")
     _moderation().announce(text)
     return _json({"ok": True})
+
+
+@blueprint.get("/api/readings")
+def list_readings() -> Response:
+    since = request.args.get("since", 0, type=int)
+    if not 0 <= since <= MAX_TIME:
+        raise BadRequest("since is a time in Unix milliseconds")
+    readings: Readings = current_app.extensions["animochat"].readings
+    return _json(readings.portion(since))
 
 
 def _moderation() -> Moderation:

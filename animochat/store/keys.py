@@ -13,6 +13,9 @@ MAIN_LOBBY = "main"
 #: Shared secret that signs tokens where SECRET_KEY is unset.
 SECRET = "animochat:secret"
 
+#: What the workers measured in the last hour.
+READINGS = "animochat:readings"
+
 
 def lobby(name: str = MAIN_LOBBY) -> str:
     """The tag that all keys of one lobby begin with."""

@@ -66,9 +66,32 @@ def test_an_interest_that_cannot_be_added_stays_in_the_field_and_says_why(server
     expect(anna.page.locator(".chip")).to_have_count(10)
     field.fill("one more")
     anna.button("Start chatting").click()
-    expect(note).to_have_text("Ten interests are as many as there can be. Remove one to add another.")
+    expect(note).to_have_text("There can be up to 10 interests. Remove one to add another.")
     expect(field).to_have_value("one more")
     expect(anna.button("Start chatting")).to_be_visible()
+
+
+def test_how_many_interests_there_can_be_and_how_long_is_what_the_server_says(server, person):
+    anna = person(server)
+    field = anna.page.get_by_role("textbox", name="What would you like to talk about?")
+    field.fill("tea,chess,botany,cats,")
+    expect(anna.page.locator(".chip")).to_have_count(4)
+
+    def answer(route):
+        response = route.fetch()
+        session = response.text().replace('"maxInterests":10', '"maxInterests":2')
+        route.fulfill(response=response, body=session.replace('"maxInterestLength":32', '"maxInterestLength":5'))
+
+    anna.page.route_web_socket("**/socket.io/**", lambda socket: socket.close())  # so that all goes by long polling
+    anna.page.route("**/socket.io/**", answer)
+    anna.page.reload()
+    expect(anna.page.locator(".chip")).to_have_text(["tea", "chess"])
+    note = anna.page.locator("#interests-note")
+    field.fill("botany,")
+    expect(note).to_have_text("An interest can have up to 5 characters.")
+    field.fill("cats,")
+    expect(note).to_have_text("There can be up to 2 interests. Remove one to add another.")
+    anna.page.unroute_all(behavior="ignoreErrors")
 
 
 def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(server, person):

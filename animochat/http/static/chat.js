@@ -153,6 +153,7 @@ export function onLeft(listener) {
 function session({ state, room, limits }) {
   const loaded = wish === null;
   composer.maxLength = limits?.maxMessageLength ?? composer.maxLength;
+  if (limits) interests.limits = limits;
   view.connected();
   if (state === "idle") unsaid = null;
   if (state === "chatting" && (unsaid || wish === "rest")) {
