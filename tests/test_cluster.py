@@ -31,7 +31,7 @@ from animochat.sockets.payloads import message_body
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import Script
-from animochat.store.subscription import Subscription
+from animochat.store.subscription import Listener, Subscription
 
 LOBBY_SLOT = key_slot(keys.lobby().encode())
 
@@ -184,7 +184,8 @@ def test_where_nothing_is_stored_a_message_and_its_repetition_are_told_as_a_whol
     pipe = started(empty)
     heard: list[bytes] = []
     listening: list[bool] = []
-    there = Subscription(empty.url, [keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    listener = Listener([keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    there = Subscription(empty.url, [listener])
     there.start()
     soon(lambda: listening)
     log = Rooms(pipe, "here", storing=False)
@@ -213,7 +214,7 @@ def test_what_is_for_everybody_is_heard_where_a_worker_hears_what_is_for_it_alon
     heard: list[bytes] = []
     listening: list[bool] = []
     channels = [keys.worker_channel("there"), keys.everybody()]
-    there = Subscription(empty.url, channels, heard.append, lambda: listening.append(True))
+    there = Subscription(empty.url, [Listener(channels, heard.append, lambda: listening.append(True))])
     there.start()
     soon(lambda: listening)
     moderate = Moderation(pipe, 0, 0)
@@ -245,7 +246,8 @@ def test_the_load_of_many_rooms_is_even_over_the_nodes(empty: RedisCluster) -> N
     pipe = started(empty)
     heard: list[bytes] = []
     listening: list[bool] = []
-    there = Subscription(empty.url, [keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    listener = Listener([keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    there = Subscription(empty.url, [listener])
     there.start()
     soon(lambda: listening)
     log = Rooms(pipe, "here")

@@ -13,8 +13,9 @@ HEAD = """\
 // AniMoChat's events for a typed client of socket.io-client:
 //
 //   import { io, type Socket } from "socket.io-client";
-//   import type { ClientToServerEvents, ServerToClientEvents } from "./animochat";
-//   const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io(url);
+//   import type { Auth, ClientToServerEvents, ServerToClientEvents } from "./animochat";
+//   const auth: Auth = { lobby: "main" };
+//   const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io(url, { auth });
 //
 // Made from the server's own types by `make documents`; each server has its own at /docs/animochat.d.ts.
 """
@@ -90,6 +91,8 @@ def written(schema: dict[str, Any]) -> str:
     if schema["type"] == "array":
         item = written(schema["items"])
         return f"({item})[]" if " " in item else f"{item}[]"
+    if "additionalProperties" in schema:
+        return f"Record<string, {written(schema['additionalProperties'])}>"
     return {"string": "string", "boolean": "boolean", "integer": "number", "number": "number", "null": "null"}[
         schema["type"]
     ]
