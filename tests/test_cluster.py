@@ -35,6 +35,9 @@ from animochat.store.subscription import Listener, Subscription
 
 LOBBY_SLOT = key_slot(keys.lobby().encode())
 
+#: A lobby in another third of the slots than `main`, and so at another primary to begin with.
+OTHER_LOBBY = "davao"
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
@@ -50,7 +53,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 def server(cluster: RedisCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two workers."""
     directory = tmp_path_factory.mktemp("server")
-    server = Server(directory, workers=2, env={"REDIS_URL": cluster.url, **ENV}).start()
+    env = {"REDIS_URL": cluster.url, "LOBBIES": f"main,{OTHER_LOBBY}", **ENV}
+    server = Server(directory, workers=2, env=env).start()
     eventually(lambda: status(server, "/health") == 200, HEALED)
     yield server
     server.stop()
@@ -404,6 +408,47 @@ def test_a_primary_is_killed_and_its_replica_takes_over(cluster: RedisCluster, s
         traffic.goes_on()
     traffic.ends_well()
     no_new_sessions(traffic)
+
+
+def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster: RedisCluster, server: Server) -> None:
+    wait_until_empty(server)
+    victim = cluster.owner(keys.lobby(OTHER_LOBBY))
+    assert victim is not cluster.owner(keys.lobby("main"))
+    clients: list[PythonClient] = []
+
+    def pair(lobby: str) -> tuple[PythonClient, PythonClient]:
+        anna, bert = PythonClient(server.url), PythonClient(server.url)
+        for client in (anna, bert):
+            clients.append(client)
+            client.connect(auth={"lobby": lobby})
+            client.wait("session")
+        meet(anna, bert)
+        return anna, bert
+
+    def done(client: PythonClient, event: str, *arguments: str) -> None:
+        """As often as it takes: what is `unavailable` is to be tried again."""
+        eventually(lambda: client.call(event, *arguments)["ok"], HEALED, event)
+
+    before = {lobby: pair(lobby) for lobby in ("main", OTHER_LOBBY)}
+    victim.stop(signal.SIGKILL)
+    assert before["main"][0].call("leave-room")["ok"]
+    assert before["main"][1].wait("partner-disconnected") == {"reason": "left"}
+    pair("main")
+    assert before[OTHER_LOBBY][0].call("leave-room")["error"]["code"] == "unavailable"
+    assert status(server, "/health") == 200
+    eventually(lambda: len(cluster.primaries()) == 3, HEALED, "a new primary")
+    victim.start()
+    eventually(cluster.is_well, HEALED, "a cluster that is well")
+    anna, bert = before[OTHER_LOBBY]
+    done(anna, "send-message", "back")
+    assert bert.wait("message", where=lambda message: message["type"] == "text")["content"] == "back"
+    done(anna, "leave-room")
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    say(*pair(OTHER_LOBBY), "hello")
+    assert "partner-disconnected" not in anna.events()
+    for client in clients:
+        client.disconnect()
+        client.close()
 
 
 def test_slots_move_under_traffic(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:
