@@ -26,6 +26,7 @@ from animochat.metrics import METRICS
 from animochat.server import packets
 from animochat.server.engine_socket import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
 from animochat.server.frames import FrameReader, websocket_frame
+from animochat.server.lane import SlowLane
 from animochat.server.limits import ConnectionLimits, client_address
 from animochat.server.timers import TimerWheel
 from animochat.server.websocket import LINGER, WebSocket
@@ -94,6 +95,7 @@ class EngineServer(engineio.Server):
         self.stopping = False
         longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT)
         self.timers = TimerWheel(min(1.0, self.ping_interval / 10, self.ping_timeout / 10), longest)
+        self.lane = SlowLane()
         self.frames = FrameReader(self.max_http_buffer_size, rate_frames)
         self.on_open: Callable[[EngineSocket, dict[str, Any]], object] = _nothing
         self.on_message: Callable[[EngineSocket, str | bytes], object] = _nothing
@@ -169,11 +171,12 @@ class EngineServer(engineio.Server):
         if connection is None or not connection.websocket_requested:
             return None
         native, received = connection.accept_websocket(first)
-        return WebSocket(native, self.frames, self.timers, socket), received
+        return WebSocket(native, self.frames, self.timers, self.lane, socket), received
 
     def shutdown(self) -> None:
         """Stop the timers; for the end of the process, when all sessions are closed."""
         self.timers.stop()
+        self.lane.stop()
 
     def disconnect(self, sid: str | None = None) -> None:
         """Close one session, or all."""

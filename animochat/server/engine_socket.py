@@ -131,6 +131,8 @@ class EngineSocket:
 
     def charge(self) -> None:
         """What was sent on this session is abuse: its address may connect less often for a while."""
+        if self._websocket is not None:
+            self._websocket.abusive = True
         self.server.limits.charge(self.remote_addr)
 
     def pause(self) -> None:

@@ -47,6 +47,16 @@ def short_message(data: bytes) -> str | None:
     return None
 
 
+def missing(data: bytes) -> int:
+    """Bytes that are to come of the frame that begins with `data`, of 10 bytes at least; 0 if it is all there."""
+    length, head = data[1] & 0x7F, 6
+    if length == 126:
+        length, head = int.from_bytes(data[2:4], "big"), 8
+    elif length == 127:
+        length, head = int.from_bytes(data[2:10], "big"), 14
+    return max(0, head + length - len(data))
+
+
 class FrameReader:
     """Parsers for the connections of one worker.
 

@@ -63,6 +63,8 @@ class RequestServer(WSGIServer):
 
     #: set when the worker stops: every response is the last on its connection
     stopping = False
+    #: connections accepted in one turn of the loop, between which those that are there get theirs
+    max_accept = 1
     #: called after each request
     on_request: Callable[[], object] | None = None
     #: seconds that a connection may wait for its next request

@@ -13,7 +13,7 @@ from typing import Protocol
 import gevent
 
 #: Deadlines handled in a row before other greenlets and sockets get their turn.
-_CHUNK = 100
+_CHUNK = 20
 
 
 class Deadline(Protocol):

@@ -21,19 +21,23 @@ from websockets.protocol import Protocol, State
 
 from animochat.logs import about
 from animochat.metrics import METRICS
-from animochat.server.frames import FrameReader, short_message
+from animochat.server.frames import FrameReader, missing, short_message
 
 if TYPE_CHECKING:
+    from animochat.server.lane import SlowLane
     from animochat.server.timers import TimerWheel
 
 log = logging.getLogger(__name__)
 
 #: Bytes asked for in one read. One read is one turn of the loop for this connection: more would let a flood of tiny
-#: frames hold up everybody else.
-RECV_SIZE = 4 * 1024
+#: frames hold up everybody else, half a millisecond as it is.
+RECV_SIZE = 512
 
-#: The same for a client that has used up an eighth of the frames it may send at once: who hurries gets shorter turns.
-HASTY_RECV_SIZE = 512
+#: The same in the middle of a long frame.
+LONG_RECV_SIZE = 4 * 1024
+
+#: Bytes, in one read and in all, that are taken from a client after our goodbye, and dropped.
+DROP_SIZE, MAX_DROPPED = 64 * 1024, 1024 * 1024
 
 #: Bytes that wait for a client which does not read; beyond, it is disconnected.
 MAX_QUEUED = 1024 * 1024
@@ -74,19 +78,23 @@ class WebSocket:
         sock: a connected native socket, non-blocking; owned from now on.
         frames: the worker's parsers.
         timers: the worker's wheel, for the time that closing may take.
+        lane: the worker's, for when the client hurries.
         listener: who is told.
     """
 
     __slots__ = (
-        "_counted_at", "_frames", "_held", "_left", "_message", "_out", "_own", "_paused", "_reader", "_sock", "_text",
-        "_timers", "_writer", "abusive", "listener", "state", "timer_slot",
+        "_counted_at", "_frames", "_held", "_lane", "_left", "_message", "_missing", "_out", "_own", "_paused",
+        "_reader", "_received", "_sock", "_text", "_timers", "_writer", "abusive", "listener", "state", "timer_slot",
     )  # fmt: skip
 
-    def __init__(self, sock: NativeSocket, frames: FrameReader, timers: TimerWheel, listener: Listener) -> None:
+    def __init__(
+        self, sock: NativeSocket, frames: FrameReader, timers: TimerWheel, lane: SlowLane, listener: Listener
+    ) -> None:
         self._sock = sock
         self._frames = frames
         frames.connections += 1
         self._timers = timers
+        self._lane = lane
         self.listener = listener
         self.state = _OPEN
         #: ended for what the client sent: not WebSocket's protocol, or too much
@@ -102,14 +110,17 @@ class WebSocket:
         self._paused = False
         self._left = frames.burst  # frames that the client may send at once
         self._counted_at = time.monotonic()
+        self._missing = 0  # bytes of a long frame that are still to come
+        self._received = b""  # from before start(), not yet looked at
 
     # What the owner may do.
 
     def start(self, received: bytes = b"") -> None:
         """Begin to read; `received` came behind the handshake in the same segment."""
-        if received:
-            self._receive(received)
-        if self.state is not _CLOSED and not self._paused:
+        if received:  # by one client in a million: no client knows by then that it may
+            self._received = received
+            self._lane.add(self)
+        elif not self._paused:
             self._reader.start(self._readable)
 
     def send(self, frame: bytes) -> None:
@@ -166,6 +177,7 @@ class WebSocket:
         self.state = _CLOSED
         self._frames.connections -= 1
         self._timers.remove(self)
+        self._lane.remove(self)
         self._reader.stop()
         self._reader.close()
         if self._writer is not None:
@@ -197,8 +209,34 @@ class WebSocket:
     # Bytes in.
 
     def _readable(self) -> None:
+        if self._left >= self._frames.hasty or not self._is_hasty():
+            self._read()
+        else:
+            self._reader.stop()
+            self._lane.add(self)
+
+    def _is_hasty(self) -> bool:
+        self._count_time()
+        return self._left < self._frames.hasty
+
+    def on_turn(self) -> None:
+        """It is this connection's turn in the slow lane."""
+        if self.state is not _OPEN or self._paused:
+            return
+        self._read()
+        if self.state is _OPEN and not self._paused:
+            if self._received:
+                self._lane.add(self)
+            elif self not in self._lane:
+                self._reader.start(self._readable)
+
+    def _read(self) -> None:
+        size = min(self._missing, LONG_RECV_SIZE) or RECV_SIZE
         try:
-            data = self._sock.recv(RECV_SIZE if self._left >= self._frames.hasty else HASTY_RECV_SIZE)
+            if self._received:
+                data, self._received = self._received[:size], self._received[size:]
+            else:
+                data = self._sock.recv(size)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -206,10 +244,17 @@ class WebSocket:
             return
         if not data:
             self._end(Reason.CLOSED)
-        elif self.state is _OPEN:
-            self._receive(data)
-        # While closing, what comes in is read and dropped: bytes left in the kernel would turn our close into a reset,
-        # which makes the other side lose what we sent last.
+            return
+        if self._missing:
+            self._missing -= len(data)
+        elif len(data) == RECV_SIZE:
+            # There may be more. Of one long frame it is read as soon as it is there; of many small ones, in the lane,
+            # and before those who have been told apart from somebody with much to say.
+            self._missing = missing(data) if self._own is None else 0
+            if not self._missing:
+                self._reader.stop()
+                self._lane.add(self, first=self._left >= self._frames.hasty)
+        self._receive(data)
 
     def _receive(self, data: bytes) -> None:
         if self._own is None and (message := short_message(data)) is not None:
@@ -227,7 +272,7 @@ class WebSocket:
         elif self._own is None:
             self._own = parser
             frames.taken()
-        self._left -= len(events) or len(data) / RECV_SIZE  # a piece of a large one costs as much as a small one
+        self._left -= len(events) or len(data) / LONG_RECV_SIZE  # a piece of a large one costs as much as a small one
         if self._left < 0 and not self._may_go_on():
             return
         if not replies:
@@ -242,16 +287,19 @@ class WebSocket:
                 self._deliver(self._held)
             if self.state is _OPEN:
                 self.send(b"".join(replies))
-                self._linger()
                 self.abusive = parser.parser_exc is not None
+                self._linger()
                 self.listener.websocket_closed(self, Reason.ERROR if self.abusive else Reason.CLOSED)
+
+    def _count_time(self) -> None:
+        """As time goes by, the client may send more frames again."""
+        now = time.monotonic()
+        self._left = min(self._frames.burst, self._left + (now - self._counted_at) * self._frames.rate)
+        self._counted_at = now
 
     def _may_go_on(self) -> bool:
         """Whether a client that has sent a burst of frames has taken the time for them; else it is disconnected."""
-        now = time.monotonic()
-        frames = self._frames
-        self._left = min(frames.burst, self._left + (now - self._counted_at) * frames.rate)
-        self._counted_at = now
+        self._count_time()
         if self._left < 0:
             self.abusive = True
             self.close(CloseCode.POLICY_VIOLATION)
@@ -297,7 +345,10 @@ class WebSocket:
             held, self._held = self._held, None
             self._deliver(held)
         if self.state is _OPEN and not self._paused:
-            self._reader.start(self._readable)
+            if self._received:
+                self._lane.add(self)
+            else:
+                self._reader.start(self._readable)
 
     # Bytes out.
 
@@ -327,9 +378,28 @@ class WebSocket:
         self.state = _CLOSING
         self._own = self._held = self._message = None
         self._timers.add(self, LINGER)
-        self._reader.start(self._readable)
+        if self.abusive:
+            self._reader.stop()  # what else it sends may wait in the kernel until LINGER is over
+        else:
+            self._left = MAX_DROPPED
+            self._reader.start(self._drop)
         if self._out is None:
             self._shut()
+
+    def _drop(self) -> None:
+        """Whatever still comes from a client that is being taken leave of, until it closes.
+
+        Bytes left in the kernel would turn our close into a reset, which makes the other side lose what we sent last.
+        """
+        try:
+            dropped = len(self._sock.recv(DROP_SIZE))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            dropped = 0
+        self._left -= dropped
+        if not dropped or self._left < 0:
+            self.abort()
 
     def _shut(self) -> None:
         try:

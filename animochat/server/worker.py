@@ -29,6 +29,10 @@ from animochat import logs
 from animochat.server.handler import RequestHandler, RequestServer
 from animochat.server.handover import Handover, RunDirectory
 
+#: Bytes that the kernel keeps of what a client has sent and we have not read. Left to itself it keeps some megabytes
+#: for each flood that waits for its turn.
+_RECEIVE_BUFFER = 64 * 1024
+
 #: Seconds between two signs of life to the master.
 _HEARTBEAT = 1.0
 
@@ -154,6 +158,7 @@ class Worker(GeventWebSocketWorker):
         if listener.family != socket.AF_UNIX:
             # Accepted connections inherit it.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         server = self.server_class(
             listener,
             application=self.wsgi,

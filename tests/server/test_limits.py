@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
-from server.wire import CLOSE, CONT, PING, TEXT, InThread, WebSocketClient, handshake, open_polling, polling
+from gevent.event import Event
+from server.wire import (
+    CLOSE,
+    CONT,
+    PATIENCE,
+    PING,
+    TEXT,
+    InThread,
+    WebSocketClient,
+    handshake,
+    open_polling,
+    polling,
+)
 from support import eventually
 from websockets.frames import Frame
 
 from animochat.server import limits
+from animochat.server.lane import SlowLane
 from animochat.server.limits import TOO_FAST, TOO_MANY, TOO_MANY_FROM_ADDRESS, ConnectionLimits, client_address
+from animochat.server.websocket import MAX_DROPPED, RECV_SIZE
 
 
 class Clock:
@@ -235,3 +250,85 @@ class TestFrames:
             client.send(TEXT, b"4n%d" % number)
             assert client.message() == f"4n{number}"
             websocket._counted_at -= 1.01 / self.RATE  # so much time has passed
+
+
+class Entry:
+    """What waits in a slow lane: writes itself down when it is its turn."""
+
+    def __init__(self, name: str, turns: list[str], again: Callable[[Entry], object] = lambda entry: None) -> None:
+        self.name = name
+        self._turns = turns
+        self._again = again
+
+    def on_turn(self) -> None:
+        self._turns.append(self.name)
+        self._again(self)
+
+
+class TestSlowLane:
+    FRAME = Frame(TEXT, b"4hello").serialize(mask=True)
+    #: frames of one read
+    READ = RECV_SIZE // len(FRAME) + 1
+
+    def test_one_after_the_other_has_its_turn(self) -> None:
+        lane, turns, ended = SlowLane(), list[str](), Event()
+        for name in "abc":
+            lane.add(Entry(name, turns))
+        lane.add(gone := Entry("gone", turns))
+        lane.add(first := Entry("first", turns), first=True)
+        lane.add(first)
+        lane.remove(gone)
+        lane.add(Entry("last", turns, lambda _: ended.set()))
+        assert ended.wait(PATIENCE)
+        assert turns == ["first", "a", "b", "c", "last"]
+
+    def test_who_comes_back_waits_behind_the_others(self) -> None:
+        lane, turns, ended = SlowLane(), list[str](), Event()
+        lane.add(Entry("hasty", turns, lambda entry: ended.set() if turns.count("hasty") > 1 else lane.add(entry)))
+        lane.add(Entry("other", turns))
+        assert ended.wait(PATIENCE)
+        assert turns == ["hasty", "other", "hasty"]
+
+    def test_a_flood_waits_while_others_are_answered(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=1000)
+        flooder, other = server.websocket(), server.websocket()
+        lane, run = server.engine.lane, server.engine.lane._run
+        lane._run = lambda: None  # type: ignore[method-assign]  # a lane that is full
+        flooder.connection.sendall(self.FRAME * 200)
+        eventually(lambda: server.session(flooder.sid)._websocket in lane)
+        for number in range(3):
+            other.send(TEXT, b"4n%d" % number)
+            assert other.message() == f"4n{number}"
+        assert len(flooder.connection.recv(65536, socket.MSG_PEEK)) <= self.READ * len("\x81\x064hello")
+        server.call(lambda: lane._timer.start(run))
+        assert [flooder.message() for _ in range(200)] == ["4hello"] * 200
+
+    def test_who_hurries_gets_every_answer_in_order(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=100)
+        client = server.websocket()
+        texts = [f"4n{'x' * (number % 7 * 300)}{number}" for number in range(500)]
+        client.connection.sendall(b"".join(Frame(TEXT, text.encode()).serialize(mask=True) for text in texts))
+        assert [client.message() for _ in texts] == texts
+
+    def test_what_comes_with_the_handshake_is_a_flood_like_any_other(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=1000)
+        client = WebSocketClient(server.connect(), "EIO=4&transport=websocket", behind=self.FRAME * 100)
+        client.message()  # the session's own
+        assert [client.message() for _ in range(100)] == ["4hello"] * 100
+
+    def test_who_was_cut_off_is_not_read_any_more(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=2)
+        flooder = server.websocket()
+        websocket = server.session(flooder.sid)._websocket
+        flooder.connection.sendall(self.FRAME * 30)
+        eventually(server.closed)
+        assert not websocket._reader.active
+        server.call(websocket.on_timer)
+        flooder.connection.settimeout(PATIENCE)
+        assert flooder.at_end()
+
+    def test_who_goes_and_goes_on_sending_is_hung_up_on(self, serve: Callable[..., InThread]) -> None:
+        client = serve().websocket()
+        client.send(CLOSE)
+        with pytest.raises(ConnectionError):
+            client.connection.sendall(b"x" * (MAX_DROPPED + 32 * 1024 * 1024))

@@ -233,11 +233,12 @@ class WebSocketClient:
 
     sid = ""
 
-    def __init__(self, connection: socket.socket, query: str, headers: str = "") -> None:
+    def __init__(self, connection: socket.socket, query: str, headers: str = "", behind: bytes = b"") -> None:
+        """`behind`: what is sent together with the handshake."""
         self.connection = connection
         self._parser = Protocol(Side.CLIENT)
         self._frames: list[Frame] = []
-        connection.sendall(handshake("/socket.io/?" + query, headers))
+        connection.sendall(handshake("/socket.io/?" + query, headers) + behind)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             byte = connection.recv(1)
