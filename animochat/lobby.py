@@ -1,7 +1,7 @@
 """A lobby as one worker has it: a chat of its own, whose people meet nobody of another one.
 
-All that it is made of is its own: its slot in a cluster, its people with their history and their bans, its rooms, its
-counts. Workers serve every lobby and share out nothing between them but the ways to the store.
+Its slot in a cluster, its people with their history and their bans, its rooms and its counts are its own. A worker
+serves every lobby; they have the ways to the store in common, and the secret that signs tokens.
 """
 
 from __future__ import annotations
