@@ -233,12 +233,20 @@ def test_what_is_for_everybody_is_heard_where_a_worker_hears_what_is_for_it_alon
     pipe.stop()
 
 
-def test_the_doctor_looks_at_the_lobby_s_node(empty: RedisCluster) -> None:
-    settings = Settings.from_environ({"REDIS_URL": empty.url})
-    findings = {finding.check: finding for finding in store_findings(empty.url, settings)}
-    assert not [finding for finding in findings.values() if finding.level == Level.ERROR]
-    assert "16384 of 16384 slots" in findings["cluster"].text
-    assert {"permissions", "heartbeats", "clock"} <= findings.keys()
+def test_the_doctor_looks_at_every_lobby_s_node(empty: RedisCluster) -> None:
+    names = ["main", OTHER_LOBBY, "manila"]
+    settings = Settings.from_environ({"REDIS_URL": empty.url, "LOBBIES": ",".join(names)})
+    findings = list(store_findings(empty.url, settings))
+    assert not [finding for finding in findings if finding.level == Level.ERROR]
+    by_node: dict[int, list[str]] = {}
+    for name in names:
+        by_node.setdefault(empty.owner(keys.lobby(name)).port, []).append(name)
+    assert len(by_node) > 1
+    for lobbies in by_node.values():
+        about = {f.check: f.text for f in findings if f.text.startswith(f"{', '.join(lobbies)}: ")}
+        assert "16384 of 16384 slots" in about["cluster"]
+        assert about["cluster"].endswith(f"{' and '.join(lobbies)} at this one")
+        assert {"permissions", "heartbeats", "clock"} <= about.keys()
 
 
 # What it costs

@@ -257,7 +257,7 @@ def _cluster(store: _Store, settings: Settings) -> Iterator[Finding]:
         return
     state = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
     text = f"{state['cluster_size']} primaries of {state['cluster_known_nodes']} nodes, {state['cluster_slots_ok']} of"
-    text += " 16384 slots served"
+    text += f" 16384 slots served; {' and '.join(store.lobbies)} at this one"
     if state["cluster_state"] != "ok" or state["cluster_slots_ok"] != "16384":
         yield Finding(Level.ERROR, "cluster", f"{text}: see `redis-cli --cluster check`")
     else:
