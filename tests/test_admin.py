@@ -17,6 +17,7 @@ from support import Client, Server
 
 from animochat import http
 from animochat.http import operator
+from animochat.moderation.oversight import Oversight
 from animochat.moderation.service import ATTEMPTS_MS, MAX_ATTEMPTS, Moderation, Said
 from animochat.settings import Settings
 
@@ -60,7 +61,8 @@ def app(moderation: Moderation, **settings: Any) -> Flask:
     """The routes as they are, on a real store, without a server."""
     app = Flask("animochat", static_folder=None)
     chosen = Settings(**{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
-    app.extensions["animochat"] = SimpleNamespace(settings=chosen, moderation=moderation)
+    lobbies = {"main": SimpleNamespace(moderation=moderation)}
+    app.extensions["animochat"] = SimpleNamespace(settings=chosen, lobbies=lobbies, oversight=Oversight([moderation]))
     http.register(app)
     return app
 
@@ -327,6 +329,7 @@ def test_open_reports_come_with_their_evidence(client: FlaskClient, lobby: Lobby
         "reports": [
             {
                 "id": lobby.report,  # type: ignore[attr-defined]
+                "lobby": "main",
                 "filedAt": lobby.now,
                 "state": "open",
                 "reason": "threat",
@@ -362,6 +365,7 @@ def test_whom_a_report_is_on_is_banned(
     assert set(bans) == {"person:dora", "person:bert"} | ({"address:hidden"} if address else set())
     assert bans["person:bert"] == {
         "id": "person:bert",
+        "lobby": "main",
         "person": "bert",
         "since": lobby.now,
         "until": until and lobby.now + until,
