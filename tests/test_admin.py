@@ -11,15 +11,13 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from operator_app import operator_app
 from people import NO_RATES, meet
 from store_support import Lobby
 from support import Client, Server
 
-from animochat import http
 from animochat.http import operator
-from animochat.moderation.oversight import Oversight
 from animochat.moderation.service import ATTEMPTS_MS, MAX_ATTEMPTS, Moderation, Said
-from animochat.settings import Settings
 
 TOKEN = "correct horse battery staple"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -59,12 +57,7 @@ def lobby(store_url: str) -> Iterator[Lobby]:
 
 def app(moderation: Moderation, **settings: Any) -> Flask:
     """The routes as they are, on a real store, without a server."""
-    app = Flask("animochat", static_folder=None)
-    chosen = Settings(**{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
-    lobbies = {"main": SimpleNamespace(moderation=moderation)}
-    app.extensions["animochat"] = SimpleNamespace(settings=chosen, lobbies=lobbies, oversight=Oversight([moderation]))
-    http.register(app)
-    return app
+    return operator_app(moderation, **{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
 
 
 @pytest.fixture
