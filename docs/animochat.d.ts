@@ -1,8 +1,9 @@
 // AniMoChat's events for a typed client of socket.io-client:
 //
 //   import { io } from "socket.io-client";
-//   import type { ChatSocket } from "./animochat";
-//   const socket: ChatSocket = io(url);
+//   import type { Auth, ChatSocket } from "./animochat";
+//   const auth: Auth = { lobby: "main" };
+//   const socket: ChatSocket = io(url, { auth });
 //
 // Made from the server's own types by `make documents`; each server has its own at /docs/animochat.d.ts.
 
@@ -16,6 +17,14 @@ export interface Announcement {
   text: string;
 }
 
+/** `auth` in the handshake. `pid` and `offset`: the stock client's own, by which it takes a lost connection up. */
+export interface Auth {
+  token?: string;
+  lobby?: string;
+  pid?: string;
+  offset?: string;
+}
+
 /** What an acknowledgement gets: it was done. */
 export interface Done {
   ok: true;
@@ -23,7 +32,7 @@ export interface Done {
 
 /** `error`: a refusal, and the event that was refused, where there was one. */
 export interface ErrorEvent {
-  code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable";
+  code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable" | "unknown-lobby";
   message: string;
   event?: string;
   /** Milliseconds */
@@ -96,7 +105,7 @@ export interface Quote {
 
 /** Why something was not done. `retryAfterMs` is there where waiting helps. */
 export interface Refusal {
-  code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable";
+  code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable" | "unknown-lobby";
   message: string;
   /** Milliseconds */
   retryAfterMs?: number;
@@ -134,6 +143,7 @@ export interface Session {
   token: string;
   recovered: boolean;
   state: "idle" | "waiting" | "chatting";
+  lobby: string;
   limits: Limits;
   room?: SessionRoom;
 }

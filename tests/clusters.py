@@ -29,7 +29,7 @@ BUS = 10_000
 HEALED = 40.0
 
 
-def _free_ports() -> int:
+def _free_port_with_bus() -> int:
     """A free port whose neighbour for the cluster bus is free too: up to Redis 6.2 its number cannot be chosen."""
     while True:
         port = free_port()
@@ -54,7 +54,7 @@ class StoreNode:
         self._choose_ports()
 
     def _choose_ports(self) -> None:
-        self.port = _free_ports()
+        self.port = _free_port_with_bus()
         self.client = redis.Redis(
             "127.0.0.1", self.port, decode_responses=True, **({"ssl": True, **self.tls} if self.tls else {})
         )
@@ -159,9 +159,8 @@ class RedisCluster:
             node.run("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
         for n, node in enumerate(self.nodes):
             if n < self._primaries:
-                node.run(
-                    "CLUSTER", "ADDSLOTS", *range(SLOTS * n // self._primaries, SLOTS * (n + 1) // self._primaries)
-                )
+                end = SLOTS * (n + 1) // self._primaries
+                node.run("CLUSTER", "ADDSLOTS", *range(SLOTS * n // self._primaries, end))
             for other in self.nodes[:n]:
                 node.run("CLUSTER", "MEET", "127.0.0.1", other.port)
         eventually(lambda: all(self._knows_all(node) for node in self.nodes), HEALED, "nodes that know each other")

@@ -11,14 +11,13 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from operator_app import operator_app
 from people import NO_RATES, meet
 from store_support import Lobby
 from support import Client, Server
 
-from animochat import http
 from animochat.http import operator
 from animochat.moderation.service import ATTEMPTS_MS, MAX_ATTEMPTS, Moderation, Said
-from animochat.settings import Settings
 
 TOKEN = "correct horse battery staple"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -58,11 +57,7 @@ def lobby(store_url: str) -> Iterator[Lobby]:
 
 def app(moderation: Moderation, **settings: Any) -> Flask:
     """The routes as they are, on a real store, without a server."""
-    app = Flask("animochat", static_folder=None)
-    chosen = Settings(**{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
-    app.extensions["animochat"] = SimpleNamespace(settings=chosen, moderation=moderation)
-    http.register(app)
-    return app
+    return operator_app(moderation, **{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
 
 
 @pytest.fixture
@@ -327,6 +322,7 @@ def test_open_reports_come_with_their_evidence(client: FlaskClient, lobby: Lobby
         "reports": [
             {
                 "id": lobby.report,  # type: ignore[attr-defined]
+                "lobby": "main",
                 "filedAt": lobby.now,
                 "state": "open",
                 "reason": "threat",
@@ -362,6 +358,7 @@ def test_whom_a_report_is_on_is_banned(
     assert set(bans) == {"person:dora", "person:bert"} | ({"address:hidden"} if address else set())
     assert bans["person:bert"] == {
         "id": "person:bert",
+        "lobby": "main",
         "person": "bert",
         "since": lobby.now,
         "until": until and lobby.now + until,

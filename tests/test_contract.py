@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from people import (
     wait_until_empty,
 )
 from store_kinds import KINDS, Store, running_store
-from support import Client, Server, eventually
+from support import Client, PythonClient, Server, eventually
 
 from animochat.sockets.lifecycle import GREETING
 
@@ -54,9 +55,7 @@ def store(place: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def servers(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Two on one store: the first has the protocol's numbers, the second is hasty and lets people do as much as they
-    like.
-    """
+    """Two on one store: the first has the protocol's numbers, the second is hasty and lets people do much."""
     hasty = {
         "SKIP_COOLDOWN_MS": str(COOLDOWN_MS),
         "RECONNECT_GRACE_MS": str(GRACE_MS),
@@ -71,7 +70,19 @@ def servers(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         running(directory / "untouched", store=store.url, ADMIN_TOKEN=ADMIN_TOKEN, **untouched) as first,
         running(directory / "hasty", store=store.url, **hasty) as second,
     ):
+        hear_each_other(first + second)
         yield first + second
+
+
+def hear_each_other(servers: list[Server]) -> None:
+    """Right after the start a worker may not listen yet: whoever is there is matched a moment later."""
+    clients = [PythonClient(server.url) for server in servers]
+    for client in clients:
+        client.connect()
+        client.call("find-match")
+    for client in clients:
+        client.wait("matched")
+        client.close()
 
 
 @pytest.fixture
@@ -89,7 +100,7 @@ def stock_client(place: tuple[str, str, str]) -> str:
 @pytest.fixture
 def new_client(server: Server, servers: list[Server], connect: Connect, place: tuple[str, str, str]) -> NewClient:
     """Makes a client: of the one server or of both in turn, or of the hasty one. At first nobody else is there."""
-    turn = iter(range(1_000))
+    turn = itertools.count()
 
     def new(hasty: bool = False, **options: object) -> Client:
         chosen = next(turn) % 2 if place[2] == "two" else 0

@@ -85,7 +85,7 @@ def test_the_types_in_the_repository_are_those_of_the_server() -> None:
 
 
 def test_every_event_that_the_server_takes_is_described() -> None:
-    namespace = create_app().extensions["animochat"].namespace
+    namespace = create_app().extensions["animochat"].lobbies["main"].namespace
     assert set(namespace._handlers) == {event.name for event in CLIENT_EVENTS}
 
 
@@ -186,6 +186,7 @@ def test_what_the_documents_do_not_say_is_noticed() -> None:
         "token": "t",
         "recovered": False,
         "state": "chatting",
+        "lobby": "main",
         "limits": dict.fromkeys(Limits.__struct_fields__, 1),
     }
     assert not wrong("session", {**session, "room": room})

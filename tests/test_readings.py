@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 import redis
-from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
+from operator_app import operator_app
 from readings_support import MIDDLE, Workers
 from store_support import START
 
-from animochat import http
 from animochat.metrics import LATENCIES, WAITS, Metrics
 from animochat.moderation.service import Moderation
 from animochat.readings import service
 from animochat.readings.figures import INTERVAL_MS, Figures, Reading, figures, quantile
 from animochat.readings.service import ADD_READING, KEPT_MS
-from animochat.settings import Settings
 from animochat.store import keys
 
 TOKEN = "correct horse battery staple"
@@ -258,14 +255,8 @@ def test_readings_of_another_version_hide_none_of_ours(workers: Workers, monkeyp
 @pytest.fixture
 def client(workers: Workers) -> FlaskClient:
     workers.add("one")
-    app = Flask("animochat", static_folder=None)
-    app.extensions["animochat"] = SimpleNamespace(
-        settings=Settings(admin_token=TOKEN),
-        readings=workers.readings["one"],
-        moderation=Moderation(workers.pipeline, 0, 0),  # type: ignore[arg-type]
-    )
-    http.register(app)
-    return app.test_client()
+    moderation = Moderation(workers.pipeline, 0, 0)  # type: ignore[arg-type]
+    return operator_app(moderation, workers.readings["one"], admin_token=TOKEN).test_client()
 
 
 def ask(client: FlaskClient, since: str = "", token: str = TOKEN) -> Any:

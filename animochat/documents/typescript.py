@@ -13,8 +13,9 @@ HEAD = """\
 // AniMoChat's events for a typed client of socket.io-client:
 //
 //   import { io } from "socket.io-client";
-//   import type { ChatSocket } from "./animochat";
-//   const socket: ChatSocket = io(url);
+//   import type { Auth, ChatSocket } from "./animochat";
+//   const auth: Auth = { lobby: "main" };
+//   const socket: ChatSocket = io(url, { auth });
 //
 // Made from the server's own types by `make documents`; each server has its own at /docs/animochat.d.ts.
 
@@ -110,8 +111,8 @@ def written(schema: dict[str, Any]) -> str:
     if schema["type"] == "array":
         item = written(schema["items"])
         return f"({item})[]" if " " in item else f"{item}[]"
-    if schema["type"] == "object":
-        return f"{{ [name: string]: {written(schema['additionalProperties'])} }}"
+    if "additionalProperties" in schema:
+        return f"Record<string, {written(schema['additionalProperties'])}>"
     return {"string": "string", "boolean": "boolean", "integer": "number", "number": "number", "null": "null"}[
         schema["type"]
     ]

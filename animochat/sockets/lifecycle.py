@@ -57,11 +57,18 @@ GREETING = "You are now chatting with a stranger. Say hi!"
 
 
 class Lifecycle:
-    """Owns what happens to connections that no client event asks for."""
+    """Owns what happens to a lobby's connections that no client event asks for."""
 
     def __init__(
-        self, settings: Settings, connections: Connections, presence: Presence, matchmaking: Matchmaking, rooms: Rooms
+        self,
+        settings: Settings,
+        lobby: str,
+        connections: Connections,
+        presence: Presence,
+        matchmaking: Matchmaking,
+        rooms: Rooms,
     ) -> None:
+        self._lobby = lobby
         self._connections = connections
         self._presence = presence
         self._matchmaking = matchmaking
@@ -90,21 +97,21 @@ class Lifecycle:
 
     # A client comes
 
-    def open(self, transport: Transport, auth: Any) -> Connection:
+    def open(self, transport: Transport, auth: dict[str, Any]) -> Connection:
         """Accept a Socket.IO connection. Does not wait: `session` follows when the store has answered."""
-        connection = Connection(transport)
+        connection = Connection(transport, self._lobby)
         self._connections.by_id[connection.id] = connection
         transport.owner = connection
         _note(connection, "Connected from %s", Shortened(transport.remote_addr))
         if self._stopping:
             transport.hang_up()
         else:
-            connection.perform(partial(self._admit, connection, auth if isinstance(auth, dict) else {}))
+            connection.perform(partial(self._admit, connection, auth))
         return connection
 
     def know_secret(self, secret: str) -> None:
         """Nobody can be registered before the secret is known that all workers share."""
-        self._tokens = Tokens(secret)
+        self._tokens = Tokens(secret, self._lobby)
         self._secret_known.set()
 
     @tracing.traced("connect")
@@ -316,7 +323,8 @@ class Lifecycle:
 
     def _send_session(self, connection: Connection, registration: Registration, messages: list[Logged]) -> None:
         assert self._tokens is not None  # nobody is registered without
-        session = Session(self._tokens.issue(connection.person), False, registration.state, self.limits)
+        token = self._tokens.issue(connection.person)
+        session = Session(token, False, registration.state, self._lobby, self.limits)
         room, record = connection.room, registration.room
         if room is not None and record is not None:
             history = [encode(greeting(room.room_id, record.since))]

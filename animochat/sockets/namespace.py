@@ -61,7 +61,7 @@ Handler = Callable[[Connection, list[Any], "str | None"], None]
 
 
 class ChatNamespace(socketio.Namespace):
-    """Namespace `/`."""
+    """Namespace `/`, as it is for the clients of one lobby."""
 
     def __init__(
         self,

@@ -98,6 +98,7 @@ def connected(session_id: str, pid: str | None) -> str:
     return CONNECT + encode({"sid": session_id, "pid": pid} if pid else {"sid": session_id}).decode()
 
 
-def refused(namespace: str, message: str) -> str:
-    """The answer to a CONNECT that can't be: CONNECT_ERROR."""
-    return CONNECT_ERROR + ("" if namespace == "/" else namespace + ",") + encode({"message": message}).decode()
+def refused(namespace: str, message: str, data: Any = None) -> str:
+    """The answer to a CONNECT that can't be: CONNECT_ERROR, with what stock clients call its `data`."""
+    why = {"message": message} if data is None else {"message": message, "data": data}
+    return CONNECT_ERROR + ("" if namespace == "/" else namespace + ",") + encode(why).decode()

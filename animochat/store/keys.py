@@ -7,8 +7,7 @@ here are for Python.
 
 from __future__ import annotations
 
-#: The lobby everybody meets in.
-MAIN_LOBBY = "main"
+from animochat.settings import MAIN_LOBBY as MAIN_LOBBY
 
 #: Shared secret that signs tokens where SECRET_KEY is unset.
 SECRET = "animochat:secret"

@@ -1,8 +1,10 @@
 // Compiled, never run: what the types let through, and what they refuse (tests/test_documents.py).
 import { io } from "socket.io-client";
-import type { ChatSocket, Done, Message, Refused, Searching, Stored } from "../../docs/animochat";
+import type { Auth, ChatSocket, Done, Message, Refused, Searching, Stored } from "../../docs/animochat";
 
 const socket: ChatSocket = io();
+const auth: Auth = { lobby: "cebu", token: "from an earlier session" };
+io({ auth });
 
 socket.emit("find-match");
 socket.emit("find-match", { interests: ["chess"] });
@@ -13,7 +15,7 @@ socket.emit("send-message", { content: "Hello", clientId: "1" }, (answer) => ans
 socket.emit("typing", true);
 socket.emit("leave-room", (answer) => answer.ok);
 
-socket.on("session", ({ token, room }) => [token.length, room?.messages.map((message: Message) => message.seq)]);
+socket.on("session", ({ token, lobby, room }) => [token.length + lobby.length, room?.messages.map((message: Message) => message.seq)]);
 socket.on("message", ({ type, timestamp }, offset) => [type === "system", timestamp + 1, offset.length]);
 socket.on("online-count", (count) => count + 1);
 socket.on("partner-reconnected", () => {});
@@ -59,6 +61,8 @@ await socket.emitWithAck("leave-room", "now");
 await socket.emitWithAck("report-partner", { reason: "boring" });
 // @ts-expect-error: no such event
 await socket.emitWithAck("find-partner");
+// @ts-expect-error: a lobby is named
+io({ auth: { lobby: 5 } satisfies Auth });
 // @ts-expect-error: no such event
 socket.emit("find-partner");
 // @ts-expect-error: interests are a list

@@ -8,21 +8,18 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask import Flask
+from operator_app import operator_app
 from playwright.sync_api import Browser, Page, expect
 from readings_support import Workers
 from store_support import DirectPipeline
 from support import ROOT
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from animochat import http
 from animochat.moderation.service import Moderation
 from animochat.readings.service import Readings
-from animochat.settings import Settings
 
 TOKEN = "correct horse battery staple"
 
@@ -69,13 +66,11 @@ def tell(workers: Workers, number: int) -> None:
 @pytest.fixture
 def url(workers: Workers) -> Iterator[str]:
     pipeline = DirectPipeline(workers.url)
-    app = Flask("animochat", static_folder=None)
-    app.extensions["animochat"] = SimpleNamespace(
-        settings=Settings(admin_token=TOKEN),
-        moderation=Moderation(pipeline, 0, 0),  # type: ignore[arg-type]
-        readings=Readings(pipeline, "", clock=workers.clock),  # type: ignore[arg-type]
+    app = operator_app(
+        Moderation(pipeline, 0, 0),  # type: ignore[arg-type]
+        Readings(pipeline, "", clock=workers.clock),  # type: ignore[arg-type]
+        admin_token=TOKEN,
     )
-    http.register(app)
     alone = threading.Lock()
 
     def one_at_a_time(*request: Any) -> Any:

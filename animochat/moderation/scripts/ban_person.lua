@@ -6,7 +6,7 @@
 -- ARGV[1]  person, or '' for the one that the report is on
 -- ARGV[2]  report, or ''
 -- ARGV[3]  milliseconds, or '' for good
--- ARGV[4]  '1': the address too, as far as it is known
+-- ARGV[4]  '' for no address, '1' for that of the report or the person, as far as it is known, or this keyed hash
 -- ARGV[5]  the operator's note, or ''
 -- ARGV[6]  time in milliseconds, or '' for the store's clock
 --
@@ -22,7 +22,7 @@ if report ~= '' then
   person, address = record[1], record[2]
 end
 if ARGV[4] ~= '1' then
-  address = ''
+  address = ARGV[4]
 elseif address == '' then
   address = redis.call('HGET', lobby .. ':person:' .. person, 'address') or ''
 end
