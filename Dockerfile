@@ -1,6 +1,6 @@
 # The server alone; the store is another container (compose.yaml) or a service: set REDIS_URL.
 
-# The page's one library comes from npm; nothing of Node is in the final image.
+# The pages' libraries come from npm; nothing of Node is in the final image.
 FROM node:22-slim AS page
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./

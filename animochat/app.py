@@ -27,7 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     socketio = SocketIO(
         app,
         worker_id=chat.worker_id,
-        connections=chat.connections,
+        lobbies=chat.lobbies,
         cors_allowed_origins=origin_check(settings),
         rate_frames=settings.rate_frames,
         rate_connects=settings.rate_connects,
@@ -35,7 +35,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         max_connections=settings.max_connections,
         trusted_proxies=settings.trusted_proxies,
     )
-    socketio.server.bind(chat.lifecycle, chat.namespace)
     chat.engine = socketio.server.eio
     chat.on_heartbeat = socketio.server.close_silent
     return app

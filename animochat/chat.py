@@ -1,4 +1,4 @@
-"""One worker's chat: what it is made of, and the loops that keep it right while it serves.
+"""One worker's chat: the lobbies it serves, what they share, and the loops that keep them right while it serves.
 
 `Chat` stands in `app.extensions["animochat"]`. Making it opens no connection and starts no greenlet; `start()` does,
 which the gunicorn worker calls once it serves.
@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -19,31 +20,29 @@ from gevent import Greenlet
 
 from animochat import __version__, tracing
 from animochat.errors import Unavailable
+from animochat.lobby import Lobby
 from animochat.matchmaking import service as matchmaking
 from animochat.metrics import METRICS
 from animochat.moderation import service as moderation
+from animochat.moderation.oversight import Oversight
 from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
+from animochat.readings import service as readings
+from animochat.readings.figures import INTERVAL_MS
 from animochat.rooms import service as rooms
-from animochat.server.engine import EngineServer, websocket_frame
+from animochat.server.engine import EngineServer
 from animochat.server.monitor import Monitor
 from animochat.server.shared_metrics import Totals
 from animochat.settings import DEFAULT_REDIS_URL, Settings
-from animochat.sockets.connections import Connection, Connections, send_online_count
-from animochat.sockets.lifecycle import Lifecycle
-from animochat.sockets.namespace import ChatNamespace
-from animochat.sockets.news import News
-from animochat.store import keys
+from animochat.sockets.connections import Connection
 from animochat.store.pipeline import Pipeline
-from animochat.store.subscription import Subscription
+from animochat.store.subscription import Subscriptions
+from animochat.store.together import together
 
 log = logging.getLogger(__name__)
 
 #: Seconds between heartbeats; a worker counts as dead after five (presence/scripts/include/workers.lua).
 HEARTBEAT = 1.0
-
-#: Seconds between the times at which the records of connected people are kept from expiring.
-TOUCH = 3600.0
 
 #: Clients a second that a worker which stops sends elsewhere, or more if the time is short. Each costs the worker it
 #: comes to some 0.6 ms (docs/performance.md, "connects").
@@ -58,8 +57,6 @@ TRACES_TIMEOUT = 1.0
 #: Connections that a sample looks at in a row: about a tenth of a millisecond.
 PORTION = 500
 
-HOUR_MS = 3_600_000
-
 
 class Chat:
     """Everything of one worker but the web server. `worker_id` names it in the store and begins its session ids."""
@@ -68,45 +65,35 @@ class Chat:
         self.settings = settings
         self.worker_id = secrets.token_hex(4)
         url = settings.redis_url or DEFAULT_REDIS_URL
-        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS
+        scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS + readings.SCRIPTS
         self.pipeline = Pipeline(url, scripts)
-        self.presence = presence.Presence(self.pipeline, self.worker_id)
-        self.matchmaking = matchmaking.Matchmaking(
-            self.pipeline,
-            settings.match_history_hours * HOUR_MS,
-            settings.skip_cooldown_ms,
-            settings.interest_wait_ms,
-        )
-        self.rooms = rooms.Rooms(self.pipeline, self.worker_id, storing=settings.store_messages)
-        self.moderation = moderation.Moderation(self.pipeline, settings.reports_per_hour, settings.auto_suspend_reports)
-        self.connections = Connections()
-        self.lifecycle = Lifecycle(settings, self.connections, self.presence, self.matchmaking, self.rooms)
-        self.namespace = ChatNamespace(
-            settings,
-            self.connections,
-            self.lifecycle,
-            self.matchmaking,
-            self.rooms,
-            self.moderation,
-            word_filter(settings),
-            self.worker_id,
-        )
-        news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
-        channels = [keys.worker_channel(self.worker_id), keys.everybody()]
-        self.subscription = Subscription(url, channels, news.receive, self._recheck_all)
+        self.readings = readings.Readings(self.pipeline, self.worker_id)
+        words = word_filter(settings)
+        #: By name; the first is where clients go that name none.
+        self.lobbies = {
+            name: Lobby(
+                name,
+                settings,
+                self.pipeline,
+                self.worker_id,
+                words,
+                self._share_secret,
+                partial(self._renew_subscription, number),
+            )
+            for number, name in enumerate(settings.lobbies)
+        }
+        self.oversight = Oversight([lobby.moderation for lobby in self.lobbies.values()])
+        self.subscriptions = Subscriptions(url, [lobby.listener for lobby in self.lobbies.values()])
         self._monitor = Monitor(self._sample)
         #: This worker's Engine.IO server, set by the factory.
         self.engine: EngineServer
         #: Called with every heartbeat; for what the layer above has to do now and then.
         self.on_heartbeat: Callable[[], None] = lambda: None
         self._secret = settings.secret_key or secrets.token_urlsafe(32)
-        self._epoch: str | None = None
-        self._workers = 1
-        self._touched_at = self._forgot_at = time.monotonic()
         self._started_at = time.monotonic()
         self._loops: list[Greenlet] = []
         if settings.secret_key:
-            self.lifecycle.know_secret(settings.secret_key)
+            self._tell_secret()
 
     # The worker's life
 
@@ -115,11 +102,17 @@ class Chat:
         self._started_at = time.monotonic()
         tracing.start(os.environ)
         self.pipeline.start()
-        self.subscription.start()
+        self.subscriptions.start()
         self._monitor.start()
-        self._loops = [
-            gevent.spawn(self._repeat, lambda: HEARTBEAT, self._beat),
-            gevent.spawn(self._repeat, lambda: matchmaking.tick_interval(self._workers), self._tick),
+        # Each by itself: one whose node in a cluster is gone holds up no other.
+        for lobby in self.lobbies.values():
+            self._loops += [
+                gevent.spawn(self._repeat, HEARTBEAT, lobby.beat),
+                gevent.spawn(self._repeat, matchmaking.TICK_INTERVAL, lobby.tick),
+            ]
+        self._loops += [
+            gevent.spawn(self._repeat, HEARTBEAT, self.on_heartbeat),
+            gevent.spawn(self._repeat, INTERVAL_MS / 1000, self.readings.add),
         ]
 
     def drain(self, seconds: float, pause: Callable[[float], object] = gevent.sleep) -> None:
@@ -128,23 +121,28 @@ class Chat:
         Nobody is registered here any more; who is not sent away yet is served as before. Returns when all are gone,
         which the store may delay. `pause` waits for so many seconds.
         """
-        self.lifecycle.admit_nobody()
-        slices = drain_slices(list(self.connections), seconds)
+        self._admit_nobody()
+        slices = drain_slices(self._connections(), seconds)
         for number, leaving in enumerate(slices, 1):
             for connection in leaving:
-                self.lifecycle.send_away(connection)
+                self.lobbies[connection.lobby].lifecycle.send_away(connection)
             if number < len(slices) and self._somebody_stays():
                 pause(DRAIN_INTERVAL)
-        while len(self.connections):
+        while any(len(lobby.connections) for lobby in self.lobbies.values()):
             pause(0.02)
 
     def _somebody_stays(self) -> bool:
         """Is there a worker for those whom this one sends away? Else they wait for one to start: the sooner they can
         all go, the sooner it does."""
-        try:
-            return self.presence.stopping() > 0
-        except Unavailable:
-            return False
+        asked = together([lobby.presence.stopping for lobby in self.lobbies.values()])
+        return any(not isinstance(staying, Unavailable) and staying > 0 for staying in asked)
+
+    def _admit_nobody(self) -> None:
+        for lobby in self.lobbies.values():
+            lobby.lifecycle.admit_nobody()
+
+    def _connections(self) -> list[Connection]:
+        return [connection for lobby in self.lobbies.values() for connection in lobby.connections]
 
     def stop(self, timeout: float) -> None:
         """Settle everything within `timeout` seconds: people keep their places for the grace time, partners are told.
@@ -152,32 +150,51 @@ class Chat:
         Clients who are still here, because there was no time to drain, are closed all at once.
         """
         gevent.killall(self._loops)
-        self.lifecycle.admit_nobody()
-        for connection in self.connections:
+        self._admit_nobody()
+        for connection in self._connections():
             connection.closed = True  # so that no recheck puts it back
+        farewells = [
+            partial(lobby.presence.reap, self.worker_id, self.settings.reconnect_grace_ms)
+            for lobby in self.lobbies.values()
+        ]
         with gevent.Timeout(timeout, False):
-            try:
-                self.presence.reap(self.worker_id, self.settings.reconnect_grace_ms)
-            except Unavailable:
+            if any(isinstance(outcome, Unavailable) for outcome in together(farewells)):
                 log.warning("Stopped without the store: the other workers will notice")
-        for connection in self.connections:
+        for connection in self._connections():
             connection.transport.owner = None
             connection.transport.hang_up()
-        self.subscription.stop()
+        self.subscriptions.stop()
         self.pipeline.stop()
         self._monitor.stop()
         with gevent.Timeout(TRACES_TIMEOUT, False):
             tracing.stop()
 
     def health(self) -> dict[str, Any]:
-        """The answer of `GET /health`. Waits for the store; raises Unavailable."""
-        self.pipeline.execute("PING")
-        uptime = int(time.monotonic() - self._started_at)
-        return {"status": "ok", "redis": "ok", "version": __version__, "uptimeSeconds": uptime}
+        """The answer of `GET /health`. Waits for the store; raises Unavailable where no lobby can be used."""
+        asked = [gevent.spawn(together, [lobby.presence.check]) for lobby in self.lobbies.values()]
+        for done in gevent.iwait(asked):
+            (outcome,) = done.get()
+            if not isinstance(outcome, Unavailable):
+                uptime = int(time.monotonic() - self._started_at)
+                return {"status": "ok", "redis": "ok", "version": __version__, "uptimeSeconds": uptime}
+        raise Unavailable
 
-    def stats(self) -> dict[str, int]:
-        """The answer of `GET /stats`. Waits for the store; raises Unavailable."""
-        return self.presence.stats()
+    def stats(self) -> dict[str, Any]:
+        """The answer of `GET /stats`. Waits for the store; raises Unavailable where a lobby's numbers are missing."""
+        lobbies: dict[str, dict[str, int]] = {}
+        for name, numbers in self.lobby_stats().items():
+            if isinstance(numbers, Unavailable):
+                raise numbers
+            lobbies[name] = numbers
+        # Each worker serves every lobby, and may just have begun to in some.
+        workers = max(numbers.pop("workers") for numbers in lobbies.values())
+        sums = {name: sum(numbers[name] for numbers in lobbies.values()) for name in next(iter(lobbies.values()))}
+        return {**sums, "workers": workers, "lobbies": lobbies}
+
+    def lobby_stats(self, timeout: float | None = None) -> dict[str, dict[str, int] | Unavailable]:
+        """Each lobby's numbers, as far as they are to be had within `timeout` seconds. Waits for the store."""
+        asked = together([lobby.presence.stats for lobby in self.lobbies.values()], timeout)
+        return dict(zip(self.lobbies, asked, strict=True))
 
     def metrics(self) -> Totals:
         """What `GET /metrics` shows of this machine's workers. Does not wait for the store."""
@@ -185,64 +202,35 @@ class Chat:
 
     # What goes on all the time
 
-    def _repeat(self, seconds: Callable[[], float], action: Callable[[], None]) -> None:
+    def _repeat(self, seconds: float, action: Callable[[], float | None]) -> None:
+        """Call `action` every so many `seconds`, or after those that it returns."""
         while True:
+            pause = None
             try:
-                action()
+                pause = action()
             except Unavailable:
                 pass  # said in the log by the pipeline; the next round tries again
             except Exception:  # the outermost loop: without its heartbeat the worker would be taken for dead
                 log.exception("%s failed", action.__name__)
-            gevent.sleep(seconds())
+            gevent.sleep(seconds if pause is None else pause)
 
-    def _tick(self) -> None:
-        while self.matchmaking.tick(matchmaking.TICK_GAP_MS):
-            pass
+    # The secret that signs tokens
 
-    def _beat(self) -> None:
-        stored, self.rooms.stored = self.rooms.stored, 0
-        try:
-            beat = self.presence.heartbeat(stored)
-        except Unavailable:
-            self.rooms.stored += stored
-            raise
-        self._workers = beat.workers
-        if beat.epoch != self._epoch:
-            # A store without our data: new, or emptied. Who holds the secret puts it back, so that tokens still hold.
-            if not self.settings.secret_key:
-                self._secret = self.presence.secret(self._secret)
-                self.lifecycle.know_secret(self._secret)
-            if self._epoch is not None:
-                log.warning("The store lost its data: telling everybody")
-                self._recheck_all()
-            self._epoch = beat.epoch
-        elif not beat.known:
-            log.warning("Others took this worker for dead: telling everybody")
-            self._recheck_all()
-        if not beat.listeners:
-            self.subscription.renew()
-        for worker in beat.dead:
-            log.warning("Worker %s is dead: its people's places are kept for the grace time", worker)
-            self.presence.reap(worker, self.settings.reconnect_grace_ms)
-        self._recheck_all(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
-        self.lifecycle.retry_farewells()
-        self.rooms.repeat()
-        self.connections.forget_departed()
-        self._forget_rooms()
-        self.on_heartbeat()
-        gevent.spawn(send_online_count, self.connections, beat.online, websocket_frame)
-        if time.monotonic() - self._touched_at > TOUCH:
-            self._touched_at = time.monotonic()
-            self.presence.touch(list(self.connections.by_person))
-            if not self.settings.secret_key:
-                self.presence.secret(self._secret)
+    def _tell_secret(self) -> None:
+        for lobby in self.lobbies.values():
+            lobby.lifecycle.know_secret(self._secret)
 
-    def _forget_rooms(self) -> None:
-        """What was said, where it isn't stored: kept as long as the room has somebody here, and for the grace time."""
-        now = time.monotonic()
-        if self.rooms.memory is not None and now - self._forgot_at > self.settings.reconnect_grace_ms / 1000:
-            self._forgot_at = now
-            self.rooms.memory.forget({c.room.room_id for c in self.connections if c.room is not None})
+    def _share_secret(self) -> None:
+        """Learn the secret from the store where the operator set none. Who holds it puts it back where the store lost
+        it, so that tokens still hold. Raises Unavailable."""
+        if not self.settings.secret_key:
+            self._secret = presence.shared_secret(self.pipeline, self._secret)
+            self._tell_secret()
+
+    # How things stand
+
+    def _renew_subscription(self, number: int) -> None:
+        self.subscriptions.renew(number)
 
     def _sample(self) -> None:
         """Look how things stand here, a portion at a time: many connections are not to hold up a message."""
@@ -254,17 +242,15 @@ class Chat:
             queued += session.queued
             if number % PORTION == PORTION - 1:
                 gevent.sleep(0)
-        for number, connection in enumerate(self.connections):
+        for number, connection in enumerate(self._connections()):
             people["chatting" if connection.room is not None else "waiting" if connection.waiting else "idle"] += 1
             if number % PORTION == PORTION - 1:
                 gevent.sleep(0)
         METRICS.people, METRICS.connections, METRICS.queued_bytes = people, transports, queued
-        METRICS.queued_commands, METRICS.queued_messages = self.pipeline.waiting, self.rooms.waiting
-
-    def _recheck_all(self, which: Callable[[Any], bool] = lambda connection: True) -> None:
-        for connection in self.connections:
-            if which(connection):
-                self.lifecycle.recheck(connection)
+        METRICS.queued_commands, METRICS.queued_messages = (
+            self.pipeline.waiting,
+            sum(lobby.rooms.waiting for lobby in self.lobbies.values()),
+        )
 
 
 def drain_slices(connections: Sequence[Connection], seconds: float) -> list[Sequence[Connection]]:

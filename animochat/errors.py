@@ -61,6 +61,13 @@ class Unavailable(ChatError):
     text = "Service is temporarily unavailable, try again"
 
 
+class UnknownLobby(ChatError):
+    """At connecting alone: the connection is refused."""
+
+    code = "unknown-lobby"
+    text = "There is no such lobby"
+
+
 class Replaced(ChatError):
     code = "replaced"
     text = "Connected elsewhere"

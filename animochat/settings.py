@@ -19,6 +19,10 @@ DEFAULT_CLIENT_URL = "http://localhost:5173"
 DEFAULT_REDIS_URL = "redis://localhost:6379"
 #: Worker processes: one is right for a laptop; platforms set WEB_CONCURRENCY by the machine's size.
 DEFAULT_WEB_CONCURRENCY = 1
+#: The lobby that there is where the operator names none.
+MAIN_LOBBY = "main"
+#: How many there may be at most: each worker sends every lobby a heartbeat and ticks, five scripts a second.
+MAX_LOBBIES = 100
 #: Hours during which two people who met are not matched again: meeting a stranger means a new one.
 DEFAULT_MATCH_HISTORY_HOURS = 24
 #: Milliseconds that somebody who skips waits: long enough to make a look at the partner worth it.
@@ -64,6 +68,7 @@ MIN_SECRET_KEY_LENGTH = 16
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _HOUR_MS = 3_600_000
+_LOBBY = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -88,6 +93,8 @@ class Settings:
     #: None only in development: whoever starts the workers starts an embedded store and sets REDIS_URL for them.
     redis_url: str | None = None
     web_concurrency: int = DEFAULT_WEB_CONCURRENCY
+    #: Names, each once; the first is where people go who name none.
+    lobbies: tuple[str, ...] = (MAIN_LOBBY,)
     #: None: one is made and shared through the store.
     secret_key: str | None = None
     #: What the operator shows at /admin; None: there is no such page.
@@ -143,6 +150,7 @@ class Settings:
             client_url=read.origins("CLIENT_URL", DEFAULT_CLIENT_URL),
             redis_url=read.redis_url("REDIS_URL", DEFAULT_REDIS_URL if app_env == "production" else None),
             web_concurrency=read.integer("WEB_CONCURRENCY", DEFAULT_WEB_CONCURRENCY, 1, 1_000),
+            lobbies=read.lobbies("LOBBIES", MAIN_LOBBY),
             secret_key=read.secret("SECRET_KEY"),
             admin_token=read.secret("ADMIN_TOKEN"),
             metrics_token=read.secret("METRICS_TOKEN"),
@@ -243,6 +251,15 @@ class _Reader:
             elif origin not in origins:
                 origins.append(origin)
         return tuple(origins)
+
+    def lobbies(self, name: str, default: str) -> tuple[str, ...]:
+        value = self.text(name) or default
+        names = tuple(entry.strip() for entry in value.split(","))
+        if all(map(_LOBBY.fullmatch, names)) and len(set(names)) == len(names) <= MAX_LOBBIES:
+            return names
+        allowed = f"up to {MAX_LOBBIES} names of 1 to 32 lower-case letters, digits and -, comma separated, none twice"
+        self.mistake(name, repr(value), allowed)
+        return (default,)
 
     def redis_url(self, name: str, default: str | None) -> str | None:
         value = self.text(name)

@@ -89,7 +89,7 @@ def _attack(url: str, arguments: argparse.Namespace) -> Program:
         "url": url, "count": arguments.hostile, "addresses": arguments.addresses, "kinds": arguments.kind,
     }  # fmt: skip
     program = Program(["node", "load/hostile.js", json.dumps(options)], core=cores()[1], cwd=BENCH)
-    os.setpriority(os.PRIO_PROCESS, program.pid, 19)
+    os.sched_setscheduler(program.pid, os.SCHED_IDLE, os.sched_param(0))
     return program
 
 

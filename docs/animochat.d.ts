@@ -1,10 +1,13 @@
 // AniMoChat's events for a typed client of socket.io-client:
 //
-//   import { io, type Socket } from "socket.io-client";
-//   import type { ClientToServerEvents, ServerToClientEvents } from "./animochat";
-//   const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io(url);
+//   import { io } from "socket.io-client";
+//   import type { Auth, ChatSocket } from "./animochat";
+//   const auth: Auth = { lobby: "main" };
+//   const socket: ChatSocket = io(url, { auth });
 //
 // Made from the server's own types by `make documents`; each server has its own at /docs/animochat.d.ts.
+
+import type { Socket } from "socket.io-client";
 
 /** The callback that any event takes. */
 export type Acknowledge<Answer> = (answer: Answer | Refused) => void;
@@ -14,6 +17,14 @@ export interface Announcement {
   text: string;
 }
 
+/** `auth` in the handshake. `pid` and `offset`: the stock client's own, by which it takes a lost connection up. */
+export interface Auth {
+  token?: string;
+  lobby?: string;
+  pid?: string;
+  offset?: string;
+}
+
 /** What an acknowledgement gets: it was done. */
 export interface Done {
   ok: true;
@@ -21,7 +32,7 @@ export interface Done {
 
 /** `error`: a refusal, and the event that was refused, where there was one. */
 export interface ErrorEvent {
-  code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable";
+  code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable" | "unknown-lobby";
   message: string;
   event?: string;
   /** Milliseconds */
@@ -94,7 +105,7 @@ export interface Quote {
 
 /** Why something was not done. `retryAfterMs` is there where waiting helps. */
 export interface Refusal {
-  code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable";
+  code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable" | "unknown-lobby";
   message: string;
   /** Milliseconds */
   retryAfterMs?: number;
@@ -132,6 +143,7 @@ export interface Session {
   token: string;
   recovered: boolean;
   state: "idle" | "waiting" | "chatting";
+  lobby: string;
   limits: Limits;
   room?: SessionRoom;
 }
@@ -167,21 +179,21 @@ export interface Waiting {
 
 export interface ClientToServerEvents {
   /** Enter the waiting pool; `waiting` or `matched` follows. */
-  "find-match": (...args: [] | [acknowledge: Acknowledge<Searching>] | [argument: FindMatch | null] | [argument: FindMatch | null, acknowledge: Acknowledge<Searching>]) => void;
+  "find-match": (...args: [acknowledge: Acknowledge<Searching>] | [argument: FindMatch | null, acknowledge: Acknowledge<Searching>]) => void;
   /** Leave the waiting pool; `match-cancelled` follows. */
-  "cancel-match": (...args: [] | [acknowledge: Acknowledge<Done>]) => void;
+  "cancel-match": (acknowledge: Acknowledge<Done>) => void;
   /** Leave the room, rest for the cooldown, and enter the pool again. */
-  "next-match": (...args: [] | [acknowledge: Acknowledge<Searching>] | [argument: FindMatch | null] | [argument: FindMatch | null, acknowledge: Acknowledge<Searching>]) => void;
+  "next-match": (...args: [acknowledge: Acknowledge<Searching>] | [argument: FindMatch | null, acknowledge: Acknowledge<Searching>]) => void;
   /** Say something to the partner. */
-  "send-message": (...args: [argument: string | SendMessage] | [argument: string | SendMessage, acknowledge: Acknowledge<Stored>]) => void;
+  "send-message": (argument: string | SendMessage, acknowledge: Acknowledge<Stored>) => void;
   /** Begin or end typing; the partner gets `partner-typing`. */
-  "typing": (...args: [argument: boolean | Typing] | [argument: boolean | Typing, acknowledge: Acknowledge<Done>]) => void;
+  "typing": (argument: boolean | Typing, acknowledge: Acknowledge<Done>) => void;
   /** Leave the room without searching again. */
-  "leave-room": (...args: [] | [acknowledge: Acknowledge<Done>]) => void;
+  "leave-room": (acknowledge: Acknowledge<Done>) => void;
   /** Leave the room, and do not meet this partner again for 90 days. */
-  "block-partner": (...args: [] | [acknowledge: Acknowledge<Done>]) => void;
+  "block-partner": (acknowledge: Acknowledge<Done>) => void;
   /** File a report with what was said, then as `block-partner`. */
-  "report-partner": (...args: [argument: ReportPartner] | [argument: ReportPartner, acknowledge: Acknowledge<Done>]) => void;
+  "report-partner": (argument: ReportPartner, acknowledge: Acknowledge<Done>) => void;
 }
 
 export interface ServerToClientEvents {
@@ -209,4 +221,17 @@ export interface ServerToClientEvents {
   "announcement": (argument: Announcement, offset: string) => void;
   /** Something without a callback was refused, or the connection is closed. */
   "error": (argument: ErrorEvent, offset: string) => void;
+}
+
+type StockSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
+type AllButLast<List> = List extends [...infer Others, unknown] ? Others : never;
+
+/** A socket of socket.io-client. `emitWithAck` promises what the callback would get. */
+export interface ChatSocket extends StockSocket {
+  /** The callback may be left out; a refusal then comes as `error`. */
+  emit<Event extends keyof ClientToServerEvents>(
+    event: Event,
+    ...args: Parameters<ClientToServerEvents[Event]> | AllButLast<Parameters<ClientToServerEvents[Event]>>
+  ): this;
+  timeout(milliseconds: number): Pick<StockSocket, "emitWithAck"> & ReturnType<StockSocket["timeout"]>;
 }

@@ -5,8 +5,7 @@
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
-/** @type {import("socket.io-client").Socket<
- *   import("../docs/animochat").ServerToClientEvents, import("../docs/animochat").ClientToServerEvents>} */
+/** @type {import("../docs/animochat").ChatSocket} */
 const socket = io(process.argv[2] ?? "http://localhost:3001");
 
 socket.on("session", ({ state }) => {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,8 +22,20 @@ from support import eventually, free_port
 
 SLOTS = 16_384
 
+#: How much higher the number of a node's port for other nodes is than that of its port for clients.
+BUS = 10_000
+
 #: Seconds for a new primary to be chosen and known, on a busy machine.
 HEALED = 40.0
+
+
+def _free_port_with_bus() -> int:
+    """A free port whose neighbour for the cluster bus is free too: up to Redis 6.2 its number cannot be chosen."""
+    while True:
+        port = free_port()
+        with contextlib.suppress(OSError, OverflowError), socket.socket() as bus:
+            bus.bind(("127.0.0.1", port + BUS))
+            return port
 
 
 class StoreNode:
@@ -41,8 +54,7 @@ class StoreNode:
         self._choose_ports()
 
     def _choose_ports(self) -> None:
-        self.port = free_port()
-        self.bus = free_port()
+        self.port = _free_port_with_bus()
         self.client = redis.Redis(
             "127.0.0.1", self.port, decode_responses=True, **({"ssl": True, **self.tls} if self.tls else {})
         )
@@ -77,7 +89,6 @@ class StoreNode:
         if self.in_cluster:
             options |= {
                 "cluster-enabled": "yes",
-                "cluster-port": str(self.bus),
                 "cluster-node-timeout": "1000",
                 "cluster-require-full-coverage": "no",
                 # a replica that has just come may take over, too
@@ -148,10 +159,10 @@ class RedisCluster:
             node.run("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
         for n, node in enumerate(self.nodes):
             if n < self._primaries:
-                last = SLOTS * (n + 1) // self._primaries - 1
-                node.run("CLUSTER", "ADDSLOTSRANGE", SLOTS * n // self._primaries, last)
+                end = SLOTS * (n + 1) // self._primaries
+                node.run("CLUSTER", "ADDSLOTS", *range(SLOTS * n // self._primaries, end))
             for other in self.nodes[:n]:
-                node.run("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
+                node.run("CLUSTER", "MEET", "127.0.0.1", other.port)
         eventually(lambda: all(self._knows_all(node) for node in self.nodes), HEALED, "nodes that know each other")
         for n, node in enumerate(self.nodes[self._primaries :]):
             node.run("CLUSTER", "REPLICATE", self.nodes[n % self._primaries].id)

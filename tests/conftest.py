@@ -19,14 +19,16 @@ import pytest
 import redis
 from documents_support import UNDOCUMENTED
 from faults.crowd import Crowd
-from support import Client, NodeClient, PythonClient, Server, find_redis_server
+from people import NodePool
+from support import Client, NodeClient, PythonClient, Server, find_redis_6, find_redis_server
 
-from animochat.embedded import EmbeddedStore
+from animochat.embedded import EmbeddedStore, find_binary
 
 #: Continuous integration installs everything that tests need, so there a skipped test is a missing one.
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
-STORES = ["valkey", "redis"]
+#: Name -> the program.
+STORES = {"valkey": find_binary, "redis": find_redis_server, "redis-6.2": find_redis_6}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,12 +62,12 @@ def documented() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def store_processes() -> Iterator[Callable[[str], str]]:
-    """name ("valkey" or "redis") -> URL of a store of that kind; skips when this machine has none."""
+    """One of STORES -> URL of a store of that kind; skips when this machine has none."""
     running: dict[str, EmbeddedStore] = {}
 
     def url(name: str) -> str:
         if name not in running:
-            running[name] = EmbeddedStore.start(binary=find_redis_server() if name == "redis" else None)
+            running[name] = EmbeddedStore.start(binary=STORES[name]())
         return running[name].url
 
     yield url
@@ -87,7 +89,7 @@ def store_url(store_processes: Callable[[str], str]) -> str:
 
 @pytest.fixture(params=STORES)
 def redis_url(request: pytest.FixtureRequest, store_processes: Callable[[str], str]) -> str:
-    """An empty store; the test runs once on the embedded Valkey and once on the machine's redis-server."""
+    """An empty store; the test runs on the embedded Valkey, the machine's redis-server and Redis 6.2."""
     return _emptied(store_processes(request.param))
 
 
@@ -142,13 +144,19 @@ def server(servers: _Servers) -> Server:
 
 
 @pytest.fixture(scope="module")
-def module_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Servers]:
-    """A factory of servers that live as long as the module's tests, on a store of their own that is never emptied."""
+def module_store() -> Iterator[str]:
+    """A store for all tests of a module, which is never emptied: an embedded Valkey."""
     store = EmbeddedStore.start()
-    factory = _Servers(tmp_path_factory.mktemp("module"), lambda: store.url)
+    yield store.url
+    store.stop()
+
+
+@pytest.fixture(scope="module")
+def module_servers(module_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Servers]:
+    """A factory of servers that live as long as the module's tests, on the module's store."""
+    factory = _Servers(tmp_path_factory.mktemp("module"), lambda: module_store)
     yield factory
     factory.end()
-    store.stop()
 
 
 @pytest.fixture(scope="module")
@@ -168,21 +176,32 @@ def crowd_process() -> Iterator[Crowd]:
     crowd.close()
 
 
+@pytest.fixture(scope="session")
+def node_processes() -> Iterator[NodePool]:
+    """Node processes that one test after the other uses."""
+    pool = NodePool()
+    yield pool
+    pool.close()
+
+
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Client]]:
+def connect(node_processes: NodePool) -> Iterator[Callable[..., Client]]:
     """A factory of connected clients: `connect(server, kind="python" | "node", **options)`, see support.Client."""
     clients: list[Client] = []
 
     def factory(server: Server | str, kind: str = "python", **options: Any) -> Client:
         url = server if isinstance(server, str) else server.url
-        client = {"python": PythonClient, "node": NodeClient}[kind](url)
+        client = node_processes.take(url) if kind == "node" else PythonClient(url)
         clients.append(client)
         client.connect(**options)
         return client
 
     yield factory
     for client in clients:
-        client.close()
+        if isinstance(client, NodeClient):
+            node_processes.give_back(client)
+        else:
+            client.close()
 
 
 @pytest.fixture(params=["python", "node"])

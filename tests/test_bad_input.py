@@ -170,7 +170,7 @@ BROKEN_PACKETS = [
     '42["send-message","x"]]', '42["send-message","x"],', "42nonsense", '42-1["send-message","x"]',
     "4212345678901234567890[]", '42["send-message",NaN]', '42["send-message",Infinity]', '42["send-message",\'x\']',
     "4", "47", "48[]", "49", "4x", "4\x00", "45", '45["send-message"]', '451-["send-message"', "45-", '4599-["x"]',
-    '4511-["send-message"]', "46", '42["send-message","' + "x" * 90_000, "42" + "9" * 50_000, "4 2[]",
+    '4511-["send-message"]', "46", "43" + "1" * 16, '42["send-message","' + "x" * 90_000, "42" + "9" * 50_000, "4 2[]",
 ]  # fmt: skip
 
 

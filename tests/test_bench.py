@@ -8,9 +8,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from people import running
+from people import running, stats
 from support import ROOT, free_port
 
 from animochat.commands import bench
@@ -21,12 +22,17 @@ def test_a_crowd_lives_against_a_real_server_and_its_report_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "report.json"
-    line = ["--people", "40", "--seconds", "6", "--think", "0.3", "--chat", "1.5", "--json", str(file)]
-    with running(tmp_path, SKIP_COOLDOWN_MS="100") as (server,):
+    line = ["--lobby", "cebu"]
+    line += ["--people", "40", "--seconds", "6", "--think", "0.3", "--chat", "1.5", "--json", str(file)]
+    with running(tmp_path, SKIP_COOLDOWN_MS="100", LOBBIES="main,cebu") as (server,):
         status = bench.main([server.url, *line])
+        lobbies: Any = stats(server)["lobbies"]
+        assert bench.main([server.url, "--lobby", "davao"]) == 2
     printed = capsys.readouterr()
     outcome = json.loads(file.read_text())
     assert (status, outcome["ok"], outcome["mistakes"]) == (0, True, {})
+    assert lobbies["cebu"]["matchesTotal"] > lobbies["main"]["matchesTotal"] == 0
+    assert "There is no such lobby" in printed.err
     assert outcome["refusals"] == {}
     counts = outcome["counts"]
     assert counts["connected"] >= 40

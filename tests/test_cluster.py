@@ -31,9 +31,12 @@ from animochat.sockets.payloads import message_body
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import Script
-from animochat.store.subscription import Subscription
+from animochat.store.subscription import Listener, Subscription
 
 LOBBY_SLOT = key_slot(keys.lobby().encode())
+
+#: A lobby in another third of the slots than `main`, and so at another primary to begin with.
+OTHER_LOBBY = "davao"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 def server(cluster: RedisCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two workers."""
     directory = tmp_path_factory.mktemp("server")
-    server = Server(directory, workers=2, env={"REDIS_URL": cluster.url, **ENV}).start()
+    env = {"REDIS_URL": cluster.url, "LOBBIES": f"main,{OTHER_LOBBY}", **ENV}
+    server = Server(directory, workers=2, env=env).start()
     eventually(lambda: status(server, "/health") == 200, HEALED)
     yield server
     server.stop()
@@ -184,7 +188,8 @@ def test_where_nothing_is_stored_a_message_and_its_repetition_are_told_as_a_whol
     pipe = started(empty)
     heard: list[bytes] = []
     listening: list[bool] = []
-    there = Subscription(empty.url, [keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    listener = Listener([keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    there = Subscription(empty.url, [listener])
     there.start()
     soon(lambda: listening)
     log = Rooms(pipe, "here", storing=False)
@@ -213,7 +218,7 @@ def test_what_is_for_everybody_is_heard_where_a_worker_hears_what_is_for_it_alon
     heard: list[bytes] = []
     listening: list[bool] = []
     channels = [keys.worker_channel("there"), keys.everybody()]
-    there = Subscription(empty.url, channels, heard.append, lambda: listening.append(True))
+    there = Subscription(empty.url, [Listener(channels, heard.append, lambda: listening.append(True))])
     there.start()
     soon(lambda: listening)
     moderate = Moderation(pipe, 0, 0)
@@ -228,12 +233,20 @@ def test_what_is_for_everybody_is_heard_where_a_worker_hears_what_is_for_it_alon
     pipe.stop()
 
 
-def test_the_doctor_looks_at_the_lobby_s_node(empty: RedisCluster) -> None:
-    settings = Settings.from_environ({"REDIS_URL": empty.url})
-    findings = {finding.check: finding for finding in store_findings(empty.url, settings)}
-    assert not [finding for finding in findings.values() if finding.level == Level.ERROR]
-    assert "16384 of 16384 slots" in findings["cluster"].text
-    assert {"permissions", "heartbeats", "clock"} <= findings.keys()
+def test_the_doctor_looks_at_every_lobby_s_node(empty: RedisCluster) -> None:
+    names = ["main", OTHER_LOBBY, "manila"]
+    settings = Settings.from_environ({"REDIS_URL": empty.url, "LOBBIES": ",".join(names)})
+    findings = list(store_findings(empty.url, settings))
+    assert not [finding for finding in findings if finding.level == Level.ERROR]
+    by_node: dict[int, list[str]] = {}
+    for name in names:
+        by_node.setdefault(empty.owner(keys.lobby(name)).port, []).append(name)
+    assert len(by_node) > 1
+    for lobbies in by_node.values():
+        about = {f.check: f.text for f in findings if f.text.startswith(f"{', '.join(lobbies)}: ")}
+        assert "16384 of 16384 slots" in about["cluster"]
+        assert about["cluster"].endswith(f"{' and '.join(lobbies)} at this one")
+        assert {"permissions", "heartbeats", "clock"} <= about.keys()
 
 
 # What it costs
@@ -245,7 +258,8 @@ def test_the_load_of_many_rooms_is_even_over_the_nodes(empty: RedisCluster) -> N
     pipe = started(empty)
     heard: list[bytes] = []
     listening: list[bool] = []
-    there = Subscription(empty.url, [keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    listener = Listener([keys.worker_channel("there")], heard.append, lambda: listening.append(True))
+    there = Subscription(empty.url, [listener])
     there.start()
     soon(lambda: listening)
     log = Rooms(pipe, "here")
@@ -402,6 +416,47 @@ def test_a_primary_is_killed_and_its_replica_takes_over(cluster: RedisCluster, s
         traffic.goes_on()
     traffic.ends_well()
     no_new_sessions(traffic)
+
+
+def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster: RedisCluster, server: Server) -> None:
+    wait_until_empty(server)
+    victim = cluster.owner(keys.lobby(OTHER_LOBBY))
+    assert victim is not cluster.owner(keys.lobby("main"))
+    clients: list[PythonClient] = []
+
+    def pair(lobby: str) -> tuple[PythonClient, PythonClient]:
+        anna, bert = PythonClient(server.url), PythonClient(server.url)
+        for client in (anna, bert):
+            clients.append(client)
+            client.connect(auth={"lobby": lobby})
+            client.wait("session")
+        meet(anna, bert)
+        return anna, bert
+
+    def done(client: PythonClient, event: str, *arguments: str) -> None:
+        """As often as it takes: what is `unavailable` is to be tried again."""
+        eventually(lambda: client.call(event, *arguments)["ok"], HEALED, event)
+
+    before = {lobby: pair(lobby) for lobby in ("main", OTHER_LOBBY)}
+    victim.stop(signal.SIGKILL)
+    assert before["main"][0].call("leave-room")["ok"]
+    assert before["main"][1].wait("partner-disconnected") == {"reason": "left"}
+    pair("main")
+    assert before[OTHER_LOBBY][0].call("leave-room")["error"]["code"] == "unavailable"
+    assert status(server, "/health") == 200
+    eventually(lambda: len(cluster.primaries()) == 3, HEALED, "a new primary")
+    victim.start()
+    eventually(cluster.is_well, HEALED, "a cluster that is well")
+    anna, bert = before[OTHER_LOBBY]
+    done(anna, "send-message", "back")
+    assert bert.wait("message", where=lambda message: message["type"] == "text")["content"] == "back"
+    done(anna, "leave-room")
+    assert bert.wait("partner-disconnected") == {"reason": "left"}
+    say(*pair(OTHER_LOBBY), "hello")
+    assert "partner-disconnected" not in anna.events()
+    for client in clients:
+        client.disconnect()
+        client.close()
 
 
 def test_slots_move_under_traffic(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:

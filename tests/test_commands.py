@@ -112,6 +112,24 @@ def test_everybody_hears_an_announcement(run: Run, lobby: Lobby) -> None:
     assert json.loads(notice) == [{"p": "", "e": "announced", "text": "Back in five minutes"}]
 
 
+def test_they_are_about_every_lobby_or_one(run: Run, lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOBBIES", "main,cebu")
+    channels = [keys.everybody(name) for name in ("main", "cebu")]
+    for channel in channels:
+        lobby.ear.subscribe(channel)
+    assert run("announce", "to all")[0] == run("announce", "--lobby", "cebu", "to some")[0] == 0
+    heard = [channel for channel, _ in lobby.ear.messages()]
+    assert sorted(heard) == sorted([*channels, keys.everybody("cebu")])
+    assert run("bans", "add", "carl", "--for-good", "--lobby", "cebu")[0] == 0
+    assert "person:carl  cebu  for good" in run("bans", "list")[1]
+    assert run("bans", "list", "--lobby", "main") == (0, "0 of 0 bans\n")
+    assert run("bans", "lift", "person:carl")[0] == 0
+    assert run("announce", "--lobby", "davao", "to nobody") == (
+        2,
+        "animochat: there is no lobby davao: LOBBIES is main, cebu\n",
+    )
+
+
 @pytest.mark.parametrize(
     "line",
     ["announce", "announce ''", "bans add carl --hours 0", "bans add c!rl --hours 1", "bans list --count 101", "bans"],

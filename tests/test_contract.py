@@ -1,16 +1,16 @@
-"""The wire protocol's two event tables and its rules, line by line, each with both stock clients."""
+"""The wire protocol's two event tables and its rules, line by line, on every kind of store, with both stock clients."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-import redis
 from people import (
     Connect,
-    NodePool,
     RawClient,
     goodbye,
     meet,
@@ -21,75 +21,92 @@ from people import (
     texts,
     wait_until_empty,
 )
-from store_support import DirectPipeline
-from support import Client, NodeClient, PythonClient, Server, eventually
+from store_kinds import KINDS, Store, running_store
+from support import Client, PythonClient, Server, eventually
 
-from animochat.moderation.service import Moderation
 from animochat.sockets.lifecycle import GREETING
 
-COOLDOWN_MS = 1_500
-REPORTS_PER_HOUR = 2
-GRACE_MS = 2_000
+#: The times of the server for which nobody has to wait long, and how often one may report there.
+COOLDOWN_MS = 2_000
+GRACE_MS = 500
 INTEREST_WAIT_MS = 1_500
+REPORTS_PER_HOUR = 2
+
+ADMIN_TOKEN = "correct horse battery staple"
 
 NewClient = Callable[..., Client]
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    numbers = {"SKIP_COOLDOWN_MS": COOLDOWN_MS, "RECONNECT_GRACE_MS": GRACE_MS, "INTEREST_WAIT_MS": INTEREST_WAIT_MS}
-    numbers["REPORTS_PER_HOUR"] = REPORTS_PER_HOUR
-    env = {name: str(number) for name, number in numbers.items()}
-    with running(tmp_path_factory.mktemp("contract"), **env) as (server,):
-        yield server
+#: Kind of store, stock client, and whether people come to two servers in turn or all to one.
+PLACES = [("valkey", "python", "one"), *((kind, "node", "two") for kind in KINDS)]
 
 
-@pytest.fixture(scope="module")
-def untouched_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the numbers that the protocol names, rates included."""
-    numbers = {"RATE_SEARCHES": "", "RATE_MESSAGES": "", "RATE_TYPING": "", "RATE_REFUSALS": ""}
-    with running(tmp_path_factory.mktemp("untouched"), **numbers) as (server,):
-        yield server
+@pytest.fixture(scope="module", params=PLACES, ids="-".join)
+def place(request: pytest.FixtureRequest) -> tuple[str, str, str]:
+    return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
-def node_processes() -> Iterator[NodePool]:
-    pool = NodePool()
-    yield pool
-    pool.close()
+def store(place: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with running_store(place[0], tmp_path_factory.mktemp("store")) as store:
+        yield store
+        # asked for, to learn whether sharded pub/sub may be used
+        assert store.refusals() <= {"pubsub|shardnumsub", "pubsub"}
 
 
-@pytest.fixture
-def connect(node_processes: NodePool) -> Iterator[Connect]:
-    clients: list[Client] = []
+@pytest.fixture(scope="module")
+def servers(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Two on one store: the first has the protocol's numbers, the second is hasty and lets people do much."""
+    hasty = {
+        "SKIP_COOLDOWN_MS": str(COOLDOWN_MS),
+        "RECONNECT_GRACE_MS": str(GRACE_MS),
+        "INTEREST_WAIT_MS": str(INTEREST_WAIT_MS),
+        "REPORTS_PER_HOUR": str(REPORTS_PER_HOUR),
+    }
+    untouched = {"RATE_SEARCHES": "", "RATE_MESSAGES": "", "RATE_TYPING": "", "RATE_REFUSALS": ""}
+    directory = tmp_path_factory.mktemp("servers")
+    for name in ("untouched", "hasty"):
+        (directory / name).mkdir()
+    with (
+        running(directory / "untouched", store=store.url, ADMIN_TOKEN=ADMIN_TOKEN, **untouched) as first,
+        running(directory / "hasty", store=store.url, **hasty) as second,
+    ):
+        hear_each_other(first + second)
+        yield first + second
 
-    def factory(server: Server, kind: str, **options: object) -> Client:
-        client = node_processes.take(server.url) if kind == "node" else PythonClient(server.url)
-        clients.append(client)
-        client.connect(**options)  # type: ignore[arg-type]
-        return client
 
-    yield factory
+def hear_each_other(servers: list[Server]) -> None:
+    """Right after the start a worker may not listen yet: whoever is there is matched a moment later."""
+    clients = [PythonClient(server.url) for server in servers]
     for client in clients:
-        if isinstance(client, NodeClient):
-            node_processes.give_back(client)
-        else:
-            client.close()
+        client.connect()
+        client.call("find-match")
+    for client in clients:
+        client.wait("matched")
+        client.close()
 
 
 @pytest.fixture
-def operator(server: Server) -> Iterator[Moderation]:
-    """What the operator does, without the page for it (tests/test_admin.py)."""
-    pipeline = DirectPipeline(server.redis_url)
-    yield Moderation(pipeline, 0, 0)  # type: ignore[arg-type]
-    pipeline.close()
+def server(servers: list[Server]) -> Server:
+    """The one with the protocol's numbers; at first nobody is there."""
+    wait_until_empty(servers[0])
+    return servers[0]
 
 
 @pytest.fixture
-def new_client(server: Server, connect: Connect, stock_client: str) -> NewClient:
-    """Makes a client; at first nobody else is there."""
-    wait_until_empty(server)
-    return lambda **options: connect(server, stock_client, **options)
+def stock_client(place: tuple[str, str, str]) -> str:
+    return place[1]
+
+
+@pytest.fixture
+def new_client(server: Server, servers: list[Server], connect: Connect, place: tuple[str, str, str]) -> NewClient:
+    """Makes a client: of the one server or of both in turn, or of the hasty one. At first nobody else is there."""
+    turn = itertools.count()
+
+    def new(hasty: bool = False, **options: object) -> Client:
+        chosen = next(turn) % 2 if place[2] == "two" else 0
+        return connect(servers[1 if hasty else chosen], place[1], **options)
+
+    return new
 
 
 @pytest.fixture
@@ -103,6 +120,38 @@ def pair(new_client: NewClient) -> tuple[Client, Client]:
 def arguments_of(client: Client, event: str) -> list[list[object]]:
     """All arguments of all such events until now."""
     return [arguments for name, arguments in client.log.all() if name == event]
+
+
+class Operator:
+    """Whoever runs the servers, at the API of one of them (its page: tests/test_admin.py)."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        answer = self._server.get(f"/admin/api/{path}", method, json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def open_reports(self) -> int:
+        """How many."""
+        return int(self._ask("GET", "reports")["open"])
+
+    def ban(self, person: str, hours: float | None) -> None:
+        """For good, where `hours` is None."""
+        self._ask("POST", "bans", {"person": person, "hours": hours})
+
+    def lift(self, person: str) -> None:
+        self._ask("DELETE", f"bans/person:{person}")
+
+    def announce(self, text: str) -> None:
+        self._ask("POST", "announcements", {"text": text})
+
+
+@pytest.fixture
+def operator(server: Server) -> Operator:
+    return Operator(server)
 
 
 # Connecting
@@ -184,22 +233,12 @@ def test_who_shares_an_interest_is_matched_at_once_and_told_in_its_own_spelling(
 
 
 def test_who_named_interests_meets_anyone_once_the_wait_is_over(new_client: NewClient) -> None:
-    anna, bert = new_client(), new_client()
+    anna, bert = new_client(hasty=True), new_client()
     assert anna.call("find-match", {"interests": ["tea"]})["state"] == "waiting"
     assert bert.call("find-match", {"interests": []})["state"] == "waiting"
     begun = time.monotonic()
     assert anna.wait("matched")["interests"] == bert.wait("matched")["interests"] == []
     assert time.monotonic() - begun > (INTEREST_WAIT_MS - 500) / 1000
-
-
-def test_next_match_may_name_interests(new_client: NewClient) -> None:
-    anna, bert = new_client(), new_client()
-    meet(anna, bert)
-    carl = new_client()
-    assert carl.call("next-match", {"interests": ["tea"]})["state"] == "waiting"
-    assert anna.call("next-match", {"interests": ["Tea"]})["state"] == "waiting"
-    assert anna.wait("matched", where=lambda told: told["interests"])["interests"] == ["Tea"]
-    assert carl.wait("matched")["interests"] == ["tea"]
 
 
 def test_find_match_while_waiting_changes_no_interests(new_client: NewClient) -> None:
@@ -288,29 +327,29 @@ def test_next_match_leaves_and_the_partner_is_told_skipped(pair: tuple[Client, C
     answer = anna.call("next-match")
     assert (answer["ok"], answer["state"]) == (True, "waiting")
     assert bert.wait("partner-disconnected") == {"reason": "skipped"}
-    assert 0 < anna.wait("waiting", where=lambda waiting: waiting["cooldownMs"] > 0)["cooldownMs"] <= COOLDOWN_MS
+    assert 0 < anna.wait("waiting", where=lambda waiting: waiting["cooldownMs"] > 0)["cooldownMs"] <= 5_000
     assert "partner-disconnected" not in anna.events()
     assert bert.call("send-message", "wait")["error"]["code"] == "not-in-room"
 
 
-def test_a_skipper_rests_and_becomes_eligible_by_itself(new_client: NewClient) -> None:
-    anna, bert, carla = new_client(), new_client(), new_client()
+def test_a_skipper_rests_and_becomes_eligible_by_itself_with_the_interests_it_named(new_client: NewClient) -> None:
+    anna, bert, carla = new_client(hasty=True), new_client(), new_client()
     meet(anna, bert)
-    anna.call("next-match")
+    anna.call("next-match", {"interests": ["Tea"]})
     rest = anna.wait("waiting", where=lambda waiting: waiting["cooldownMs"] > 0)["cooldownMs"]
-    assert carla.call("find-match")["state"] == "waiting", "matched with somebody who rests"
+    assert carla.call("next-match", {"interests": ["tea"]})["state"] == "waiting", "matched with somebody who rests"
     # two who may meet are never both left waiting for longer than 1 s
-    anna.wait("matched", timeout=rest / 1000 + 1)
-    carla.wait("matched")
+    assert anna.wait("matched", timeout=rest / 1000 + 1, where=lambda told: told["interests"])["interests"] == ["Tea"]
+    assert carla.wait("matched")["interests"] == ["tea"]
     assert len(anna.received("waiting")) == 1 + 1, "the first search and the skip"
 
 
 def test_asking_again_does_not_shorten_the_rest(pair: tuple[Client, Client]) -> None:
     anna, _ = pair
     anna.call("next-match")
-    assert 0 < anna.call("find-match")["cooldownMs"] <= COOLDOWN_MS
+    assert 0 < anna.call("find-match")["cooldownMs"] <= 5_000
     anna.call("cancel-match")
-    assert 0 < anna.call("find-match")["cooldownMs"] <= COOLDOWN_MS
+    assert 0 < anna.call("find-match")["cooldownMs"] <= 5_000
 
 
 def test_the_one_who_was_skipped_does_not_rest(new_client: NewClient) -> None:
@@ -556,8 +595,9 @@ def test_a_reply_keeps_its_place_among_the_other_messages(pair: tuple[Client, Cl
     assert texts(bert) == [str(number) for number in range(20)]
 
 
-def test_a_reply_that_is_sent_again_is_stored_once(pair: tuple[Client, Client]) -> None:
-    anna, bert = pair
+def test_a_reply_that_is_sent_again_is_stored_once(new_client: NewClient) -> None:
+    anna, bert = new_client(), new_client(hasty=True)
+    meet(anna, bert)
     original = say(bert, anna, "which one?")["id"]
     reply = {"content": "this one", "replyTo": original, "clientId": "c1"}
     first = anna.call("send-message", reply)
@@ -698,10 +738,10 @@ def test_who_blocked_may_search_at_once_and_meets_somebody_else(new_client: NewC
 
 def test_a_partner_who_is_away_can_be_blocked(pair: tuple[Client, Client], new_client: NewClient) -> None:
     anna, bert = pair
-    bert.drop()
-    anna.wait("partner-reconnecting")
-    assert anna.call("block-partner") == {"ok": True}
-    again = new_client(token=bert.received("session")[0]["token"])
+    anna.drop()
+    bert.wait("partner-reconnecting")
+    assert bert.call("block-partner") == {"ok": True}
+    again = new_client(token=anna.received("session")[0]["token"])
     assert again.wait("session")["state"] == "idle"
 
 
@@ -734,7 +774,7 @@ def test_a_report_with_another_reason_changes_nothing(pair: tuple[Client, Client
 
 
 def test_who_reports_too_much_is_rate_limited_and_stays_in_the_room(new_client: NewClient) -> None:
-    anna = new_client()
+    anna = new_client(hasty=True)
     for _ in range(REPORTS_PER_HOUR):
         bert = new_client()
         meet(bert, anna)
@@ -750,25 +790,24 @@ def test_who_reports_too_much_is_rate_limited_and_stays_in_the_room(new_client: 
 
 
 def test_a_report_that_can_not_be_kept_changes_nothing(
-    pair: tuple[Client, Client], server: Server, operator: Moderation
+    pair: tuple[Client, Client], store: Store, operator: Operator
 ) -> None:
     """The log can be read, but nothing be written."""
     anna, bert = pair
     say(bert, anna, "something bad")
-    before = operator.reports(0, 1)[0]
-    with redis.Redis.from_url(server.redis_url) as store:
-        store.config_set("maxmemory", 1)
-        try:
-            answer = anna.call("report-partner", {"reason": "threat"})
-        finally:
-            store.config_set("maxmemory", 0)
+    before = operator.open_reports()
+    store.everywhere("CONFIG", "SET", "maxmemory", "1")
+    try:
+        answer = anna.call("report-partner", {"reason": "threat"})
+    finally:
+        store.everywhere("CONFIG", "SET", "maxmemory", "0")
     assert answer["error"]["code"] == "unavailable"
-    assert operator.reports(0, 1)[0] == before
+    assert operator.open_reports() == before
     eventually(lambda: anna.call("send-message", "still here")["ok"])
     bert.wait("message", where=lambda message: message["content"] == "still here")
     assert "partner-disconnected" not in bert.events()
     assert anna.call("report-partner", {"reason": "threat"}) == {"ok": True}
-    assert operator.reports(0, 1)[0] == before + 1
+    assert operator.open_reports() == before + 1
 
 
 # The operator
@@ -779,52 +818,51 @@ def person_of(client: Client) -> str:
     return str(client.wait("session")["token"].rpartition(".")[0])
 
 
-@pytest.mark.parametrize("ms", [60_000, None], ids=["for a time", "for good"])
+@pytest.mark.parametrize("hours", [0.5, None], ids=["for a time", "for good"])
 def test_who_is_banned_is_told_so_at_connecting_and_closed(
-    new_client: NewClient, operator: Moderation, ms: int | None
+    new_client: NewClient, operator: Operator, hours: float | None
 ) -> None:
     anna = new_client()
     person, token = person_of(anna), anna.received("session")[0]["token"]
     goodbye(anna)
-    operator.ban(person, ms, False, "")
+    operator.ban(person, hours)
     again = new_client(token=token, reconnect=True)
     error = again.wait("error")
     assert error["code"] == "banned"
-    if ms is None:
+    if hours is None:
         assert "retryAfterMs" not in error
     else:
-        assert 0 < error["retryAfterMs"] <= ms
+        assert 0 < error["retryAfterMs"] <= 1_800_000
     again.wait("disconnect")
     assert "session" not in again.events()
     assert again.events().count("connect") == 1, "a stock client doesn't try again by itself"
-    operator.lift(f"person:{person}")
+    operator.lift(person)
     assert new_client(token=token).wait("session")["token"] == token
 
 
-def test_a_ban_closes_who_is_connected_and_the_room_is_over(pair: tuple[Client, Client], operator: Moderation) -> None:
+def test_a_ban_closes_who_is_connected_and_the_room_is_over(pair: tuple[Client, Client], operator: Operator) -> None:
     anna, bert = pair
-    operator.ban(person_of(anna), 60_000, False, "")
+    operator.ban(person_of(anna), 0.5)
     error = anna.wait("error")
-    assert (error["code"], error["retryAfterMs"]) == ("banned", 60_000)
+    assert (error["code"], error["retryAfterMs"]) == ("banned", 1_800_000)
     anna.wait("disconnect")
     assert bert.wait("partner-disconnected") == {"reason": "disconnected"}
     assert bert.call("find-match")["state"] == "waiting"
 
 
-def test_who_is_banned_while_away_can_not_take_the_session_up_again(server: Server, operator: Moderation) -> None:
+def test_who_is_banned_while_away_can_not_take_the_session_up_again(server: Server, operator: Operator) -> None:
     anna = RawClient(server)
     connected = json.loads(next(frame for frame in anna.frames if frame.startswith("40"))[2:])
     anna.drop()
-    operator.ban(anna.session["token"].rpartition(".")[0], None, False, "")
+    operator.ban(anna.session["token"].rpartition(".")[0], None)
     again = RawClient(server, connected=False)
     again.send("40" + json.dumps({"pid": connected["pid"], "offset": "i"}))
     assert json.loads(again.wait_frame("40")[2:])["sid"] != connected["sid"]
     assert again.wait_event("error")["code"] == "banned"
     again.wait_frame("41")
-    again.wait_end()
 
 
-def test_an_announcement_reaches_everybody_whatever_they_do(new_client: NewClient, operator: Moderation) -> None:
+def test_an_announcement_reaches_everybody_whatever_they_do(new_client: NewClient, operator: Operator) -> None:
     anna, bert, carla, dora = (new_client() for _ in range(4))
     meet(anna, bert)
     carla.call("find-match")
@@ -840,12 +878,13 @@ def test_an_announcement_reaches_everybody_whatever_they_do(new_client: NewClien
 
 def test_a_goodbye_ends_the_room_at_once(pair: tuple[Client, Client], server: Server) -> None:
     anna, bert = pair
+    rooms = stats(server)["activeRooms"]
     anna.emit("send-message", "farewell")
     goodbye(anna)
     assert bert.wait("partner-disconnected") == {"reason": "disconnected"}
     assert "partner-reconnecting" not in bert.events()
     assert texts(bert) == ["farewell"]
-    eventually(lambda: stats(server)["activeRooms"] == 0)
+    eventually(lambda: stats(server)["activeRooms"] < rooms)
 
 
 def test_a_goodbye_leaves_the_pool(new_client: NewClient, server: Server) -> None:
@@ -856,8 +895,9 @@ def test_a_goodbye_leaves_the_pool(new_client: NewClient, server: Server) -> Non
     assert bert.call("find-match")["state"] == "waiting"
 
 
-def test_a_connection_that_vanishes_keeps_its_place_for_the_grace_time(pair: tuple[Client, Client]) -> None:
-    anna, bert = pair
+def test_a_connection_that_vanishes_keeps_its_place_for_the_grace_time(new_client: NewClient) -> None:
+    anna, bert = new_client(hasty=True), new_client()
+    meet(anna, bert)
     anna.drop()
     assert bert.wait("partner-reconnecting") == {"graceMs": GRACE_MS}
     assert bert.wait("partner-disconnected") == {"reason": "disconnected"}
@@ -884,7 +924,8 @@ def test_nobody_is_matched_with_somebody_who_vanished(new_client: NewClient, ser
     eventually(lambda: stats(server)["onlineUsers"] == 2)
     bert.call("find-match")
     carla.call("find-match")
-    carla.wait("matched")
+    for client in (bert, carla):
+        client.wait("matched")
     say(bert, carla, "here")
 
 
@@ -903,8 +944,8 @@ def test_typing_is_never_stored(pair: tuple[Client, Client], new_client: NewClie
 # How often
 
 
-def test_the_default_numbers_are_the_protocols(untouched_server: Server, connect: Connect, stock_client: str) -> None:
-    limits = connect(untouched_server, stock_client).wait("session")["limits"]
+def test_the_default_numbers_are_the_protocols(server: Server, connect: Connect, stock_client: str) -> None:
+    limits = connect(server, stock_client).wait("session")["limits"]
     assert limits["maxMessageLength"] == 2_000
     assert limits["skipCooldownMs"] == 5_000
     assert limits["reconnectGraceMs"] == 10_000
@@ -912,10 +953,9 @@ def test_the_default_numbers_are_the_protocols(untouched_server: Server, connect
 
 @pytest.mark.parametrize(("event", "argument", "burst"), [("send-message", "x", 50), ("typing", True, 50)])
 def test_who_says_too_much_is_rate_limited_and_told_how_long(
-    untouched_server: Server, connect: Connect, stock_client: str, event: str, argument: object, burst: int
+    server: Server, connect: Connect, stock_client: str, event: str, argument: object, burst: int
 ) -> None:
-    wait_until_empty(untouched_server)
-    anna, bert = connect(untouched_server, stock_client), connect(untouched_server, stock_client)
+    anna, bert = connect(server, stock_client), connect(server, stock_client)
     meet(anna, bert)
     answers = [anna.call(event, argument) for _ in range(burst)]
     assert all(answer["ok"] for answer in answers), "ten seconds' worth at once"
@@ -926,9 +966,8 @@ def test_who_says_too_much_is_rate_limited_and_told_how_long(
     eventually(lambda: anna.call(event, argument)["ok"])
 
 
-def test_who_searches_too_much_is_rate_limited(untouched_server: Server, connect: Connect, stock_client: str) -> None:
-    wait_until_empty(untouched_server)
-    anna = connect(untouched_server, stock_client)
+def test_who_searches_too_much_is_rate_limited(server: Server, connect: Connect, stock_client: str) -> None:
+    anna = connect(server, stock_client)
     for event in ["find-match", "next-match"] * 5:
         assert anna.call(event)["ok"] is True
     refused = next(answer for answer in (anna.call("next-match") for _ in range(50)) if not answer["ok"])

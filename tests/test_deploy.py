@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -61,3 +63,14 @@ def test_stock_clients_chat_through_a_balancer(url, connect, transports):
 def test_the_page_and_its_own_origin_work_through_a_balancer(url, connect):
     assert requests.get(url, timeout=5).status_code == 200
     connect(url, kind="node", headers={"Origin": url, ADDRESS_HEADER: "192.0.2.1"})
+
+
+def test_the_numbers_for_prometheus_are_only_at_the_machines_themselves(url, machines):
+    assert all("animochat_" in requests.get(f"{machine.url}/metrics", timeout=5).text for machine in machines)
+    for path in ("/metrics", "/metrics?name=x", "/%6Detrics", "//metrics", "/%2F/metrics", "/metrics/", "/./metrics"):
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)  # which sends a path as it is
+        connection.request("GET", path)
+        response = connection.getresponse()
+        assert response.status in (403, 404), path
+        assert b"animochat_" not in response.read(), path
+        connection.close()

@@ -29,7 +29,7 @@ class Transport:
         self.packets: list[str] = []
         self.paused = False
         self._chat = chat
-        self.connection = chat.lifecycle.open(self, auth or {})
+        self.connection = chat.lobbies["main"].lifecycle.open(self, auth or {})
 
     def send(self, packet: str) -> None:
         if not self.gone:
@@ -47,7 +47,7 @@ class Transport:
     def hang_up(self) -> None:
         self.packets.append(HUNG_UP)
         if self.owner is not None:
-            self._chat.lifecycle.drop(self.owner)
+            self._chat.lobbies["main"].lifecycle.drop(self.owner)
 
     @property
     def gone(self) -> bool:
@@ -56,7 +56,7 @@ class Transport:
     def ask(self, event: str, *args: Any) -> str:
         """Sends an event; returns the beginning of its acknowledgement."""
         ack_id = str(len(self.packets))
-        self._chat.namespace.trigger_event(event, self.connection, list(args), ack_id)
+        self._chat.lobbies["main"].namespace.trigger_event(event, self.connection, list(args), ack_id)
         return f"3{ack_id}["
 
     def is_answered(self, answer: str) -> bool:
@@ -73,7 +73,7 @@ def start(store_url: str) -> Callable[[], Chat]:
     def chat() -> Chat:
         started = Chat(Settings.from_environ({"REDIS_URL": store_url, "RATE_SEARCHES": "0"}))
         started.start()
-        soon(lambda: started._epoch)
+        soon(lambda: started.lobbies["main"]._epoch)
         return started
 
     return chat
@@ -150,7 +150,7 @@ def test_who_was_not_sent_away_yet_is_served_and_the_others_keep_their_places(st
 def test_with_nobody_to_go_to_all_leave_at_once(start: Callable[[], Chat]) -> None:
     """Two workers of the only server: the sooner they have stopped, the sooner the next ones can start."""
     one, two = start(), start()
-    assert two.presence.stopping() == 1
+    assert two.lobbies["main"].presence.stopping() == 1
     people = join(one, 3 * SLICE)
     pauses: list[float] = []
     one.drain(8, lambda seconds: (pauses.append(seconds), gevent.sleep(0)))
@@ -163,10 +163,10 @@ def test_with_nobody_to_go_to_all_leave_at_once(start: Callable[[], Chat]) -> No
 @cooperative
 def test_who_comes_while_a_worker_drains_is_sent_elsewhere(start: Callable[[], Chat]) -> None:
     chat = start()
-    chat.lifecycle.admit_nobody()
+    chat.lobbies["main"].lifecycle.admit_nobody()
     late = Transport(chat)
     assert late.packets == [HUNG_UP]
-    assert len(chat.connections) == 0
+    assert len(chat.lobbies["main"].connections) == 0
     chat.stop(1)
 
 

@@ -64,6 +64,9 @@ def test_stats_are_whole_numbers_of_the_whole_system(module_server):
         "workers": 1,
         "matchesTotal": 0,
         "messagesTotal": 0,
+        "lobbies": {
+            "main": {"onlineUsers": 0, "waitingUsers": 0, "activeRooms": 0, "matchesTotal": 0, "messagesTotal": 0}
+        },
     }
 
 

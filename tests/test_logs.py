@@ -117,7 +117,7 @@ def test_what_a_greenlet_was_called_with_is_not_shown_when_it_fails(caplog: pyte
 def test_a_request_that_fails_is_logged_with_its_connection_and_costs_none_behind_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    connection = Connection(SimpleNamespace())  # type: ignore[arg-type]
+    connection = Connection(SimpleNamespace(), "main")  # type: ignore[arg-type]
     done = Event()
     connection.perform(lambda: [][0])
     connection.perform(done.set)

@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +20,15 @@ import pytest
 from flask import Flask
 from people import NO_RATES, meet, say
 from prometheus_client.parser import text_string_to_metric_families
+from store_support import DirectPipeline
 from support import ROOT, Client, Server, eventually
 
 from animochat import http
 from animochat.errors import Unavailable
 from animochat.http.metrics import SYSTEM, families
 from animochat.metrics import COUNTER, GAUGE, SIZE, TABLE, Histogram, Metrics
+from animochat.readings.figures import INTERVAL_MS
+from animochat.readings.service import Readings
 from animochat.server import shared_metrics
 from animochat.server.rundir import RunDirectory
 from animochat.server.shared_metrics import SharedMetrics, Totals
@@ -31,7 +36,7 @@ from animochat.settings import Settings
 
 TOKEN = "a token of at least sixteen characters"
 
-STATS = {key: 0 for key, _, _ in SYSTEM}
+STATS: dict[str, Any] = {"main": {key: 0 for key, _, _ in SYSTEM}}
 
 
 # What one worker counts
@@ -80,7 +85,7 @@ def numbers(messages: float = 0, waiting: float = 0) -> list[float]:
 
 def shown(totals: Totals) -> tuple[float, float, int, int]:
     """Messages, people waiting, living workers, workers that have ended."""
-    values = {family.name: family for family in families(totals, None)}
+    values = {family.name: family for family in families(totals, {})}
     waiting = next(s for s in values["animochat_people"].samples if s.labels == {"state": "waiting"})
     return values["animochat_messages"].samples[0].value, waiting.value, totals.workers, totals.ended
 
@@ -151,9 +156,10 @@ def test_numbers_of_another_version_are_left_alone(directory: RunDirectory, monk
 # The route
 
 
-def app_with(settings: Settings, stats: Callable[[], dict[str, int]] = lambda: STATS) -> Any:
+def app_with(settings: Settings, stats: dict[str, Any] = STATS) -> Any:
     app = Flask("animochat", static_folder=None)
-    chat = SimpleNamespace(settings=settings, stats=stats, metrics=lambda: Totals([0.0] * SIZE, 1, 0))
+    metrics = Totals([0.0] * SIZE, 1, 0)
+    chat = SimpleNamespace(settings=settings, lobby_stats=lambda timeout: stats, metrics=lambda: metrics)
     app.extensions["animochat"] = chat
     http.register(app)
     return app.test_client()
@@ -187,16 +193,19 @@ def test_a_scraper_that_wants_openmetrics_gets_it() -> None:
     assert answer.text.endswith("# EOF\n")
 
 
-def unavailable() -> dict[str, int]:
-    raise Unavailable
-
-
 def test_without_the_store_the_metrics_say_so() -> None:
-    answer = app_with(Settings(), unavailable).get("/metrics")
+    answer = app_with(Settings(), {"main": Unavailable()}).get("/metrics")
     assert answer.status_code == 200
     assert "animochat_store_up 0.0" in answer.text
     assert "animochat_system_" not in answer.text
     assert "animochat_store_up 1.0" in app_with(Settings()).get("/metrics").text
+
+
+def test_a_lobby_whose_node_is_gone_takes_no_other_one_s_numbers_away() -> None:
+    text = app_with(Settings(), {**STATS, "campus": Unavailable()}).get("/metrics").text
+    assert "animochat_store_up 0.0" in text
+    assert 'animochat_system_people_online{lobby="main"} 0.0' in text
+    assert "campus" not in text
 
 
 # Documents, dashboard and alerts
@@ -316,6 +325,16 @@ def both(now: dict[str, float], name: str, *labels: str) -> float:
     return sum(now[f"{name}{{{label}}}"] for label in labels)
 
 
+def readings(server: Server) -> dict[str, str]:
+    """The workers in the last hour's readings, and their hosts; as if the interval that goes on were over."""
+    pipeline = DirectPipeline(server.redis_url)
+    try:
+        later = int(time.time() * 1000) + INTERVAL_MS
+        return Readings(pipeline, "", clock=lambda: later).portion(0).workers  # type: ignore[arg-type]
+    finally:
+        pipeline.close()
+
+
 @pytest.fixture
 def meeting(pair: Server, connect: Callable[..., Client]) -> tuple[Client, Client]:
     anna, bert = connect(pair, transports=["websocket"]), connect(pair)
@@ -343,17 +362,22 @@ def test_whichever_worker_is_asked_it_tells_of_all_that_happened(
         eventually(told, what="ten messages and two people chatting")
     now = scrape(pair)
     assert now["animochat_workers"] == 2
-    assert now["animochat_matches_total"] == now["animochat_system_matches_total"] == 1
+    assert now["animochat_matches_total"] == now["animochat_system_matches_total{main}"] == 1
     assert now["animochat_match_wait_seconds_count"] == 2
     assert both(now, "animochat_delivery_seconds_count", "local", "remote") == 10
     assert now["animochat_store_batch_messages_sum"] == 10
     assert now["animochat_connects_total"] == both(now, "animochat_connections", "websocket", "polling") == 2
     assert now["animochat_rejected_total{empty-message}"] == 1
     assert now["animochat_rejected_total{already-in-room}"] == 1
-    assert now["animochat_store_up"] == now["animochat_system_people_online"] / 2 == 1
+    assert now["animochat_store_up"] == now["animochat_system_people_online{main}"] / 2 == 1
     assert now["animochat_event_loop_lag_seconds_count"] > 0
     assert now["animochat_cpu_seconds_total"] > 0
     assert now["animochat_resident_memory_bytes"] > 10_000_000
+
+
+def test_each_worker_adds_its_readings_to_those_of_the_last_hour(pair: Server) -> None:
+    hosts = eventually(lambda: len(found := readings(pair)) == 2 and found, what="readings of both workers")
+    assert set(hosts.values()) == {socket.gethostname()}
 
 
 def test_a_client_that_comes_back_is_counted(pair: Server, connect: Callable[..., Client]) -> None:
@@ -380,6 +404,7 @@ def test_killing_a_worker_takes_nothing_back(pair: Server, meeting: tuple[Client
     say(anna, bert, "hello")
     # What a worker counts in its last second may be lost; what was shown may not.
     before = eventually(lambda: (now := scrape(pair))["animochat_messages_total"] >= 1 and now, what="the message")
+    told = set(readings(pair))
     victims = pair.worker_pids()
     pair.expect_errors()
     os.kill(victims[0], signal.SIGKILL)
@@ -387,6 +412,8 @@ def test_killing_a_worker_takes_nothing_back(pair: Server, meeting: tuple[Client
     eventually(lambda: scrape(pair)["animochat_workers"] == 2, what="the new worker's metrics")
     after = scrape(pair)
     assert after["animochat_worker_restarts_total"] == before["animochat_worker_restarts_total"] + 1
+    eventually(lambda: len(set(readings(pair)) - told) == 1, what="the new worker's readings")
+    assert set(readings(pair)) > told, "those of the dead one stay"
     gauges = {f"animochat_{metric.name}" for metric in TABLE if metric.kind == GAUGE}
     for name, value in before.items():
         if name.partition("{")[0] not in gauges and not name.startswith("animochat_system_"):

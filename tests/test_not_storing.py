@@ -174,3 +174,27 @@ def test_what_was_said_is_there_after_a_reload_on_the_same_worker(crowd: Crowd, 
     again = crowd.join(pair_of_servers[0].url, token=token)
     shown = again.received("session")[0]["room"]["messages"]
     assert [message["content"] for message in shown[1:]] == ["mine", "yours"]
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["from another server", "from the partner's own"])
+def test_what_was_missed_and_is_said_again_later_is_shown_in_its_place(
+    crowd: Crowd, pair_of_servers: list[Server], store: RedisServer, at: int
+) -> None:
+    anna, bert = (crowd.join(server.url) for server in pair_of_servers)
+    meet(anna, bert)
+    with store.client() as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    late = {"content": "late", "clientId": "c1"}
+    answer = anna.call("send-message", late)
+    assert bert.wait("session", where=lambda session: session["state"] == "chatting")["recovered"] is False
+    say(anna, "on time")
+    hear(bert, "on time")
+    anna = crowd.join(pair_of_servers[at].url, token=anna.received("session")[0]["token"])
+    assert anna.call("send-message", late) == answer
+    session = bert.wait("session", where=lambda session: session["state"] == "chatting")
+    assert [message["content"] for message in session["room"]["messages"][1:]] == ["late", "on time"]
+    assert anna.call("send-message", late) == answer
+    say(anna, "more")
+    hear(bert, "more")
+    assert texts(bert) == ["on time", "more"]
+    assert len(bert.received("session")) == 3, "the first one, and one for each time that something was missing"

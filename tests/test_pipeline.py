@@ -296,8 +296,8 @@ def test_late_answers_are_not_taken_for_those_of_later_commands(
 
 
 @cooperative
-def test_a_full_store_is_unavailable_and_the_connection_stays(store_url: str) -> None:
-    pipe = started(store_url)
+def test_a_full_store_is_unavailable_and_the_connection_stays(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    pipe = started(redis_url)
     pipe.execute("CONFIG", "SET", "maxmemory", "1")
     try:
         assert outcome(lambda: pipe.execute("SET", "n", "x")) is Unavailable
@@ -306,7 +306,25 @@ def test_a_full_store_is_unavailable_and_the_connection_stays(store_url: str) ->
     finally:
         pipe.execute("CONFIG", "SET", "maxmemory", "0")
     assert pipe.call(ADD, ["n"], [1]) == 1
+    assert {record.levelname for record in caplog.records} == {"WARNING"}, "no mistake in a script"
     pipe.stop()
+
+
+@cooperative
+@pytest.mark.parametrize("write", [("SET", "n", "x"), evalsha(ADD, ["n"], [1])], ids=["a command", "a script"])
+def test_a_primary_that_has_become_a_replica_is_left(redis_url: str, write: tuple[Any, ...]) -> None:
+    relay = Relay(redis_url)
+    pipe = started(relay.url)
+    pipe.execute("REPLICAOF", "127.0.0.1", "1")  # where nobody is
+    try:
+        before = relay.accepted
+        assert outcome(lambda: pipe.execute(*write)) is Unavailable
+        pipe.execute("PING")
+        assert relay.accepted == before + 1
+    finally:
+        pipe.execute("REPLICAOF", "NO", "ONE")
+    pipe.stop()
+    relay.close()
 
 
 # The subscription
@@ -318,7 +336,7 @@ class Listener:
     def __init__(self, url: str) -> None:
         self.heard: list[bytes] = []
         self.subscribed = 0
-        self.subscription = Subscription(url, ["ours"], self.heard.append, self._on_subscribed)
+        self.subscription = Subscription(url, [subscription.Listener(["ours"], self.heard.append, self._on_subscribed)])
         self.subscription.start()
         soon(lambda: self.subscribed, "the subscription")
 
@@ -348,9 +366,11 @@ def test_whoever_is_told_of_the_subscription_is_subscribed(redis_url: str) -> No
     pipe = started(redis_url)
     heard: list[bytes] = []
     listeners: list[int] = []
-    sub = Subscription(
-        redis_url, ["ours"], heard.append, lambda: listeners.append(pipe.execute("PUBLISH", "ours", "x"))
-    )
+
+    def on_subscribed() -> None:
+        listeners.append(pipe.execute("PUBLISH", "ours", "x"))
+
+    sub = Subscription(redis_url, [subscription.Listener(["ours"], heard.append, on_subscribed)])
     sub.start()
     soon(lambda: heard)
     assert (listeners, heard) == ([1], [b"x"])
@@ -404,7 +424,7 @@ def test_a_message_that_cannot_be_handled_ends_no_subscription(redis_url: str) -
         if data == b"bad":
             raise ValueError("a mistake")
 
-    sub = Subscription(redis_url, ["ours"], on_message, lambda: subscribed.append(True))
+    sub = Subscription(redis_url, [subscription.Listener(["ours"], on_message, lambda: subscribed.append(True))])
     sub.start()
     soon(lambda: subscribed)
     gather(pipe, ("PUBLISH", "ours", "bad"), ("PUBLISH", "ours", "good"))
@@ -416,9 +436,9 @@ def test_a_message_that_cannot_be_handled_ends_no_subscription(redis_url: str) -
 
 @cooperative
 def test_a_subscription_that_the_store_does_not_know_is_renewed(redis_url: str) -> None:
-    """As when a firewall forgets a silent connection: nothing breaks, nothing comes."""
+    """As when a firewall forgets a silent connection: nothing breaks, nothing comes. Two lobbies may notice at once."""
     listener, pipe = Listener(redis_url), started(redis_url)
-    listener.subscription.renew()
+    gevent.joinall([gevent.spawn(listener.subscription.renew) for _ in range(2)], raise_error=True)
     soon(lambda: listener.subscribed == 2, "subscribed again")
     soon(lambda: pipe.execute("PUBSUB", "NUMSUB", "ours")[1] == 1, "one subscription is left")
     listener.subscription.stop()

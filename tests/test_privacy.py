@@ -13,16 +13,17 @@ ANNAS_ADDRESS = "203.0.113.77"
 SECRETS = ["my-secret-sentence", "my-typed-client-id", "my-secret-interest", "my-forged-token"]
 
 
-@pytest.fixture
-def server(servers: Callable[..., Server]) -> Server:
-    env = {**NO_RATES, "TRUSTED_PROXIES": "1", "MATCH_HISTORY_HOURS": "0", "SKIP_COOLDOWN_MS": "0"}
-    return servers(env={**env, "RECONNECT_GRACE_MS": "1000"})
+ENV = {**NO_RATES, "TRUSTED_PROXIES": "1", "MATCH_HISTORY_HOURS": "0", "SKIP_COOLDOWN_MS": "0"}
 
 
-@pytest.fixture
-def second_server(servers: Callable[..., Server], server: Server) -> Server:
-    env = {**NO_RATES, "TRUSTED_PROXIES": "1", "MATCH_HISTORY_HOURS": "0", "SKIP_COOLDOWN_MS": "0"}
-    return servers(env={**env, "RECONNECT_GRACE_MS": "1000"})
+@pytest.fixture(scope="module")
+def server(module_servers: Callable[..., Server]) -> Server:
+    return module_servers(env=ENV)
+
+
+@pytest.fixture(scope="module")
+def second_server(module_servers: Callable[..., Server], server: Server) -> Server:
+    return module_servers(env=ENV)
 
 
 @pytest.fixture

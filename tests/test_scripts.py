@@ -12,11 +12,12 @@ import redis
 from animochat.matchmaking import service as matchmaking
 from animochat.moderation import service as moderation
 from animochat.presence import service as presence
+from animochat.readings import service as readings
 from animochat.rooms import service as rooms
 from animochat.store import scripts
 from animochat.store.scripts import Script, load
 
-ALL = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS
+ALL = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS + readings.SCRIPTS
 
 FILES = sorted(scripts.PACKAGE.glob("*/scripts/*.lua"))
 INCLUDES = sorted(scripts.PACKAGE.glob("*/scripts/include/*.lua"))

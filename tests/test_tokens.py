@@ -11,13 +11,18 @@ from support import Client, NodeClient, PythonClient, Server, eventually
 from animochat.sockets.lifecycle import GREETING
 from animochat.sockets.tokens import Tokens
 
-GRACE_MS = 2_000
+#: The protocol's, which no busy machine outlasts, and that of the other server, for those who are not to come back.
+GRACE_MS, SHORT_GRACE_MS = 10_000, 500
 
 
 @pytest.fixture(scope="module")
-def two_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    with running(tmp_path_factory.mktemp("tokens"), 2, RECONNECT_GRACE_MS=str(GRACE_MS)) as servers:
-        yield servers
+def two_servers(module_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    patient, hasty = tmp_path_factory.mktemp("patient"), tmp_path_factory.mktemp("hasty")
+    with (
+        running(patient, store=module_store) as first,
+        running(hasty, store=module_store, RECONNECT_GRACE_MS=str(SHORT_GRACE_MS)) as second,
+    ):
+        yield first + second
 
 
 @pytest.fixture
@@ -252,11 +257,12 @@ def test_who_reloads_learns_that_the_partner_is_away(server: Server, connect: Co
     again = connect(server, token=token_of(anna))
     assert again.wait("session")["state"] == "chatting"
     assert 0 < again.wait("partner-reconnecting")["graceMs"] <= GRACE_MS
-    assert again.wait("partner-disconnected") == {"reason": "disconnected"}
+    connect(server, token=token_of(bert))
+    assert again.wait("partner-reconnected") is None
 
 
-def test_when_the_grace_is_over_the_room_is_too(server: Server, connect: Connect) -> None:
-    anna, bert = connect(server), connect(server)
+def test_when_the_grace_is_over_the_room_is_too(two_servers: list[Server], server: Server, connect: Connect) -> None:
+    anna, bert = connect(two_servers[1]), connect(server)
     meet(anna, bert)
     anna.drop()
     bert.wait("partner-reconnecting")

@@ -59,10 +59,10 @@ def asked(store_url: str) -> tuple[Any, Session]:
     chat, session = Chat(Settings(redis_url=store_url)), Session()
     chat.engine = SimpleNamespace(sockets={})  # type: ignore[assignment]
     chat.start()
-    connection = chat.lifecycle.open(session, {})  # type: ignore[arg-type]
+    connection = chat.lobbies["main"].lifecycle.open(session, {})  # type: ignore[arg-type]
     until(lambda: connection.registered and not connection.busy)
     for number, (event, arguments) in enumerate([("find-match", [{"interests": [INTEREST]}]), ("leave-room", [])]):
-        chat.namespace.trigger_event(event, connection, arguments, str(number))
+        chat.lobbies["main"].namespace.trigger_event(event, connection, arguments, str(number))
         until(lambda number=number: any(packet.startswith(f"3{number}") for packet in session.sent))
     chat.stop(5)
     return connection, session

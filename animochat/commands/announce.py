@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from animochat.commands.moderating import checked, moderate
+from animochat.commands.moderating import add_lobby, checked, moderate
 from animochat.http.admin import AnnouncementRequest
-from animochat.moderation.service import Moderation
+from animochat.moderation.oversight import Oversight
 
 
 def main(arguments: list[str]) -> int:
@@ -15,14 +15,15 @@ def main(arguments: list[str]) -> int:
         prog="animochat announce", description="Say a line to everybody who is connected now; nothing is kept of it."
     )
     parser.add_argument("text", help="up to 500 characters")
+    add_lobby(parser, "to those in that lobby alone (default: in all)")
     options = parser.parse_args(arguments)
     text = checked(parser, AnnouncementRequest, text=options.text.strip()).text
     if not text:
         parser.error("the text is empty")
 
-    def announce(moderation: Moderation) -> int:
-        moderation.announce(text)
+    def announce(oversight: Oversight) -> int:
+        oversight.announce(text, options.lobby)
         print("Said.")
         return 0
 
-    return moderate(announce)
+    return moderate(announce, options.lobby)

@@ -58,7 +58,9 @@ def main(arguments: list[str]) -> int:
         return EXIT_USAGE
     habits = Habits(think=options.think, chat=options.chat)
     tally = Tally()
-    people = [Person(options.url, habits, tally, options.seed + number) for number in range(options.people)]
+    people = [
+        Person(options.url, habits, tally, options.seed + number, options.lobby) for number in range(options.people)
+    ]
     outcome = _run(people, tally, options)
     print(text(outcome))
     if options.json is not None:
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("url", help="http://localhost:3001, say")
+    parser.add_argument("--lobby", metavar="NAME", help="where they meet (default: where clients go that name none)")
     parser.add_argument("--people", type=_bounded(1, MAX_PEOPLE), default=100, help="how many (default: 100)")
     parser.add_argument("--seconds", type=_bounded(1, MAX_SECONDS), default=60, help="how long (default: 60)")
     help_ = "how many come a second, until all are there (default: 40, below a server's RATE_CONNECTS)"
@@ -127,7 +130,7 @@ def _problem(options: argparse.Namespace) -> str | None:
     if options.json is not None and not options.json.parent.is_dir():
         return f"{options.json.parent} is no folder to write the report to"
     try:
-        client = Client(options.url, lambda *_: None)
+        client = Client(options.url, lambda *_: None, options.lobby)
         client.connect()
         client.goodbye()
     except Refused as refused:

@@ -21,8 +21,9 @@ OTHER_FILES = 100
 #: Seconds for whoever has our port to say who it is.
 PORT_TIMEOUT = 3.0
 
-#: The page's one file that is not in the repository: `npm run build` puts it there.
-PAGE_LIBRARY = Path(__file__).parent.parent / "http/static/vendor/socket.io.esm.min.js"
+#: The pages' files that are not in the repository: `npm run build` puts them there.
+VENDOR = Path(__file__).parent.parent / "http/static/vendor"
+PAGE_LIBRARIES = ("socket.io.esm.min.js", "uPlot.esm.js", "uPlot.min.css")
 
 #: Variables that are set where every connection comes by way of a proxy, and what sets them.
 BEHIND_A_PROXY = {
@@ -59,9 +60,10 @@ def _client_url(settings: Settings) -> Finding:
 
 
 def _page() -> Finding:
-    if PAGE_LIBRARY.exists():
+    missing = [name for name in PAGE_LIBRARIES if not (VENDOR / name).exists()]
+    if not missing:
         return Finding(Level.OK, "page", "its files are there")
-    return Finding(Level.WARNING, "page", "its client library is missing: run `npm ci` and `npm run build`")
+    return Finding(Level.WARNING, "page", f"{', '.join(missing)} missing: run `npm ci` and `npm run build`")
 
 
 def _workers(settings: Settings) -> Finding:

@@ -14,6 +14,7 @@ import msgspec
 from animochat.commands.configuration import settings_or_exit
 from animochat.errors import Unavailable
 from animochat.http.admin import MAX_PORTION, PORTION
+from animochat.moderation.oversight import Oversight
 from animochat.moderation.service import HOUR_MS, SCRIPTS, Moderation
 from animochat.store.pipeline import Pipeline
 
@@ -24,9 +25,14 @@ EXIT_NOT_DONE = 1
 EXIT_USAGE = 2
 
 
-def moderate(action: Callable[[Moderation], int]) -> int:
-    """Do something with the service of the store at REDIS_URL. Returns the exit status."""
+def moderate(action: Callable[[Oversight], int], lobby: str | None = None) -> int:
+    """Do something with the lobbies of the store at REDIS_URL. Returns the exit status.
+
+    `lobby`: the one that it is to be about, which has to be there.
+    """
     settings = settings_or_exit()
+    if lobby is not None and lobby not in settings.lobbies:
+        return complain(f"there is no lobby {shown(lobby)}: LOBBIES is {', '.join(settings.lobbies)}", EXIT_USAGE)
     if settings.redis_url is None:
         return complain(
             "REDIS_URL is unset: name the store of the running server (its log says where it is)", EXIT_USAGE
@@ -35,7 +41,14 @@ def moderate(action: Callable[[Moderation], int]) -> int:
     pipeline = Pipeline(settings.redis_url, SCRIPTS)
     pipeline.start()
     try:
-        return action(Moderation(pipeline, settings.reports_per_hour, settings.auto_suspend_reports))
+        return action(
+            Oversight(
+                [
+                    Moderation(pipeline, settings.reports_per_hour, settings.auto_suspend_reports, name)
+                    for name in settings.lobbies
+                ]
+            )
+        )
     except Unavailable:
         return complain("the store can't be used, and nothing was done as far as is known; see `animochat doctor`")
     finally:
@@ -57,11 +70,17 @@ def checked(parser: argparse.ArgumentParser, kind: type[T], **fields: Any) -> T:
 
 
 def add_portion(parser: argparse.ArgumentParser) -> None:
-    """`--offset`, `--count` and `--json` for a list."""
+    """`--offset`, `--count`, `--lobby` and `--json` for a list."""
     parser.add_argument("--offset", type=_between(0, 1_000_000_000), default=0, help="leave out so many (default: 0)")
     help_ = f"show so many at most (default: {PORTION}; up to {MAX_PORTION})"
     parser.add_argument("--count", type=_between(1, MAX_PORTION), default=PORTION, help=help_)
+    add_lobby(parser, "of that lobby alone (default: of all)")
     parser.add_argument("--json", action="store_true", help="as JSON, as the operator's API has it")
+
+
+def add_lobby(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--lobby`."""
+    parser.add_argument("--lobby", metavar="NAME", help=what)
 
 
 def add_ban(parser: argparse.ArgumentParser) -> None:

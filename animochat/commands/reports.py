@@ -16,7 +16,8 @@ from animochat.commands.moderating import (
     time_of,
 )
 from animochat.http.admin import BanRequest
-from animochat.moderation.service import Moderation, Report
+from animochat.moderation.oversight import Oversight
+from animochat.moderation.service import Report
 
 
 def main(arguments: list[str]) -> int:
@@ -34,14 +35,14 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.command == "ban":
         asked = checked(parser, BanRequest, hours=options.hours, address=options.address, note=options.note)
-        return moderate(lambda moderation: _ban(moderation, options.report, asked))
+        return moderate(lambda oversight: _ban(oversight, options.report, asked))
     if options.command == "dismiss":
-        return moderate(lambda moderation: _dismiss(moderation, options.report))
-    return moderate(lambda moderation: _list(moderation, options))
+        return moderate(lambda oversight: _dismiss(oversight, options.report))
+    return moderate(lambda oversight: _list(oversight, options), options.lobby)
 
 
-def _list(moderation: Moderation, options: argparse.Namespace) -> int:
-    total, reports = moderation.reports(options.offset, options.count)
+def _list(oversight: Oversight, options: argparse.Namespace) -> int:
+    total, reports = oversight.reports(options.offset, options.count, options.lobby)
     if options.json:
         print_json({"open": total, "reports": reports})
         return 0
@@ -54,7 +55,7 @@ def _list(moderation: Moderation, options: argparse.Namespace) -> int:
 def _print(report: Report) -> None:
     banned = f", banned {time_of(report.banned_until)}" if report.banned else ""
     address = "" if report.has_address else ", no address known"
-    print(f"{report.id}  {report.reason}  {time_of(report.filed_at)}")
+    print(f"{report.id}  {report.lobby}  {report.reason}  {time_of(report.filed_at)}")
     print(f"  on {report.reported} ({report.reports} open{banned}{address}), by {report.reporter}")
     if report.details:
         print(f"  details: {shown(report.details)}")
@@ -63,16 +64,16 @@ def _print(report: Report) -> None:
     print()
 
 
-def _ban(moderation: Moderation, report: str, asked: BanRequest) -> int:
-    done = moderation.ban_reported(report, milliseconds(asked.hours), asked.address, asked.note.strip())
+def _ban(oversight: Oversight, report: str, asked: BanRequest) -> int:
+    done = oversight.ban_reported(report, milliseconds(asked.hours), asked.address, asked.note.strip())
     if done is None:
         return complain(f"there is no report {shown(report)}")
     print(f"{done[0]} is banned{', and the address' if done[1] else ''}.")
     return 0
 
 
-def _dismiss(moderation: Moderation, report: str) -> int:
-    if not moderation.dismiss(report):
+def _dismiss(oversight: Oversight, report: str) -> int:
+    if not oversight.dismiss(report):
         return complain(f"no report {shown(report)} is open")
     print("Dismissed.")
     return 0

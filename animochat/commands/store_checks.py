@@ -9,7 +9,7 @@ import re
 import secrets
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -37,12 +37,6 @@ CLOCK_MS = 2_000
 #: Milliseconds without a heartbeat after which a worker counts as dead (presence/scripts/include/workers.lua).
 LEASE_MS = 5_000
 
-#: Channels: as an ACL names them, and one that is asked about. The worker's is nobody's.
-CHANNELS = {
-    keys.worker_channel("*"): keys.worker_channel(f"doctor-{secrets.token_hex(4)}"),
-    keys.everybody(): keys.everybody(),
-}
-
 #: What Python sends of itself besides, to rooms' logs and for the operator's page.
 OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL"]
 
@@ -64,24 +58,44 @@ return refused
 
 
 def store_findings(url: str, settings: Settings) -> Iterator[Finding]:
-    """Everything about the store at `url`. Never raises, and shows no secret."""
+    """Everything about the store at `url`, in a cluster about each node that has a lobby. Never raises, and shows no
+    secret."""
     try:
-        store = _Store(url)
+        topology = find(url)
     except BROKEN as error:
         yield Finding(Level.ERROR, "store", f"{masked_url(url)} can't be reached ({_why(error)}): {_advice(error)}")
         return
     except redis.RedisError as error:
         yield Finding(Level.ERROR, "store", f"{masked_url(url)} refuses us: {_why(error)}")
         return
+    at: dict[str, list[str]] = {}
+    for lobby in settings.lobbies:
+        at.setdefault(topology.slots[slot_of(keys.lobby(lobby))] if topology is not None else "", []).append(lobby)
+    sharded = topology is not None and topology.sharded
+    for node, lobbies in at.items():
+        about = f"{', '.join(lobbies)}: " if len(at) > 1 else ""
+        for finding in _findings(_Store(node or seeds(url)[0], url, lobbies, sharded), settings):
+            yield Finding(finding.level, finding.check, about + finding.text)
+
+
+def _findings(store: _Store, settings: Settings) -> Iterator[Finding]:
+    """Everything about a single server, or the node of some lobbies."""
     try:
         with store:
             for check in (_version, _latency, _role, _memory, _persistence, _slow_log, _cluster):
                 yield from check(store, settings)
             yield from _permissions(store)
             yield from _clock(store)
-            yield from _heartbeats(store)
+            for lobby in store.lobbies:
+                yield from _heartbeats(store, lobby)
     except BROKEN as error:
-        yield Finding(Level.ERROR, "store", f"{masked_url(url)} was lost while looking at it ({_why(error)})")
+        shown = masked_url(store.url)
+        if store.answered:
+            yield Finding(Level.ERROR, "store", f"{shown} was lost while looking at it ({_why(error)})")
+        else:
+            yield Finding(Level.ERROR, "store", f"{shown} can't be reached ({_why(error)}): {_advice(error)}")
+    except redis.RedisError as error:
+        yield Finding(Level.ERROR, "store", f"{masked_url(store.url)} refuses us: {_why(error)}")
 
 
 def _why(error: Exception) -> str:
@@ -103,20 +117,26 @@ def _advice(error: Exception) -> str:
 
 
 class _Store:
-    """One connection, and what INFO says. In a cluster it leads to the lobby's node, without which nothing works.
+    """One connection, and what INFO says. In a cluster it leads to a node that has `lobbies`.
 
-    `names`: what commands are called there, where it isn't what they are called on a single server.
+    `url`: as the operator wrote it. `names`: what commands are called there, where it isn't what they are called on a
+    single server.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, node: str, url: str, lobbies: Sequence[str], sharded: bool) -> None:
+        self.node = node
         self.url = url
-        topology = find(url)
-        self.names = SHARDED if topology is not None and topology.sharded else {}
-        node = topology.slots[slot_of(keys.lobby())] if topology is not None else ""
-        self._connection = connect(node or seeds(url)[0])
-        self.info = self._info()
+        self.lobbies = lobbies
+        self.sharded = sharded
+        self.names = SHARDED if sharded else {}
+        self.info: dict[str, str] = {}
+        #: Has it told anything?
+        self.answered = False
 
     def __enter__(self) -> _Store:
+        self._connection = connect(self.node)
+        self.info = self._info()
+        self.answered = True
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -237,7 +257,7 @@ def _cluster(store: _Store, settings: Settings) -> Iterator[Finding]:
         return
     state = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
     text = f"{state['cluster_size']} primaries of {state['cluster_known_nodes']} nodes, {state['cluster_slots_ok']} of"
-    text += " 16384 slots served"
+    text += f" 16384 slots served; {' and '.join(store.lobbies)} at this one"
     if state["cluster_state"] != "ok" or state["cluster_slots_ok"] != "16384":
         yield Finding(Level.ERROR, "cluster", f"{text}: see `redis-cli --cluster check`")
     else:
@@ -251,7 +271,7 @@ def script_commands() -> list[str]:
 
 
 def _permissions(store: _Store) -> Iterator[Finding]:
-    wanted = _wanted(store.names)
+    wanted = _wanted(store.names, store.lobbies)
     try:
         sha = store.ask("SCRIPT", "LOAD", _MAY_RUN)
         refused = [line.decode() for line in store.ask("EVALSHA", sha, 0, *(line for line, _, _ in wanted))]
@@ -262,25 +282,32 @@ def _permissions(store: _Store) -> Iterator[Finding]:
     except redis.ResponseError:  # Redis 6 has no acl_check_cmd
         yield Finding(Level.SKIPPED, "permissions", "a store older than Redis 7 does not tell; the server's log would")
         return
-    missing: dict[str, list[str]] = {}
+    missing: dict[str, dict[str, None]] = {}
     for line, command, where in wanted:
         if line in refused:
-            missing.setdefault(where, []).append(command)
+            missing.setdefault(where, {})[command] = None
     subscribe = store.names.get("SUBSCRIBE", "SUBSCRIBE")
-    for channel in _subscribing_refused(store.url, subscribe):
-        missing.setdefault(channel, []).append(subscribe)
+    for channel in _subscribing_refused(store, subscribe):
+        missing.setdefault(channel, {})[subscribe] = None
     if missing:
-        places = "; ".join(f"{_some(commands)} on {where}" for where, commands in missing.items())
+        places = "; ".join(f"{_some(list(commands))} on {where}" for where, commands in missing.items())
         yield Finding(Level.ERROR, "permissions", f"our user may not run {places}: allow it in the ACL")
     else:
         yield Finding(Level.OK, "permissions", "our user may run every command that we need")
 
 
-def _wanted(names: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def _channels(lobbies: Sequence[str]) -> dict[str, str]:
+    """As an ACL names them, and one that is asked about. The worker's is nobody's."""
+    nobody = f"doctor-{secrets.token_hex(4)}"
+    channels = {keys.worker_channel("*", lobby): keys.worker_channel(nobody, lobby) for lobby in lobbies}
+    return {**channels, **{keys.everybody(lobby): keys.everybody(lobby) for lobby in lobbies}}
+
+
+def _wanted(names: Mapping[str, str], lobbies: Sequence[str]) -> list[tuple[str, str, str]]:
     """What we have to be allowed: the whole line to ask about, the command in it, and where it is run."""
     publish = names.get("PUBLISH", "PUBLISH")
     wanted = [(f"{command} {keys.SECRET} 1", command, keys.SECRET) for command in ("SET", "GET", "EXPIRE")]
-    wanted += [(f"{publish} {channel} x", publish, place) for place, channel in CHANNELS.items()]
+    wanted += [(f"{publish} {channel} x", publish, place) for place, channel in _channels(lobbies).items()]
     for command in sorted({*script_commands(), *OWN_COMMANDS} - {"PUBLISH"}):
         if command == "PUBSUB NUMSUB":
             name = names.get(command, command)
@@ -290,7 +317,8 @@ def _wanted(names: Mapping[str, str]) -> list[tuple[str, str, str]]:
         else:
             # These would take everything behind the key for keys.
             rest = "" if command in ("DEL", "EXISTS") else " x x x"
-            wanted.append((f"{command} {keys.lobby()}:pool{rest}", command, "{lobby:*"))
+            for lobby in lobbies:
+                wanted.append((f"{command} {keys.lobby(lobby)}:pool{rest}", command, "{lobby:*"))
             wanted.append((f"{command} {keys.room('doctor')}:log{rest}", command, "{room:*"))
     return wanted
 
@@ -300,11 +328,11 @@ def _some(commands: list[str]) -> str:
     return f"{shown} and {len(commands) - 4} more" if len(commands) > 4 else shown
 
 
-def _subscribing_refused(url: str, subscribe: str) -> list[str]:
+def _subscribing_refused(store: _Store, subscribe: str) -> list[str]:
     """On which channels. It changes what a connection may do, which is one of its own. Nothing is read there."""
     refused = []
-    with _Store(url) as other:
-        for place, channel in CHANNELS.items():
+    with _Store(store.node, store.url, store.lobbies, store.sharded) as other:
+        for place, channel in _channels(store.lobbies).items():
             try:
                 other.ask(subscribe, channel)
             except redis.exceptions.NoPermissionError:
@@ -330,20 +358,22 @@ def _clock(store: _Store) -> Iterator[Finding]:
         yield Finding(Level.OK, "clock", text)
 
 
-def _heartbeats(store: _Store) -> Iterator[Finding]:
-    reply, now = store.try_ask("ZRANGE", keys.lobby() + ":workers", 0, -1, "WITHSCORES"), store.try_ask("TIME")
+def _heartbeats(store: _Store, lobby: str) -> Iterator[Finding]:
+    reply, now = store.try_ask("ZRANGE", keys.lobby(lobby) + ":workers", 0, -1, "WITHSCORES"), store.try_ask("TIME")
     if reply is None or now is None:
         return
     present = int(now[0]) * 1000 + int(now[1]) // 1000
     ages = {name.decode(): present - int(float(beat)) for name, beat in zip(reply[::2], reply[1::2], strict=True)}
+    where = f" in {lobby}" if len(store.lobbies) > 1 else ""
     silent = {name: age for name, age in ages.items() if age > LEASE_MS}
     living = len(ages) - len(silent)
     if silent and living:
         names = ", ".join(sorted(silent)[:3])
-        text = f"{living} live, and {len(silent)} fell silent ({names}): look in their logs why"
+        text = f"{living} live{where}, and {len(silent)} fell silent ({names}): look in their logs why"
         yield Finding(Level.WARNING, "heartbeats", text)
     elif silent:
-        text = f"none lives; {len(silent)} ended without a goodbye, the next server that starts clears up after them"
-        yield Finding(Level.OK, "heartbeats", text)
+        text = f"none lives{where}; {len(silent)} ended without a goodbye"
+        yield Finding(Level.OK, "heartbeats", f"{text}, the next server that starts clears up after them")
     else:
-        yield Finding(Level.OK, "heartbeats", f"{living} workers live" if living else "no worker runs yet")
+        text = f"{living} workers live" if living else "no worker runs yet"
+        yield Finding(Level.OK, "heartbeats", text + where)

@@ -31,9 +31,12 @@ class Refused(Exception):
 
 
 class Client:
-    """A connection. `on_event(name, argument)` is called for each event, in order, in this client's own greenlet."""
+    """A connection to a lobby (None: to that of clients which name none).
 
-    def __init__(self, url: str, on_event: Callable[[str, Any], None]) -> None:
+    `on_event(name, argument)` is called for each event, in order, in the greenlet of `connect` or `run`.
+    """
+
+    def __init__(self, url: str, on_event: Callable[[str, Any], None], lobby: str | None = None) -> None:
         parts = urlsplit(url)
         self._secure = parts.scheme == "https"
         self._host = parts.hostname or ""
@@ -41,6 +44,9 @@ class Client:
         scheme = "wss" if self._secure else "ws"
         self._uri = parse_uri(f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}/socket.io/?EIO=4&transport=websocket")
         self._on_event = on_event
+        self._auth = "" if lobby is None else msgspec.json.encode({"lobby": lobby}).decode()
+        self._accepted = False
+        self._refusal = "the connection ended"
         self._answers: dict[int, Callable[[Any], None]] = {}
         self._count = 0
         self._socket: Any = None
@@ -49,7 +55,7 @@ class Client:
         self.open = False
 
     def connect(self) -> None:
-        """Connect, and ask for the namespace; `run` does the rest. Raises Refused."""
+        """Connect; returns when the server has let us in, and `run` does the rest. Raises Refused."""
         try:
             with gevent.Timeout(TIMEOUT, TimeoutError()):
                 self._socket = gevent.socket.create_connection((self._host, self._port))
@@ -71,22 +77,38 @@ class Client:
             status = failure.response.status_code if isinstance(failure, InvalidStatus) else type(failure).__name__
             raise Refused(f"HTTP {status}" if isinstance(status, int) else status)
         self.open = True
-        self._send("40")
+        self._send(f"40{self._auth}")
+        try:
+            with gevent.Timeout(TIMEOUT, TimeoutError()):
+                self._handle()
+                while self.open and not self._accepted:
+                    self._read()
+                    self._handle()
+        except (OSError, TimeoutError) as error:
+            self.close()
+            raise Refused(type(error).__name__) from None
+        if not self._accepted:
+            raise Refused(self._refusal)
 
     def run(self) -> None:
         """Read until the connection ends, however it does."""
         try:
+            self._handle()
             while self.open:
-                for event in self._protocol.events_received():
-                    if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                        self._packet(bytes(event.data))
-                self._flush()  # pongs
-                if self._protocol.state is not State.OPEN:
-                    break
                 self._read()
+                self._handle()
         except OSError:
             pass
         finally:
+            self.close()
+
+    def _handle(self) -> None:
+        """Handle what has come."""
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+                self._packet(bytes(event.data))
+        self._flush()  # pongs
+        if self._protocol.state is not State.OPEN:
             self.close()
 
     def emit(self, event: str, *arguments: Any, answered: Callable[[Any], None] | None = None) -> None:
@@ -120,7 +142,11 @@ class Client:
             answered = self._answers.pop(int(packet[2:bracket]), None)
             if answered is not None:
                 answered(msgspec.json.decode(packet[bracket:])[0])
+        elif packet.startswith(b"40"):
+            self._accepted = True
         elif packet.startswith((b"41", b"44", b"1")):
+            if packet.startswith(b"44"):
+                self._refusal = str(msgspec.json.decode(packet[2:])["message"])
             self.close()
 
     def _send(self, packet: str) -> None:

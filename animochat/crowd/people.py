@@ -49,8 +49,9 @@ class Habits:
 class Person:
     """One of the crowd. `live` never returns; whoever spawned it kills it."""
 
-    def __init__(self, url: str, habits: Habits, tally: Tally, seed: int) -> None:
+    def __init__(self, url: str, habits: Habits, tally: Tally, seed: int, lobby: str | None = None) -> None:
         self._url = url
+        self._lobby = lobby
         self._habits = habits
         self._tally = tally
         self._chance = random.Random(seed)
@@ -80,7 +81,7 @@ class Person:
 
     def _visit(self) -> None:
         self._ready.clear()
-        self._client = Client(self._url, self._hear)
+        self._client = Client(self._url, self._hear, self._lobby)
         self.state = "connecting"
         started = time.monotonic()
         self._client.connect()

@@ -14,14 +14,15 @@ import msgspec
 
 from animochat import __version__
 from animochat.documents.events import CLIENT_EVENTS, SERVER_EVENTS
-from animochat.sockets.payloads import Refused
+from animochat.sockets.payloads import Auth, Refusal, Refused
 
 REFERENCE = "#/components/schemas/{name}"
 
 DESCRIPTION = """\
 Anonymous one-to-one chat over Socket.IO protocol 5 (Engine.IO 4), namespace `/`, with any stock client and either
-transport. `auth: {token}` in the handshake, with the token of an earlier `session`, makes a client the same person
-again. Every event takes an optional acknowledgement callback; without one a refusal is emitted as `error`. Events
+transport. `auth` in the handshake is an `Auth`: the `token` of an earlier `session` makes a client the same person
+again; `lobby` says among whom it is to be, and one that is not there is refused (`connect_error`, whose `data` is a
+`Refusal`). Every event takes an optional acknowledgement callback; without one a refusal is emitted as `error`. Events
 marked `x-offset` are followed by a string, which the stock client sends back to take a lost connection up again. Fields
 may be added to any payload."""
 
@@ -39,8 +40,9 @@ def asyncapi() -> dict[str, Any]:
     clients, servers = len(CLIENT_EVENTS), len(SERVER_EVENTS)
     types = [client.argument for client in CLIENT_EVENTS] + [server.argument for server in SERVER_EVENTS]
     types += [client.answer for client in CLIENT_EVENTS]
-    payloads, components = schemas([*types, Refused])
-    arguments, answers, refused = payloads[: clients + servers], payloads[clients + servers : -1], payloads[-1]
+    described, components = schemas([*types, Refused, Auth, Refusal])
+    *payloads, refused, auth, refusal = described
+    arguments, answers = payloads[: clients + servers], payloads[clients + servers :]
     messages: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     for client, argument, answer in zip(CLIENT_EVENTS, arguments[:clients], answers, strict=True):
@@ -85,6 +87,8 @@ def asyncapi() -> dict[str, Any]:
             "chat": {
                 "address": "/",
                 "title": "The namespace `/`",
+                "x-auth": auth,
+                "x-connect-error": refusal,
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
                 "bindings": {
                     "ws": {

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from animochat import __version__
 from animochat.documents.asyncapi import schemas
-from animochat.http.admin import MAX_PORTION, PORTION, AnnouncementRequest, BanRequest, PersonBanRequest
+from animochat.http.admin import MAX_PORTION, MAX_TIME, PORTION, AnnouncementRequest, BanRequest, PersonBanRequest
 from animochat.http.payloads import Accepted, Banned, Bans, Failed, Healthy, Live, Reports, Stats, Unhealthy
+from animochat.readings.service import Portion
 
 
 @dataclass(frozen=True)
 class Route:
     """`answers`: the type of the JSON by status. `media`: the type of an answer that isn't JSON of ours.
 
-    `body`: the type of the request's JSON. `portion`: whether it takes `offset` and `count`.
+    `body`: the type of the request's JSON. `query`: its parameters, as the document has them.
     """
 
     path: str
@@ -26,13 +28,31 @@ class Route:
     media: str = "application/json"
     method: str = "get"
     body: Any = None
-    portion: bool = False
+    query: Sequence[dict[str, Any]] = ()
 
     @property
     def for_operator(self) -> bool:
         """Whether it needs ADMIN_TOKEN."""
         return self.path.startswith("/admin/")
 
+
+PORTION_PARAMETERS = [
+    {"name": "offset", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}},
+    {
+        "name": "count",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PORTION, "default": PORTION},
+    },
+]
+
+SINCE_PARAMETERS = [
+    {
+        "name": "since",
+        "in": "query",
+        "description": "`until` of an earlier answer: only what came after it",
+        "schema": {"type": "integer", "minimum": 0, "maximum": MAX_TIME, "default": 0},
+    }
+]
 
 ROUTES = [
     Route("/", "The chat page.", media="text/html"),
@@ -46,7 +66,7 @@ ROUTES = [
     Route("/docs/asyncapi.json", "The events, as AsyncAPI 3."),
     Route("/docs/openapi.json", "The HTTP routes, as OpenAPI 3.1: this document."),
     Route("/docs/animochat.d.ts", "The events as types for TypeScript.", media="text/plain"),
-    Route("/admin/api/reports", "Open reports.", {200: Reports}, portion=True),
+    Route("/admin/api/reports", "Open reports.", {200: Reports}, query=PORTION_PARAMETERS),
     Route("/admin/api/reports/{report}/dismiss", "Close a report.", {200: Accepted}, method="post"),
     Route(
         "/admin/api/reports/{report}/ban",
@@ -55,24 +75,16 @@ ROUTES = [
         method="post",
         body=BanRequest,
     ),
-    Route("/admin/api/bans", "Bans.", {200: Bans}, portion=True),
+    Route("/admin/api/bans", "Bans.", {200: Bans}, query=PORTION_PARAMETERS),
     Route("/admin/api/bans", "Ban a person.", {200: Banned}, method="post", body=PersonBanRequest),
     Route("/admin/api/bans/{subject}", "Lift a ban.", {200: Accepted}, method="delete"),
     Route(
         "/admin/api/announcements", "Say a line to everybody.", {200: Accepted}, method="post", body=AnnouncementRequest
     ),
+    Route("/admin/api/readings", "What the workers measured in the last hour.", {200: Portion}, query=SINCE_PARAMETERS),
 ]
 
 STATUS = {200: "As asked for", 503: "The store can't be used"}
-
-PORTION_PARAMETERS = [
-    {"name": "offset", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}},
-    {
-        "name": "count",
-        "in": "query",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PORTION, "default": PORTION},
-    },
-]
 
 
 @functools.cache
@@ -113,7 +125,7 @@ def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", route.path)
     ]
-    parameters += PORTION_PARAMETERS if route.portion else []
+    parameters += route.query
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:

@@ -1,4 +1,4 @@
-"""The events as TypeScript, for `Socket<ServerToClientEvents, ClientToServerEvents>` of socket.io-client."""
+"""The events as TypeScript: a typed socket of socket.io-client, `ChatSocket`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,35 @@ from animochat.documents.events import CLIENT_EVENTS, SERVER_EVENTS
 HEAD = """\
 // AniMoChat's events for a typed client of socket.io-client:
 //
-//   import { io, type Socket } from "socket.io-client";
-//   import type { ClientToServerEvents, ServerToClientEvents } from "./animochat";
-//   const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io(url);
+//   import { io } from "socket.io-client";
+//   import type { Auth, ChatSocket } from "./animochat";
+//   const auth: Auth = { lobby: "main" };
+//   const socket: ChatSocket = io(url, { auth });
 //
 // Made from the server's own types by `make documents`; each server has its own at /docs/animochat.d.ts.
+
+import type { Socket } from "socket.io-client";
 """
 
 ACKNOWLEDGE = """\
 /** The callback that any event takes. */
 export type Acknowledge<Answer> = (answer: Answer | Refused) => void;
+"""
+
+#: The stock `emitWithAck` finds an answer's type only where the callback can't be left out, and none after `timeout`.
+SOCKET = """\
+type StockSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
+type AllButLast<List> = List extends [...infer Others, unknown] ? Others : never;
+
+/** A socket of socket.io-client. `emitWithAck` promises what the callback would get. */
+export interface ChatSocket extends StockSocket {
+  /** The callback may be left out; a refusal then comes as `error`. */
+  emit<Event extends keyof ClientToServerEvents>(
+    event: Event,
+    ...args: Parameters<ClientToServerEvents[Event]> | AllButLast<Parameters<ClientToServerEvents[Event]>>
+  ): this;
+  timeout(milliseconds: number): Pick<StockSocket, "emitWithAck"> & ReturnType<StockSocket["timeout"]>;
+}
 """
 
 #: The stock client hands listeners the offset behind the argument (protocol, "Coming back").
@@ -40,7 +59,7 @@ def typescript() -> str:
         argument = messages[client.name]["payload"]
         answer = f"acknowledge: Acknowledge<{client.answer.__name__}>"
         lines.append(f"  /** {client.summary} */")
-        lines.append(f'  "{client.name}": (...args: {_arguments(argument, answer)}) => void;')
+        lines.append(f'  "{client.name}": ({_parameters(argument, answer)}) => void;')
     parts.append(_block("ClientToServerEvents", lines))
     lines = []
     for server in SERVER_EVENTS:
@@ -50,16 +69,18 @@ def typescript() -> str:
         lines.append(f"  /** {server.summary} */")
         lines.append(f'  "{server.name}": ({", ".join(parameters)}) => void;')
     parts.append(_block("ServerToClientEvents", lines))
+    parts.append(SOCKET)
     return "\n".join(parts)
 
 
-def _arguments(schema: dict[str, Any], answer: str) -> str:
-    """What `emit` takes behind the event's name: the argument, where there is one, and a callback, if wanted."""
+def _parameters(schema: dict[str, Any], acknowledge: str) -> str:
+    """What goes with an event: the argument, where there is one, and the callback."""
     kind = written(schema)
     if kind == "null":
-        return f"[] | [{answer}]"
-    needed = f"[argument: {kind}] | [argument: {kind}, {answer}]"
-    return f"[] | [{answer}] | {needed}" if kind.endswith("| null") or kind.startswith("null |") else needed
+        return acknowledge
+    if kind.endswith("| null") or kind.startswith("null |"):
+        return f"...args: [{acknowledge}] | [argument: {kind}, {acknowledge}]"
+    return f"argument: {kind}, {acknowledge}"
 
 
 def _block(name: str, lines: list[str]) -> str:
@@ -90,6 +111,8 @@ def written(schema: dict[str, Any]) -> str:
     if schema["type"] == "array":
         item = written(schema["items"])
         return f"({item})[]" if " " in item else f"{item}[]"
+    if "additionalProperties" in schema:
+        return f"Record<string, {written(schema['additionalProperties'])}>"
     return {"string": "string", "boolean": "boolean", "integer": "number", "number": "number", "null": "null"}[
         schema["type"]
     ]

@@ -11,7 +11,7 @@ def register(app: Flask) -> None:
     """Attaches everything to an app made with `static_folder=None` (the page's blueprint serves /static).
 
     `app.extensions["animochat"]` is there already: its `settings` are read now, its `health()`, `stats()` and
-    `metrics()` later, and its `moderation` where `settings.admin_token` is set.
+    `metrics()` later, and its `moderation` and `readings` where `settings.admin_token` is set.
     """
     app.register_blueprint(health.blueprint)
     app.register_blueprint(stats.blueprint)

@@ -17,13 +17,18 @@ from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedM
 
 from animochat.http import operator
 from animochat.http.errors import http_error
-from animochat.moderation.service import HOUR_MS, Moderation
+from animochat.moderation.oversight import Oversight
+from animochat.moderation.service import HOUR_MS
+from animochat.readings.service import Readings
 
 T = TypeVar("T")
 
 #: Reports, and bans, in one answer.
 PORTION = 20
 MAX_PORTION = 100
+
+#: The latest time that anybody may ask for, Unix ms: what Lua's numbers hold exactly.
+MAX_TIME = 2**53
 
 #: Bytes of a request: the longest note and some more.
 MAX_BODY = 16 * 1024
@@ -46,13 +51,17 @@ class BanRequest(msgspec.Struct):
 
 
 class PersonBanRequest(BanRequest, kw_only=True):
-    """A ban of somebody on whom there is no report."""
+    """A ban of somebody on whom there is no report. `lobby`: the person's, where it is known."""
 
     person: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    lobby: str | None = None
 
 
 class AnnouncementRequest(msgspec.Struct):
+    """A line to everybody, or to those in one lobby."""
+
     text: Annotated[str, Meta(max_length=500)]
+    lobby: str | None = None
 
 
 @blueprint.before_request
@@ -76,20 +85,35 @@ def protect(response: Response) -> Response:
 @blueprint.errorhandler(Unauthorized)
 def ask_for_the_token(error: Unauthorized) -> ResponseReturnValue:
     """A browser that opens the page is asked for the token; everything else gets the JSON error."""
-    if request.endpoint in ("admin.index", "admin.login"):
-        page = render_template("admin_login.html", wrong=request.endpoint == "admin.login")
+    if request.endpoint in ("admin.index", "admin.charts", "admin.login"):
+        asked_for = _charts_or_index() if request.endpoint == "admin.login" else request.endpoint
+        page = render_template("admin_login.html", wrong=request.endpoint == "admin.login", asked_for=asked_for)
         return page, 401, {"WWW-Authenticate": "Bearer"}
     return http_error(error)
 
 
 @blueprint.get("")
 def index() -> ResponseReturnValue:
-    """Open reports, bans, and a line to everybody."""
-    open_reports, reports = _moderation().reports(0, PORTION)
-    holding, bans = _moderation().bans(0, MAX_PORTION)
+    """Open reports, bans, and a line to everybody: of all lobbies, or of one (`?lobby=`)."""
+    lobby = _lobby(request.args.get("lobby"))
+    open_reports, reports = _oversight().reports(0, PORTION, lobby)
+    holding, bans = _oversight().bans(0, MAX_PORTION, lobby)
     return render_template(
-        "admin.html", open_reports=open_reports, reports=reports, holding=holding, bans=bans, time_of=_time_of
+        "admin.html",
+        open_reports=open_reports,
+        reports=reports,
+        holding=holding,
+        bans=bans,
+        lobby=lobby,
+        lobbies=_oversight().lobbies,
+        time_of=_time_of,
     )
+
+
+@blueprint.get("/charts")
+def charts() -> ResponseReturnValue:
+    """What the workers measured in the last hour."""
+    return render_template("admin_charts.html")
 
 
 @blueprint.post("/login")
@@ -98,7 +122,7 @@ def login() -> ResponseReturnValue:
     operator.require_own_page()
     if not operator.is_token(request.form.get("token", "").encode("utf-8", "replace")):
         raise Unauthorized
-    response = make_response(redirect(url_for("admin.index"), 303))
+    response = make_response(redirect(url_for(_charts_or_index()), 303))
     operator.open_session(response)
     return response
 
@@ -110,18 +134,23 @@ def logout() -> ResponseReturnValue:
     return response
 
 
+def _charts_or_index() -> str:
+    """The page that was asked for before the token was, as the login's form tells."""
+    return "admin.charts" if request.form.get("asked_for") == "admin.charts" else "admin.index"
+
+
 # The API
 
 
 @blueprint.get("/api/reports")
 def list_reports() -> Response:
-    total, reports = _moderation().reports(*_portion())
+    total, reports = _oversight().reports(*_portion(), _lobby(request.args.get("lobby")))
     return _json({"open": total, "reports": reports})
 
 
 @blueprint.post("/api/reports/<report>/dismiss")
 def dismiss_report(report: str) -> Response:
-    if not _moderation().dismiss(report):
+    if not _oversight().dismiss(report):
         raise NotFound("No such report is open")
     return _json({"ok": True})
 
@@ -129,7 +158,7 @@ def dismiss_report(report: str) -> Response:
 @blueprint.post("/api/reports/<report>/ban")
 def ban_reported(report: str) -> Response:
     asked = _body(BanRequest)
-    done = _moderation().ban_reported(report, _milliseconds(asked.hours), asked.address, asked.note.strip())
+    done = _oversight().ban_reported(report, _milliseconds(asked.hours), asked.address, asked.note.strip())
     if done is None:
         raise NotFound("No such report")
     return _json({"ok": True, "person": done[0], "addressBanned": done[1]})
@@ -137,36 +166,54 @@ def ban_reported(report: str) -> Response:
 
 @blueprint.get("/api/bans")
 def list_bans() -> Response:
-    total, bans = _moderation().bans(*_portion())
+    total, bans = _oversight().bans(*_portion(), _lobby(request.args.get("lobby")))
     return _json({"total": total, "bans": bans})
 
 
 @blueprint.post("/api/bans")
 def ban_person() -> Response:
     asked = _body(PersonBanRequest)
-    done = _moderation().ban(asked.person, _milliseconds(asked.hours), asked.address, asked.note.strip())
-    return _json({"ok": True, "person": asked.person, "addressBanned": done is not None and done[1]})
+    hours, note, lobby = _milliseconds(asked.hours), asked.note.strip(), _lobby(asked.lobby)
+    person, address = _oversight().ban(asked.person, hours, asked.address, note, lobby)
+    return _json({"ok": True, "person": person, "addressBanned": address})
 
 
 @blueprint.delete("/api/bans/<subject>")
 def lift_ban(subject: str) -> Response:
-    if not _moderation().lift(subject):
+    if not _oversight().lift(subject):
         raise NotFound("No such ban")
     return _json({"ok": True})
 
 
 @blueprint.post("/api/announcements")
 def announce() -> Response:
-    text = _body(AnnouncementRequest).text.strip()
+    asked = _body(AnnouncementRequest)
+    text = asked.text.strip()
     if not text:
         raise BadRequest("The text is empty")
-    _moderation().announce(text)
+    _oversight().announce(text, _lobby(asked.lobby))
     return _json({"ok": True})
 
 
-def _moderation() -> Moderation:
-    moderation: Moderation = current_app.extensions["animochat"].moderation
-    return moderation
+@blueprint.get("/api/readings")
+def list_readings() -> Response:
+    since = request.args.get("since", 0, type=int)
+    if not 0 <= since <= MAX_TIME:
+        raise BadRequest("since is a time in Unix milliseconds")
+    readings: Readings = current_app.extensions["animochat"].readings
+    return _json(readings.portion(since))
+
+
+def _oversight() -> Oversight:
+    oversight: Oversight = current_app.extensions["animochat"].oversight
+    return oversight
+
+
+def _lobby(name: str | None) -> str | None:
+    """A lobby that was named; None for all. Raises NotFound."""
+    if name is not None and name not in _oversight().lobbies:
+        raise NotFound("No such lobby")
+    return name
 
 
 def _body(kind: type[T]) -> T:

@@ -5,11 +5,10 @@ Whichever worker is asked, it answers for all of them. docs/metrics.md lists wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, cast
 
-import gevent
 from flask import Blueprint, Response, current_app, request
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -24,12 +23,12 @@ from animochat.server.shared_metrics import Totals
 
 blueprint = Blueprint("metrics", __name__)
 
-#: What `GET /stats` tells, in Prometheus' words: (its key, name, help). Counters end in _total.
+#: What `GET /stats` tells of each lobby, in Prometheus' words: (its key, name, help). Counters end in _total.
 SYSTEM = (
     ("onlineUsers", "system_people_online", "People online in the whole system."),
     ("waitingUsers", "system_people_waiting", "People waiting for a partner in the whole system."),
     ("activeRooms", "system_rooms", "Rooms in the whole system."),
-    ("workers", "system_workers", "Living workers in the whole system."),
+    ("workers", "system_workers", "Living workers in the whole system, as that lobby sees them."),
     ("matchesTotal", "system_matches_total", "Matches of the whole system, as long as the store has its data."),
     ("messagesTotal", "system_messages_total", "Messages of the whole system, as long as the store has its data."),
 )
@@ -40,12 +39,7 @@ def show() -> Response:
     """200 whatever the store does; 401 where METRICS_TOKEN is set and not shown as a bearer token."""
     chat = current_app.extensions["animochat"]
     _check_token(chat.settings.metrics_token)
-    stats: dict[str, int] | None = None
-    try:
-        with gevent.Timeout(STORE_TIMEOUT, Unavailable()):
-            stats = chat.stats()
-    except Unavailable:
-        pass
+    stats = chat.lobby_stats(STORE_TIMEOUT)
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(_Families(families(chat.metrics(), stats))), content_type=content_type)
 
@@ -68,25 +62,32 @@ class _Families:
         return self._collected
 
 
-def families(totals: Totals, stats: dict[str, int] | None) -> Iterator[Metric]:
-    """Everything in Prometheus' terms. `stats`: of `GET /stats`; None where the store did not answer."""
+def families(totals: Totals, stats: Mapping[str, dict[str, int] | Unavailable]) -> Iterator[Metric]:
+    """Everything in Prometheus' terms. `stats`: each lobby's numbers, or that the store did not answer."""
     numbers = iter(totals.numbers)
     for metric in metrics.TABLE:
         yield _family(metric, numbers)
     yield _plain("workers", "Living workers of this machine.", totals.workers)
     yield _plain("worker_restarts_total", "Workers that have ended since the master started.", totals.ended)
-    yield _plain("store_up", "1 where the store answered the worker that was asked, else 0.", 0 if stats is None else 1)
-    for key, name, text in SYSTEM:
-        if stats is not None:
-            yield _plain(name, text, stats[key])
+    answered = {lobby: told for lobby, told in stats.items() if not isinstance(told, Unavailable)}
+    up = int(len(answered) == len(stats))
+    yield _plain("store_up", "1 where the store answered the worker that was asked, for every lobby, else 0.", up)
+    for key, name, text in SYSTEM if answered else ():
+        family: Any = _kind(name)(metrics.PREFIX + name, text, labels=["lobby"])
+        for lobby, told in answered.items():
+            family.add_metric([lobby], told[key])
+        yield family
     info = GaugeMetricFamily(metrics.PREFIX + "build_info", "The version that answers.", labels=["version"])
     info.add_metric([__version__], 1)
     yield info
 
 
 def _plain(name: str, text: str, value: float) -> Metric:
-    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-    return kind(metrics.PREFIX + name, text, value=value)
+    return _kind(name)(metrics.PREFIX + name, text, value=value)
+
+
+def _kind(name: str) -> type[CounterMetricFamily] | type[GaugeMetricFamily]:
+    return CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
 
 
 def _family(metric: metrics.Metric, numbers: Iterator[float]) -> Metric:

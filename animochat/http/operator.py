@@ -128,5 +128,7 @@ def _settings() -> Settings:
 
 
 def _moderation() -> Moderation:
-    moderation: Moderation = current_app.extensions["animochat"].moderation
+    """Of the first lobby: wrong tokens are counted there, whatever the lobby that is asked about."""
+    chat = current_app.extensions["animochat"]
+    moderation: Moderation = chat.lobbies[chat.settings.lobbies[0]].moderation
     return moderation

@@ -1,4 +1,5 @@
-"""The chat page at `/`, and its files below `/static`: in the visitor's language, small on the wire, cached well."""
+"""The chat page at `/`, for each lobby, and its files below `/static`: in the visitor's language, small on the wire,
+cached well."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, render_template, request, send_from_directory
+from flask import Blueprint, current_app, render_template, request, send_from_directory
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
@@ -43,12 +44,18 @@ blueprint = Blueprint("page", __name__, template_folder="templates")
 
 @blueprint.get("/")
 def index() -> Response:
-    """The page itself: cached, but asked for anew each time by its ETag, so that a deployment reaches everybody."""
-    response = FlaskResponse(_page(_language()))
+    """The page itself: cached, but asked for anew each time by its ETag, so that a deployment reaches everybody.
+
+    `?lobby=` names another lobby than the first; 404 with a way to that one where there is no such lobby.
+    """
+    lobbies = current_app.extensions["animochat"].settings.lobbies
+    lobby = request.args.get("lobby", lobbies[0])
+    known = lobby in lobbies
+    response = FlaskResponse(_page(_language(), lobby if known else "", lobbies), 200 if known else 404)
     response.add_etag(weak=True)
     response.cache_control.no_cache = True
     response.vary.update(("Accept-Language", "Cookie"))
-    return _compressed(response).make_conditional(request)
+    return _compressed(response).make_conditional(request) if known else _compressed(response)
 
 
 @blueprint.get("/static/<path:filename>")
@@ -82,14 +89,17 @@ def version() -> str:
     return digest.hexdigest()[:12]
 
 
-@lru_cache(maxsize=len(LANGUAGES))
-def _page(language: str) -> str:
+@lru_cache(maxsize=64)
+def _page(language: str, lobby: str, lobbies: tuple[str, ...]) -> str:
+    """The document. `lobby` "": it says that there is no such one."""
     texts: dict[str, Any] = json.loads((STATIC / "lang" / f"{language}.json").read_text("utf-8"))
     return render_template(
         "index.html",
         say=texts.__getitem__,
         language=language,
         languages=LANGUAGES,
+        lobby=lobby,
+        lobbies=lobbies,
         files=f"/static/v/{version()}/",
         sheets=SHEETS,
         modules=_modules("main.js"),

@@ -39,8 +39,18 @@ class Live(Struct):
     status: Literal["ok"]
 
 
+class LobbyStats(Struct):
+    """Numbers of one lobby."""
+
+    onlineUsers: int
+    waitingUsers: int
+    activeRooms: int
+    matchesTotal: int
+    messagesTotal: int
+
+
 class Stats(Struct):
-    """`GET /stats`: numbers of the whole system, all workers and servers together."""
+    """`GET /stats`: numbers of the whole system, all workers and servers together, and by name those of each lobby."""
 
     onlineUsers: int
     waitingUsers: int
@@ -48,6 +58,7 @@ class Stats(Struct):
     workers: int
     matchesTotal: int
     messagesTotal: int
+    lobbies: dict[str, LobbyStats]
 
 
 class Failed(Struct):

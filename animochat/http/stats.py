@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import gevent
 from flask import Blueprint, current_app
 from flask.typing import ResponseReturnValue
@@ -16,4 +18,4 @@ blueprint = Blueprint("stats", __name__)
 def stats() -> ResponseReturnValue:
     """200 with what the protocol lists; 503 as every JSON error while the store can't be used."""
     with gevent.Timeout(STORE_TIMEOUT, Unavailable()):
-        return dict(current_app.extensions["animochat"].stats())
+        return cast("ResponseReturnValue", current_app.extensions["animochat"].stats())

@@ -20,10 +20,11 @@ REPORT_PARTNER = load("moderation/report_partner")
 LIST_REPORTS = load("moderation/list_reports")
 DISMISS_REPORT = load("moderation/dismiss_report")
 BAN_PERSON = load("moderation/ban_person")
+BAN_ADDRESS = load("moderation/ban_address")
 LIST_BANS = load("moderation/list_bans")
 LIFT_BAN = load("moderation/lift_ban")
 
-SCRIPTS = [BLOCK_PARTNER, REPORT_PARTNER, LIST_REPORTS, DISMISS_REPORT, BAN_PERSON, LIST_BANS, LIFT_BAN]
+SCRIPTS = [BLOCK_PARTNER, REPORT_PARTNER, LIST_REPORTS, DISMISS_REPORT, BAN_PERSON, BAN_ADDRESS, LIST_BANS, LIFT_BAN]
 
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
@@ -62,6 +63,7 @@ class Report(msgspec.Struct, rename="camel"):
     """
 
     id: str
+    lobby: str
     filed_at: int
     state: str
     reason: str
@@ -76,12 +78,14 @@ class Report(msgspec.Struct, rename="camel"):
 
 
 class Ban(msgspec.Struct, rename="camel"):
-    """A ban. `id` is its subject; `person` the one for whose sake an address is banned, too. Times are Unix ms.
+    """A ban. `id` is its subject; `person` the one for whose sake an address is banned, too, and `lobby` that person's.
+    Times are Unix ms.
 
     `until` None: for good. `by`: "operator" or "reports". `report`: the id of the one that led to it, or "".
     """
 
     id: str
+    lobby: str
     person: str
     since: int
     until: int | None
@@ -106,6 +110,7 @@ class Moderation:
         lobby: str = keys.MAIN_LOBBY,
         clock: Callable[[], int] | None = None,
     ) -> None:
+        self.lobby = lobby
         self._pipeline = pipeline
         self._reports_per_hour = reports_per_hour
         self._auto_suspend_reports = auto_suspend_reports
@@ -133,46 +138,96 @@ class Moderation:
             raise RateLimited("Too many reports", retry_after_ms=reply[1])
         return _left(reply)
 
-    # What the operator does
+    # What the operator does (oversight.py has it for all lobbies)
 
     def reports(self, offset: int, count: int) -> tuple[int, list[Report]]:
         """How many are open, and `count` of them after the first `offset`, the oldest first."""
         total, *found = self._pipeline.call(LIST_REPORTS, self._lobby, [offset, count, REPORT_MS, self._now()])
-        return total, [_report(*report) for report in found]
+        return total, [_report(self.lobby, *report) for report in found]
+
+    def report_order(self) -> list[tuple[str, float]]:
+        """The ids of all open reports, and when they were filed, in the order of `reports`."""
+        return self._order("reports")
 
     def dismiss(self, report: str) -> bool:
         """Close a report; False where no such one is open."""
         return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report]))
 
-    def ban_reported(self, report: str, ms: int | None, address: bool, note: str) -> tuple[str, bool] | None:
+    def subject(self, person: str, report: str = "") -> tuple[str, str] | None:
+        """Whom a ban of the person, or of the one that a report is on, is of; and the address that is known, or "".
+
+        None where this lobby knows no such person, or report.
+        """
+        address = b""
+        if report:
+            reported, address = self._execute("HMGET", f":report:{report}", "reported", "address")
+            if reported is None:
+                return None
+            person = reported.decode()
+        known, last_address = self._execute("HMGET", f":person:{person}", "v", "address")
+        if known is None and not report:
+            # gone for a while: then only reports know the person
+            last = self._execute("ZREVRANGE", f":reported:{person}", 0, 0)
+            if not last:
+                return None
+            address = self._execute("HGET", f":report:{last[0].decode()}", "address")
+        return person, (address or last_address or b"").decode()
+
+    def ban_reported(self, report: str, ms: int | None, address: bool | str, note: str) -> tuple[str, bool] | None:
         """Ban whom a report is on, see `ban`. Returns the person and whether an address is banned; None: no report."""
         return self._ban("", report, ms, address, note)
 
-    def ban(self, person: str, ms: int | None, address: bool, note: str) -> tuple[str, bool] | None:
-        """Ban a person for `ms`, or for good (None), and the `address` that the person last came from, if it is known.
+    def ban(self, person: str, ms: int | None, address: bool | str, note: str) -> tuple[str, bool] | None:
+        """Ban a person for `ms`, or for good (None), and the `address` that the person last came from, if it is known,
+        or this one (a keyed hash).
 
         Whoever is connected is closed. Open reports on the person are settled.
         """
         return self._ban(person, "", ms, address, note)
 
-    def _ban(self, person: str, report: str, ms: int | None, address: bool, note: str) -> tuple[str, bool] | None:
-        args = [person, report, "" if ms is None else ms, "1" if address else "", note, self._now()]
+    def _ban(self, person: str, report: str, ms: int | None, address: bool | str, note: str) -> tuple[str, bool] | None:
+        which = address if isinstance(address, str) else "1" if address else ""
+        args = [person, report, "" if ms is None else ms, which, note, self._now()]
         state, *rest = self._pipeline.call(BAN_PERSON, self._lobby, args)
         return (rest[0].decode(), bool(rest[1])) if state == b"banned" else None
+
+    def ban_address(self, address: str, person: str, home: str, ms: int | None, note: str, report: str) -> None:
+        """Ban the address (a keyed hash) of a person whose lobby is `home`, another one."""
+        args = [address, person, home, "" if ms is None else ms, note, report, self._now()]
+        self._pipeline.call(BAN_ADDRESS, self._lobby, args)
 
     def bans(self, offset: int, count: int) -> tuple[int, list[Ban]]:
         """How many hold, and `count` of them after the first `offset`; those that end first at the beginning."""
         total, *found = self._pipeline.call(LIST_BANS, self._lobby, [offset, count, self._now()])
-        return total, [_ban(*ban) for ban in found]
+        return total, [_ban(self.lobby, *ban) for ban in found]
 
-    def lift(self, subject: str) -> bool:
-        """Lift a ban, and with a person's the one of the address that came with it; False where there is none."""
-        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject]))
+    def ban_order(self) -> list[tuple[str, float]]:
+        """The ids of all bans, and until when they hold, in the order of `bans`."""
+        return self._order("bans")
+
+    def address_banned_with(self, subject: str) -> str | None:
+        """The address that is banned along with a subject (a keyed hash), or ""; None where there is no such ban."""
+        address = self._execute("HGET", f":ban:{subject}", "address")
+        return None if address is None else str(address.decode())
+
+    def lift(self, subject: str, address: str = "") -> bool:
+        """Lift a ban, and with a person's the one of the address that came with it; False where there is none.
+
+        `address`: the one that came with it in another lobby, which has the person's own.
+        """
+        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address]))
 
     def announce(self, text: str) -> None:
         """Say a line to everybody who is connected now. Nothing is kept of it."""
         notice = msgspec.json.encode([{"p": "", "e": "announced", "text": text}])
         self._pipeline.execute("PUBLISH", self._everybody, notice)
+
+    def _order(self, index: str) -> list[tuple[str, float]]:
+        flat = iter(self._execute("ZRANGE", f":{index}", 0, -1, "WITHSCORES"))
+        return [(name.decode(), float(score)) for name, score in zip(flat, flat, strict=True)]
+
+    def _execute(self, command: str, key: str, *args: Any) -> Any:
+        return self._pipeline.execute(command, self._lobby[0] + key, *args)
 
     # Who wants to be the operator
 
@@ -221,10 +276,11 @@ def _until(score: bytes) -> int | None:
     return None if score == b"inf" else int(float(score))
 
 
-def _report(report: bytes, reports: int, until: bytes, flat: list[bytes]) -> Report:
+def _report(lobby: str, report: bytes, reports: int, until: bytes, flat: list[bytes]) -> Report:
     fields = _fields(flat)
     return Report(
         report.decode(),
+        lobby,
         int(fields["filed"]),
         fields["state"],
         fields["reason"],
@@ -239,7 +295,15 @@ def _report(report: bytes, reports: int, until: bytes, flat: list[bytes]) -> Rep
     )
 
 
-def _ban(subject: bytes, until: bytes, flat: list[bytes]) -> Ban:
+def _ban(lobby: str, subject: bytes, until: bytes, flat: list[bytes]) -> Ban:
     fields = _fields(flat)
-    since = int(fields["since"])
-    return Ban(subject.decode(), fields["person"], since, _until(until), fields["by"], fields["note"], fields["report"])
+    return Ban(
+        subject.decode(),
+        fields.get("lobby", lobby),
+        fields["person"],
+        int(fields["since"]),
+        _until(until),
+        fields["by"],
+        fields["note"],
+        fields["report"],
+    )

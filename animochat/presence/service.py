@@ -159,18 +159,26 @@ class Presence:
             self._pipeline.call(TOUCH, self._lobby, people[start : start + TOUCH_PORTION])
 
     def stats(self) -> dict[str, int]:
-        """The numbers of `GET /stats`."""
+        """The lobby's numbers in `GET /stats`, and the workers that live."""
         names = ["onlineUsers", "waitingUsers", "activeRooms", "workers", "matchesTotal", "messagesTotal"]
         return dict(zip(names, self._pipeline.call(STATS, self._lobby, [self._now()]), strict=True))
 
-    def secret(self, mine: str) -> str:
-        """The secret that all workers share: the first one's, kept in the store. Asking keeps it from expiring."""
-        self._pipeline.execute("SET", keys.SECRET, mine, "NX")
-        self._pipeline.execute("EXPIRE", keys.SECRET, SECRET_LIFE)
-        secret = self._pipeline.execute("GET", keys.SECRET)
-        if secret is None:
-            raise Unavailable
-        return str(secret.decode())
+    def check(self) -> None:
+        """See whether the store answers where the lobby is."""
+        self._pipeline.execute("EXISTS", f"{self._lobby[0]}:epoch")
+
+
+def shared_secret(pipeline: Pipeline, mine: str) -> str:
+    """The secret that all workers share: the first one's, kept in the store. Asking keeps it from expiring.
+
+    Waits for the store; raises Unavailable.
+    """
+    pipeline.execute("SET", keys.SECRET, mine, "NX")
+    pipeline.execute("EXPIRE", keys.SECRET, SECRET_LIFE)
+    secret = pipeline.execute("GET", keys.SECRET)
+    if secret is None:
+        raise Unavailable
+    return str(secret.decode())
 
 
 def _spelled(reply: bytes) -> tuple[str, ...]:

@@ -26,12 +26,15 @@ class Memory:
         self._rooms: dict[str, dict[int, Remembered]] = {}
         self._absent: set[str] = set()
 
-    def keep(self, room_id: str, seq: int, message: Remembered) -> None:
-        """Remember a message, once."""
+    def keep(self, room_id: str, seq: int, message: Remembered) -> bool:
+        """Remember a message, once. Returns whether it is new here."""
         room = self._rooms.setdefault(room_id, {})
-        room.setdefault(seq, message)
+        if seq in room:
+            return False
+        room[seq] = message
         if len(room) > self._length:
             del room[next(iter(room))]
+        return True
 
     def after(self, room_id: str, seq: int) -> list[tuple[int, Remembered]]:
         """What is remembered of the messages behind that one, in their order."""

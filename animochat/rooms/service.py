@@ -44,9 +44,10 @@ class Entry(NamedTuple):
     """A message to be stored: see rooms/scripts/append_messages.lua.
 
     `body` is a piece of JSON (`"senderId":…,"content":…`) that the message's receivers get as it is. `done` gets seq,
-    timestamp (Unix ms) and outcome (b"local", b"remote", b"again" or b"lost"), or (0, 0, None) where it could not be
-    stored. It runs in the pipeline's greenlet and must not block. In a cluster it gets a fourth value, the seq of the
-    sender's message before this one (0 for none): the receiver may not have got that one yet.
+    timestamp (Unix ms) and outcome (b"local", b"remote", b"again" or b"lost"; b"late" for one that is said again and
+    was never heard of here, where nothing is stored), or (0, 0, None) where it could not be stored. It runs in the
+    pipeline's greenlet and must not block. In a cluster it gets a fourth value, the seq of the sender's message before
+    this one (0 for none): the receiver may not have got that one yet.
     """
 
     room_id: str
@@ -134,7 +135,9 @@ class Rooms:
             before = self.stored
             for entry, seq, timestamp, outcome in zip(entries, results, results, results, strict=True):
                 if self.memory is not None and not outcome.startswith(b"lost"):
-                    self.memory.keep(entry.room_id, seq, Remembered(entry.partner, timestamp, entry.body))
+                    new = self.memory.keep(entry.room_id, seq, Remembered(entry.partner, timestamp, entry.body))
+                    if new and outcome.startswith(b"again"):
+                        outcome = outcome.replace(b"again", b"late", 1)
                 if not lobby:
                     self._stored_in_cluster(entry, seq, timestamp, outcome)
                     continue
@@ -159,7 +162,8 @@ class Rooms:
     def _stored_in_cluster(self, entry: Entry, seq: int, timestamp: int, reply: bytes) -> None:
         outcome, worker, before = reply.decode().split(" ")
         self.stored += outcome in ("local", "remote")
-        again = outcome == "again" and worker != self._worker  # whoever stored it may not have told anybody
+        # whoever stored it may not have told anybody
+        again = outcome in ("again", "late") and worker != self._worker
         if worker and (outcome == "remote" or (again and self.memory is not None)):  # without a log, all has to be said
 
             def told(success: bool) -> None:

@@ -90,6 +90,13 @@ class FrameReader:
         self.shared = self._parser()
 
     @staticmethod
+    def free(parser: Protocol) -> None:
+        """Let go of a parser that was some connection's own. It refers to itself in circles: left to the garbage
+        collector, which comes seldom, each would keep its last frame, 100 kB in a flood of large ones."""
+        parser.parser.close()
+        parser.parser_exc = None
+
+    @staticmethod
     def remembers_nothing(parser: Protocol) -> bool:
         """Whether the parser stands between two messages of an open connection."""
         if parser.state is not State.OPEN or parser.current_size is not None or parser.reader.buffer:

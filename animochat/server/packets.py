@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Sequence
 from urllib.parse import parse_qs
 
@@ -16,6 +17,9 @@ OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
 
 #: Between the packets of a payload.
 _SEPARATOR = "\x1e"
+
+# A line feed, as a JSONP form has it, or the two characters that JSON has for one, escaped once more.
+_ESCAPED = re.compile(r"\\(\\?n)")
 
 #: Packets in one response. python-engineio's client refuses a payload with more, and asks again at once anyway.
 MAX_PACKETS_OUT = 16
@@ -49,7 +53,8 @@ def decode_payload(body: bytes) -> list[str | bytes]:
     try:
         payload = body.decode()
         if payload.startswith("d="):  # a JSONP form
-            payload = parse_qs(payload, strict_parsing=True)["d"][0].replace("\\n", "\n")
+            form = parse_qs(payload, strict_parsing=True)["d"][0]
+            payload = _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], form)
         packets = payload.split(_SEPARATOR)
         if len(packets) > MAX_PACKETS_IN or not all(packets):
             raise MalformedPayload("empty packet or too many packets")

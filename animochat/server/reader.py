@@ -64,20 +64,24 @@ class RequestReader:
         """
         try:
             deadline = time.monotonic() + (HEAD_TIMEOUT if self._buffer else idle_timeout)
-            searched = 0
+            was_silent = not self._buffer
+            searched = dropped = 0
             while True:
-                # An empty line in front of a request is allowed (RFC 9112 section 2.2).
+                # An empty line in front of a request is allowed (RFC 9112 section 2.2); they count as its head.
                 while self._buffer.startswith((b"\r\n", b"\n")):
-                    del self._buffer[: 2 if self._buffer[0] == 13 else 1]
-                if _END_OF_HEAD.search(self._buffer, searched):
-                    return True
-                if len(self._buffer) > MAX_HEAD:
+                    length = 2 if self._buffer[0] == 13 else 1
+                    del self._buffer[:length]
+                    dropped += length
+                end = _END_OF_HEAD.search(self._buffer, searched)
+                if dropped + (end.end() if end is not None else len(self._buffer)) > MAX_HEAD:
                     raise BadHead(plain_response("431 Request Header Fields Too Large"))
+                if end is not None:
+                    return True
                 searched = max(0, len(self._buffer) - 3)
-                was_silent = not self._buffer
                 if not self._fill(deadline):
                     return False
                 if was_silent:
+                    was_silent = False
                     deadline = time.monotonic() + HEAD_TIMEOUT
         except TimeoutError:
             raise BadHead(plain_response("408 Request Timeout") if self._buffer else b"") from None

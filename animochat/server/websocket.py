@@ -183,7 +183,8 @@ class WebSocket:
         if self._writer is not None:
             self._writer.stop()
             self._writer.close()
-        self._own = self._out = self._held = self._message = None
+        self._forget()
+        self._out = None
         self._sock.close()
 
     def pause(self) -> None:
@@ -248,10 +249,10 @@ class WebSocket:
         if self._missing:
             self._missing -= len(data)
         elif len(data) == RECV_SIZE:
-            # There may be more. Of one long frame it is read as soon as it is there; of many small ones, in the lane,
-            # and before those who have been told apart from somebody with much to say.
+            # There may be more. Of one long frame it is read as soon as it is there; of many small ones, where there are
+            # limits, in the lane, and before those who have been told apart from somebody with much to say.
             self._missing = missing(data) if self._own is None else 0
-            if not self._missing:
+            if not self._missing and self._frames.rate:
                 self._reader.stop()
                 self._lane.add(self, first=self._left >= self._frames.hasty)
         self._receive(data)
@@ -268,7 +269,9 @@ class WebSocket:
         events = cast("list[Frame]", parser.events_received())
         replies = parser.data_to_send()
         if FrameReader.remembers_nothing(parser):
-            self._own = None
+            if self._own is not None:
+                frames.free(parser)
+                self._own = None
         elif self._own is None:
             self._own = parser
             frames.taken()
@@ -371,12 +374,18 @@ class WebSocket:
 
     # The end.
 
+    def _forget(self) -> None:
+        """Nothing that has come in is of interest any more."""
+        if self._own is not None:
+            self._frames.free(self._own)
+        self._own = self._held = self._message = None
+
     def _linger(self) -> None:
         """Nothing more to say: finish writing, then wait for the client's end of stream, `LINGER` seconds at most."""
         if self.state is not _OPEN:
             return
         self.state = _CLOSING
-        self._own = self._held = self._message = None
+        self._forget()
         self._timers.add(self, LINGER)
         if self.abusive:
             self._reader.stop()  # what else it sends may wait in the kernel until LINGER is over

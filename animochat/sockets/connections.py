@@ -46,12 +46,12 @@ class Room:
     `last_seq` is the highest place in the room's order that is known here, `received` the highest of the partner's that
     was handed to this connection; `partner_away` says whether the client was told so; `behind`, that the log is about
     to be looked into for what was not; `missed`, that what the partner said up to there is not to be had, and the
-    client knows.
+    client knows; `late`, that some of it was said again and has to be shown.
     """
 
     __slots__ = (
-        "behind", "last_seq", "missed", "partner", "partner_away", "partner_user_id", "partner_worker", "received",
-        "room_id", "slot", "user_id",
+        "behind", "last_seq", "late", "missed", "partner", "partner_away", "partner_user_id", "partner_worker",
+        "received", "room_id", "slot", "user_id",
     )  # fmt: skip
 
     def __init__(self, room_id: str, slot: str, user_id: str, partner_user_id: str, partner: str, worker: str) -> None:
@@ -66,6 +66,7 @@ class Room:
         self.partner_away = False
         self.behind = False
         self.missed = 0
+        self.late = False
 
     def offset(self, received: int) -> str:
         """The offset of a member who has got the partner's messages up to the one with that seq."""
@@ -111,7 +112,7 @@ class Buckets:
 
 
 class Connection:
-    """One client: its Engine.IO session, its person, and what is known of that person here.
+    """One client: its Engine.IO session, its lobby, its person, and what is known of that person here.
 
     `id` is this connection's alone; `sid` is the Socket.IO session id, which a client that returns may take up again.
     `version` is the person's version that this worker has seen; `registered` says whether the store knows of this
@@ -121,11 +122,12 @@ class Connection:
     """
 
     __slots__ = (
-        "_busy", "_queue", "asked_at", "buckets", "closed", "held", "id", "interests", "online_count",
+        "_busy", "_queue", "asked_at", "buckets", "closed", "held", "id", "interests", "lobby", "online_count",
         "online_count_at", "person", "registered", "room", "sid", "stale", "token", "transport", "version", "waiting",
     )  # fmt: skip
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, lobby: str) -> None:
+        self.lobby = lobby
         self.id = secrets.token_urlsafe(9)
         self.sid = secrets.token_urlsafe(15)
         self.transport = transport
@@ -226,7 +228,7 @@ class Connection:
 
 
 class Connections:
-    """All connections of this worker."""
+    """All connections of this worker in one lobby."""
 
     def __init__(self) -> None:
         self.by_id: dict[str, Connection] = {}
@@ -240,10 +242,6 @@ class Connections:
     def __iter__(self) -> Iterator[Connection]:
         """Over a copy: connections may come and go meanwhile."""
         return iter(list(self.by_id.values()))
-
-    def by_sid(self, sid: str) -> Connection | None:
-        """The connection of a Socket.IO session. Looks at all of them: nothing that happens often asks for it."""
-        return next((connection for connection in self if connection.sid == sid), None)
 
     def in_room(self, person: str, room_id: str) -> Connection | None:
         """The person's connection, if it is here and the person is in that room."""

@@ -57,11 +57,18 @@ GREETING = "You are now chatting with a stranger. Say hi!"
 
 
 class Lifecycle:
-    """Owns what happens to connections that no client event asks for."""
+    """Owns what happens to a lobby's connections that no client event asks for."""
 
     def __init__(
-        self, settings: Settings, connections: Connections, presence: Presence, matchmaking: Matchmaking, rooms: Rooms
+        self,
+        settings: Settings,
+        lobby: str,
+        connections: Connections,
+        presence: Presence,
+        matchmaking: Matchmaking,
+        rooms: Rooms,
     ) -> None:
+        self._lobby = lobby
         self._connections = connections
         self._presence = presence
         self._matchmaking = matchmaking
@@ -90,21 +97,21 @@ class Lifecycle:
 
     # A client comes
 
-    def open(self, transport: Transport, auth: Any) -> Connection:
+    def open(self, transport: Transport, auth: dict[str, Any]) -> Connection:
         """Accept a Socket.IO connection. Does not wait: `session` follows when the store has answered."""
-        connection = Connection(transport)
+        connection = Connection(transport, self._lobby)
         self._connections.by_id[connection.id] = connection
         transport.owner = connection
         _note(connection, "Connected from %s", Shortened(transport.remote_addr))
         if self._stopping:
             transport.hang_up()
         else:
-            connection.perform(partial(self._admit, connection, auth if isinstance(auth, dict) else {}))
+            connection.perform(partial(self._admit, connection, auth))
         return connection
 
     def know_secret(self, secret: str) -> None:
         """Nobody can be registered before the secret is known that all workers share."""
-        self._tokens = Tokens(secret)
+        self._tokens = Tokens(secret, self._lobby)
         self._secret_known.set()
 
     @tracing.traced("connect")
@@ -261,10 +268,10 @@ class Lifecycle:
         """What was still said in a room that is over. Raises Unavailable."""
         return self._rooms.history(known.room_id, person, known.slot, known.received)
 
-    def _all_of(self, connection: Connection, entered: Attached) -> list[Logged]:
+    def _all_of(self, connection: Connection, entered: Attached, late: bool = False) -> list[Logged]:
         """What a new session has to show: where there is more to be had than what was asked for, that."""
         room = connection.room
-        if room is None or entered.complete:
+        if room is None or (entered.complete and not late):
             return entered.messages
         return self._rooms.remembered(room.room_id, connection.person, room.slot) or entered.messages  # the whole log
 
@@ -316,7 +323,8 @@ class Lifecycle:
 
     def _send_session(self, connection: Connection, registration: Registration, messages: list[Logged]) -> None:
         assert self._tokens is not None  # nobody is registered without
-        session = Session(self._tokens.issue(connection.person), False, registration.state, self.limits)
+        token = self._tokens.issue(connection.person)
+        session = Session(token, False, registration.state, self._lobby, self.limits)
         room, record = connection.room, registration.room
         if room is not None and record is not None:
             history = [encode(greeting(room.room_id, record.since))]
@@ -380,6 +388,10 @@ class Lifecycle:
         except Unavailable:
             connection.stale = True  # the next heartbeat that comes through asks again
             return
+        late = False
+        if before is not None and room is not None and same:
+            room.missed = max(room.missed, before.missed)
+            late = before.late
         self._settle(connection, registration, room)
         if before is not None and not same and not ended:
             connection.emit("partner-disconnected", PartnerDisconnected("disconnected"))
@@ -387,8 +399,8 @@ class Lifecycle:
             return
         if ended:
             self._send_rest(connection, known, rest.messages, registration.ended[1])
-        if not entered.complete:
-            self._send_session(connection, registration, self._all_of(connection, entered))
+        if late or not entered.complete:
+            self._send_session(connection, registration, self._all_of(connection, entered, late))
             return
         self._send_missed(connection, registration, known, entered.messages)
 

@@ -61,7 +61,7 @@ Handler = Callable[[Connection, list[Any], "str | None"], None]
 
 
 class ChatNamespace(socketio.Namespace):
-    """Namespace `/`."""
+    """Namespace `/`, as it is for the clients of one lobby."""
 
     def __init__(
         self,
@@ -321,9 +321,8 @@ class ChatNamespace(socketio.Namespace):
             return
         if seq > room.last_seq:
             room.last_seq = seq
-        # Where no log has it, the partner may not have got what was sent before, and knows it if it has.
-        if outcome == b"local" or (outcome == b"again" and self._rooms.memory is not None):
-            self.deliver(room.partner, room.room_id, seq, timestamp, body, before, received)
+        if outcome in (b"local", b"late"):
+            self.deliver(room.partner, room.room_id, seq, timestamp, body, before, received, late=outcome == b"late")
         elif outcome == b"remote":
             METRICS.delivery_remote.observe(time.monotonic() - received)
         if ack_id is not None:
@@ -340,20 +339,28 @@ class ChatNamespace(socketio.Namespace):
         body: str,
         before: int = 0,
         received: float | None = None,
+        late: bool = False,
     ) -> None:
         """Hand a stored message to its receiver, if the person is here and in that room (or is just coming).
 
         `before`: the sender's message that has to be there first, where it may not be (in a cluster); 0 for none.
-        `received`: when it came in, where that was here (monotonic, in seconds).
+        `received`: when it came in, where that was here (monotonic, in seconds). `late`: it may have been said before,
+        and this worker has only now heard of it.
         """
         receiver = self._connections.by_person.get(person)
         if receiver is None:
             return
         if receiver.held is not None:
-            receiver.held.append(partial(self.deliver, person, room_id, seq, timestamp, body, before, received))
+            receiver.held.append(partial(self.deliver, person, room_id, seq, timestamp, body, before, received, late))
             return
         room = receiver.room
-        if room is None or room.room_id != room_id or seq <= room.received or receiver.stale:
+        if room is None or room.room_id != room_id:
+            return
+        if late and seq <= min(room.received, room.missed):
+            room.late = True
+            self._lifecycle.doubt(receiver)  # only a new session can show it in its place
+            return
+        if seq <= room.received or receiver.stale:
             return
         if before > max(room.received, room.missed):
             self._lifecycle.catch_up(receiver)  # which finds this one too

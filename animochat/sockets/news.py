@@ -52,9 +52,8 @@ class News:
             before = "0"
             if kind == "chain":
                 before, body = body.split(" ", 1)
-            if memory is not None:
-                memory.keep(room_id, int(seq), Remembered(person, int(timestamp), body))
-            self._namespace.deliver(person, room_id, int(seq), int(timestamp), body, int(before))
+            new = memory is not None and memory.keep(room_id, int(seq), Remembered(person, int(timestamp), body))
+            self._namespace.deliver(person, room_id, int(seq), int(timestamp), body, int(before), late=new)
         if not lines:
             _, person, room_id, is_typing = kind.split(" ")
             self._namespace.deliver_typing(person, room_id, is_typing == "1")

@@ -17,7 +17,10 @@ CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = "0123
 #: Most binary attachments that one packet may announce: they are refused, but have to be counted off.
 MAX_ATTACHMENTS = 10
 
-_HEAD = re.compile(r"(?:(\d{1,2})-)?(?:(/[^,]*),?)?(\d{1,15})?", re.ASCII)
+#: Longest acknowledgement id, in digits: clients count from 0.
+MAX_ACK_ID = 15
+
+_HEAD = re.compile(r"(?:(\d{1,2})-)?(?:(/[^,]*),?)?(\d+)?", re.ASCII)
 
 
 class Malformed(ValueError):
@@ -53,6 +56,8 @@ def parse(text: str) -> Packet:
     count = int(attachments or 0)
     if count > MAX_ATTACHMENTS:
         raise Malformed("too many attachments")
+    if ack_id is not None and len(ack_id) > MAX_ACK_ID:
+        raise Malformed("too long an acknowledgement id")
     rest = text[head.end() :]
     if kind in (EVENT, BINARY_EVENT):
         data: Any = _event_data(rest, ack_id)
@@ -93,6 +98,7 @@ def connected(session_id: str, pid: str | None) -> str:
     return CONNECT + encode({"sid": session_id, "pid": pid} if pid else {"sid": session_id}).decode()
 
 
-def refused(namespace: str, message: str) -> str:
-    """The answer to a CONNECT that can't be: CONNECT_ERROR."""
-    return CONNECT_ERROR + ("" if namespace == "/" else namespace + ",") + encode({"message": message}).decode()
+def refused(namespace: str, message: str, data: Any = None) -> str:
+    """The answer to a CONNECT that can't be: CONNECT_ERROR, with what stock clients call its `data`."""
+    why = {"message": message} if data is None else {"message": message, "data": data}
+    return CONNECT_ERROR + ("" if namespace == "/" else namespace + ",") + encode(why).decode()

@@ -41,8 +41,17 @@ StoredMessage = Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/compon
 #: Every code of animochat/errors.py.
 ErrorCode = Literal[
     "already-in-room", "banned", "empty-message", "invalid-payload", "message-too-long", "not-in-room", "rate-limited",
-    "replaced", "unavailable",
+    "replaced", "unavailable", "unknown-lobby",
 ]  # fmt: skip
+
+
+class Auth(Struct):
+    """`auth` in the handshake. `pid` and `offset`: the stock client's own, by which it takes a lost connection up."""
+
+    token: str | UnsetType = UNSET
+    lobby: str | UnsetType = UNSET
+    pid: str | UnsetType = UNSET
+    offset: str | UnsetType = UNSET
 
 
 class FindMatch(Struct):
@@ -129,6 +138,7 @@ class Session(Struct):
     token: str
     recovered: bool
     state: Annotated[str, Meta(extra_json_schema={"enum": ["idle", "waiting", "chatting"]})]
+    lobby: str
     limits: Limits
     room: SessionRoom | UnsetType = UNSET
 

@@ -1,4 +1,4 @@
-"""Socket.IO on top of the Engine.IO server: packets in, events out to the namespace.
+"""Socket.IO on top of the Engine.IO server: packets in, events out to the namespace of the client's lobby.
 
 python-socketio's server with its way of a packet cut short: no greenlet, no queue, no second decoding for an event.
 What others expect of a Flask-SocketIO application (`emit`, `disconnect`, namespaces) works on it.
@@ -9,18 +9,22 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import flask_socketio
 import socketio
 from flask import Flask
 
-from animochat.errors import InvalidPayload
+from animochat.errors import ChatError, InvalidPayload, UnknownLobby
+from animochat.metrics import METRICS
 from animochat.server.engine import EngineServer
 from animochat.sockets import packets
-from animochat.sockets.connections import Connection, Connections
+from animochat.sockets.connections import Connection
 from animochat.sockets.lifecycle import Lifecycle
-from animochat.sockets.namespace import ChatNamespace
+
+if TYPE_CHECKING:
+    from animochat.lobby import Lobby
 
 #: Seconds that an Engine.IO session may stay without a Socket.IO CONNECT.
 CONNECT_TIMEOUT = 45.0
@@ -29,50 +33,44 @@ CONNECT_TIMEOUT = 45.0
 class ConnectionManager(socketio.Manager):
     """Lets python-socketio's own `emit` and `disconnect` find our connections, without a table of its own."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, lobbies: Mapping[str, Lobby]) -> None:
         super().__init__()
-        self._connections = connections
+        self._lobbies = lobbies
         self.rooms: dict[str, Any] = {"/": {}}
 
     def get_participants(self, namespace: str, room: str | None) -> Any:
-        if room is None:
-            yield from ((c.sid, c.transport.sid) for c in self._connections)
-        else:
-            connection = self._connections.by_sid(room)
-            if connection is not None:
-                yield room, connection.transport.sid
+        yield from ((c.sid, c.transport.sid) for c in self._connections() if room in (None, c.sid))
 
     def is_connected(self, sid: str, namespace: str) -> bool:
-        return namespace == "/" and self._connections.by_sid(sid) is not None
+        return namespace == "/" and self.eio_sid_from_sid(sid, namespace) is not None
 
     def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
-        connection = self._connections.by_sid(sid)
-        return None if connection is None else connection.transport.sid
+        return next((c.transport.sid for c in self._connections() if c.sid == sid), None)
+
+    def _connections(self) -> Iterator[Connection]:
+        """All of them: nothing that happens often asks for one by its Socket.IO session."""
+        for lobby in self._lobbies.values():
+            yield from lobby.connections
 
 
 class SocketIOServer(socketio.Server):
-    """`eio` is the Engine.IO server of this worker."""
+    """`eio` is the Engine.IO server of this worker. `lobbies`, by name: the first is for clients that name none."""
 
-    def __init__(self, worker_id: str, connections: Connections, **options: Any) -> None:
+    def __init__(self, worker_id: str, lobbies: Mapping[str, Lobby], **options: Any) -> None:
         self._worker_id = worker_id
-        self._connections = connections
-        self._lifecycle: Lifecycle
-        self._namespace: ChatNamespace
+        self._lobbies = lobbies
+        self._first = next(iter(lobbies))
         #: Ids of sessions that have yet to send CONNECT, in the order in which they came: (deadline, id).
         self._silent: deque[tuple[float, str]] = deque()
-        super().__init__(client_manager=ConnectionManager(connections), async_mode="gevent", **options)
+        super().__init__(client_manager=ConnectionManager(lobbies), async_mode="gevent", **options)
         self.eio.on_open = self._on_open
         self.eio.on_message = self._on_message
         self.eio.on_close = self._on_close
+        for lobby in lobbies.values():
+            self.register_namespace(lobby.namespace)
 
     def _engineio_server_class(self) -> Any:
         return functools.partial(EngineServer, self._worker_id)
-
-    def bind(self, lifecycle: Lifecycle, namespace: ChatNamespace) -> None:
-        """Say who handles what arrives."""
-        self._lifecycle = lifecycle
-        self._namespace = namespace
-        self.register_namespace(namespace)
 
     def close_silent(self) -> None:
         """Close the sessions that never sent CONNECT. To be called now and then."""
@@ -89,7 +87,10 @@ class SocketIOServer(socketio.Server):
         owner, session.owner = session.owner, None
         connection = owner.connection if isinstance(owner, _Attachments) else owner
         if connection is not None:
-            self._lifecycle.drop(connection)
+            self._lifecycle(connection).drop(connection)
+
+    def _lifecycle(self, connection: Connection) -> Lifecycle:
+        return self._lobbies[connection.lobby].lifecycle
 
     def _on_message(self, session: Any, data: str | bytes) -> None:
         owner = session.owner
@@ -115,33 +116,42 @@ class SocketIOServer(socketio.Server):
                 session.send(packets.refused(packet.namespace, "Invalid namespace"))
         elif packet.type == packets.EVENT and connection is not None:
             event, *args = packet.data
-            self._namespace.trigger_event(event, connection, args, packet.ack_id)
+            self._lobbies[connection.lobby].namespace.trigger_event(event, connection, args, packet.ack_id)
         elif packet.type == packets.CONNECT:
             if connection is not None:
                 session.close()
             else:
-                self._lifecycle.open(session, packet.data)
+                self._open(session, packet.data if isinstance(packet.data, dict) else {})
         elif connection is None:
             session.close()  # nothing else may come before CONNECT
         elif packet.type == packets.DISCONNECT:
             session.owner = None
             self._silent.append((time.monotonic() + CONNECT_TIMEOUT, session.sid))
-            self._lifecycle.goodbye(connection)
+            self._lifecycle(connection).goodbye(connection)
         elif packet.type == packets.BINARY_EVENT:
-            self._lifecycle.refuse(
-                connection, packet.data[0][:64], packet.ack_id, InvalidPayload("Binary data is not accepted")
-            )
+            refusal = InvalidPayload("Binary data is not accepted")
+            self._lifecycle(connection).refuse(connection, packet.data[0][:64], packet.ack_id, refusal)
             if packet.attachments:
                 session.owner = _Attachments(connection, packet.attachments)
         elif packet.type == packets.BINARY_ACK and packet.attachments:
             session.owner = _Attachments(connection, packet.attachments)
+
+    def _open(self, session: Any, auth: dict[str, Any]) -> None:
+        """Let a client into the lobby that it names, and into no other; the session is closed if it sends no better."""
+        name = auth.get("lobby", self._first)
+        if isinstance(name, str) and name in self._lobbies:
+            self._lobbies[name].lifecycle.open(session, auth)
+            return
+        why: ChatError = UnknownLobby() if isinstance(name, str) else InvalidPayload("auth.lobby is not a string")
+        METRICS.rejected[why.code] += 1
+        session.send(packets.refused("/", why.message, why.payload()))
 
     def _malformed(self, session: Any, connection: Connection | None, ack_id: str | None = None) -> None:
         """What can't even be read as a packet: a connected client is told, anybody else is closed."""
         if connection is None:
             session.close()
         else:
-            self._lifecycle.refuse(connection, None, ack_id, InvalidPayload("Malformed packet"))
+            self._lifecycle(connection).refuse(connection, None, ack_id, InvalidPayload("Malformed packet"))
 
 
 class _Attachments:
@@ -163,7 +173,7 @@ class SocketIO(flask_socketio.SocketIO):
     """The Flask extension, with our server in the place of python-socketio's."""
 
     def init_app(self, app: Flask, **options: Any) -> None:
-        """Attach to the Flask application: `worker_id`, `connections` and engine options."""
+        """Attach to the Flask application: `worker_id`, `lobbies` and engine options."""
         app.extensions["socketio"] = self
         self.server = SocketIOServer(**options)
         self.async_mode = self.server.async_mode

@@ -9,15 +9,21 @@ import secrets
 from itsdangerous import BadSignature, Signer
 
 from animochat.server.limits import group_of
+from animochat.settings import MAIN_LOBBY
 from animochat.sockets.payloads import MAX_TOKEN
 
 
 class Tokens:
-    """Signs and verifies person ids with the secret that all workers share."""
+    """Signs and verifies the ids of one lobby's people with the secret that all workers share.
 
-    def __init__(self, secret: str) -> None:
-        self._signer = Signer(secret, salt="animochat.person", digest_method=hashlib.sha256)
-        self._sessions = Signer(secret, salt="animochat.session", digest_method=hashlib.sha256)
+    What was signed for another lobby doesn't verify: whoever shows it is a new person here.
+    """
+
+    def __init__(self, secret: str, lobby: str = MAIN_LOBBY) -> None:
+        # What was signed when there was one lobby, and no other, was signed for this one.
+        of = "" if lobby == MAIN_LOBBY else f".{lobby}"
+        self._signer = Signer(secret, salt=f"animochat.person{of}", digest_method=hashlib.sha256)
+        self._sessions = Signer(secret, salt=f"animochat.session{of}", digest_method=hashlib.sha256)
         self._secret = secret.encode()
 
     def issue(self, person: str) -> str:
@@ -48,8 +54,8 @@ class Tokens:
         return person, session
 
     def hide_address(self, address: str) -> str:
-        """A keyed hash in an address's place: the same for the same one, and nothing to find it out by without the
-        secret. An IPv6 address counts by its /64, which is what one customer has. "" for none.
+        """A keyed hash in an address's place: the same for the same one, whatever the lobby, and nothing to find it out
+        by without the secret. An IPv6 address counts by its /64, which is what one customer has. "" for none.
         """
         group = group_of(address)
         return hmac.digest(self._secret, b"animochat.address:" + group.encode(), "sha256").hex()[:32] if group else ""

@@ -51,7 +51,7 @@ MAP_TIMEOUT = 1.0
 #: Commands that wait for one node beyond this are refused at once, as in pipeline.py.
 MAX_WAITING = 50_000
 
-#: Commands without a key go where the lobby is: without that node nothing works.
+#: Commands without a key go where the lobby `main` is, or would be: any node would do.
 WITHOUT_KEY = {"PING", "ECHO", "TIME", "INFO"}
 
 

@@ -7,11 +7,13 @@ here are for Python.
 
 from __future__ import annotations
 
-#: The lobby everybody meets in.
-MAIN_LOBBY = "main"
+from animochat.settings import MAIN_LOBBY as MAIN_LOBBY
 
 #: Shared secret that signs tokens where SECRET_KEY is unset.
 SECRET = "animochat:secret"
+
+#: What the workers measured in the last hour.
+READINGS = "animochat:readings"
 
 
 def lobby(name: str = MAIN_LOBBY) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +36,15 @@ NOT_NOW = (
 )
 #: And how those begin that redis-py has no class for: it runs a long script, has no disk left, or too few replicas.
 NOT_NOW_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")
+
+#: Up to Redis 6.2 what a script was refused stands within a text about the script.
+WITHIN_SCRIPT = re.compile(r"Error running script .*: -(([A-Z]+) .+)", re.DOTALL)
+WITHIN_SCRIPT_CLASSES: dict[str, type[redis.ResponseError]] = {
+    "OOM": redis.exceptions.OutOfMemoryError,
+    "READONLY": redis.exceptions.ReadOnlyError,
+    "MASTERDOWN": redis.exceptions.MasterDownError,
+    "CLUSTERDOWN": redis.exceptions.ClusterDownError,
+}
 
 
 class Node:
@@ -120,7 +130,8 @@ class Node:
         try:
             return self._connection.read_response(disconnect_on_error=False)
         except redis.ResponseError as exc:
-            return exc
+            within = WITHIN_SCRIPT.search(str(exc))
+            return WITHIN_SCRIPT_CLASSES.get(within[2], redis.ResponseError)(within[1]) if within else exc
 
     def _refused(self, error: redis.ResponseError) -> Unavailable | redis.ResponseError:
         """To the people an error is an error; to the operator a mistake in a script is not the same as a full store."""

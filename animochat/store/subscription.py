@@ -1,10 +1,10 @@
-"""A worker's subscription: one connection that hears what is for this worker's people, and nothing else."""
+"""A worker's subscription: it hears what is for this worker's people, and nothing else."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import gevent
 import redis
@@ -19,22 +19,71 @@ log = logging.getLogger(__name__)
 RETRY = 0.5
 
 
-class Subscription:
-    """Listens on `channels`: in a cluster at the node that has their slot, which has to be the same one for all.
+class Listener(NamedTuple):
+    """Who listens on `channels`, which share a slot.
 
     `on_message(data: bytes)` gets what is published, in the store's order. `on_subscribed()` is called after each
     (re)subscription: what was published before it is lost, so that the listener has to look at the store's state.
-    Both run in this subscription's greenlet.
     """
 
-    def __init__(
-        self, url: str, channels: list[str], on_message: Callable[[bytes], None], on_subscribed: Callable[[], None]
-    ) -> None:
+    channels: list[str]
+    on_message: Callable[[bytes], None]
+    on_subscribed: Callable[[], None]
+
+
+class Subscriptions:
+    """All listeners of a worker: over one connection, or in a cluster one for each, as slots move and nodes are gone
+    one by one."""
+
+    def __init__(self, url: str, listeners: Sequence[Listener]) -> None:
         self._url = url
-        self._channels = channels
-        self._on_message = on_message
-        self._on_subscribed = on_subscribed
-        self._connection: Any = None
+        self._listeners = listeners
+        #: The subscription of each listener, or one that all have; none until it is known which.
+        self._subscriptions: list[Subscription] = []
+        self._greenlet: Greenlet | None = None
+
+    def start(self) -> None:
+        self._greenlet = gevent.spawn(self._begin)
+
+    def stop(self) -> None:
+        if self._greenlet is not None:
+            self._greenlet.kill()
+        for subscription in self._subscriptions:
+            subscription.stop()
+
+    def renew(self, number: int) -> None:
+        """Subscribe again: the store says that nobody hears what is said to this listener."""
+        if self._subscriptions:
+            self._subscriptions[min(number, len(self._subscriptions) - 1)].renew()
+
+    def _begin(self) -> None:
+        groups = [self._listeners]
+        if len(self._listeners) > 1 and self._in_cluster():
+            groups = [[listener] for listener in self._listeners]
+        self._subscriptions = [Subscription(self._url, group) for group in groups]
+        for subscription in self._subscriptions:
+            subscription.start()
+
+    def _in_cluster(self) -> bool:
+        while True:
+            try:
+                return find(self._url) is not None
+            except (*BROKEN, redis.RedisError):  # said in the log by the pipeline
+                gevent.sleep(RETRY)
+
+
+class Subscription:
+    """One connection for some listeners: in a cluster to the node that has their slot, one for all.
+
+    Listeners are called in this subscription's greenlet.
+    """
+
+    def __init__(self, url: str, listeners: Sequence[Listener]) -> None:
+        self._url = url
+        self._listeners = listeners
+        self._channels = [channel for listener in listeners for channel in listener.channels]
+        self._by_channel = {name.encode(): listener for listener in listeners for name in listener.channels}
+        self._subscribed = False
         self._greenlet: Greenlet | None = None
 
     def start(self) -> None:
@@ -44,12 +93,12 @@ class Subscription:
         if self._greenlet is not None:
             self._greenlet.kill()
             self._greenlet = None
-        self._disconnect()
 
     def renew(self) -> None:
-        """Subscribe again: the store says that nobody listens here."""
-        if self._greenlet is not None and self._connection is not None:
-            self.stop()
+        """Subscribe again, unless that is under way: the store says that nobody listens here. Does not wait."""
+        if self._greenlet is not None and self._subscribed:
+            self._subscribed = False
+            self._greenlet.kill(block=False)
             self.start()
 
     def _run(self) -> None:
@@ -58,28 +107,34 @@ class Subscription:
                 self._listen()
             except (*BROKEN, redis.RedisError) as exc:
                 log.warning("The subscription is cut: %s", type(exc).__name__)
-            self._disconnect()
+            self._subscribed = False
             gevent.sleep(RETRY)
 
     def _listen(self) -> None:
         url, subscribe = self._where()
         connection = connect(url)
-        connection.send_command(subscribe, *self._channels, check_health=False)
-        for _ in self._channels:
-            connection.read_response()
-        self._connection = connection
-        self._on_subscribed()
-        while True:
-            # No timeout: silence is normal here. A dead connection is noticed by the heartbeat, which asks the
-            # store whether anybody listens.
-            kind, _, data = connection.read_response(timeout=None)
-            if kind == b"sunsubscribe":
-                raise redis.ConnectionError("the channels' slot has moved")
-            if kind in (b"message", b"smessage"):
-                try:
-                    self._on_message(data)
-                except Exception:  # the outermost loop: one bad message must not end the subscription
-                    log.exception("A message on the worker's channel could not be handled")
+        try:
+            connection.send_command(subscribe, *self._channels, check_health=False)
+            for _ in self._channels:
+                connection.read_response()
+            self._subscribed = True
+            for listener in self._listeners:
+                listener.on_subscribed()
+            while True:
+                # No timeout: silence is normal here. A dead connection is noticed by the heartbeat, which asks the
+                # store whether anybody listens.
+                self._hear(*connection.read_response(timeout=None))
+        finally:
+            connection.disconnect()
+
+    def _hear(self, kind: bytes, channel: bytes, data: Any) -> None:
+        if kind == b"sunsubscribe":
+            raise redis.ConnectionError("the channels' slot has moved")
+        if kind in (b"message", b"smessage"):
+            try:
+                self._by_channel[channel].on_message(data)
+            except Exception:  # the outermost loop: one bad message must not end the subscription
+                log.exception("A message on the worker's channel could not be handled")
 
     def _where(self) -> tuple[str, str]:
         """The address to subscribe at, and the command."""
@@ -91,8 +146,3 @@ class Subscription:
         if not node:
             raise redis.ConnectionError("no node has the channels' slot")
         return node, "SSUBSCRIBE" if topology.sharded else "SUBSCRIBE"
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._connection = None

@@ -265,7 +265,7 @@ def test_sessions_last_while_other_workers_come_and_go(gunicorn: Callable[..., G
     wrong: list[object] = []
 
     def client() -> None:
-        for _ in range(10):
+        for _ in range(4):
             try:
                 http = server.http()
                 response = http.get(polling())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from server.wire import (
 )
 from support import eventually
 from websockets.frames import Frame
+from websockets.protocol import Protocol, Side
 
 from animochat.server import limits
 from animochat.server.lane import SlowLane
@@ -250,6 +252,30 @@ class TestFrames:
             client.send(TEXT, b"4n%d" % number)
             assert client.message() == f"4n{number}"
             websocket._counted_at -= 1.01 / self.RATE  # so much time has passed
+
+
+def test_no_parser_waits_for_the_garbage_collector(serve: Callable[..., InThread]) -> None:
+    def parsers() -> int:
+        return sum(isinstance(one, Protocol) and one.side is Side.SERVER for one in gc.get_objects())
+
+    server = serve()
+    talker = server.websocket()
+    gc.collect()
+    before = parsers()
+    gc.disable()
+    try:
+        for number in range(10):
+            talker.send(TEXT, b"4" + b"long" * 5_000)
+            assert len(talker.message()) > 20_000
+            breaker, goer, loser = (server.websocket() for _ in range(3))
+            breaker.connection.sendall(b"\xf1\x80\0\0\0\0")
+            goer.send(CLOSE)
+            loser.connection.sendall(Frame(TEXT, b"4" + b"x" * 5_000).serialize(mask=True)[:-1])
+            loser.reset()
+            eventually(lambda number=number: len(server.closed()) == 3 * (number + 1))
+        assert parsers() == before
+    finally:
+        gc.enable()
 
 
 class Entry:

@@ -223,6 +223,12 @@ class TestJsonp:
         http.post(polling(sid, "&j=0"), b"d=4a%20b%1E4c")
         assert http.get(polling(sid)).packets == ["4a b", "4c"]
 
+    def test_line_feeds_come_escaped_in_a_form_and_what_was_escaped_before_twice(self, http: HttpClient) -> None:
+        r"""A form would make two characters of a line feed: the client sends `\n`, and `\\n` for the `\n` of JSON."""
+        sid = open_polling(http)
+        http.post(polling(sid, "&j=0"), rb'd=4["one\\ntwo\\\\nthree"]\nfour'.replace(b"\\", b"%5C"))
+        assert http.get(polling(sid)).packets == [r'4["one\ntwo\\\nthree"]' + "\nfour"]
+
     @pytest.mark.parametrize("index", ["x", "", "1;alert(1)", "9" * 6000])
     def test_a_bad_index_is_refused(self, http: HttpClient, index: str) -> None:
         assert http.get(polling(extra=f"&j={index}")).status in ((400,) if index else (200,))

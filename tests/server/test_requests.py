@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+
 import pytest
 from server.wire import HttpClient, InThread, polling
 from support import eventually
 
 from animochat.server import handler, reader
+from animochat.server.headers import Headers
+from animochat.server.reader import RequestReader
 
 
 def test_a_connection_carries_many_requests(http: HttpClient) -> None:
@@ -79,10 +84,23 @@ def test_what_is_malformed_is_refused_and_the_connection_closed(http: HttpClient
     assert http.at_end()
 
 
-def test_an_endless_head_is_refused(http: HttpClient) -> None:
-    http.send(b"GET /pid HTTP/1.1\r\nX: " + b"x" * 40_000)
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["without an end", "with an end"])
+def test_an_endless_head_is_refused(http: HttpClient, end: bytes) -> None:
+    http.send(b"GET /pid HTTP/1.1\r\nX: " + b"x" * 40_000 + end)
     assert http.response().status == 431
     assert http.at_end()
+
+
+def test_a_head_of_empty_lines_without_end_is_refused(http: HttpClient) -> None:
+    http.send(b"\r\n" * 20_000)
+    assert http.response().status == 431
+    assert http.at_end()
+
+
+def test_a_field_costs_no_more_than_its_length() -> None:
+    """A million spaces before what may not be in a value: were each looked at for each, this would take hours."""
+    with socket.socket() as unused, pytest.raises(ValueError, match="malformed"):
+        Headers(RequestReader(unused, b"X:" + b" " * 1_000_000 + b"\0\r\n\r\n"))
 
 
 def test_an_endless_request_line_is_refused(http: HttpClient) -> None:
@@ -141,9 +159,6 @@ def test_a_server_that_stops_ends_idle_connections_at_once_and_busy_ones_after_t
 
 
 def test_nothing_is_left_of_a_client_that_resets(server: InThread) -> None:
-    import socket
-    import struct
-
     for sent in (b"", b"GET /p", b"POST /body HTTP/1.1\r\nContent-Length: 50\r\n\r\nabc"):
         client = server.connect()
         client.sendall(sent)
@@ -153,8 +168,6 @@ def test_nothing_is_left_of_a_client_that_resets(server: InThread) -> None:
 
 
 def test_accepted_connections_do_not_wait_for_acknowledgements(server: InThread) -> None:
-    import socket
-
     client = server.websocket()
     native = server.session(client.sid)._websocket._sock
     assert native.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

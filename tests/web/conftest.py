@@ -57,8 +57,8 @@ class Person:
             return
         self.complaints.append(message.text)
 
-    def open(self) -> Person:
-        self.page.goto(self.url)
+    def open(self, path: str = "/") -> Person:
+        self.page.goto(self.url + path)
         expect(self.page.locator("#online")).to_be_visible()  # there is a connection
         return self
 
@@ -144,7 +144,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def quick_server(module_servers: Callable[..., Server]) -> Server:
     """One server for all tests of a module, on which nobody has to wait for long."""
-    return module_servers(env={"SKIP_COOLDOWN_MS": "2000", "INTEREST_WAIT_MS": "2000"})
+    env = {"SKIP_COOLDOWN_MS": "2000", "INTEREST_WAIT_MS": "2000", "LOBBIES": "main,cebu"}
+    return module_servers(env=env)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ CONVERSATION = [
 
 @pytest.fixture(scope="module")
 def server(module_servers: Callable[..., Server]) -> Server:
-    return module_servers(env={**NO_RATES, "ADMIN_TOKEN": TOKEN})
+    return module_servers(env={**NO_RATES, "ADMIN_TOKEN": TOKEN, "LOBBIES": "main,cebu"})
 
 
 def fits(page: Page) -> bool:
@@ -70,6 +70,16 @@ def test_the_operator_bans_whom_a_report_is_on(
     page.get_by_role("button", name="Say it").click()
     expect(page.get_by_role("status")).to_have_text("Said.")
     assert bert.wait("announcement") == {"text": "Back in 5 minutes"}
+
+    page.get_by_role("link", name="cebu").click()
+    expect(page.get_by_text("Nothing to look at.")).to_be_visible()
+    expect(page.get_by_role("heading", name="A line to everybody in cebu")).to_be_visible()
+    page.get_by_label("Text").fill("Only here")
+    page.get_by_role("button", name="Say it").click()
+    expect(page.get_by_role("status")).to_have_text("Said.")
+    page.get_by_role("link", name="All lobbies").click()
+    expect(reports.first.locator(".facts").first).to_contain_text("in main")
+    assert bert.received("announcement") == [{"text": "Back in 5 minutes"}]
 
     reports.last.get_by_label("Ban for").select_option("a week")
     reports.last.get_by_label("Note").fill("pictures")

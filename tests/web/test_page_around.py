@@ -34,6 +34,54 @@ def test_the_first_visit_tells_about_safety_and_age_once(server, person):
     expect(anna.heading).to_have_text("Looking for somebody…")
 
 
+def test_each_lobby_has_an_address_and_people_of_its_own(server, person, meet):
+    anna, bert, carla = (person(server, open=False) for _ in range(3))
+    anna.open("/?lobby=cebu")
+    bert.open()
+    lobbies = bert.page.get_by_role("navigation", name="Lobby")
+    expect(lobbies.get_by_role("link")).to_have_text(["main", "cebu"])
+    expect(lobbies.locator("[aria-current=page]")).to_have_text("main")
+    in_main = bert.id
+    lobbies.get_by_role("link", name="cebu").click()
+    expect(bert.page.locator(".place")).to_have_text("Lobby cebu")
+    expect(bert.page.locator("#online-count")).to_have_text("2 online")
+    carla.open()
+    expect(carla.page.locator("#online-count")).to_have_text("1 online")
+    carla.search()
+    meet(anna, bert)
+    bert.page.reload()
+    expect(bert.heading).to_have_text("Stranger")
+    bert.say("still here")
+    expect(anna.messages("partner")).to_have_text(["still here"])
+    bert.open()
+    expect(bert.button("Start chatting")).to_be_visible()
+    assert bert.id == in_main
+    expect(carla.heading).to_have_text("Looking for somebody…")
+
+
+def test_an_address_of_a_lobby_that_there_is_not_says_so_and_leads_to_the_first(server, person):
+    anna = person(server, open=False, locale="es-ES")
+    assert anna.page.goto(f"{server.url}/?lobby=nowhere").status == 404
+    anna.complaints.clear()  # Chromium's, about that
+    expect(anna.heading).to_have_text("Aquí no hay ninguna sala con ese nombre.")
+    assert anna.page.evaluate("performance.getEntriesByType('resource').some((it) => it.name.endsWith('.js'))") is False
+    anna.page.get_by_role("link", name="Ir a la página de inicio").click()
+    expect(anna.page.locator(".place")).to_have_text("Sala main")
+    expect(anna.page.locator("#online")).to_be_visible()
+
+
+def test_a_lobby_that_has_been_closed_meanwhile_says_so(servers, person):
+    server = servers(env={"LOBBIES": "main,cebu"})
+    anna = person(server, open=False).open("/?lobby=cebu")
+    server.stop()
+    server._env["LOBBIES"] = "main"
+    server.start()
+    expect(anna.heading).to_have_text("There is no such lobby here.")
+    anna.page.get_by_role("link", name="Go to the start page").click()
+    expect(anna.page.locator("#online")).to_be_visible()
+    expect(anna.page.get_by_role("navigation")).to_have_count(0)
+
+
 def test_interests_become_chips_that_are_remembered(server, person):
     anna = person(server)
     field = anna.page.get_by_role("textbox", name="What would you like to talk about?")
@@ -66,9 +114,32 @@ def test_an_interest_that_cannot_be_added_stays_in_the_field_and_says_why(server
     expect(anna.page.locator(".chip")).to_have_count(10)
     field.fill("one more")
     anna.button("Start chatting").click()
-    expect(note).to_have_text("Ten interests are as many as there can be. Remove one to add another.")
+    expect(note).to_have_text("There can be up to 10 interests. Remove one to add another.")
     expect(field).to_have_value("one more")
     expect(anna.button("Start chatting")).to_be_visible()
+
+
+def test_how_many_interests_there_can_be_and_how_long_is_what_the_server_says(server, person):
+    anna = person(server)
+    field = anna.page.get_by_role("textbox", name="What would you like to talk about?")
+    field.fill("tea,chess,botany,cats,")
+    expect(anna.page.locator(".chip")).to_have_count(4)
+
+    def answer(route):
+        response = route.fetch()
+        session = response.text().replace('"maxInterests":10', '"maxInterests":2')
+        route.fulfill(response=response, body=session.replace('"maxInterestLength":32', '"maxInterestLength":5'))
+
+    anna.page.route_web_socket("**/socket.io/**", lambda socket: socket.close())  # so that all goes by long polling
+    anna.page.route("**/socket.io/**", answer)
+    anna.page.reload()
+    expect(anna.page.locator(".chip")).to_have_text(["tea", "chess"])
+    note = anna.page.locator("#interests-note")
+    field.fill("botany,")
+    expect(note).to_have_text("An interest can have up to 5 characters.")
+    field.fill("cats,")
+    expect(note).to_have_text("There can be up to 2 interests. Remove one to add another.")
+    anna.page.unroute_all(behavior="ignoreErrors")
 
 
 def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(server, person):

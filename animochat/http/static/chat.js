@@ -13,7 +13,7 @@ import { Interests } from "./interests.js";
 import { Outbox } from "./outbox.js";
 import { Partner } from "./partner.js";
 import { Replies } from "./replies.js";
-import { keep, recall } from "./storage.js";
+import { keep, ofLobby, recall } from "./storage.js";
 import { View } from "./view.js";
 import { COUNTED_MS, explain, say } from "./words.js";
 
@@ -153,6 +153,7 @@ export function onLeft(listener) {
 function session({ state, room, limits }) {
   const loaded = wish === null;
   composer.maxLength = limits?.maxMessageLength ?? composer.maxLength;
+  if (limits) interests.limits = limits;
   view.connected();
   if (state === "idle") unsaid = null;
   if (state === "chatting" && (unsaid || wish === "rest")) {
@@ -264,11 +265,11 @@ function failed(error) {
 // --- coming back after a reload without the start screen in between
 
 function remember(chatting) {
-  keep("chatting", chatting || null, "sessionStorage");
+  keep(ofLobby("chatting"), chatting || null, "sessionStorage");
 }
 
 function wasChatting() {
-  return recall("chatting", false, "sessionStorage");
+  return recall(ofLobby("chatting"), false, "sessionStorage");
 }
 
 /** Connect, and show where the person stands. */

@@ -6,18 +6,18 @@
  *
  *   recovered()          back in time, what was missed follows by itself (connection state recovery)
  *   lost({everConnected, ms})  the connection is gone, or could not be made; it tries again after so many milliseconds
- *   closed(error)        it is over and will not try again: `replaced` or `banned`
+ *   closed(error)        it is over and will not try again: `replaced`, `banned` or `unknown-lobby`
  *   broken()             the client library could not be loaded
  */
 
 import { Retry } from "./retry.js";
-import { keep, recall } from "./storage.js";
+import { keep, lobby, ofLobby, recall } from "./storage.js";
 
 // How long an answer may take before a request counts as failed, in milliseconds.
 const ANSWER_MS = 10_000;
 // How long to wait, at least, before connecting again when the server ended the connection itself, in milliseconds.
 const AGAIN_MS = 1_500;
-const FINAL = new Set(["replaced", "banned"]);
+const FINAL = new Set(["replaced", "banned", "unknown-lobby"]);
 
 /** A request that failed: `code` is one of the protocol's, or `offline` or `timeout`. */
 export class ChatError extends Error {
@@ -34,8 +34,9 @@ export class Connection {
   #io = null;
   #everConnected = false;
   // In sessionStorage, because it belongs to the tab: a reload is the same person, another tab is another one (and a
-  // duplicated tab is the same one, which the server answers with `replaced`).
-  #token = recall("token", null, "sessionStorage");
+  // duplicated tab is the same one, which the server answers with `replaced`). And to the lobby: in another one it is
+  // somebody else.
+  #token = recall(ofLobby("token"), null, "sessionStorage");
   #retry = new Retry(() => this.#socket?.connect());
 
   /** Whether the server has said where we stand, so that requests make sense. */
@@ -58,7 +59,7 @@ export class Connection {
     // A new manager each time: a socket that was replaced must not ask to recover what it had, because what the person
     // wrote in the other tab would be missing from it. The new one gets a `session` with the whole conversation.
     // It does not connect again by itself (`reconnection`): when to do so is decided in retry.js.
-    const auth = (answer) => answer(this.#token ? { token: this.#token } : {});
+    const auth = (answer) => answer(this.#token ? { lobby, token: this.#token } : { lobby });
     this.#socket = this.#io({ forceNew: true, reconnection: false, auth });
     this.#listen(this.#socket);
   }
@@ -96,7 +97,7 @@ export class Connection {
     });
     socket.on("session", (payload) => {
       this.#token = payload.token;
-      keep("token", payload.token, "sessionStorage");
+      keep(ofLobby("token"), payload.token, "sessionStorage");
       this.ready = true;
       session(payload);
     });

@@ -4,15 +4,12 @@
 import { keep, recall } from "./storage.js";
 import { onLanguage, say, write } from "./words.js";
 
-// The protocol's bounds; lengths in characters.
-const MOST = 10;
-const LONGEST = 32;
-
 export class Interests {
   #list = document.getElementById("interests");
   #input = document.getElementById("interest");
   #note = document.getElementById("interests-note");
-  #names = recall("interests", []).filter((name) => typeof name === "string").slice(0, MOST);
+  #names = recall("interests", []).filter((name) => typeof name === "string");
+  #limits = { maxInterests: Infinity, maxInterestLength: Infinity };
   #announce;
 
   /** `announce(text)` says aloud what changed. */
@@ -46,6 +43,13 @@ export class Interests {
     this.#show();
   }
 
+  /** The server's bounds, as they are in `session.limits`. What was remembered and is beyond them is left out. */
+  set limits(limits) {
+    this.#limits = limits;
+    this.#names = this.#names.filter((name) => !this.#isLong(name)).slice(0, limits.maxInterests);
+    this.#show();
+  }
+
   /** The argument of `find-match`: none, while there is nothing to ask for. */
   get wanted() {
     return this.#names.length ? [{ interests: this.#names }] : [];
@@ -65,18 +69,23 @@ export class Interests {
 
   #add(name) {
     if (this.#names.some((other) => same(other) === same(name))) return true;
-    if ([...name].length > LONGEST) return this.#refuse("interests.long");
-    if (this.#names.length >= MOST) return this.#refuse("interests.full");
+    const { maxInterests, maxInterestLength } = this.#limits;
+    if (this.#isLong(name)) return this.#refuse("interests.long", { n: maxInterestLength });
+    if (this.#names.length >= maxInterests) return this.#refuse("interests.full", { n: maxInterests });
     this.#names = [...this.#names, name];
     keep("interests", this.#names);
     this.#announce(say("interests.added", { name }));
     return true;
   }
 
-  #refuse(why) {
-    write(this.#note, why);
+  #isLong(name) {
+    return [...name].length > this.#limits.maxInterestLength;
+  }
+
+  #refuse(why, values) {
+    write(this.#note, why, values);
     this.#note.hidden = false;
-    this.#announce(say(why));
+    this.#announce(say(why, values));
     return false;
   }
 

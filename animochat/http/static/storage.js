@@ -3,6 +3,12 @@
  */
 const PREFIX = "animochat.";
 
+/** The lobby that this page is for. */
+export const { lobby } = document.body.dataset;
+
+/** The name for something that is kept for this lobby alone; in `main`, the one from before there were others. */
+export const ofLobby = (name) => (lobby === "main" ? name : `${name}.${lobby}`);
+
 /** What was kept under `name`, or `fallback`. */
 export function recall(name, fallback, store = "localStorage") {
   try {

@@ -138,7 +138,7 @@ export class View {
   }
 
   closed({ code, retryAfterMs }) {
-    const key = `closed.${["replaced", "banned"].includes(code) ? code : "broken"}`;
+    const key = `closed.${["replaced", "banned", "unknown-lobby"].includes(code) ? code : "broken"}`;
     write($("closed-title"), `${key}.title`);
     if (code === "banned" && retryAfterMs) {
       write($("closed-text"), "closed.banned.until", { time: new Date(Date.now() + retryAfterMs).toLocaleString() });
@@ -146,6 +146,7 @@ export class View {
       write($("closed-text"), `${key}.text`);
     }
     $("take-over").hidden = code !== "replaced";
+    $("to-start").hidden = code !== "unknown-lobby";
     $("connection").hidden = $("online").hidden = true;
     this.show("closed");
   }

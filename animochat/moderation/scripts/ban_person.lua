@@ -6,7 +6,7 @@
 -- ARGV[1]  person, or '' for the one that the report is on
 -- ARGV[2]  report, or ''
 -- ARGV[3]  milliseconds, or '' for good
--- ARGV[4]  '1': the address too, as far as it is known
+-- ARGV[4]  '' for no address, '1' for that of the report or the person, as far as it is known, or this keyed hash
 -- ARGV[5]  the operator's note, or ''
 -- ARGV[6]  time in milliseconds, or '' for the store's clock
 --
@@ -21,19 +21,14 @@ if report ~= '' then
   if not record[1] then return {'unknown-report'} end
   person, address = record[1], record[2]
 end
-local open = lobby .. ':reported:' .. person
 if ARGV[4] ~= '1' then
-  address = ''
+  address = ARGV[4]
 elseif address == '' then
-  address = redis.call('HGET', lobby .. ':person:' .. person, 'address')
-  if not address then
-    -- gone for a while: the address then is in the reports alone
-    local last = redis.call('ZREVRANGE', open, 0, 0)[1]
-    address = last and redis.call('HGET', lobby .. ':report:' .. last, 'address') or ''
-  end
+  address = redis.call('HGET', lobby .. ':person:' .. person, 'address') or ''
 end
 local until_when = ARGV[3] == '' and math.huge or now + tonumber(ARGV[3])
 ban(lobby, person, address, now, until_when, {by = 'operator', note = ARGV[5], report = report})
+local open = lobby .. ':reported:' .. person
 for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
   if redis.call('ZREM', lobby .. ':reports', id) > 0 then
     redis.call('HSET', lobby .. ':report:' .. id, 'state', 'banned')

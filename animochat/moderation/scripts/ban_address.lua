@@ -1,0 +1,20 @@
+-- Somebody of another lobby was banned, and the address with that person: it is banned here, too.
+--
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :bans (sorted set), :ban:<subject> (hash)
+-- ARGV[1]  address, a keyed hash
+-- ARGV[2]  person
+-- ARGV[3]  that person's lobby
+-- ARGV[4]  milliseconds, or '' for good
+-- ARGV[5]  the operator's note, or ''
+-- ARGV[6]  report that it comes of, or ''
+-- ARGV[7]  time in milliseconds, or '' for the store's clock
+--
+-- Returns  1
+-- @include presence/now
+-- @include moderation/ban_address
+local address, person, home = ARGV[1], ARGV[2], ARGV[3]
+local now = clock(ARGV[7])
+local until_when = ARGV[4] == '' and math.huge or now + tonumber(ARGV[4])
+local fields = {person = person, address = address, lobby = home, by = 'operator', note = ARGV[5], report = ARGV[6]}
+ban_address(KEYS[1], address, now, until_when, fields)
+return 1

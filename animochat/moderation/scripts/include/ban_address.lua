@@ -1,0 +1,37 @@
+-- @include moderation/everybody
+-- Until when a subject is banned, in milliseconds; 0 for one that isn't. A subject is `person:<person>` or
+-- `address:<keyed hash>`.
+local function banned_until(lobby, subject)
+  return tonumber(redis.call('ZSCORE', lobby .. ':bans', subject) or 0)
+end
+
+-- Keeps a subject out until then; a ban that it has is replaced. fields: what the operator is shown of it (`lobby`: the
+-- person's).
+local function keep_out(lobby, subject, now, until_when, fields)
+  local bans, record = lobby .. ':bans', lobby .. ':ban:' .. subject
+  redis.call('ZREMRANGEBYSCORE', bans, '-inf', now)
+  redis.call('DEL', record)
+  redis.call('HSET', record, 'since', now, 'person', fields.person, 'address', fields.address,
+    'by', fields.by, 'note', fields.note, 'report', fields.report, 'lobby', fields.lobby)
+  if until_when == math.huge then
+    redis.call('ZADD', bans, '+inf', subject)
+  else
+    redis.call('ZADD', bans, until_when, subject)
+    redis.call('PEXPIRE', record, until_when - now)
+  end
+  local last = tonumber(redis.call('ZRANGE', bans, -1, -1, 'WITHSCORES')[2])
+  if last == math.huge then
+    redis.call('PERSIST', bans)
+  else
+    redis.call('PEXPIRE', bans, last - now + 3600000)
+  end
+end
+
+-- Bans an address (a keyed hash) until then, or for longer where that is so for the sake of somebody else who came from
+-- there. All workers hear of it. fields: as above.
+local function ban_address(lobby, address, now, until_when, fields)
+  local subject = 'address:' .. address
+  keep_out(lobby, subject, now, math.max(until_when, banned_until(lobby, subject)), fields)
+  local left = until_when < math.huge and until_when - now or nil
+  redis.call('PUBLISH', everybody(lobby), cjson.encode({{p = '', e = 'banned', address = address, ms = left}}))
+end

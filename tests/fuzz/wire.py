@@ -1,0 +1,244 @@
+"""What the layers below the chat make of bytes, each beside somebody else's reading of the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import select
+import socket
+from _socket import socket as NativeSocket
+from urllib.parse import quote
+
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+from animochat.server import packets
+from animochat.server.frames import FrameReader, websocket_frame
+from animochat.server.handover import owner_of
+from animochat.server.headers import MAX_FIELDS, Headers
+from animochat.server.lane import SlowLane
+from animochat.server.reader import BadHead, RequestReader
+from animochat.server.timers import TimerWheel
+from animochat.server.websocket import Reason, WebSocket
+
+#: As long as what the server takes may be.
+MAX_SIZE = 100_000
+
+_TIMERS = TimerWheel(1, 10)
+_LANE = SlowLane()
+
+
+def unpacked(data: bytes, length: int = MAX_SIZE) -> tuple[int, bytes]:
+    """An input's first byte without its highest bit, which is the target's to use, and the rest.
+
+    With that bit, a rest of `head~piece~tail` has the piece so often that it is `length` bytes long: what costs more
+    than its length shows in that.
+    """
+    if not data:
+        return 0, b""
+    head, _, rest = data[1:].partition(b"~")
+    piece, _, tail = rest.partition(b"~")
+    if data[0] < 0x80 or not piece:
+        return data[0] & 0x7F, data[1:]
+    return data[0] & 0x7F, head + piece * ((length - len(head) - len(tail)) // len(piece)) + tail
+
+
+# WebSocket frames
+
+
+class _Listener:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str | bytes] = []
+        self.ends: list[Reason] = []
+
+    def websocket_message(self, websocket: WebSocket, data: str | bytes) -> None:
+        assert not self.ends, "a message behind the end"
+        self.messages.append(data)
+
+    def websocket_closed(self, websocket: WebSocket, reason: Reason) -> None:
+        self.ends.append(reason)
+
+
+class _Connection:
+    """A WebSocket of the server's and its client's socket."""
+
+    def __init__(self, frames: FrameReader) -> None:
+        self.client, theirs = socket.socketpair()
+        self.client.setblocking(False)
+        theirs.setblocking(False)
+        self.listener = _Listener()
+        self.websocket = WebSocket(NativeSocket(fileno=theirs.detach()), frames, _TIMERS, _LANE, self.listener)
+
+    def send(self, data: bytes) -> None:
+        """Have the server read this at once."""
+        with contextlib.suppress(OSError):  # it has hung up
+            self.client.send(data)
+        self._take_turns()
+
+    def _take_turns(self) -> None:
+        """What the event loop would do until there is nothing to read, without the slow lane's waiting."""
+        websocket = self.websocket
+        while websocket.is_open:
+            if websocket in _LANE:
+                _LANE.remove(websocket)
+                websocket.on_turn()
+            elif select.select([websocket._sock], [], [], 0)[0]:
+                websocket._readable()
+            else:
+                break
+
+    def answered(self) -> list[Frame]:
+        """What the server has sent, frame by frame."""
+        reader = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
+        with contextlib.suppress(BlockingIOError):
+            while data := self.client.recv(65536):
+                reader.receive_data(data)
+        assert reader.parser_exc is None, "the server's own frames are broken"
+        return [event for event in reader.events_received() if isinstance(event, Frame)]
+
+    def end(self) -> None:
+        self.client.close()
+        self._take_turns()
+        self.websocket.abort()
+
+
+#: What a second client says meanwhile, in pieces that end within frames, and what has to arrive of it.
+_OTHER = b"".join(
+    Frame(opcode, text, fin).serialize(mask=True)
+    for opcode, text, fin in [(Opcode.TEXT, b"one", True), (Opcode.TEXT, b"t", False), (Opcode.CONT, b"wo", True)]
+)
+_OTHER_PIECES = [_OTHER[:5], _OTHER[5:14], _OTHER[14:17], _OTHER[17:]]
+
+
+def _understood(stream: bytes, max_size: int) -> tuple[list[str | bytes], list[bytes], int | None]:
+    """Messages, pings, and the code of the close frame, where a client sends just this: `websockets` by itself."""
+    parser = Protocol(Side.SERVER, state=State.OPEN, max_size=max_size)
+    parser.receive_data(stream)
+    messages: list[str | bytes] = []
+    pings: list[bytes] = []
+    unfinished, text, code = b"", False, None
+    for frame in parser.events_received():
+        assert isinstance(frame, Frame)
+        if frame.opcode is Opcode.PING:
+            pings.append(bytes(frame.data))
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) and code is None:
+            text = text if frame.opcode is Opcode.CONT else frame.opcode is Opcode.TEXT
+            unfinished += bytes(frame.data)
+            if frame.fin:
+                try:
+                    messages.append(unfinished.decode() if text else unfinished)
+                except UnicodeDecodeError:
+                    code = CloseCode.INVALID_DATA
+                unfinished = b""
+    if code is None and parser.close_sent is not None:
+        code = parser.close_sent.code
+    return messages, pings, code
+
+
+def frames(data: bytes) -> None:
+    """Bytes on a WebSocket, in pieces: what arrives depends neither on the pieces nor on who else shares the parser."""
+    max_size = 5_000
+    number, stream = unpacked(data, 20_000)
+    step = 1 + 8 * number if len(stream) < 4096 else 4096
+    reader = FrameReader(max_size)
+    one, other = _Connection(reader), _Connection(reader)
+    answered: list[Frame] = []
+    pieces = iter(_OTHER_PIECES)
+    for start in range(0, len(stream), step):
+        one.send(stream[start : start + step])
+        other.send(next(pieces, b"")) if start % (2 * step) == 0 else None
+        answered += one.answered()
+    for piece in pieces:
+        other.send(piece)
+    messages, pings, code = _understood(stream, max_size)
+    assert one.listener.messages == messages
+    closed = [frame.data[:2] for frame in answered if frame.opcode is Opcode.CLOSE]
+    assert closed == ([] if code is None else [b"" if code == CloseCode.NO_STATUS_RCVD else code.to_bytes(2, "big")])
+    pongs = [frame.data for frame in answered if frame.opcode is Opcode.PONG]
+    assert pongs == pings or (code == CloseCode.INVALID_DATA and pongs == pings[: len(pongs)])
+    assert other.listener.messages == ["one", "two"]
+    assert other.websocket.is_open
+    texts = [message for message in messages if isinstance(message, str)]
+    assert _understood(b"".join(_masked(websocket_frame(text)) for text in texts), max_size)[0] == texts
+    one.end()
+    other.end()
+    assert len(one.listener.ends) == len(other.listener.ends) == 1
+    assert reader.connections == 0
+    _LANE.stop()
+
+
+def _masked(frame: bytes) -> bytes:
+    """A server's frame as a client would send it, with a mask of zeros."""
+    head = 2 + {126: 2, 127: 8}.get(frame[1], 0)
+    return frame[:1] + bytes([frame[1] | 0x80]) + frame[2:head] + bytes(4) + frame[head:]
+
+
+# HTTP
+
+
+def heads(data: bytes) -> None:
+    """A request's head, torn in two: it is refused as documented, or means to us what it means to `http.client`."""
+    number, stream = unpacked(data, 30_000 + 10_000 * (data[:1] > b"\x80"))  # below the bound and above it
+    whole = _head(stream, b"")
+    cut = len(stream) * number // 0x7F
+    assert _head(stream[:cut], stream[cut:]) == whole
+    if not isinstance(whole, tuple):
+        return
+    line, fields = whole
+    owner = owner_of(line)
+    assert owner is None or f"{owner}-".encode() in line
+    assert len(fields) <= MAX_FIELDS
+    text = b"".join(name.encode() + b": " + value.encode("latin-1") + b"\r\n" for name, value in fields)
+    theirs = http.client.parse_headers(io.BytesIO(text + b"\r\n"))
+    assert theirs.items() == fields
+    lengths = {value for name, value in fields if name.lower() == "content-length"}
+    assert len(lengths) <= 1
+    assert not (lengths and "Transfer-Encoding" in theirs)
+    assert all(length.isascii() and length.isdigit() for length in lengths)
+
+
+def _head(received: bytes, sent: bytes) -> str | tuple[bytes, list[tuple[str, str]]]:
+    """What becomes of a request of which so much was read before, and so much is sent."""
+    from gevent.socket import socketpair
+
+    client, server = socketpair()
+    with client, server:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        reader = RequestReader(server, received)
+        try:
+            if not reader.read_head(1.0):
+                return "closed"
+            line = reader.request_line()
+            assert reader.readline().rstrip(b"\r\n") == line
+            return line, Headers(reader).items()
+        except BadHead:
+            return "too large"
+        except ValueError:
+            return "malformed"
+
+
+# Engine.IO's long polling
+
+
+def payloads(data: bytes) -> None:
+    """A polling request's body: malformed, or packets that go over the wire and come back, in JSONP's form too."""
+    _, body = unpacked(data)
+    try:
+        received = packets.decode_payload(body)
+    except packets.MalformedPayload:
+        return
+    assert 1 <= len(received) <= packets.MAX_PACKETS_IN
+    assert all(isinstance(packet, bytes) or packet for packet in received)
+    if isinstance(received[0], str) and received[0].startswith("d="):
+        return  # no packet: what is sent like that is a form
+    encoded = packets.encode_payload(received)
+    assert packets.decode_payload(encoded) == received
+    if b"\\\n" in encoded:
+        return  # not in JSON: how it is escaped in a form leaves it open what it was
+    # as socket.io-client escapes it: what is escaped already once more
+    escaped = encoded.decode().replace("\\n", "\\\\n").replace("\n", "\\n")
+    assert packets.decode_payload(b"d=" + quote(escaped).encode()) == received
