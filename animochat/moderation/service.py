@@ -167,7 +167,7 @@ class Moderation:
         known, last_address = self._execute("HMGET", f":person:{person}", "v", "address")
         if known is None and not report:
             # gone for a while: then only reports know the person
-            last = self._execute("ZREVRANGE", f":reported:{person}", 0, 0)
+            last = self._execute("ZRANGE", f":reported:{person}", -1, -1)
             if not last:
                 return None
             address = self._execute("HGET", f":report:{last[0].decode()}", "address")
