@@ -44,9 +44,6 @@ log = logging.getLogger(__name__)
 #: Seconds between heartbeats; a worker counts as dead after five (presence/scripts/include/workers.lua).
 HEARTBEAT = 1.0
 
-#: Seconds between ticks: bounds how late a rest ends.
-TICK = 0.25
-
 #: Clients a second that a worker which stops sends elsewhere, or more if the time is short. Each costs the worker it
 #: comes to some 0.6 ms (docs/performance.md, "connects").
 DRAIN_RATE = 500
@@ -111,7 +108,7 @@ class Chat:
         for lobby in self.lobbies.values():
             self._loops += [
                 gevent.spawn(self._repeat, HEARTBEAT, lobby.beat),
-                gevent.spawn(self._repeat, TICK, lobby.tick),
+                gevent.spawn(self._repeat, matchmaking.TICK_INTERVAL, lobby.tick),
             ]
         self._loops += [
             gevent.spawn(self._repeat, HEARTBEAT, self.on_heartbeat),

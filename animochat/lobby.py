@@ -14,7 +14,7 @@ from typing import Any
 import gevent
 
 from animochat.errors import Unavailable
-from animochat.matchmaking.service import Matchmaking
+from animochat.matchmaking.service import TICK_GAP_MS, Matchmaking, tick_interval
 from animochat.moderation.service import Moderation
 from animochat.moderation.words import WordFilter
 from animochat.presence.service import Presence
@@ -84,12 +84,14 @@ class Lobby:
         channels = [keys.worker_channel(worker_id, name), keys.everybody(name)]
         self.listener = Listener(channels, news.receive, self.recheck_all)
         self._epoch: str | None = None
+        self._workers = 1
         self._touched_at = self._forgot_at = time.monotonic()
 
-    def tick(self) -> None:
-        """Do what is due. Raises Unavailable."""
-        while self.matchmaking.tick():
+    def tick(self) -> float:
+        """Do what is due. Returns the seconds until the next tick. Raises Unavailable."""
+        while self.matchmaking.tick(TICK_GAP_MS):
             pass
+        return tick_interval(self._workers)
 
     def beat(self) -> None:
         """Say that this worker lives, and mend what the answer says is wrong. Raises Unavailable."""
@@ -99,6 +101,7 @@ class Lobby:
         except Unavailable:
             self.rooms.stored += stored
             raise
+        self._workers = beat.workers
         if beat.epoch != self._epoch:
             # A store without our data: new, or emptied.
             self._share_secret()

@@ -29,6 +29,8 @@ from store_support import Lobby
 from support import Server
 
 from animochat.embedded import EmbeddedStore
+from animochat.matchmaking import service as matchmaking
+from animochat.presence import service as presence
 from animochat.rooms.service import APPEND_MESSAGES, Entry
 from animochat.sockets.tokens import new_person
 
@@ -45,6 +47,7 @@ TICK = 0.01
 def memory(url: str) -> dict[str, float]:
     """Bytes in the store for each person, room, message and meeting."""
     lobby = Lobby(url)
+    lobby.load_scripts(*presence.SCRIPTS, *matchmaking.SCRIPTS, APPEND_MESSAGES)
     with redis.Redis.from_url(url) as client:
 
         def used() -> int:
@@ -56,7 +59,6 @@ def memory(url: str) -> dict[str, float]:
         for person in people:
             person.find()
         steps.append(used())
-        lobby.load_scripts(APPEND_MESSAGES)
         rooms = {person.room for person in people}
         for room in sorted(name for name in rooms if name):
             for number in range(MESSAGES):
@@ -80,12 +82,12 @@ def memory(url: str) -> dict[str, float]:
         "message_bytes": said / (len(rooms) * MESSAGES),
         # in the sets of both
         "meeting_bytes": met / (PEOPLE * MET / 2),
-        # what is left of somebody who has gone, for LIFE (docs/keys.md)
+        # what is left of somebody who has gone, for an hour (docs/keys.md)
         "gone_bytes": gone / PEOPLE,
     }
 
 
-def presence(url: str, connections: int) -> dict[str, float]:
+def idle_people(url: str, connections: int) -> dict[str, float]:
     """Microseconds of a worker for each idle connection and second; and for each `online-count` that it sends."""
     with tempfile.TemporaryDirectory(prefix="animochat-capacity-") as directory:
         server = Server(Path(directory), env={"REDIS_URL": url}).start()
@@ -141,7 +143,7 @@ def main() -> int:
         with redis.Redis.from_url(store.url) as client:
             client.flushall()
         if options.connections:
-            figures |= presence(store.url, options.connections)
+            figures |= idle_people(store.url, options.connections)
     finally:
         store.stop()
     print(json.dumps({name: round(value, 1) for name, value in figures.items()}, indent=2))

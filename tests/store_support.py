@@ -17,6 +17,7 @@ import contextlib
 import functools
 import itertools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -47,7 +48,7 @@ COOLDOWN_MS = 5000
 INTEREST_WAIT_MS = 10_000
 GRACE_MS = 10_000
 
-#: Milliseconds between two ticks of a worker (animochat/chat.py).
+#: Milliseconds between two ticks of a worker (animochat/matchmaking/service.py).
 TICK_MS = 250
 
 TAG = keys.lobby()
@@ -359,6 +360,11 @@ class Lobby:
             batch.execute()
 
     # What stands in the store
+
+    def commands(self) -> int:
+        """How many commands the store has executed, those of scripts included; asking doesn't count."""
+        statistics = self.pipeline.execute("INFO", "commandstats").decode()
+        return sum(int(calls) for name, calls in re.findall(r"cmdstat_(\S+):calls=(\d+)", statistics) if name != "info")
 
     def hash(self, name: str) -> dict[str, str]:
         values = iter(self.pipeline.execute("HGETALL", TAG + name))

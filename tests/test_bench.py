@@ -1,14 +1,18 @@
-"""`animochat bench`: a crowd against a real server, within bounds, and what it takes for a broken promise."""
+"""`animochat bench`: a crowd against a real server, within bounds, and what it takes for a broken promise. And that the
+scripts in bench/ start, which take too long to be run here.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from people import running, stats
-from support import free_port
+from support import ROOT, free_port
 
 from animochat.commands import bench
 from animochat.crowd.tally import MAX_TIMES, SETTLED, Tally, Times
@@ -39,6 +43,12 @@ def test_a_crowd_lives_against_a_real_server_and_its_report_says_so(
         assert 0 <= times["p50"] <= times["p90"] <= times["p99"] <= times["max"]
     assert "promises     kept" in printed.out
     assert "5/6 s" in printed.err  # no terminal: a line now and then
+
+
+@pytest.mark.parametrize("script", ["capacity", "faults", "rolling_deploy"])
+def test_what_a_script_of_bench_takes_from_the_tests_is_found(script: str) -> None:
+    """One of them has the name of a folder of the tests."""
+    subprocess.run([sys.executable, ROOT / "bench" / f"{script}.py", "--help"], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1:3001", "http://[2001:db8::1]:3001"])

@@ -23,6 +23,7 @@ from store_support import (
 )
 
 from animochat.matchmaking.interests import by_name
+from animochat.matchmaking.service import TICK_GAP_MS, tick_interval
 
 
 @pytest.fixture
@@ -473,6 +474,56 @@ def test_two_who_may_meet_are_never_both_left_waiting_for_longer_than_a_second(e
     anna.find()
     embedded.run(1000)
     assert anna.partner == crowd[-1].name
+
+
+@pytest.mark.parametrize("count", [1, 9, 40])
+def test_that_holds_with_many_workers_also_when_all_but_one_die(embedded: Lobby, count: int) -> None:
+    """Pairs who wait until they may meet again, at any time; half of it passes with all workers, half with one."""
+    people = embedded.crowd(40)
+    embedded.all_have_met(people)
+    start, length = embedded.now, 4000
+    may_meet = {}
+    for n, (a, b) in enumerate(zip(people[::2], people[1::2], strict=True)):
+        may_meet[frozenset((a.name, b.name))] = until = start + 100 + n * (length - 1200) // 20
+        embedded.have_met(a.name, [b.name], until)
+    for person in people:
+        person.find()
+
+    chance = random.Random(1)
+    looks = [(start + 1000 * tick_interval(count, chance.uniform) * chance.random(), worker) for worker in range(count)]
+    done = set()
+    while (look := min(looks)) < (start + length, 0):
+        looks.remove(look)
+        moment, worker = look
+        if worker > 0 and moment > start + length / 2:
+            continue
+        embedded.now = int(moment)
+        embedded.worker.heartbeat()
+        while embedded.matchmaking.tick(TICK_GAP_MS):
+            pass
+        done.add(embedded.pipeline.execute("GET", f"{TAG}:ticked"))
+        looks.append((moment + 1000 * tick_interval(count, chance.uniform), worker))
+
+    rooms = [embedded.hash(f":room:{room}") for room in embedded.sorted_set(":rooms")]
+    late = [int(room["since"]) - may_meet[frozenset((room["a"], room["b"]))] for room in rooms]
+    assert len(late) == len(may_meet)
+    assert 0 <= min(late) <= max(late) < 1000
+    assert len(done) <= length / TICK_GAP_MS  # together no more than eight workers
+
+
+def test_a_search_that_a_tick_leaves_unfinished_goes_on_at_once(embedded: Lobby) -> None:
+    """Those who are drawn first are all on a worker that was just killed."""
+    anna, bert = embedded.people("anna", "bert")
+    anna.find()
+    anna.drop()
+    bert.find()
+    other = embedded.add_worker()
+    for ghost in _pool_of(embedded, 200):
+        ghost.connect(other)
+    other.kill()
+    anna.connect()
+    assert embedded.tick() > 1
+    assert anna.partner == "bert"
 
 
 def test_one_look_takes_in_a_bounded_number_of_people(embedded: Lobby) -> None:

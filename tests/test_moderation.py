@@ -310,10 +310,31 @@ def test_a_banned_address_keeps_out_whoever_comes_from_it(lobby: Lobby) -> None:
     assert bert.connect(address=HIDDEN).state == "idle"
 
 
+def test_who_is_banned_is_online_no_more(lobby: Lobby) -> None:
+    lobby.people("anna", "bert")
+    lobby.moderation.ban("anna", DAY_MS, False, "")
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
 def test_without_a_known_address_the_person_alone_is_banned(lobby: Lobby) -> None:
     lobby.people("anna")
     assert lobby.moderation.ban("anna", 1000, True, "") == ("anna", False)
     assert [ban.id for ban in lobby.moderation.bans(0, 10)[1]] == ["person:anna"]
+
+
+def test_the_address_of_somebody_long_gone_is_that_of_the_last_report(lobby: Lobby) -> None:
+    bert = Person(lobby, "bert")
+    for name, address in (("anna", "another"), ("carl", HIDDEN)):
+        bert.connect(address=address)
+        (other,) = lobby.people(name)
+        other.find()
+        bert.find()
+        other.report()
+        lobby.pass_time(1)
+    bert.goodbye()
+    lobby.pipeline.execute("DEL", f"{TAG}:person:bert")
+    assert lobby.moderation.subject("bert") == ("bert", HIDDEN)
+    assert lobby.moderation.subject("nobody") is None
 
 
 def test_banning_whom_a_report_is_on_settles_all_reports_on_that_person(lobby: Lobby) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from store_support import COOLDOWN_MS, GRACE_MS, TAG, TICK_MS, Lobby
+from store_support import COOLDOWN_MS, GRACE_MS, HOUR_MS, TAG, TICK_MS, Lobby
 
 from animochat.presence.service import REAP_WORKER, Registration, shared_secret
+from animochat.settings import Settings, SettingsError
 from animochat.store import keys
 
 
@@ -173,6 +174,57 @@ def test_a_new_window_is_no_reconnection_to_the_partner(lobby: Lobby) -> None:
     assert [(n["quiet"], n["worker"]) for n in bert.heard("reconnected")] == [(True, other.name)]
 
 
+# How many people are online (presence/scripts/include/count_online.lua); over all sequences: test_state_machine.py
+
+
+def test_what_connecting_and_a_heartbeat_cost_does_not_grow_with_the_workers(lobby: Lobby) -> None:
+    def cost() -> tuple[int, int]:
+        before = lobby.commands()
+        lobby.people("anna")
+        connected = lobby.commands()
+        lobby.worker.heartbeat()
+        return connected - before, lobby.commands() - connected
+
+    lobby.people("anna")
+    alone = cost()
+    lobby.people("bert", worker=[lobby.add_worker() for _ in range(20)][-1])
+    assert cost() == alone
+
+
+def test_a_worker_s_people_who_expired_with_it_are_not_counted_once_it_is_reaped(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    lobby.people("anna")
+    lobby.people("bert", "carl", worker=other)
+    other.kill()
+    lobby.pipeline.execute("DEL", f"{TAG}:worker:{other.name}")
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert lobby.worker.heartbeat().online == lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
+def test_a_worker_s_people_who_expired_while_it_was_suspended_are_not_counted_once_it_is_back(lobby: Lobby) -> None:
+    lobby.people("anna", "bert")
+    lobby.pipeline.execute("DEL", f"{TAG}:worker:{lobby.worker.name}")
+    lobby.now += 7 * 24 * HOUR_MS
+    assert lobby.worker.heartbeat().online == 0
+    lobby.people("anna")
+    assert lobby.worker.heartbeat().online == 1
+
+
+def test_the_number_lives_as_long_as_any_worker_s_people(lobby: Lobby) -> None:
+    def life(name: str) -> int:
+        return int(lobby.pipeline.execute("PTTL", TAG + name))
+
+    people = f":worker:{lobby.worker.name}"
+    lobby.pipeline.execute("FLUSHALL")
+    lobby.people("anna")
+    assert life(":online") >= life(people) - 1000 > HOUR_MS
+    for name in (":online", people):
+        lobby.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS)
+    lobby.worker.heartbeat()
+    assert life(":online") >= life(people) - 1000 > HOUR_MS
+
+
 # Heartbeats
 
 
@@ -191,13 +243,13 @@ def test_a_heartbeat_tells_whether_anybody_listens(lobby: Lobby) -> None:
     assert lobby.worker.heartbeat().listeners == 0
 
 
-def test_a_heartbeat_tells_which_workers_are_dead(lobby: Lobby) -> None:
+def test_a_heartbeat_tells_how_many_workers_live_and_which_are_dead(lobby: Lobby) -> None:
     other = lobby.add_worker()
     other.kill()
     lobby.pass_time(4999)
-    assert lobby.worker.heartbeat().dead == []
+    assert (lobby.worker.heartbeat().workers, lobby.worker.heartbeat().dead) == (2, [])
     lobby.pass_time(1)
-    assert lobby.worker.heartbeat().dead == [other.name]
+    assert (lobby.worker.heartbeat().workers, lobby.worker.heartbeat().dead) == (1, [other.name])
 
 
 def test_stats_count_the_workers_that_live(lobby: Lobby) -> None:
@@ -310,6 +362,30 @@ def test_a_worker_that_wakes_while_it_is_being_reaped_learns_it_too(lobby: Lobby
     assert not other.heartbeat().known
 
 
+def test_who_came_to_a_worker_after_it_was_taken_for_dead_is_reaped_when_it_dies(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    lobby.pass_time(5000)
+    other.beating = False
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    (anna,) = lobby.people("anna", worker=other)
+    lobby.pass_time(4999)
+    assert lobby.worker.heartbeat().dead == []
+    lobby.pass_time(2)
+    assert lobby.worker.heartbeat().dead == [other.name]
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert "conn" not in anna.record
+
+
+def test_a_worker_that_was_taken_for_dead_learns_it_also_when_somebody_has_come_since(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    other.beating = False
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    lobby.people("anna", worker=other)
+    assert not other.heartbeat().known
+
+
 def test_a_worker_that_stops_hands_its_people_over(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
@@ -333,6 +409,53 @@ def test_touching_keeps_people_and_their_rooms(lobby: Lobby) -> None:
     lobby.worker.presence.touch([*(f"nobody{n}" for n in range(250)), "anna"])
     assert all(lobby.pipeline.execute("PTTL", name) > 3_600_000 for name in names)
     assert lobby.pipeline.execute("EXISTS", f"{TAG}:person:nobody1") == 0
+
+
+@pytest.mark.parametrize("going", ["goodbye", "drop", "drop while waiting", "drop from a room", "ban", "death"])
+def test_the_record_of_who_has_gone_expires_after_an_hour(lobby: Lobby, going: str) -> None:
+    other = lobby.add_worker()
+    (anna,) = lobby.people("anna", worker=other)
+    if going.endswith(("waiting", "room")):
+        anna.find()
+    if going.endswith("room"):
+        lobby.people("bert")[0].find()
+    match going.split()[0]:
+        case "goodbye":
+            anna.goodbye()
+        case "drop":
+            anna.drop()
+        case "ban":
+            lobby.moderation.ban("anna", HOUR_MS, False, "")
+        case "death":
+            other.kill()
+            lobby.pass_time(5000)
+            lobby.worker.presence.reap(other.name, GRACE_MS)
+    lobby.run(GRACE_MS)
+    assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:person:anna") <= HOUR_MS
+
+
+@pytest.mark.parametrize("state", ["connected", "waiting and away", "in a room and away", "back"])
+def test_the_record_of_who_is_here_or_may_come_back_into_something_is_kept(lobby: Lobby, state: str) -> None:
+    (anna,) = lobby.people("anna")
+    if state.startswith(("waiting", "in a room")):
+        anna.find()
+    if state.startswith("in a room"):
+        lobby.people("bert")[0].find()
+    if state.endswith("away"):
+        anna.drop()
+        lobby.run(GRACE_MS - TICK_MS)
+    elif state == "back":
+        anna.goodbye()
+        anna.connect()
+    assert lobby.pipeline.execute("PTTL", f"{TAG}:person:anna") > HOUR_MS
+
+
+def test_the_record_lives_at_least_as_long_as_the_longest_rest_and_grace_time() -> None:
+    """An hour is what presence/scripts/include/forget.lua relies on."""
+    for name in ("SKIP_COOLDOWN_MS", "RECONNECT_GRACE_MS"):
+        Settings.from_environ({name: str(HOUR_MS)})
+        with pytest.raises(SettingsError):
+            Settings.from_environ({name: str(HOUR_MS + 1)})
 
 
 def test_the_secret_is_the_first_worker_s_for_all(lobby: Lobby) -> None:

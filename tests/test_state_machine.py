@@ -84,6 +84,7 @@ local function scores(key)
 end
 local tag = KEYS[1]
 local dump = {person = {}, met = {}, room = {}, worker = {}, interest = {}, counters = hash(tag .. ':counters')}
+dump.online = tonumber(redis.call('GET', tag .. ':online') or 0)
 for _, name in ipairs({'pool', 'resting', 'selective', 'searching', 'away', 'rooms', 'workers'}) do
   dump[name] = scores(tag .. ':' .. name)
 end
@@ -122,9 +123,12 @@ class ModelPerson:
 
 @dataclass
 class ModelWorker:
-    """What the rules say of a worker. `listed`: nobody has taken it for dead (and finished with its people)."""
+    """What the rules say of a worker. `listed`: nobody has taken it for dead (and finished with its people).
 
-    beat: int
+    `beat`: its last heartbeat; with a half where it was listed again because somebody connected there.
+    """
+
+    beat: float
     listed: bool = True
     listening: bool = True
     people: set[str] = field(default_factory=set)
@@ -325,15 +329,16 @@ class World(RuleBasedStateMachine):
         assert {name: set(people) for name, people in store["worker"].items()} == {
             name: worker.people for name, worker in self.workers.items() if worker.people
         }
-        assert {name: int(at) for name, at in store["workers"].items()} == {
+        assert {name: float(at) for name, at in store["workers"].items()} == {
             name: worker.beat for name, worker in self.workers.items() if worker.listed
         }
+        assert store["online"] == sum(len(people) for people in store["worker"].values())
         # Everybody concerned hears exactly what happened, once.
         expected, self.expected = self.expected, []
         assert sorted(map(_text, self.heard)) == sorted(map(_text, expected))
 
     def online(self) -> int:
-        return sum(len(worker.people) for worker in self.workers.values() if worker.listed)
+        return sum(len(worker.people) for worker in self.workers.values())
 
     # People
 
@@ -401,6 +406,8 @@ class World(RuleBasedStateMachine):
             was_away, record.away = record.away is not None, None
             record.worker, record.conn = worker.name, conn
             self.workers[worker.name].people.add(person)
+            if not self.workers[worker.name].listed:
+                self.workers[worker.name].listed, self.workers[worker.name].beat = True, self.lobby.now + 0.5
             record.version += 1
             assert (reply.version, reply.online) == (record.version, self.online())
             partner = self.partner(person)
@@ -609,7 +616,7 @@ class World(RuleBasedStateMachine):
             record = self.workers[worker.name]
             lapsed = record.beat <= self.lobby.now - LEASE_MS
             # Who has lapsed may have lost people to a reaper that isn't through, so either answer is right.
-            assert beat.known == record.listed or (lapsed and not beat.known)
+            assert beat.known == (record.listed and record.beat % 1 == 0) or (lapsed and not beat.known)
             record.beat, record.listed = self.lobby.now, True
             assert beat.online == self.online()
             assert beat.listeners == int(record.listening)

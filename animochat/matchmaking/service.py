@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,28 @@ NEXT_MATCH = load("matchmaking/next_match")
 TICK = load("matchmaking/tick")
 
 SCRIPTS = [FIND_MATCH, CANCEL_MATCH, NEXT_MATCH, TICK]
+
+#: Seconds between a worker's ticks, where there are few workers: bounds how late a rest ends.
+TICK_INTERVAL = 0.25
+
+#: Up to so many workers tick that often. More of them ask more seldom, and together do no more than these.
+TICKING_WORKERS = 8
+
+#: Seconds between a worker's ticks, however many there are: all others may just have died, and two people who may meet
+#: are still never both left waiting for longer than 1 s.
+LONGEST_TICK_INTERVAL = 0.75
+
+#: Milliseconds for which nobody need look again once all that was due is done.
+TICK_GAP_MS = 1000 * TICK_INTERVAL / TICKING_WORKERS
+
+
+def tick_interval(workers: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """Seconds until a worker, one of so many, ticks again.
+
+    By chance (`uniform`) a tenth more or less, so that they don't all do it at once.
+    """
+    seconds = TICK_INTERVAL * max(1.0, workers / TICKING_WORKERS)
+    return min(LONGEST_TICK_INTERVAL, seconds) * uniform(0.9, 1.1)
 
 
 @dataclass(frozen=True)
@@ -89,9 +112,12 @@ class Matchmaking:
         names = interests.by_name(wanted)
         return self._interest_wait_ms, " ".join(names), msgspec.json.encode(list(names.values()))
 
-    def tick(self) -> bool:
-        """Do what is due; True where more is due than one script should do, so that it is to be called again."""
-        return bool(self._pipeline.call(TICK, self._lobby, [self._seed(), self._history_ms, self._now()]))
+    def tick(self, gap_ms: float = 0) -> bool:
+        """Do what is due; True where more is due than one script should do, so that it is to be called again.
+
+        Does nothing where all of it was done, by whichever worker, less than `gap_ms` ago.
+        """
+        return bool(self._pipeline.call(TICK, self._lobby, [self._seed(), self._history_ms, gap_ms, self._now()]))
 
 
 def _search(reply: list[Any]) -> Search:

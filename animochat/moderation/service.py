@@ -166,7 +166,11 @@ class Moderation:
             person = reported.decode()
         known, last_address = self._execute("HMGET", f":person:{person}", "v", "address")
         if known is None and not report:
-            return None
+            # gone for a while: then only reports know the person
+            last = self._execute("ZREVRANGE", f":reported:{person}", 0, 0)
+            if not last:
+                return None
+            address = self._execute("HGET", f":report:{last[0].decode()}", "address")
         return person, (address or last_address or b"").decode()
 
     def ban_reported(self, report: str, ms: int | None, address: bool | str, note: str) -> tuple[str, bool] | None:

@@ -77,6 +77,7 @@ class Heartbeat:
     known: bool
     online: int
     listeners: int
+    workers: int
     dead: list[str]
 
 
@@ -139,8 +140,8 @@ class Presence:
     def heartbeat(self, messages: int) -> Heartbeat:
         """Say that this worker lives and has stored so many `messages` since the last time."""
         args = [self._worker, secrets.token_hex(8), messages, self._now()]
-        epoch, known, online, listeners, dead = self._pipeline.call(HEARTBEAT, self._lobby, args)
-        return Heartbeat(epoch.decode(), bool(known), online, listeners, [name.decode() for name in dead])
+        epoch, known, online, listeners, workers, dead = self._pipeline.call(HEARTBEAT, self._lobby, args)
+        return Heartbeat(epoch.decode(), bool(known), online, listeners, workers, [name.decode() for name in dead])
 
     def reap(self, worker: str, grace_ms: int) -> None:
         """Take a dead worker's people (or, on the way out, this worker's own) as vanished."""

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import heapq
 import math
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from random import Random
 from typing import NamedTuple
 
-from simulation.costs import Costs
+from animochat.matchmaking.service import TICK, TICK_GAP_MS
+from simulation.costs import Costs, Work
 
-#: The scripts' own numbers: people drawn, people of one look, and what a tick may do.
-DRAW, PORTION, BUDGET, PERSON = 16, 100, 100, 5
+
+def _numbers_of(source: str) -> dict[str, int]:
+    """The numbers that a script names at its beginning."""
+    found = re.findall(r"^local ([A-Z, ]+) = ([0-9, ]+)$", source, re.MULTILINE)
+    return {
+        name: int(number)
+        for names, numbers in found
+        for name, number in zip(names.split(", "), numbers.split(", "), strict=True)
+    }
+
+
+NUMBERS = _numbers_of(TICK.source)
+
+#: People drawn, people of one look, and what a tick may do: as in the scripts.
+DRAW, PORTION, BUDGET, PERSON, MATCH = (NUMBERS[name] for name in ("DRAW", "PORTION", "BUDGET", "PERSON", "MATCH"))
 
 
 class Done(NamedTuple):
-    """What a script did: seconds of the store's, the pairs that it matched, whether it is to be run again."""
+    """What a script did: the store's work, the pairs that it matched, whether it is to be run again."""
 
-    seconds: float
+    work: Work
     matches: list[tuple[int, int]]
     again: bool = False
 
@@ -30,16 +45,12 @@ def outcome(matched: bool, looked: int) -> str:
 
 
 class Imitation:
-    """`workers` is how many there are; people are numbers."""
+    """People are numbers. `rest`: seconds after a skip."""
 
-    def __init__(self, costs: Costs, workers: int, rest: float, random: Random) -> None:
+    def __init__(self, costs: Costs, rest: float, random: Random) -> None:
         self._costs = costs
         self._random = random
         self._rest = rest
-        base, each = costs.per_worker("connect")
-        self._connect = base + each * workers
-        base, each = costs.per_worker("heartbeat")
-        self._heartbeat = base + each * workers
         # Lists: short ones, and millions of them.
         self._met: dict[int, list[int]] = defaultdict(list)
         self._pool: list[int] = []
@@ -47,8 +58,10 @@ class Imitation:
         self._arrived: dict[int, int] = {}
         self._arrivals = 0
         self._resting: list[tuple[float, int]] = []
+        self._rests: dict[int, float] = {}  # until when: entries of _resting that are still true
         self._searching: dict[int, int] = {}  # how far the search has come, in arrivals
         self._waiting: set[int] = set()
+        self._ticked = -math.inf
 
     def have_met(self, a: int, b: int) -> None:
         """They will not be matched."""
@@ -56,72 +69,94 @@ class Imitation:
         self._met[b].append(a)
 
     def connect(self, person: int, now: float) -> Done:
-        return Done(self._connect, [])
+        return self._plain("connect")
 
     def heartbeat(self, worker: int, now: float) -> Done:
-        return Done(self._heartbeat, [])
+        return self._plain("heartbeat")
 
     def disconnect(self, person: int, now: float) -> Done:
         self._stop_waiting(person)
-        return Done(self._costs.draw(("disconnect", ""), self._random), [])
+        return self._plain("disconnect")
 
     def leave(self, person: int, now: float) -> Done:
-        return Done(self._costs.draw(("leave", ""), self._random), [])
+        return self._plain("leave")
 
     def find(self, person: int, now: float) -> Done:
         self._waiting.add(person)
-        partner, looked = self._seek(person)
-        seconds = self._costs.draw(("find", outcome(partner is not None, looked)), self._random)
-        return Done(seconds, [] if partner is None else [(person, partner)])
+        partner, looked, _ = self._seek(person)
+        work = self._costs.draw(("find", outcome(partner is not None, looked)), self._random)
+        return Done(work, [] if partner is None else [(person, partner)])
 
     def skip(self, person: int, now: float) -> Done:
         """`next_match` in a room."""
         self._waiting.add(person)
+        self._rests[person] = now + self._rest
         heapq.heappush(self._resting, (now + self._rest, person))
-        return Done(self._costs.draw(("skip", ""), self._random), [])
+        return self._plain("skip")
 
     def tick(self, worker: int, now: float) -> Done:
-        seconds = self._costs.draw(("tick", "idle"), self._random)
+        if now - self._ticked < TICK_GAP_MS / 1000:
+            return Done(self._costs.draw(("tick", "refused"), self._random), [])
+        work = self._costs.draw(("tick", "idle"), self._random)
         matches: list[tuple[int, int]] = []
-        spent = 0
-        due = []
-        while self._resting and self._resting[0][0] <= now and len(due) < BUDGET // PERSON:
-            due.append(heapq.heappop(self._resting)[1])
-        due += list(self._searching)[: BUDGET // PERSON]
-        for person in due:
-            if spent >= BUDGET:
-                if person not in self._searching:
-                    heapq.heappush(self._resting, (now, person))
-                continue
-            spent += PERSON
-            began = self._searching.pop(person, None)
-            if person not in self._waiting:
-                continue
-            partner, looked = self._seek(person) if began is None else self._go_on(person, began)
-            spent += looked
-            key = ("tick", outcome(partner is not None, looked))
-            seconds += self._costs.draw(key, self._random)
-            if partner is not None:
-                matches.append((person, partner))
-        return Done(seconds, matches, spent >= BUDGET)
+        spent, unfinished = 0, False
+        for due in (self._rested(now), self._searched()):
+            for person in due:
+                if spent >= BUDGET:
+                    return Done(work, matches, True)
+                spent += PERSON
+                began = self._searching.pop(person, None)
+                self._rests.pop(person, None)
+                if person not in self._waiting:  # found by another one of these
+                    continue
+                partner, looked, done = self._seek(person) if began is None else self._go_on(person, began)
+                work = work.and_then(self._costs.draw(("tick", outcome(partner is not None, looked)), self._random))
+                spent += looked + (MATCH if partner is not None else 0)
+                unfinished = unfinished or not done
+                if partner is not None:
+                    matches.append((person, partner))
+        again = spent >= BUDGET or unfinished
+        if not again:
+            self._ticked = now
+        return Done(work, matches, again)
 
-    # The search, as matchmaking/scripts/include/search.lua has it
+    def _plain(self, script: str) -> Done:
+        return Done(self._costs.draw((script, ""), self._random), [])
 
-    def _seek(self, person: int) -> tuple[int | None, int]:
+    def _rested(self, now: float) -> Iterator[int]:
+        """A tick's worth of those whose rest is over."""
+        for _ in range(BUDGET // PERSON):
+            while self._resting and self._rests.get(self._resting[0][1]) != self._resting[0][0]:
+                heapq.heappop(self._resting)
+            if not self._resting or self._resting[0][0] > now:
+                return
+            yield self._resting[0][1]
+
+    def _searched(self) -> Iterator[int]:
+        """A tick's worth of those who are to be searched for."""
+        yield from list(self._searching)[: BUDGET // PERSON]
+
+    # The search, as matchmaking/scripts/include/search.lua has it. Returns the partner, how many people were looked at,
+    # and whether that is all.
+
+    def _seek(self, person: int) -> tuple[int | None, int, bool]:
         size = len(self._pool)
         met = self._met[person]
         draw = min(size, DRAW if size > 2 * len(met) else PORTION)
         people = self._random.sample(self._pool, draw)
         partner = self._pick(person, people)
-        if partner is None and draw < size:
-            self._searching[person] = -1
-        return partner, draw
+        done = partner is not None or draw == size
+        if not done:
+            self._searching[person] = 0
+        return partner, draw, done
 
-    def _go_on(self, person: int, last: int) -> tuple[int | None, int]:
+    def _go_on(self, person: int, last: int) -> tuple[int | None, int, bool]:
         people = heapq.nsmallest(PORTION, (p for p in self._pool if self._arrived[p] > last), key=self._arrived.get)  # type: ignore[arg-type]
-        if len(people) == PORTION:
+        partner = self._pick(person, people)
+        done = partner is not None or len(people) < PORTION
+        if not done:
             self._searching[person] = self._arrived[people[-1]]
-        return self._pick(person, people), len(people)
+        return partner, PORTION, done
 
     def _pick(self, person: int, people: Iterable[int]) -> int | None:
         met = self._met[person]
@@ -141,6 +176,7 @@ class Imitation:
 
     def _stop_waiting(self, person: int) -> None:
         self._waiting.discard(person)
+        self._rests.pop(person, None)
         self._searching.pop(person, None)
         place = self._place.pop(person, None)
         if place is not None:

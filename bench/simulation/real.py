@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import statistics
 import sys
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import msgspec
-import redis
 from store_support import HISTORY_MS, START, TAG, Lobby, Person
 
-from simulation.costs import Costs
+from animochat.matchmaking import service as matchmaking
+from animochat.presence import service as presence
+from animochat.rooms import service as rooms
+from simulation.costs import Costs, Work
 from simulation.imitation import DRAW, PORTION, Done, outcome
 
 T = TypeVar("T")
@@ -26,30 +27,26 @@ MAIN_THREAD = ("used_cpu_user_main_thread", "used_cpu_sys_main_thread")
 
 
 class Real:
-    """Stands in the place of an `Imitation`. Each script's time, from reading the command to writing the answer, is the
-    store's own (`INFO cpu`), and goes to `costs` as well.
+    """Stands in the place of an `Imitation`. Each script's work goes to `costs` as well: its time from reading the
+    command to writing the answer, by the store's own account (`INFO cpu`), and its commands (`INFO commandstats`).
     """
 
     def __init__(self, url: str, workers: int) -> None:
         self._lobby = Lobby(url)
+        # now, so that it is in nobody's work
+        self._lobby.load_scripts(*presence.SCRIPTS, *matchmaking.SCRIPTS, *rooms.SCRIPTS)
         self._workers = [self._lobby.worker, *(self._lobby.add_worker() for _ in range(workers - 1))]
         self._people: dict[int, Person] = {}
         self._met: list[tuple[int, int]] = []
-        #: Seconds of the last ticks that had nothing to do.
-        self._idle: deque[float] = deque(maxlen=100)
-        self.costs = Costs(workers)
+        #: Of ticks that had nothing to do.
+        self._idle: list[Work] = []
+        self.costs = Costs()
         # What asking for the time takes, which is in each time.
         asked = [self._busy() for _ in range(101)]
         self._asking = statistics.median(after - before for before, after in itertools.pairwise(asked))
 
     def close(self) -> None:
         self._lobby.close()
-
-    @staticmethod
-    def clear(url: str) -> None:
-        """Empty the store."""
-        with redis.Redis.from_url(url) as client:
-            client.flushall()
 
     def have_met(self, a: int, b: int) -> None:
         self._met += [(a, b), (b, a)]
@@ -84,38 +81,40 @@ class Real:
 
     def find(self, person: int, now: float) -> Done:
         looked = self._would_look_at(person)
-        seconds, search = self._timed(now, self._people[person].find)
-        self.costs.add(("find", outcome(search.state == "matched", looked)), seconds)
-        return Done(seconds, self._matches())
+        work, search = self._measured(now, self._people[person].find)
+        self.costs.add(("find", outcome(search.state == "matched", looked)), work)
+        return Done(work, self._matches())
 
     def tick(self, worker: int, now: float) -> Done:
         self._lobby.now = START + int(now * 1000)
-        due, size = self._due(), self._size(":pool")
-        seconds, again = self._timed(now, self._lobby.matchmaking.tick)
+        due, size, refused = self._due(), self._size(":pool"), self._just_ticked()
+        work, again = self._measured(now, lambda: self._lobby.matchmaking.tick(matchmaking.TICK_GAP_MS))
         matches = self._matches()
         handled = due - self._due()
-        if not handled:
-            self.costs.add(("tick", "idle"), seconds)
-            self._idle.append(seconds)
-        elif self._idle:
-            # What is beyond an idle tick is shared by those whom it handled.
-            each = max(0.0, seconds - statistics.median(self._idle)) / handled
-            looked = min(size, DRAW)
-            for number in range(handled):
-                self.costs.add(("tick", outcome(number < len(matches), looked)), each)
-        return Done(seconds, matches, again)
+        if refused:
+            self.costs.add(("tick", "refused"), work)
+        elif not handled:
+            self.costs.add(("tick", "idle"), work)
+            self._idle.append(work)
+        elif handled == 1 and self._idle:
+            # One person's part is what is beyond an idle tick; what several take together is put together of such.
+            idle = Work(statistics.median(work.seconds for work in self._idle[-100:]), self._idle[-1].commands)
+            self.costs.add(("tick", outcome(bool(matches), min(size, DRAW))), work.without(idle))
+        return Done(work, matches, again)
 
     def _run(self, script: str, now: float, run: Callable[[], object]) -> Done:
-        seconds, _ = self._timed(now, run)
-        self.costs.add((script, ""), seconds)
-        return Done(seconds, self._matches())
+        work, _ = self._measured(now, run)
+        self.costs.add((script, ""), work)
+        return Done(work, self._matches())
 
-    def _timed(self, now: float, run: Callable[[], T]) -> tuple[float, T]:
+    def _measured(self, now: float, run: Callable[[], T]) -> tuple[Work, T]:
         """Seconds that the store's thread was busy with it: not those in which other programs had its core."""
         self._lobby.now = START + int(now * 1000)
+        commands = self._lobby.commands()
         before = self._busy()
         result = run()
-        return max(0.0, self._busy() - before - self._asking), result
+        seconds = max(0.0, self._busy() - before - self._asking)
+        return Work(seconds, self._lobby.commands() - commands), result
 
     # What the store says
 
@@ -127,6 +126,10 @@ class Real:
             int(self._lobby.pipeline.execute("ZCOUNT", TAG + name, "-inf", self._lobby.now))
             for name in (":resting", ":searching")
         )
+
+    def _just_ticked(self) -> bool:
+        ticked = self._lobby.pipeline.execute("GET", TAG + ":ticked")
+        return ticked is not None and self._lobby.now - int(ticked) < matchmaking.TICK_GAP_MS
 
     def _would_look_at(self, person: int) -> int:
         size = self._size(":pool")
@@ -147,14 +150,3 @@ class Real:
         for worker in self._workers:
             worker.heard.clear()
         return list(pairs.values())
-
-
-def measure_workers(url: str, costs: Costs, numbers: Sequence[int]) -> None:
-    """Add what the scripts that go through all workers cost with each of these numbers of them."""
-    for count in numbers:
-        Real.clear(url)
-        real = Real(url, count)
-        for script in ("connect", "heartbeat"):
-            times = [getattr(real, script)(number % count, 0.0).seconds for number in range(100)]
-            costs.add_by_workers(script, count, times)
-        real.close()

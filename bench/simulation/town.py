@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 import simpy
 
+from animochat.matchmaking.service import tick_interval
 from simulation.behaviour import Behaviour
 from simulation.imitation import Done, percentile
 
-#: Seconds between a worker's ticks and heartbeats (animochat/chat.py).
-TICK, HEARTBEAT = 0.25, 1.0
+#: Seconds between a worker's heartbeats (animochat/chat.py).
+HEARTBEAT = 1.0
 
 
 class Lobby(Protocol):
@@ -37,7 +38,9 @@ class Figures:
     seconds: float = 0.0
     scripts: Counter[str] = field(default_factory=Counter)
     busy: Counter[str] = field(default_factory=Counter)
-    longest: float = 0.0
+    #: That the scripts executed; and the one that executed most, by the tens of seconds in which it ran.
+    commands: int = 0
+    longest: Counter[int] = field(default_factory=Counter)
     #: From when somebody may be matched (asked, or the rest is over) until matched.
     waits: list[float] = field(default_factory=list)
     #: From asking a script until it has run.
@@ -54,12 +57,14 @@ class Figures:
         return {
             "matches/s": self.matches / self.seconds,
             "scripts/s": sum(self.scripts.values()) / self.seconds,
+            "commands/s": self.commands / self.seconds,
             "load of the slot": self.load,
             "wait mean s": sum(self.waits) / max(1, len(self.waits)),
             "wait p50 s": percentile(self.waits, 0.5),
             "wait p99 s": percentile(self.waits, 0.99),
             "script delay p99 ms": percentile(self.delays, 0.99) * 1000,
-            "longest script ms": self.longest * 1000,
+            "longest script of 10 s, commands": sum(self.longest.values()) / len(self.longest),
+            "longest script of all, commands": max(self.longest.values()),
         }
 
 
@@ -81,8 +86,8 @@ class Town:
         self._populate(people)
         self._env.process(self._arrive(people / behaviour.mean("visit")))
         for worker in range(workers):
-            self._env.process(self._repeat(worker, TICK, self._tick))
-            self._env.process(self._repeat(worker, HEARTBEAT, self._heartbeat))
+            self._env.process(self._repeat(worker, lambda: tick_interval(workers, self._random.uniform), self._tick))
+            self._env.process(self._repeat(worker, lambda: HEARTBEAT, self._heartbeat))
 
     def run(self, warm_up: float, seconds: float) -> Figures:
         """Simulate; figures are of the time after `warm_up`."""
@@ -196,12 +201,12 @@ class Town:
             yield from self._search_after(person, self._behaviour.reaction_mean)
 
     def _repeat(
-        self, worker: int, seconds: float, action: Callable[[int], Generator[Any, Any, None]]
+        self, worker: int, seconds: Callable[[], float], action: Callable[[int], Generator[Any, Any, None]]
     ) -> Generator[Any, Any, None]:
-        yield self._env.timeout(self._random.random() * seconds)
+        yield self._env.timeout(self._random.random() * seconds())
         while True:
             yield from action(worker)
-            yield self._env.timeout(seconds)
+            yield self._env.timeout(seconds())
 
     def _tick(self, worker: int) -> Generator[Any, Any, None]:
         again = True
@@ -217,11 +222,13 @@ class Town:
         with self._store.request() as turn:
             yield turn
             done = run()
-            yield self._env.timeout(done.seconds)
+            yield self._env.timeout(done.work.seconds)
         if self._measuring:
             self.figures.scripts[name] += 1
-            self.figures.busy[name] += done.seconds
-            self.figures.longest = max(self.figures.longest, done.seconds)
+            self.figures.busy[name] += done.work.seconds
+            self.figures.commands += done.work.commands
+            time = int(asked // 10)
+            self.figures.longest[time] = max(self.figures.longest[time], done.work.commands)
             self.figures.delays.append(self._env.now - asked)
         for pair in done.matches:
             self._begin(pair, self._behaviour.chat(self._random))

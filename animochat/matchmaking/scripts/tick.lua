@@ -1,24 +1,29 @@
 -- What is due by now: rests that have ended, waits for a shared interest that have, searches to be taken up (again),
--- people whose grace time is over. Every worker runs it a few times a second; it does nothing when nothing is due.
+-- people whose grace time is over. Every worker asks for it again and again; it does nothing when nothing is due.
 --
--- KEYS[1]  tag of the lobby; the script touches what find_match touches, and :away (sorted set) behind it
+-- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :away (sorted set), :ticked
+--          (string)
 -- ARGV[1]  seed, a random string
 -- ARGV[2]  milliseconds for which two who met do not meet again
--- ARGV[3]  time in milliseconds, or '' for the store's clock
+-- ARGV[3]  milliseconds: where all that was due was done less than so long ago, nothing is done now; 0 for in any case
+-- ARGV[4]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  1 where more is due than one script should do (run it again), else 0
 -- @include presence/now
+-- @include presence/forget
 -- @include rooms/end_room
 -- @include matchmaking/seek
 -- @include matchmaking/stop_waiting
 local lobby, seed, history = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local now = clock(ARGV[3])
+local now = clock(ARGV[4])
+local since = now - tonumber(redis.call('GET', lobby .. ':ticked') or 0)
+if since >= 0 and since < tonumber(ARGV[3]) then return 0 end
 
 -- BUDGET: how much one script may have done when it begins with another person, in people looked at: so it takes in
 -- one portion of a large pool, and little else, or a few people with less to look at. Handling a person costs about as
 -- much as looking at PERSON, a match as much as looking at MATCH.
 local BUDGET, PERSON, MATCH = 50, 5, 45
-local spent = 0
+local spent, unfinished = 0, false
 
 local function due(set) return redis.call('ZRANGEBYSCORE', lobby .. set, '-inf', now, 'LIMIT', 0, BUDGET / PERSON) end
 
@@ -28,6 +33,7 @@ for _, person in ipairs(due(':away')) do
   if not record[1] then
     stop_waiting(lobby, person)
     if record[2] then end_room(lobby, record[2], person, 'disconnected') end
+    forget(lobby, person)
   end
   spent = spent + PERSON
 end
@@ -43,8 +49,9 @@ for _, set in ipairs({':resting', ':selective', ':searching'}) do
       stop_waiting(lobby, person)
     elseif worker_is_alive(lobby, record[1], now) then
       local wait = {rest = 0, seen = record[4], interests = record[5], open = tonumber(record[6] or 0)}
-      local state, _, looked = seek(lobby, person, wait, now, seed, history)
+      local state, _, looked, done = seek(lobby, person, wait, now, seed, history)
       spent = spent + looked + (state == 'matched' and MATCH or 0)
+      unfinished = unfinished or not done
     else
       -- Nobody is matched with a ghost. It may be back in a moment; else the reaper takes it away.
       withdraw(lobby, person, record[5])
@@ -52,4 +59,7 @@ for _, set in ipairs({':resting', ':selective', ':searching'}) do
     end
   end
 end
-return spent >= BUDGET and 1 or 0
+if spent >= BUDGET or unfinished then return 1 end
+-- A full store refuses it: then every worker does what is due.
+redis.pcall('SET', lobby .. ':ticked', now, 'PX', LIFE)
+return 0

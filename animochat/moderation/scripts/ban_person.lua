@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
 --          :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :pool, :resting, :searching, :away
---          (sorted sets), :worker:<worker> (set)
+--          (sorted sets), :worker:<worker> (set), :online (string)
 -- ARGV[1]  person, or '' for the one that the report is on
 -- ARGV[2]  report, or ''
 -- ARGV[3]  milliseconds, or '' for good

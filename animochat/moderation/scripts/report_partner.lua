@@ -3,7 +3,7 @@
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
 --          :ban:<subject> (hashes), :met:<person>, :rooms, :reports, :reported:<person>, :reporter:<person>, :bans,
---          :pool, :resting, :searching, :away (sorted sets), :worker:<worker> (set)
+--          :pool, :resting, :searching, :away (sorted sets), :worker:<worker> (set), :online (string)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  the room that the evidence is of

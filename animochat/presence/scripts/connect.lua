@@ -2,7 +2,8 @@
 -- when the store may have forgotten it: then a newer one wins. Nobody who is banned gets in.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
---          :worker:<worker> (set), :away, :workers, :resting, :selective, :searching, :pool, :bans (sorted sets)
+--          :worker:<worker> (set), :online (string), :away, :workers, :resting, :selective, :searching, :pool, :bans
+--          (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  worker
 -- ARGV[3]  connection
@@ -26,6 +27,7 @@
 -- @include presence/now
 -- @include presence/life
 -- @include presence/notify
+-- @include presence/count_online
 local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local now = clock(ARGV[9])
 local banned = 0
@@ -38,9 +40,10 @@ local key = lobby .. ':person:' .. person
 local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended', 'spelled'}
 local old = redis.call('HMGET', key, unpack(fields))
 
+local gone = 0
 if old[2] and old[2] ~= conn then
   if ARGV[7] == '1' then return {'replaced'} end
-  redis.call('SREM', lobby .. ':worker:' .. old[1], person)
+  gone = redis.call('SREM', lobby .. ':worker:' .. old[1], person)
   redis.call('PUBLISH', channel(lobby, old[1]), cjson.encode({{p = person, e = 'replaced', conn = old[2]}}))
 end
 -- A session goes on where its connection is still thought to be there, or has not been gone for too long.
@@ -52,14 +55,13 @@ if ARGV[8] ~= '' then redis.call('HSET', key, 'address', ARGV[8]) end
 redis.call('HDEL', key, 'gone')
 local ended = old[8] or ''
 redis.call('PEXPIRE', key, LIFE)
-redis.call('SADD', lobby .. ':worker:' .. worker, person)
+-- Whoever has people is listed, so that they are counted, and taken as vanished when it dies. One that the others took
+-- for dead hasn't noticed yet: the half tells its next heartbeat so.
+redis.call('ZADD', lobby .. ':workers', 'NX', now + 0.5, worker)
+local online = count_online(lobby, redis.call('SADD', lobby .. ':worker:' .. worker, person) - gone)
 redis.call('PEXPIRE', lobby .. ':worker:' .. worker, LIFE)
 local was_away = redis.call('ZREM', lobby .. ':away', person) > 0
 local version = redis.call('HINCRBY', key, 'v', 1)
-local online = 0
-for _, name in ipairs(redis.call('ZRANGE', lobby .. ':workers', 0, -1)) do
-  online = online + redis.call('SCARD', lobby .. ':worker:' .. name)
-end
 
 local room = old[3] and redis.call('HMGET', lobby .. ':room:' .. old[3], 'a', 'b', 'ua', 'ub', 'since', 'ia', 'ib')
 if room and room[1] then

@@ -1,8 +1,8 @@
 -- A connection is gone.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
---          :worker:<worker> (set), :away, :pool, :resting, :selective, :searching, :rooms, :interest:<interest>
---          (sorted sets)
+--          :worker:<worker> (set), :online (string), :away, :pool, :resting, :selective, :searching, :rooms,
+--          :interest:<interest> (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  worker
 -- ARGV[3]  connection
@@ -11,6 +11,8 @@
 --
 -- Returns  0 where the person has another connection by now (nothing was changed), else 1
 -- @include presence/now
+-- @include presence/count_online
+-- @include presence/forget
 -- @include presence/vanish
 -- @include rooms/end_room
 -- @include matchmaking/stop_waiting
@@ -19,11 +21,12 @@ local now = clock(ARGV[5])
 local key = lobby .. ':person:' .. person
 local record = redis.call('HMGET', key, 'conn', 'room')
 if record[1] ~= ARGV[3] then return 0 end
-redis.call('SREM', lobby .. ':worker:' .. ARGV[2], person)
+count_online(lobby, -redis.call('SREM', lobby .. ':worker:' .. ARGV[2], person))
 if ARGV[4] == '' then
   redis.call('HDEL', key, 'worker', 'conn', 'session')
   stop_waiting(lobby, person)
   if record[2] then end_room(lobby, record[2], person, 'disconnected') end
+  forget(lobby, person)
 else
   vanish(lobby, person, now, now + tonumber(ARGV[4]))
 end

@@ -1,7 +1,7 @@
 -- A worker says that it lives, and hears how the system is.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :epoch (string), :workers, :pool, :resting, :selective,
---          :searching, :away, :rooms (sorted sets), :worker:<worker> (sets), :counters (hash)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :epoch, :online (strings), :workers, :pool, :resting,
+--          :selective, :searching, :away, :rooms (sorted sets), :worker:<worker> (sets), :counters (hash)
 -- ARGV[1]  worker
 -- ARGV[2]  a random string: names this life of the data where it has no name yet
 -- ARGV[3]  messages stored since the last heartbeat
@@ -9,27 +9,30 @@
 --
 -- Returns  {epoch: another one than before means that the data were lost,
 --           1 where the worker was known (0: it is new, or so late that others may have begun to reap it),
---           people online in the whole system, how many listen on the worker's channel, {workers that are dead}}
+--           people online in the whole system, how many listen on the worker's channel, workers that live,
+--           {workers that are dead}}
 -- @include presence/now
 -- @include presence/life
+-- @include presence/count_online
+-- @include presence/recount_online
 -- @include presence/workers
 local lobby, worker = KEYS[1], ARGV[1]
 local now = clock(ARGV[4])
 redis.call('SET', lobby .. ':epoch', ARGV[2], 'NX')
-local beat = redis.call('ZSCORE', lobby .. ':workers', worker)
-local known = beat and tonumber(beat) > now - LEASE
+local beat = tonumber(redis.call('ZSCORE', lobby .. ':workers', worker) or 0)
+-- a half: listed by connect.lua alone, since the others were through with it
+local known = beat > now - LEASE and beat % 1 == 0
 redis.call('ZADD', lobby .. ':workers', now, worker)
 if ARGV[3] ~= '0' then redis.call('HINCRBY', lobby .. ':counters', 'messages', ARGV[3]) end
-local kept = {':epoch', ':workers', ':pool', ':resting', ':selective', ':searching', ':away', ':rooms'}
+local kept = {':epoch', ':online', ':workers', ':pool', ':resting', ':selective', ':searching', ':away', ':rooms'}
 kept[#kept + 1] = ':worker:' .. worker
 for _, name in ipairs(kept) do
   redis.call('PEXPIRE', lobby .. name, LIFE)
 end
-local online = 0
-local workers = redis.call('ZRANGE', lobby .. ':workers', 0, -1)
-for _, name in ipairs(workers) do online = online + redis.call('SCARD', lobby .. ':worker:' .. name) end
+if not known then recount_online(lobby) end
 return {
-  redis.call('GET', lobby .. ':epoch'), known and 1 or 0, online,
+  redis.call('GET', lobby .. ':epoch'), known and 1 or 0, count_online(lobby, 0),
   redis.call('PUBSUB', 'NUMSUB', channel(lobby, worker))[2],
+  redis.call('ZCOUNT', lobby .. ':workers', '(' .. (now - LEASE), '+inf'),
   redis.call('ZRANGEBYSCORE', lobby .. ':workers', '-inf', now - LEASE),
 }

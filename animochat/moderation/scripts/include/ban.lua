@@ -1,4 +1,6 @@
 -- @include moderation/ban_address
+-- @include presence/count_online
+-- @include presence/forget
 -- @include presence/workers
 -- @include rooms/end_room
 -- @include matchmaking/stop_waiting
@@ -14,8 +16,9 @@ local function ban(lobby, person, address, now, until_when, fields)
   redis.call('ZREM', lobby .. ':away', person)
   redis.call('HDEL', key, 'worker', 'conn', 'session')
   if record[3] then end_room(lobby, record[3], person, 'disconnected') end
+  forget(lobby, person)
   if record[2] then
-    redis.call('SREM', lobby .. ':worker:' .. record[1], person)
+    count_online(lobby, -redis.call('SREM', lobby .. ':worker:' .. record[1], person))
     local notice = {p = person, e = 'banned', conn = record[2], ms = left}
     redis.call('PUBLISH', channel(lobby, record[1]), cjson.encode({notice}))
   end

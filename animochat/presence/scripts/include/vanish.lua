@@ -1,4 +1,5 @@
 -- @include matchmaking/withdraw
+-- @include presence/forget
 -- @include presence/notify
 -- A connection is gone without a goodbye. Who waits or chats keeps that for the grace time; the partner is told.
 -- deadline: when the grace time ends, in milliseconds.
@@ -8,7 +9,11 @@ local function vanish(lobby, person, now, deadline)
   redis.call('HSET', key, 'gone', now)
   local record = redis.call('HMGET', key, 'room', 'waiting', 'interests')
   if record[2] then withdraw(lobby, person, record[3]) end
-  if record[1] or record[2] then redis.call('ZADD', lobby .. ':away', deadline, person) end
+  if record[1] or record[2] then
+    redis.call('ZADD', lobby .. ':away', deadline, person)
+  else
+    forget(lobby, person)
+  end
   if record[1] then
     local room = redis.call('HMGET', lobby .. ':room:' .. record[1], 'a', 'b')
     local partner = room[1] == person and room[2] or room[1]
