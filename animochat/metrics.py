@@ -67,7 +67,13 @@ TABLE = (
         "people", "people", GAUGE, "People connected here, by what they do.", "state", ("idle", "waiting", "chatting")
     ),
     Metric("matches", "matches_total", COUNTER, "Rooms that were made, each counted by one of its members' workers."),
-    Metric("match_wait", "match_wait_seconds", HISTOGRAM, "From a search to its match.", bounds=WAITS),
+    Metric(
+        "match_wait",
+        "match_wait_seconds",
+        HISTOGRAM,
+        "From a search, or the end of the rest after a skip, to the match.",
+        bounds=WAITS,
+    ),
     Metric("messages", "messages_total", COUNTER, "Messages that were stored."),
     Metric(
         "delivery",

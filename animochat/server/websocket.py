@@ -249,8 +249,8 @@ class WebSocket:
         if self._missing:
             self._missing -= len(data)
         elif len(data) == RECV_SIZE:
-            # There may be more. Of one long frame it is read as soon as it is there; of many small ones, where there are
-            # limits, in the lane, and before those who have been told apart from somebody with much to say.
+            # There may be more. Of one long frame it is read as soon as it is there; of many small ones in the lane, if
+            # there are limits, and before those who have been told apart from somebody with much to say.
             self._missing = missing(data) if self._own is None else 0
             if not self._missing and self._frames.rate:
                 self._reader.stop()

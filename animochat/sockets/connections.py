@@ -118,7 +118,7 @@ class Connection:
     `version` is the person's version that this worker has seen; `registered` says whether the store knows of this
     connection; `stale` that it may not be as it is known here, and that the store has to be asked. `online_count` is
     the number last sent, at `online_count_at`. `interests`: what the person named when it began to wait. `asked_at`:
-    when it asked this worker for its present or last search (monotonic); 0 where it has not.
+    when its present or last search began, at the end of the rest where there is one (monotonic); 0 where it never did.
     """
 
     __slots__ = (

@@ -149,6 +149,7 @@ class ChatNamespace(socketio.Namespace):
         if not connection.waiting:  # who waits already goes on as it was
             connection.waiting = True
             connection.interests = wanted
+            connection.asked_at += search.cooldown_ms / 1000
         connection.emit("waiting", Waiting(search.cooldown_ms))
         return {"state": "waiting", "cooldownMs": search.cooldown_ms}
 

@@ -91,7 +91,7 @@ class News:
             connection.waiting = False
             METRICS.matches += notice.slot == "a"  # there is one of each match in all
             if connection.asked_at:
-                METRICS.match_wait.observe(time.monotonic() - connection.asked_at)
+                METRICS.match_wait.observe(max(0.0, time.monotonic() - connection.asked_at))
             room = Room(notice.room, notice.slot, notice.user, notice.partner, notice.mate, notice.worker)
             connection.room = room
             self._lifecycle.tell_matched(connection, notice.since, notice.interests)
