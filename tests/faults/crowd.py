@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faults.history import History
 from support import PATIENCE, ROOT, Client, EventLog
+
+from faults.history import History
 
 
 class Member(Client):

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 import requests
 from balancers import ADDRESS_HEADER
-from faults.crowd import Crowd, Member
-from faults.history import History
 from people import status
 from support import Server, eventually
+
+from faults.crowd import Crowd, Member
+from faults.history import History
 
 #: Seconds for things to be as before, on a busy machine.
 PATIENCE = 60.0

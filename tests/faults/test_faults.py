@@ -22,13 +22,13 @@ from typing import Any
 
 import pytest
 import redis
-from faults.crowd import Crowd, Member
-from faults.history import History
-from faults.network import Network
 from people import NO_RATES, stats, status
 from support import ROOT, RedisServer, Server, alive, eventually, find_redis_server, free_port
 
 from animochat.store import keys
+from faults.crowd import Crowd, Member
+from faults.history import History
+from faults.network import Network
 
 #: Seconds for things to be as before, on a busy machine.
 HEALED = 40.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from faults.history import History
 
 ROOM, OTHER = "r1", "r2"

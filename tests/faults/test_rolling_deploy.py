@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from balancers import alive, haproxy
-from faults.crowd import Crowd
-from faults.rolling import People, roll
 from people import NO_RATES
 from support import Server, eventually
+
+from faults.crowd import Crowd
+from faults.rolling import People, roll
 
 ROOMS = 6
 
