@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from people import NO_RATES, Connect, RawClient, meet, running, say, stats, status, texts
 from support import Client, PythonClient, RedisServer, Server, alive, eventually
 
@@ -57,10 +58,14 @@ def token_of(client: Client) -> str:
 
 
 def kill(server: Server) -> None:
-    """SIGKILL; returns when the kernel has ended the workers, which a busy machine takes a moment for."""
+    """SIGKILL; returns when the kernel has ended the workers, and the store has noticed that they don't listen any more,
+    which a busy machine takes a moment for."""
     workers = server.worker_pids()
-    server.kill()
-    eventually(lambda: not any(alive(pid) for pid in workers))
+    with redis.Redis.from_url(server.redis_url) as store:
+        channels = len(store.pubsub_channels("{lobby:main}:channel:*"))
+        server.kill()
+        eventually(lambda: not any(alive(pid) for pid in workers))
+        eventually(lambda: len(store.pubsub_channels("{lobby:main}:channel:*")) == channels - len(workers))
 
 
 class LoadBalancer:
