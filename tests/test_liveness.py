@@ -58,7 +58,7 @@ def token_of(client: Client) -> str:
 
 
 def kill(server: Server) -> None:
-    """SIGKILL; returns when the kernel has ended the workers, and the store has noticed that they don't listen any more,
+    """SIGKILL; returns when the kernel has ended the workers, and the store has noticed that they listen no more,
     which a busy machine takes a moment for."""
     workers = server.worker_pids()
     with redis.Redis.from_url(server.redis_url) as store:

@@ -121,6 +121,8 @@ class EngineServer(engineio.Server):
         if self.stopping:
             METRICS.connects_refused["stopping"] += 1
             return self._refusal("503 Service Unavailable", "Stopping", 1)
+        if self.limits.suspects(address):
+            self.lane.wait()
         refused = self.limits.admit(address)
         if refused is not None:
             METRICS.connects_refused[refused.reason] += 1

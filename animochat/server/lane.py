@@ -1,4 +1,5 @@
-"""A slow lane for connections that hurry: together they get a share of the event loop's time, however many they are.
+"""A slow lane for connections that hurry, and for who has just been cut off and connects again: together they get a
+share of the event loop's time, however many they are.
 
 Each flood is cut off in the end, but a thousand of them in one moment are seconds of work. In the lane that work takes
 its time, and the people who talk beside it don't notice.
@@ -10,7 +11,7 @@ import time
 from collections import OrderedDict
 from typing import Any, Protocol
 
-from gevent import get_hub
+from gevent import get_hub, getcurrent
 
 #: Seconds between two rounds of the lane, and how long one may take: a twentieth of that, or one turn if that takes
 #: longer. Where nobody else waits, who gets into the lane by mistake is held up by a hundredth of a second.
@@ -22,6 +23,18 @@ class Hasty(Protocol):
 
     def on_turn(self) -> None:
         """Do a little of the work. Called from the event loop, off the lane; may add itself again."""
+
+
+class _Waiter:
+    """A greenlet in the lane."""
+
+    __slots__ = ("_greenlet",)
+
+    def __init__(self, greenlet: Any) -> None:
+        self._greenlet = greenlet
+
+    def on_turn(self) -> None:
+        self._greenlet.switch()
 
 
 class SlowLane:
@@ -46,6 +59,15 @@ class SlowLane:
     def remove(self, entry: Hasty) -> None:
         """An entry that is gone wants no turn any more."""
         self._waiting.pop(entry, None)
+
+    def wait(self) -> None:
+        """Hold up the present greenlet until it is its turn; what it does then counts, as far as its next pause."""
+        waiter = _Waiter(getcurrent())
+        self.add(waiter)
+        try:
+            get_hub().switch()
+        finally:
+            self.remove(waiter)
 
     def stop(self) -> None:
         """Forget everybody."""

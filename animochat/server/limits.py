@@ -15,6 +15,9 @@ BURST_SECONDS = 10.0
 #: milliseconds until it is cut off, and so comes back more slowly than others connect.
 ABUSE_CHARGE = 10.0
 
+#: Seconds for which an address is suspected after it was charged: it connects in the slow lane (lane.py).
+SUSPICION = 60.0
+
 #: Addresses whose rate is remembered, some 250 bytes each. Beyond, the one not seen for longest starts afresh.
 MAX_ADDRESSES = 20_000
 
@@ -98,6 +101,8 @@ class ConnectionLimits:
         self._open_by_address: Counter[str] = Counter()
         # Tokens left and when that was; the least recently seen first.
         self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        # When they were last charged; the one for which that is longest ago first.
+        self._charged: OrderedDict[str, float] = OrderedDict()
 
     def admit(self, address: str) -> Refusal | None:
         """Count a new connection from `address`, or say why it can't be opened (then it only counts as a try)."""
@@ -126,9 +131,19 @@ class ConnectionLimits:
     def charge(self, address: str) -> None:
         """A connection from `address` had to be cut off for what was sent on it."""
         group = group_of(address)
+        if group:
+            self._charged[group] = self._now()
+            self._charged.move_to_end(group)
+            if len(self._charged) > MAX_ADDRESSES:
+                self._charged.popitem(last=False)
         if self.rate and group in self._tokens:
             tokens, since = self._tokens[group]
             self._tokens[group] = (max(0.0, tokens - ABUSE_CHARGE), since)
+
+    def suspects(self, address: str) -> bool:
+        """Whether `address` was charged a short while ago."""
+        charged = self._charged.get(group_of(address)) if self._charged else None
+        return charged is not None and self._now() - charged < SUSPICION
 
     def _take_token(self, group: str) -> bool:
         now = self._now()

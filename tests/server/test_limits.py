@@ -26,7 +26,14 @@ from websockets.protocol import Protocol, Side
 
 from animochat.server import limits
 from animochat.server.lane import SlowLane
-from animochat.server.limits import TOO_FAST, TOO_MANY, TOO_MANY_FROM_ADDRESS, ConnectionLimits, client_address
+from animochat.server.limits import (
+    SUSPICION,
+    TOO_FAST,
+    TOO_MANY,
+    TOO_MANY_FROM_ADDRESS,
+    ConnectionLimits,
+    client_address,
+)
 from animochat.server.websocket import MAX_DROPPED, RECV_SIZE
 
 
@@ -83,6 +90,22 @@ class TestAbuse:
             limit.charge("a")
         clock.now += 1
         assert limit.admit("a") is None, "never for longer than a bucket takes to fill"
+
+    def test_an_address_is_suspected_for_a_minute(self) -> None:
+        clock = Clock()
+        limit = ConnectionLimits(now=clock)
+        limit.charge("2001:db8:1:2::1")
+        clock.now += SUSPICION - 1
+        assert [limit.suspects(address) for address in ("2001:db8:1:2:ffff::9", "b", "")] == [True, False, False]
+        clock.now += 1
+        assert not limit.suspects("2001:db8:1:2::1")
+
+    def test_the_table_of_the_suspected_stays_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "MAX_ADDRESSES", 2)
+        limit = ConnectionLimits(now=Clock())
+        for address in "abac":
+            limit.charge(address)
+        assert [limit.suspects(address) for address in "abc"] == [True, False, True]
 
     @pytest.mark.parametrize("sent", [b"\xf1\x80\0\0\0\0", Frame(PING, b"").serialize(mask=True) * 30])
     def test_who_breaks_the_protocol_or_floods_is_charged(self, serve: Callable[..., InThread], sent: bytes) -> None:
@@ -328,6 +351,19 @@ class TestSlowLane:
         assert len(flooder.connection.recv(65536, socket.MSG_PEEK)) <= self.READ * len("\x81\x064hello")
         server.call(lambda: lane._timer.start(run))
         assert [flooder.message() for _ in range(200)] == ["4hello"] * 200
+
+    def test_who_was_cut_off_connects_while_others_have_nothing_to_do(self, serve: Callable[..., InThread]) -> None:
+        server = serve(trusted_proxies=1)
+        lane, run = server.engine.lane, server.engine.lane._run
+        lane._run = lambda: None  # type: ignore[method-assign]  # a lane that is full
+        server.engine.limits.charge("6.6.6.6")
+        suspected, other = server.http(), server.http()
+        suspected.request("GET", polling(), headers="X-Forwarded-For: 6.6.6.6\r\n")
+        eventually(lambda: lane._waiting)
+        assert other.get(polling(), "X-Forwarded-For: 1.1.1.1\r\n").status == 200
+        assert [session.remote_addr for session in server.engine.sockets.values()] == ["1.1.1.1"]
+        server.call(lambda: lane._timer.start(run))
+        assert suspected.response().status == 200
 
     def test_who_hurries_gets_every_answer_in_order(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=100)
