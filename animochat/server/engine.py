@@ -114,6 +114,15 @@ class EngineServer(engineio.Server):
 
     # Sessions.
 
+    def connection_made(self, peer: Any) -> None:
+        """Called for each new TCP connection, with `peer` as `accept()` has it. Who is suspected waits here."""
+        if not self.trusted_proxies and isinstance(peer, tuple):
+            self._hold_up(client_address({"REMOTE_ADDR": peer[0]}, 0))
+
+    def _hold_up(self, address: str) -> None:
+        if self.limits.suspects(address):
+            self.lane.wait()
+
     def _handle_connect(
         self, environ: dict[str, Any], start_response: Any, transport: str, jsonp_index: int | None = None
     ) -> Any:
@@ -121,8 +130,8 @@ class EngineServer(engineio.Server):
         if self.stopping:
             METRICS.connects_refused["stopping"] += 1
             return self._refusal("503 Service Unavailable", "Stopping", 1)
-        if self.limits.suspects(address):
-            self.lane.wait()
+        if self.trusted_proxies:  # else it has waited before its first byte was read
+            self._hold_up(address)
         refused = self.limits.admit(address)
         if refused is not None:
             METRICS.connects_refused[refused.reason] += 1

@@ -32,7 +32,7 @@ from animochat.server.reader import HEAD_TIMEOUT, KEEP_ALIVE, BadHead, RequestRe
 _MAX_DISCARD = 64 * 1024
 
 #: Bytes, and seconds, for which a connection that is being closed is read, lest a reset overtakes the response.
-_MAX_DRAIN, _DRAIN_TIMEOUT = 1024 * 1024, 1.0
+_MAX_DRAIN, _DRAIN_TIMEOUT = 128 * 1024, 1.0
 
 
 #: Connections that wait for a request, or for the rest of its head. Beyond, the one that has waited longest is closed:
@@ -65,6 +65,8 @@ class RequestServer(WSGIServer):
     stopping = False
     #: connections accepted in one turn of the loop, between which those that are there get theirs
     max_accept = 1
+    #: called in its greenlet for each new connection, with the address of who has made it; may wait
+    on_connection: Callable[[Any], object] | None = None
     #: called after each request
     on_request: Callable[[], object] | None = None
     #: seconds that a connection may wait for its next request
@@ -131,6 +133,8 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
     def handle(self) -> None:
         """Answer requests until one of both sides closes, or the connection is given away."""
         try:
+            if self.server.on_connection is not None:
+                self.server.on_connection(self.client_address)
             while (result := self.handle_one_request()) is True:
                 pass
             if result is not None:

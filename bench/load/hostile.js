@@ -37,10 +37,16 @@ function announcing(length) {
 /** So many of one frame that they fill a block. */
 const block = (one) => Buffer.concat(Array(Math.ceil(BLOCK / one.length)).fill(one));
 
-/** Write it as often as the socket takes it. */
-function flood(socket, data) {
+/**
+ * Bytes that are written to a connection which the server cuts off at once: more than it takes. What is beyond that fills
+ * buffers of the attacker's own machine, megabytes for each connection, and here that is the load's and the store's core.
+ */
+const CUT_OFF_BYTES = 512 * 1024;
+
+/** Write it as often as the socket takes it, up to so many bytes. */
+function flood(socket, data, most = Infinity) {
   const more = () => {
-    while (!socket.destroyed && socket.write(data));
+    while (!socket.destroyed && socket.bytesWritten < most && socket.write(data));
   };
   socket.on("drain", more);
   more();
@@ -71,9 +77,9 @@ const TALKERS = {
   },
   "oversized frames": (socket) => {
     socket.write(announcing(2 ** 40));
-    flood(socket, Buffer.alloc(BLOCK, "x"));
+    flood(socket, Buffer.alloc(BLOCK, "x"), CUT_OFF_BYTES);
   },
-  "broken frames": (socket) => flood(socket, randomBytes(BLOCK)),
+  "broken frames": (socket) => flood(socket, randomBytes(BLOCK), CUT_OFF_BYTES),
   "slow reader": (socket) => {
     socket.pause(); // it asks for answers and takes none
     const data = Buffer.concat(Array(20).fill(maskedFrame(eventPacket("cancel-match", undefined, 1))));
@@ -89,7 +95,7 @@ const STRANGERS = {
     every(DROP_MS, socket, () => socket.write("X: y\r\n"));
   },
   "never a word": () => {},
-  "endless head": (socket) => flood(socket, Buffer.alloc(BLOCK, "x")),
+  "endless head": (socket) => flood(socket, Buffer.alloc(BLOCK, "x"), CUT_OFF_BYTES),
   "half a WebSocket": (socket) => socket.write(HANDSHAKE(randomBytes(16).toString("base64"))),
 };
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from server.wire import (
     PATIENCE,
     PING,
     TEXT,
+    HttpClient,
     InThread,
     WebSocketClient,
     handshake,
@@ -352,7 +354,19 @@ class TestSlowLane:
         server.call(lambda: lane._timer.start(run))
         assert [flooder.message() for _ in range(200)] == ["4hello"] * 200
 
-    def test_who_was_cut_off_connects_while_others_have_nothing_to_do(self, serve: Callable[..., InThread]) -> None:
+    @pytest.mark.skipif(sys.platform != "linux", reason="has one loopback address")
+    def test_who_was_cut_off_is_not_even_read_before_its_turn(self, serve: Callable[..., InThread]) -> None:
+        server = serve()
+        lane, run = server.engine.lane, server.engine.lane._run
+        lane._run = lambda: None  # type: ignore[method-assign]  # a lane that is full
+        server.engine.limits.charge("127.0.0.2")
+        suspected = HttpClient(server.connect("127.0.0.2"))
+        eventually(lambda: lane._waiting)
+        assert server.http().get(polling()).status == 200
+        server.call(lambda: lane._timer.start(run))
+        assert suspected.get(polling()).status == 200
+
+    def test_who_was_cut_off_waits_behind_a_proxy_too(self, serve: Callable[..., InThread]) -> None:
         server = serve(trusted_proxies=1)
         lane, run = server.engine.lane, server.engine.lane._run
         lane._run = lambda: None  # type: ignore[method-assign]  # a lane that is full

@@ -83,6 +83,7 @@ class InThread:
         listener.listen(1024)
         self.port = listener.getsockname()[1]
         self.server = RequestServer(listener, application=EchoApp(self.chat), spawn=gevent.pool.Pool(), log=None)
+        self.server.on_connection = self.engine.connection_made
         self.server.start()
         self._ready.set()
         ended.wait()
@@ -124,9 +125,9 @@ class InThread:
         """Why sessions have been closed so far."""
         return [reason for _, reason in self.chat.closed]
 
-    def connect(self) -> socket.socket:
-        """A TCP connection."""
-        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+    def connect(self, address: str = "127.0.0.1") -> socket.socket:
+        """A TCP connection, from that address of the loopback network (on Linux any)."""
+        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE, (address, 0))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
