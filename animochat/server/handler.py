@@ -63,8 +63,8 @@ class RequestServer(WSGIServer):
 
     #: set when the worker stops: every response is the last on its connection
     stopping = False
-    #: connections accepted in one turn of the loop, between which those that are there get theirs
-    max_accept = 1
+    #: connections accepted in one turn of the loop, in which those that are there get theirs, too
+    max_accept = 4
     #: called in its greenlet for each new connection, with the address of who has made it; may wait
     on_connection: Callable[[Any], object] | None = None
     #: called after each request
