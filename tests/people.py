@@ -103,7 +103,13 @@ def goodbye(client: Client) -> None:
     if isinstance(client, PythonClient):
         engine = client.sio.eio
         close = engine.disconnect
-        engine.disconnect = lambda *arguments, **options: (engine.queue.join(), close(*arguments, **options))
+
+        def disconnect(*arguments: Any, **options: Any) -> None:
+            engine.disconnect = close  # the client's reading thread calls it, too, if the server says goodbye as well
+            engine.queue.join()
+            close(*arguments, **options)
+
+        engine.disconnect = disconnect
     client.disconnect()
 
 

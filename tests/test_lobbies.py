@@ -53,7 +53,9 @@ def join(server: Server, connect: Connect) -> Iterator[Callable[..., Client]]:
 
     yield factory
     for client in clients:
-        if "disconnect" not in client.events():  # else the server has said so already
+        if any(error["code"] == "banned" for error in client.received("error")):
+            eventually(lambda client=client: "disconnect" in client.events())  # the server says so itself
+        elif "disconnect" not in client.events():
             goodbye(client)
 
 
