@@ -424,18 +424,20 @@ def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster:
     assert victim is not cluster.owner(keys.lobby("main"))
     clients: list[PythonClient] = []
 
+    def done(client: PythonClient, event: str, *arguments: str) -> None:
+        """As often as it takes: what is `unavailable` is to be tried again."""
+        eventually(lambda: client.call(event, *arguments)["ok"], HEALED, event)
+
     def pair(lobby: str) -> tuple[PythonClient, PythonClient]:
         anna, bert = PythonClient(server.url), PythonClient(server.url)
         for client in (anna, bert):
             clients.append(client)
             client.connect(auth={"lobby": lobby})
             client.wait("session")
-        meet(anna, bert)
+        for client in (anna, bert):
+            done(client, "find-match")
+        assert anna.wait("matched")["roomId"] == bert.wait("matched")["roomId"]
         return anna, bert
-
-    def done(client: PythonClient, event: str, *arguments: str) -> None:
-        """As often as it takes: what is `unavailable` is to be tried again."""
-        eventually(lambda: client.call(event, *arguments)["ok"], HEALED, event)
 
     before = {lobby: pair(lobby) for lobby in ("main", OTHER_LOBBY)}
     victim.stop(signal.SIGKILL)
@@ -452,7 +454,9 @@ def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster:
     assert bert.wait("message", where=lambda message: message["type"] == "text")["content"] == "back"
     done(anna, "leave-room")
     assert bert.wait("partner-disconnected") == {"reason": "left"}
-    say(*pair(OTHER_LOBBY), "hello")
+    anna, bert = pair(OTHER_LOBBY)
+    done(anna, "send-message", "hello")
+    assert bert.wait("message", where=lambda message: message["type"] == "text")["content"] == "hello"
     assert "partner-disconnected" not in anna.events()
     for client in clients:
         client.disconnect()
