@@ -316,6 +316,13 @@ class Entry:
         self._again(self)
 
 
+def fill_lane(server: InThread) -> tuple[SlowLane, Callable[[], object]]:
+    """Let nobody in the server's lane have a turn, as if it were full; call the second result to let them again."""
+    lane, run = server.engine.lane, server.engine.lane._run
+    lane._run = lambda: None  # type: ignore[method-assign]
+    return lane, lambda: server.call(lambda: lane._timer.start(run))
+
+
 class TestSlowLane:
     FRAME = Frame(TEXT, b"4hello").serialize(mask=True)
     #: frames of one read
@@ -343,40 +350,37 @@ class TestSlowLane:
     def test_a_flood_waits_while_others_are_answered(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=1000)
         flooder, other = server.websocket(), server.websocket()
-        lane, run = server.engine.lane, server.engine.lane._run
-        lane._run = lambda: None  # type: ignore[method-assign]  # a lane that is full
+        lane, release = fill_lane(server)
         flooder.connection.sendall(self.FRAME * 200)
         eventually(lambda: server.session(flooder.sid)._websocket in lane)
         for number in range(3):
             other.send(TEXT, b"4n%d" % number)
             assert other.message() == f"4n{number}"
         assert len(flooder.connection.recv(65536, socket.MSG_PEEK)) <= self.READ * len("\x81\x064hello")
-        server.call(lambda: lane._timer.start(run))
+        release()
         assert [flooder.message() for _ in range(200)] == ["4hello"] * 200
 
     @pytest.mark.skipif(sys.platform != "linux", reason="has one loopback address")
     def test_who_was_cut_off_is_not_even_read_before_its_turn(self, serve: Callable[..., InThread]) -> None:
         server = serve()
-        lane, run = server.engine.lane, server.engine.lane._run
-        lane._run = lambda: None  # type: ignore[method-assign]  # a lane that is full
+        lane, release = fill_lane(server)
         server.engine.limits.charge("127.0.0.2")
         suspected = HttpClient(server.connect("127.0.0.2"))
         eventually(lambda: lane._waiting)
         assert server.http().get(polling()).status == 200
-        server.call(lambda: lane._timer.start(run))
+        release()
         assert suspected.get(polling()).status == 200
 
     def test_who_was_cut_off_waits_behind_a_proxy_too(self, serve: Callable[..., InThread]) -> None:
         server = serve(trusted_proxies=1)
-        lane, run = server.engine.lane, server.engine.lane._run
-        lane._run = lambda: None  # type: ignore[method-assign]  # a lane that is full
+        lane, release = fill_lane(server)
         server.engine.limits.charge("6.6.6.6")
         suspected, other = server.http(), server.http()
         suspected.request("GET", polling(), headers="X-Forwarded-For: 6.6.6.6\r\n")
         eventually(lambda: lane._waiting)
         assert other.get(polling(), "X-Forwarded-For: 1.1.1.1\r\n").status == 200
         assert [session.remote_addr for session in server.engine.sockets.values()] == ["1.1.1.1"]
-        server.call(lambda: lane._timer.start(run))
+        release()
         assert suspected.response().status == 200
 
     def test_who_hurries_gets_every_answer_in_order(self, serve: Callable[..., InThread]) -> None:
