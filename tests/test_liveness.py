@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from people import NO_RATES, Connect, RawClient, meet, running, say, stats, status, texts
+from faults.network import Network
+from people import NO_RATES, Connect, RawClient, goodbye, meet, running, say, stats, status, texts
 from support import Client, PythonClient, RedisServer, Server, alive, eventually
 
 #: Seconds that the issue names.
@@ -387,6 +388,27 @@ def test_a_store_that_hangs_is_unavailable_and_works_again_afterwards(
     eventually(works, WORKS_WITHIN)
     if "partner-disconnected" not in bert.events():
         bert.wait("message", where=lambda message: message["content"] == "back")
+
+
+@pytest.mark.parametrize("storing", ["1", "0"])
+@pytest.mark.parametrize("event", ["leave-room", "next-match", "goodbye"])
+def test_last_words_arrive_although_the_end_overtakes_them_on_the_way_from_the_store(
+    servers: Servers, connect: Connect, redis_server: RedisServer, storing: str, event: str
+) -> None:
+    """To whom is on the same worker: they come with a command's answer, the end over the worker's channel."""
+    with Network(redis_server.url) as to_store:
+        to_store.prompt = b"SUBSCRIBE"
+        (server,) = servers(1, to_store.url, STORE_MESSAGES=storing)
+        anna, bert = connect(server), connect(server)
+        meet(anna, bert)
+        to_store.delay = 0.05
+        anna.emit("send-message", "last words 0")
+        anna.call("typing", True)  # by then that one is under way, and the others go together, with the end
+        for number in range(1, 5):
+            anna.emit("send-message", f"last words {number}")
+        goodbye(anna) if event == "goodbye" else anna.emit(event)
+        bert.wait("partner-disconnected")
+        assert texts(bert) == [f"last words {number}" for number in range(5)]
 
 
 def test_a_server_starts_in_production_without_its_store_and_recovers(

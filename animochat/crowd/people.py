@@ -74,7 +74,7 @@ class Person:
 
     def quit(self) -> None:
         """Say goodbye, if there is a connection. Whatever the partner was answered for has arrived by now."""
-        if self._room is not None:
+        if self._room is not None and self._client.open:  # else nothing reached it any more
             self._tally.left_behind(*self._room, time.monotonic())
         if self.state not in ("away", "connecting"):
             self._client.goodbye()

@@ -261,10 +261,13 @@ class Rooms:
         state, *rest = self._pipeline.call(LEAVE_ROOM, self._lobby, [person, connection])
         return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
 
-    def close(self, room_id: str, grace_ms: int) -> None:
-        """Let an ended room's log go, after the grace time. Does not wait."""
-        for name in (":log", ":meta"):
-            self._pipeline.submit(("PEXPIRE", keys.room(room_id) + name, grace_ms), lambda reply: None)
+    def close(self, room_id: str, grace_ms: int, closed: Callable[[], None] = lambda: None) -> None:
+        """Let an ended room's log go, after the grace time. Does not wait: `closed` is called once that is answered,
+        and so is whatever was to be stored there before; also where the store can't be reached.
+        """
+        room = keys.room(room_id)
+        self._pipeline.submit(("PEXPIRE", room + ":log", grace_ms), lambda reply: None)
+        self._pipeline.submit(("PEXPIRE", room + ":meta", grace_ms), lambda reply: closed())
 
     def publish_typing(self, worker: str, person: str, room_id: str, is_typing: bool) -> None:
         """Tell the partner's worker. Not stored, not repeated; does not wait."""

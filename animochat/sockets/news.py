@@ -98,9 +98,10 @@ class News:
         elif room is None or room.room_id != notice.room:
             return
         elif notice.e == "ended":
-            connection.room = None
-            self._rooms.close(notice.room, self._grace_ms)
-            connection.emit("partner-disconnected", PartnerDisconnected(notice.reason))
+            # The partner's last words may be stored, and the answer that says so still on its way: the store's answers
+            # and its channel are two connections. The answer to this comes behind it.
+            end = partial(self._end, connection, room, notice.reason)
+            self._rooms.close(notice.room, self._grace_ms, partial(connection.hear, end))
         elif notice.e == "reconnecting":
             room.partner_away = True
             connection.emit("partner-reconnecting", PartnerReconnecting(notice.graceMs))
@@ -111,6 +112,11 @@ class News:
             if not notice.quiet:
                 connection.emit("partner-reconnected")
             self._look_into_log(connection)
+
+    def _end(self, connection: Connection, room: Room, reason: str) -> None:
+        if connection.room is room:
+            connection.room = None
+            connection.emit("partner-disconnected", PartnerDisconnected(reason))
 
     def _look_into_log(self, connection: Connection) -> None:
         """In a cluster the worker where the partner was may have died between storing a message and telling of it."""

@@ -2,8 +2,9 @@
 
 Each client records what it sent, what was acknowledged and what it received. `History.violations()` checks that
 
-- each acknowledged message was received by the partner exactly once (or the room had ended before it could be), in its
-  sender's order, under the `id` and `seq` that the sender was told,
+- each acknowledged message was received by the partner exactly once (or the room had ended before it could be, which
+  somebody who left or skipped is no excuse for: its last words come before it), in its sender's order, under the `id`
+  and `seq` that the sender was told,
 - a place in a room's order (`seq`) is one message's, whoever looks,
 - nothing was received that the partner didn't say, nor in a room where the receiver wasn't,
 - nobody was in two rooms, nobody met somebody twice (or whom else they may not meet), and rooms are two people's,
@@ -21,7 +22,9 @@ from typing import Any
 
 @dataclass
 class Stay:
-    """A client's time in one room. `ended`: it was told so, or left; `received` in the order of arrival, by `seq`."""
+    """A client's time in one room. `ended`: it was told so, or left; `left_behind`: it stayed until the partner went on
+    purpose; `received` in the order of arrival, by `seq`.
+    """
 
     client: str
     room: str
@@ -29,6 +32,7 @@ class Stay:
     partner_user: str
     ended: bool = False
     leaving: bool = False
+    left_behind: bool = False
     received: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -78,7 +82,7 @@ class History:
         elif name == "session":
             self._session(client, argument.get("room"))
         elif name == "partner-disconnected":
-            self._end(client)
+            self._end(client, argument["reason"])
         elif name == "message" and argument["type"] == "text":
             self._receive(client, argument)
 
@@ -107,12 +111,13 @@ class History:
         self.stays.append(stay)
         return stay
 
-    def _end(self, client: str) -> None:
+    def _end(self, client: str, reason: str) -> None:
         stay = self.present.get(client)
         if stay is None or stay.ended:
             self._violations.append(f"no room: {client} was told that its partner is gone, and had none")
         else:
             stay.ended = True
+            stay.left_behind = reason != "disconnected" and not stay.leaving
 
     def _session(self, client: str, room: dict[str, Any] | None) -> None:
         """A new session says all that the client has to know; what it knew before no longer counts."""
@@ -232,7 +237,7 @@ class History:
         return found
 
     def _check_delivery(self, rooms: dict[str, list[Stay]]) -> list[str]:
-        """Every acknowledged message arrived, but for the last ones of a room that was ended."""
+        """Every acknowledged message arrived, but for the last of a room that ended otherwise than by its sender."""
         found = []
         stays = {(stay.client, stay.room): stay for stay in self.stays}
         for message in self.acknowledged:
@@ -245,6 +250,7 @@ class History:
             if message.seq in got:
                 continue
             over = sender.over or (receiver is not None and receiver.over)
-            if not over or any(seq > message.seq for seq in got):
+            owed = not over or (receiver is not None and receiver.left_behind)
+            if owed or any(seq > message.seq for seq in got):
                 found.append(f"lost: {message.client}'s {message.content!r} ({message.id}) never arrived")
         return found

@@ -18,6 +18,8 @@ class _Link:
     def __init__(self, near: asyncio.StreamWriter) -> None:
         self.near = near
         self.far: asyncio.StreamWriter | None = None
+        #: The calling side has said `Network.prompt`.
+        self.prompt = False
         #: Bytes go neither way any more; nobody is told.
         self.lost = False
 
@@ -32,6 +34,8 @@ class Network:
         self.target = target
         #: Seconds that every byte takes longer, each way.
         self.delay = 0.0
+        #: A connection on which the calling side says this is not delayed from then on.
+        self.prompt: bytes | None = None
         #: Whether new connections are accepted; those that come while it is down are closed at once.
         self.up = True
         self._answers = asyncio.Event()
@@ -168,7 +172,9 @@ class Network:
                     data = await source.read(65_536)
                 except OSError:
                     data = b""
-                flying.put_nowait((self._loop.time() + self.delay, data))
+                if open_gate is None and self.prompt is not None and self.prompt in data:
+                    link.prompt = True
+                flying.put_nowait((self._loop.time() + (0.0 if link.prompt else self.delay), data))
             await landing
         finally:
             landing.cancel()

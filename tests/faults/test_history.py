@@ -110,6 +110,14 @@ def test_a_message_lost_in_the_middle_is_found_even_if_the_room_is_over(history:
     assert the_violation(history) == "lost: anna's 'a2' (r1-3) never arrived"
 
 
+@pytest.mark.parametrize("reason", ["left", "skipped"])
+def test_last_words_that_are_missing_where_their_sender_left_are_found(history: History, reason: str) -> None:
+    says(history, "anna", "a2", 3)
+    history.note("anna", "leaving", room=ROOM)
+    history.event("bert", "partner-disconnected", {"reason": reason})
+    assert the_violation(history) == "lost: anna's 'a2' (r1-3) never arrived"
+
+
 def test_a_message_that_arrives_twice_is_found(history: History) -> None:
     hears(history, "bert", "anna", "a1", 1)
     assert the_violation(history).startswith("twice:")
