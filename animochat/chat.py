@@ -38,6 +38,7 @@ from animochat.sockets.connections import Connection
 from animochat.store.pipeline import Pipeline
 from animochat.store.subscription import Subscriptions
 from animochat.store.together import together
+from animochat.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,6 @@ DRAIN_INTERVAL = 0.1
 
 #: Seconds that a worker which stops gives its last spans.
 TRACES_TIMEOUT = 1.0
-
-#: Connections that a sample looks at in a row: about a tenth of a millisecond.
-PORTION = 500
 
 
 class Chat:
@@ -233,19 +231,18 @@ class Chat:
         self.subscriptions.renew(number)
 
     def _sample(self) -> None:
-        """Look how things stand here, a portion at a time: many connections are not to hold up a message."""
+        """Look how things stand here, in portions: many connections are not to hold up a message."""
         people = {"idle": 0, "waiting": 0, "chatting": 0}
         transports = {"websocket": 0, "polling": 0}
         queued = 0
-        for number, session in enumerate(list(self.engine.sockets.values())):
+        turn = Turn()
+        for session in list(self.engine.sockets.values()):
             transports["websocket" if session.upgraded else "polling"] += 1
             queued += session.queued
-            if number % PORTION == PORTION - 1:
-                gevent.sleep(0)
-        for number, connection in enumerate(self._connections()):
+            turn.give_way()
+        for connection in self._connections():
             people["chatting" if connection.room is not None else "waiting" if connection.waiting else "idle"] += 1
-            if number % PORTION == PORTION - 1:
-                gevent.sleep(0)
+            turn.give_way()
         METRICS.people, METRICS.connections, METRICS.queued_bytes = people, transports, queued
         METRICS.queued_commands, METRICS.queued_messages = (
             self.pipeline.waiting,

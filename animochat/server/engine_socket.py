@@ -17,6 +17,7 @@ from animochat.server import packets
 from animochat.server.frames import websocket_frame
 from animochat.server.polling import Polling
 from animochat.server.websocket import MAX_QUEUED, Reason, WebSocket
+from animochat.turns import Turn
 
 if TYPE_CHECKING:
     from animochat.server.engine import EngineServer
@@ -31,9 +32,6 @@ BODY_TIMEOUT = 20.0
 
 #: Seconds that the last packets of a closed polling session wait for being fetched.
 DRAIN_TIMEOUT = 10.0
-
-#: Packets of one polling request handled in a row before others get their turn.
-_CHUNK = 50
 
 _PING_FRAME = websocket_frame(packets.PING)
 _CLOSE_FRAME = websocket_frame(packets.CLOSE)
@@ -358,7 +356,8 @@ class EngineSocket:
         polling.posting = True
         try:
             received = packets.decode_payload(self._read_body(environ))
-            for number, packet in enumerate(received, 1):
+            turn = Turn()
+            for packet in received:
                 if self._paused:
                     polling.resumed = Event()
                     polling.resumed.wait()
@@ -367,8 +366,7 @@ class EngineSocket:
                     return
                 if not self._receive(packet):
                     raise packets.MalformedPayload("a packet that no client sends")
-                if number % _CHUNK == 0:
-                    gevent.sleep(0)
+                turn.give_way()
         except (packets.MalformedPayload, ContentTooLongError) as error:
             self._end(Reason.ERROR.value)
             raise EngineIOError(str(error)) from error

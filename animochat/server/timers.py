@@ -12,8 +12,7 @@ from typing import Protocol
 
 import gevent
 
-#: Deadlines handled in a row before other greenlets and sockets get their turn.
-_CHUNK = 20
+from animochat.turns import Turn
 
 
 class Deadline(Protocol):
@@ -69,11 +68,9 @@ class TimerWheel:
             gevent.sleep(max(0.0, next_tick - time.monotonic()))
             self._current = (self._current + 1) % len(self._slots)
             due = self._slots[self._current]
-            handled = 0
+            turn = Turn()
             while due:
                 entry = due.pop()
                 entry.timer_slot = -1
                 entry.on_timer()
-                handled += 1
-                if handled % _CHUNK == 0:
-                    gevent.sleep(0)
+                turn.give_way()

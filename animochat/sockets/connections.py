@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from animochat.sockets import offset, packets
 from animochat.sockets.payloads import Announcement
+from animochat.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -277,25 +278,23 @@ class Connections:
 
 
 def announce(connections: Connections, text: str) -> None:
-    """Send `announcement` to whoever is connected, as the operator said it. Yields between portions."""
-    for sent, connection in enumerate(connections, 1):
+    """Send `announcement` to whoever is connected, as the operator said it, in portions."""
+    turn = Turn()
+    for connection in connections:
         if connection.registered and not connection.closed:
             connection.emit("announcement", Announcement(text))
-        if sent % 100 == 0:
-            gevent.sleep(0)
+        turn.give_way()
 
 
 def send_online_count(connections: Connections, online: int, frame: Callable[[str], bytes]) -> None:
-    """Send `online-count` to whoever doesn't know it yet, at most once a second each. Yields between portions."""
+    """Send `online-count` to whoever doesn't know it yet, at most once a second each, in portions."""
     packet = packets.event("online-count", online)
     prepared = frame("4" + packet)
-    sent = 0
+    turn = Turn()
     for connection in connections:
         now = time.monotonic()
         if connection.online_count in (online, -1) or connection.closed or now - connection.online_count_at < 1:
             continue
         connection.online_count, connection.online_count_at = online, now
         connection.transport.send_frame(prepared, packet)
-        sent += 1
-        if sent % 100 == 0:
-            gevent.sleep(0)
+        turn.give_way()

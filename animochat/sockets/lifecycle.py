@@ -44,6 +44,7 @@ from animochat.sockets.payloads import (
     message_json,
 )
 from animochat.sockets.tokens import Tokens, new_person
+from animochat.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -461,12 +462,12 @@ class Lifecycle:
         connection.perform(partial(self._farewell, connection, None))
 
     def ban_address(self, hidden: str, ms: int | None) -> None:
-        """Ban whoever is here from that address (Tokens.hide_address). Yields between portions."""
-        for looked_at, connection in enumerate(self._connections, 1):
+        """Ban whoever is here from that address (Tokens.hide_address), in portions."""
+        turn = Turn()
+        for connection in self._connections:
             if not connection.closed and self.hidden_address(connection) == hidden:
                 connection.hear(partial(self.ban, connection, ms))
-            if looked_at % 100 == 0:
-                gevent.sleep(0)
+            turn.give_way()
 
     def _turn_out(self, connection: Connection, why: ChatError) -> None:
         """Close a connection. The DISCONNECT packet keeps the client from coming back by itself."""
