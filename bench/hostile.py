@@ -3,7 +3,7 @@
     .venv/bin/python bench/hostile.py            # two minutes
     .venv/bin/python bench/hostile.py --quick    # half a minute, a look and no measurement
 
-The same conversations, three times on one worker: undisturbed, beside the attack (load/hostile.js), and undisturbed
+The same conversations, three times on one worker: undisturbed, beside the attack (load/hostile.py), and undisturbed
 again. All limits are those that the server has by default. The attack comes from other addresses than the honest,
 shares the load's core with them, and has the lowest priority there: what is measured is the server.
 """
@@ -88,7 +88,7 @@ def _attack(url: str, arguments: argparse.Namespace) -> Program:
     options = {
         "url": url, "count": arguments.hostile, "addresses": arguments.addresses, "kinds": arguments.kind,
     }  # fmt: skip
-    program = Program(["node", "load/hostile.js", json.dumps(options)], core=cores()[1], cwd=BENCH)
+    program = Program([sys.executable, "load/hostile.py", json.dumps(options)], core=cores()[1], cwd=BENCH)
     os.sched_setscheduler(program.pid, os.SCHED_IDLE, os.sched_param(0))
     return program
 
