@@ -173,6 +173,12 @@ def test_the_probes_ask_for_routes_that_exist_and_only_readiness_asks_for_the_st
     assert container["readinessProbe"]["timeoutSeconds"] > 1
 
 
+def test_what_the_ingress_passes_on_to_metrics_needs_a_token() -> None:
+    (container,) = kubernetes("Deployment")["spec"]["template"]["spec"]["containers"]
+    (variable,) = (variable for variable in container["env"] if variable["name"] == "METRICS_TOKEN")
+    assert variable["valueFrom"]["secretKeyRef"].get("optional") is not True
+
+
 def test_the_manifests_speak_of_one_thing() -> None:
     """Selectors find the pods, the Service leads to them, the Ingress to it, and the rest means the Deployment."""
     spec = kubernetes("Deployment")["spec"]
