@@ -50,7 +50,7 @@ def lobby(store_url: str) -> Iterator[Lobby]:
     bert.find()
     lobby.report = anna.room  # type: ignore[attr-defined]
     anna.report("threat", "<b>details</b>", [Said("reported", lobby.now, "<script>alert(1)</script>")])
-    lobby.moderation.ban("dora", None, False, "note")
+    lobby.moderation.ban("dora", None, "", "note")
     yield lobby
     lobby.close()
 

@@ -298,7 +298,7 @@ def test_the_operator_s_lists_are_one_and_in_order(lobby: Lobby, all_lobbies: di
     oversight = Oversight(list(all_lobbies.values()))
     hour = 3_600_000
     for number, name in enumerate(["main", "cebu", "cebu", "davao", "main", "cebu"]):
-        all_lobbies[name].ban(f"p{number}", None if number == 5 else (number + 1) * hour, False, "")
+        all_lobbies[name].ban(f"p{number}", None if number == 5 else (number + 1) * hour, "", "")
     everything = oversight.bans(0, 10)
     assert [(ban.person, ban.lobby) for ban in everything[1]] == [
         ("p0", "main"), ("p1", "cebu"), ("p2", "cebu"), ("p3", "davao"), ("p4", "main"), ("p5", "cebu"),

@@ -425,7 +425,7 @@ def test_the_record_of_who_has_gone_expires_after_an_hour(lobby: Lobby, going: s
         case "drop":
             anna.drop()
         case "ban":
-            lobby.moderation.ban("anna", HOUR_MS, False, "")
+            lobby.moderation.ban("anna", HOUR_MS, "", "")
         case "death":
             other.kill()
             lobby.pass_time(5000)

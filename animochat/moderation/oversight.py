@@ -57,9 +57,9 @@ class Oversight:
         home, (person, known) = found
         with_address = known if address else ""
         ban = self._ban_elsewhere(home, with_address, person, ms, note, report)
-        done = home.ban_reported(report, ms, with_address, note)
+        banned = home.ban_reported(report, ms, with_address, note)
         _check(ban)
-        return done
+        return None if banned is None else (banned, with_address != "")
 
     def ban(self, person: str, ms: int | None, address: bool, note: str, lobby: str | None = None) -> tuple[str, bool]:
         """In the person's lobby. Somebody whom none knows (any more) is banned in all of them."""

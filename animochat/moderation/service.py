@@ -173,23 +173,21 @@ class Moderation:
             address = self._execute("HGET", f":report:{last[0].decode()}", "address")
         return person, (address or last_address or b"").decode()
 
-    def ban_reported(self, report: str, ms: int | None, address: bool | str, note: str) -> tuple[str, bool] | None:
-        """Ban whom a report is on, see `ban`. Returns the person and whether an address is banned; None: no report."""
+    def ban_reported(self, report: str, ms: int | None, address: str, note: str) -> str | None:
+        """Ban whom a report is on, see `ban`. Returns the person; None: there is no such report."""
         return self._ban("", report, ms, address, note)
 
-    def ban(self, person: str, ms: int | None, address: bool | str, note: str) -> tuple[str, bool] | None:
-        """Ban a person for `ms`, or for good (None), and the `address` that the person last came from, if it is known,
-        or this one (a keyed hash).
+    def ban(self, person: str, ms: int | None, address: str, note: str) -> None:
+        """Ban a person for `ms`, or for good (None), and with it an address (a keyed hash, or "").
 
         Whoever is connected is closed. Open reports on the person are settled.
         """
-        return self._ban(person, "", ms, address, note)
+        self._ban(person, "", ms, address, note)
 
-    def _ban(self, person: str, report: str, ms: int | None, address: bool | str, note: str) -> tuple[str, bool] | None:
-        which = address if isinstance(address, str) else "1" if address else ""
-        args = [person, report, "" if ms is None else ms, which, note, self._now()]
-        state, *rest = self._pipeline.call(BAN_PERSON, self._lobby, args)
-        return (rest[0].decode(), bool(rest[1])) if state == b"banned" else None
+    def _ban(self, person: str, report: str, ms: int | None, address: str, note: str) -> str | None:
+        args = [person, report, "" if ms is None else ms, address, note, self._now()]
+        banned = self._pipeline.call(BAN_PERSON, self._lobby, args)
+        return None if banned is None else str(banned.decode())
 
     def ban_address(self, address: str, person: str, home: str, ms: int | None, note: str, report: str) -> None:
         """Ban the address (a keyed hash) of a person whose lobby is `home`, another one."""

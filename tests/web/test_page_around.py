@@ -182,7 +182,7 @@ def test_an_announcement_stays_until_it_is_dismissed(server, person, meet, opera
 def test_who_is_banned_reads_until_when_and_is_not_connected_again(server, person, meet, operator):
     anna, bert = person(server), person(server)
     meet(anna, bert)
-    operator.ban(anna.id, 3_600_000, False, "")
+    operator.ban(anna.id, 3_600_000, "", "")
     expect(anna.heading).to_have_text("You can’t chat for now.")
     expect(anna.page.locator("#closed-text")).to_contain_text("You were suspended from this chat until ")
     expect(bert.ended).to_have_text("The stranger lost the connection and didn’t come back.")

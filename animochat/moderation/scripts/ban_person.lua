@@ -6,28 +6,21 @@
 -- ARGV[1]  person, or '' for the one that the report is on
 -- ARGV[2]  report, or ''
 -- ARGV[3]  milliseconds, or '' for good
--- ARGV[4]  '' for no address, '1' for that of the report or the person, as far as it is known, or this keyed hash
+-- ARGV[4]  the address that is banned too (a keyed hash), or ''
 -- ARGV[5]  the operator's note, or ''
 -- ARGV[6]  time in milliseconds, or '' for the store's clock
 --
--- Returns  {'unknown-report'} or {'banned', person, 1 where the address is banned too, else 0}
+-- Returns  the person, or nil where there is no such report
 -- @include presence/now
 -- @include moderation/ban
 local lobby, person, report = KEYS[1], ARGV[1], ARGV[2]
 local now = clock(ARGV[6])
-local address = ''
 if report ~= '' then
-  local record = redis.call('HMGET', lobby .. ':report:' .. report, 'reported', 'address')
-  if not record[1] then return {'unknown-report'} end
-  person, address = record[1], record[2]
-end
-if ARGV[4] ~= '1' then
-  address = ARGV[4]
-elseif address == '' then
-  address = redis.call('HGET', lobby .. ':person:' .. person, 'address') or ''
+  person = redis.call('HGET', lobby .. ':report:' .. report, 'reported')
+  if not person then return nil end
 end
 local until_when = ARGV[3] == '' and math.huge or now + tonumber(ARGV[3])
-ban(lobby, person, address, now, until_when, {by = 'operator', note = ARGV[5], report = report})
+ban(lobby, person, ARGV[4], now, until_when, {by = 'operator', note = ARGV[5], report = report})
 local open = lobby .. ':reported:' .. person
 for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
   if redis.call('ZREM', lobby .. ':reports', id) > 0 then
@@ -35,4 +28,4 @@ for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
   end
 end
 redis.call('DEL', open)
-return {'banned', person, address ~= '' and 1 or 0}
+return person
