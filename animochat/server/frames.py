@@ -1,4 +1,4 @@
-"""WebSocket frames (:rfc:`6455` section 5): the short ones that most of a chat is, and parsers for all others."""
+"""WebSocket frames (:rfc:`6455` section 5): those that most of a chat is, and parsers for all others."""
 
 from __future__ import annotations
 
@@ -33,18 +33,28 @@ def websocket_frame(text: str) -> bytes:
     return b"\x81\x7f" + length.to_bytes(8, "big") + payload
 
 
-def short_message(data: bytes) -> str | None:
-    """The text of exactly one whole, final, masked text frame of up to 125 bytes; None when `data` is anything else.
+def whole_message(data: bytes) -> str | None:
+    """The text of exactly one whole, final, masked text frame; None when `data` is anything else, or 64 kB and more.
 
     Most reads of a chat are just that. Anything else, and all that is wrong, is the parser's, which takes five times
     as long.
     """
-    if len(data) >= 6 and data[0] == _FINAL_TEXT and data[1] & 0x80 and len(data) - 6 == data[1] & 0x7F <= 125:
-        try:
-            return apply_mask(data[6:], data[2:6]).decode()
-        except UnicodeDecodeError:
-            return None
-    return None
+    if len(data) < 6 or data[0] != _FINAL_TEXT:
+        return None
+    length, head = data[1] ^ 0x80, 2
+    if length == 126:
+        length, head = int.from_bytes(data[2:4], "big"), 4
+        if length < 126:
+            return None  # as many bytes for it as it needs, says the standard
+    elif length > 126:  # longer, or not masked
+        return None
+    payload = head + 4
+    if len(data) != payload + length:
+        return None
+    try:
+        return apply_mask(data[payload:], data[head:payload]).decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def missing(data: bytes) -> int:

@@ -21,7 +21,7 @@ from websockets.protocol import Protocol, State
 
 from animochat.logs import about
 from animochat.metrics import METRICS
-from animochat.server.frames import FrameReader, missing, short_message
+from animochat.server.frames import FrameReader, missing, whole_message
 
 if TYPE_CHECKING:
     from animochat.server.lane import SlowLane
@@ -252,13 +252,26 @@ class WebSocket:
             # There may be more. Of one long frame it is read as soon as it is there; of many small ones in the lane, if
             # there are limits, and before those who have been told apart from somebody with much to say.
             self._missing = missing(data) if self._own is None else 0
-            if not self._missing and self._frames.rate:
+            if self._missing:
+                data += self._read_on()
+            elif self._frames.rate:
                 self._reader.stop()
                 self._lane.add(self, first=self._left >= self._frames.hasty)
         self._receive(data)
 
+    def _read_on(self) -> bytes:
+        """What is there of the rest of a long frame: most of them are whole then."""
+        if self._received:
+            return b""
+        try:
+            data = self._sock.recv(min(self._missing, LONG_RECV_SIZE))
+        except OSError:  # nothing yet; or the end, which the next read finds as well
+            return b""
+        self._missing -= len(data)
+        return data
+
     def _receive(self, data: bytes) -> None:
-        if self._own is None and (message := short_message(data)) is not None:
+        if self._own is None and (message := whole_message(data)) is not None:
             self._left -= 1
             if self._left >= 0 or self._may_go_on():
                 self.listener.websocket_message(self, message)

@@ -53,7 +53,7 @@ def test_fuzzing_finds_nothing(name: str, tmp_path: Path) -> None:
 
 
 def lenient(data: bytes) -> str | None:
-    """`short_message`, but for what is no UTF-8."""
+    """`whole_message`, but for what is no UTF-8."""
     is_whole = len(data) > 6 and data[0] == 0x81 and len(data) == 6 + (data[1] & 0x7F)
     return data[6:].decode("utf-8", "replace") if is_whole else None
 
@@ -61,7 +61,7 @@ def lenient(data: bytes) -> str | None:
 @pytest.mark.parametrize(
     ("name", "place", "attribute", "broken"),
     [
-        ("frames", websocket, "short_message", lenient),
+        ("frames", websocket, "whole_message", lenient),
         ("frames", frames.FrameReader, "remembers_nothing", lambda parser: True),
         ("heads", headers.Headers, "_check_length", lambda self: None),
         ("heads", headers, "_FIELD", re.compile(rb"([^:]+):([^\x00\r]*)\r?\Z")),

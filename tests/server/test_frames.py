@@ -10,8 +10,10 @@ from server.wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, InThread, WebSock
 from support import eventually
 from websockets.frames import Frame
 from websockets.protocol import Protocol, Side
+from websockets.utils import apply_mask
 
-from animochat.server.frames import FrameReader, short_message, websocket_frame
+from animochat.server.frames import FrameReader, websocket_frame, whole_message
+from animochat.server.websocket import RECV_SIZE
 
 
 @pytest.fixture
@@ -236,7 +238,7 @@ def test_messages_in_front_of_a_close_are_taken_and_those_behind_it_are_not(
 
 def test_the_short_cut_takes_what_the_parser_takes_and_nothing_else() -> None:
     def by_parser(data: bytes) -> str | None:
-        parser = Protocol(Side.SERVER, max_size=1000)
+        parser = Protocol(Side.SERVER, max_size=100_000)
         parser.receive_data(data)
         events = parser.events_received()
         if len(events) != 1 or parser.data_to_send() or not FrameReader.remembers_nothing(parser):
@@ -244,20 +246,38 @@ def test_the_short_cut_takes_what_the_parser_takes_and_nothing_else() -> None:
         frame = events[0]
         assert isinstance(frame, Frame)
         try:
-            return bytes(frame.data).decode() if frame.opcode is TEXT and len(frame.data) <= 125 else None
+            return bytes(frame.data).decode() if frame.opcode is TEXT and len(frame.data) < 65_536 else None
         except UnicodeDecodeError:
             return None
 
-    payloads = [b"", b"4", b"4" + "日".encode() * 41, b"x" * 125, b"x" * 126, b"\xff", b"\xed\xa0\x80"]
+    payloads = [b"", b"4", b"4" + "日".encode() * 41, b"x" * 125, b"\xff", b"\xed\xa0\x80"]
+    payloads += [b"x" * 126, "日".encode() * 1000, b"x" * 500 + b"\xff", b"x" * 65_535]
     for payload in payloads:
+        length = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + len(payload).to_bytes(2, "big")
+        masked = b"\1\2\3\4" + apply_mask(payload, b"\1\2\3\4")
         for first in range(256):
-            for mask in (0x80, 0):
-                data = bytes([first, mask | min(len(payload), 126)])
-                data += (b"\0\x7e" if len(payload) > 125 else b"") + (b"\1\2\3\4" if mask else b"")
-                data += bytes(byte ^ (1, 2, 3, 4)[n % 4] if mask else byte for n, byte in enumerate(payload))
+            for data in (bytes([first, length[0] | 0x80]) + length[1:] + masked, bytes([first]) + length + payload):
                 for variant in (data, data[:-1], data + b"\x81"):
-                    if short_message(variant) is not None or first == 0x81:
-                        assert short_message(variant) == by_parser(variant)
+                    if whole_message(variant) is not None or first == 0x81:
+                        assert whole_message(variant) == by_parser(variant)
+
+
+@pytest.mark.parametrize(
+    "length", [b"\xfe\x00\x05", b"\xff" + (5).to_bytes(8, "big"), b"\xff" + (70_000).to_bytes(8, "big")]
+)
+def test_the_short_cut_leaves_other_ways_to_say_a_length_to_the_parser(length: bytes) -> None:
+    size = int.from_bytes(length[1:], "big")
+    assert whole_message(b"\x81" + length + bytes(4) + b"x" * size) is None
+
+
+def test_a_long_frame_may_come_in_any_two_pieces(server: InThread, client: WebSocketClient) -> None:
+    text = "4" + "日" * 300
+    frame = Frame(TEXT, text.encode()).serialize(mask=True)
+    for size in (RECV_SIZE - 1, RECV_SIZE, RECV_SIZE + 1, len(frame) - 1):
+        client.connection.sendall(frame[:size])
+        server.call(lambda: None)
+        client.connection.sendall(frame[size:])
+        assert client.message() == text
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_000])
