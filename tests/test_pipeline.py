@@ -11,6 +11,7 @@ from store_support import Relay, cooperative, outcome, soon
 
 from animochat.errors import Unavailable
 from animochat.store import connection, node, pipeline, subscription
+from animochat.store.cluster import find
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import Script, load
 from animochat.store.subscription import Subscription
@@ -401,13 +402,21 @@ def test_a_subscription_that_the_store_closes_is_made_again(redis_url: str) -> N
 
 
 @cooperative
-def test_a_subscription_waits_for_a_store_that_is_gone(redis_url: str) -> None:
+def test_a_subscription_waits_for_a_store_that_is_gone_and_says_so_once(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     relay = Relay(redis_url)
     listener, pipe = Listener(relay.url), started(redis_url)
+    attempts: list[str] = []
+    monkeypatch.setattr(subscription, "RETRY", 0.01)
+    monkeypatch.setattr(subscription, "find", lambda url: attempts.append(url) or find(url))
     relay.close()
     soon(lambda: pipe.execute("PUBSUB", "NUMSUB", "ours")[1] == 0, "the store has noticed")
+    soon(lambda: len(attempts) > 3, "it tries again")
     relay.reopen()
     soon(lambda: listener.subscribed == 2, "subscribed again")
+    said = [record.getMessage() for record in caplog.records if record.name == subscription.__name__]
+    assert said == ["The subscription is cut: ConnectionError", "The subscription is back"]
     listener.subscription.stop()
     pipe.stop()
     relay.close()

@@ -84,6 +84,8 @@ class Subscription:
         self._channels = [channel for listener in listeners for channel in listener.channels]
         self._by_channel = {name.encode(): listener for listener in listeners for name in listener.channels}
         self._subscribed = False
+        #: Whether it was said that there is none.
+        self._missed = False
         self._greenlet: Greenlet | None = None
 
     def start(self) -> None:
@@ -106,7 +108,9 @@ class Subscription:
             try:
                 self._listen()
             except (*BROKEN, redis.RedisError) as exc:
-                log.warning("The subscription is cut: %s", type(exc).__name__)
+                if not self._missed:
+                    log.warning("The subscription is cut: %s", type(exc).__name__)
+                    self._missed = True
             self._subscribed = False
             gevent.sleep(RETRY)
 
@@ -118,6 +122,9 @@ class Subscription:
             for _ in self._channels:
                 connection.read_response()
             self._subscribed = True
+            if self._missed:
+                log.warning("The subscription is back")
+                self._missed = False
             for listener in self._listeners:
                 listener.on_subscribed()
             while True:
