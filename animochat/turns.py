@@ -11,10 +11,7 @@ WORK, PAUSE = 0.0005, 0.001
 
 
 class Turn:
-    """One's turn at the event loop, from here on. In each round of the work:
-
-    turn.give_way()
-    """
+    """One's turn at the event loop, from here on. `give_way()` is for each round of the work."""
 
     __slots__ = ("_until",)
 

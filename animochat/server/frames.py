@@ -37,7 +37,7 @@ def whole_message(data: bytes) -> str | None:
     """The text of exactly one whole, final, masked text frame; None when `data` is anything else, or 64 kB and more.
 
     Most reads of a chat are just that. Anything else, and all that is wrong, is the parser's, which takes five times
-    as long.
+    as long. Only the parser knows of a largest message: no read is as long as that.
     """
     if len(data) < 6 or data[0] != _FINAL_TEXT:
         return None
