@@ -411,6 +411,30 @@ def test_last_words_arrive_although_the_end_overtakes_them_on_the_way_from_the_s
         assert texts(bert) == [f"last words {number}" for number in range(5)]
 
 
+def test_last_words_arrive_where_the_end_is_heard_while_the_store_gives_no_answer(
+    tmp_path: Path, connect: Connect, redis_server: RedisServer
+) -> None:
+    """Who is in doubt has what was said wait in the log; the end waits with it."""
+    with Network(redis_server.url) as to_store, contextlib.ExitStack() as stack:
+        to_store.prompt = b"SUBSCRIBE"
+        places = []
+        for name, url in (("near", redis_server.url), ("far", to_store.url)):
+            (tmp_path / name).mkdir()
+            env = {**ENV, "RECONNECT_GRACE_MS": "60000"}  # as long as the log is there
+            places += stack.enter_context(running(tmp_path / name, 1, url, **env))
+        anna, bert = (connect(server) for server in places)
+        meet(anna, bert)
+        to_store.hold_answers()
+        assert bert.call("find-match")["error"]["code"] == "unavailable"
+        anna.emit("send-message", "last words")
+        anna.call("leave-room")
+        # answered behind the attempt to find out how things stand
+        assert bert.call("find-match")["error"]["code"] == "unavailable"
+        to_store.release_answers()
+        assert bert.wait("partner-disconnected") == {"reason": "left"}
+        assert texts(bert) == ["last words"]
+
+
 def test_a_server_starts_in_production_without_its_store_and_recovers(
     servers: Servers, connect: Connect, redis_server: RedisServer
 ) -> None:

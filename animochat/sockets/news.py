@@ -114,7 +114,8 @@ class News:
             self._look_into_log(connection)
 
     def _end(self, connection: Connection, room: Room, reason: str) -> None:
-        if connection.room is room:
+        # Where the connection is in doubt, last words may wait in the log: the recheck that follows shows both.
+        if connection.room is room and not connection.stale:
             connection.room = None
             connection.emit("partner-disconnected", PartnerDisconnected(reason))
 

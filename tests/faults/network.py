@@ -34,7 +34,7 @@ class Network:
         self.target = target
         #: Seconds that every byte takes longer, each way.
         self.delay = 0.0
-        #: A connection on which the calling side says this is not delayed from then on.
+        #: A connection on which the calling side says this is neither delayed nor held from then on.
         self.prompt: bytes | None = None
         #: Whether new connections are accepted; those that come while it is down are closed at once.
         self.up = True
@@ -156,7 +156,7 @@ class Network:
             while True:
                 due, data = await flying.get()
                 await asyncio.sleep(max(0.0, due - self._loop.time()))
-                if open_gate is not None:
+                if open_gate is not None and not link.prompt:
                     await open_gate.wait()
                 if not data:
                     return
