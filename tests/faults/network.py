@@ -41,7 +41,6 @@ class Network:
         self._answers = asyncio.Event()
         self._answers.set()
         self._links: set[_Link] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -60,9 +59,10 @@ class Network:
         async def end() -> None:
             self._server.close()
             self._close_all()
-            for task in self._tasks:
+            rest = asyncio.all_tasks() - {asyncio.current_task()}  # the loop is ours alone
+            for task in rest:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*rest, return_exceptions=True)
 
         self._run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -112,9 +112,6 @@ class Network:
                     end.transport.abort()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         link = _Link(writer)
         self._links.add(link)
         try:
@@ -122,7 +119,6 @@ class Network:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await self._relay(link, reader)
         finally:
-            self._tasks.discard(task)
             self._links.discard(link)
             for end in (link.near, link.far):
                 if end is not None:
