@@ -67,7 +67,13 @@ class Lobby:
             name,
         )
         self.rooms = Rooms(pipeline, worker_id, name, storing=settings.store_messages)
-        self.moderation = Moderation(pipeline, settings.reports_per_hour, settings.auto_suspend_reports, name)
+        self.moderation = Moderation(
+            pipeline,
+            settings.reports_per_hour,
+            settings.auto_suspend_reports,
+            name,
+            reports_per_address=settings.reports_per_hour_per_address,
+        )
         self.connections = Connections()
         self.lifecycle = Lifecycle(settings, name, self.connections, self.presence, self.matchmaking, self.rooms)
         self.namespace = ChatNamespace(

@@ -44,6 +44,9 @@ DEFAULT_RATE_SEARCHES = 1.0
 DEFAULT_RATE_REFUSALS = 10.0
 #: Reports an hour and person: who meets that many who deserve one is the exception, who makes them up isn't.
 DEFAULT_REPORTS_PER_HOUR = 10
+#: Reports an hour and address, in each lobby: a campus that shares one, where ten people in the same hour file all that
+#: a person may. One that floods takes up 7 MiB of the store in an hour, and no more than an operator can read.
+DEFAULT_REPORTS_PER_HOUR_PER_ADDRESS = 100
 #: Different people whose reports within a day suspend somebody for an hour: none, unless the operator wants it.
 DEFAULT_AUTO_SUSPEND_REPORTS = 0
 #: What the word filter does to what matches: whoever says it may go on, without it.
@@ -116,6 +119,7 @@ class Settings:
     rate_searches: float = DEFAULT_RATE_SEARCHES
     rate_refusals: float = DEFAULT_RATE_REFUSALS
     reports_per_hour: int = DEFAULT_REPORTS_PER_HOUR
+    reports_per_hour_per_address: int = DEFAULT_REPORTS_PER_HOUR_PER_ADDRESS
     auto_suspend_reports: int = DEFAULT_AUTO_SUSPEND_REPORTS
     #: Path of a file of patterns, read when the server starts (moderation/words.py); None: nothing is filtered.
     word_filter_file: str | None = None
@@ -166,6 +170,9 @@ class Settings:
             rate_searches=read.rate("RATE_SEARCHES", DEFAULT_RATE_SEARCHES),
             rate_refusals=read.rate("RATE_REFUSALS", DEFAULT_RATE_REFUSALS),
             reports_per_hour=read.integer("REPORTS_PER_HOUR", DEFAULT_REPORTS_PER_HOUR, 0, 10_000),
+            reports_per_hour_per_address=read.integer(
+                "REPORTS_PER_HOUR_PER_ADDRESS", DEFAULT_REPORTS_PER_HOUR_PER_ADDRESS, 0, 100_000
+            ),
             auto_suspend_reports=read.integer("AUTO_SUSPEND_REPORTS", DEFAULT_AUTO_SUSPEND_REPORTS, 0, 1_000),
             word_filter_file=read.text("WORD_FILTER_FILE"),
             word_filter_action=read.choice("WORD_FILTER_ACTION", DEFAULT_WORD_FILTER_ACTION, ("mask", "refuse")),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import html
+import re
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,7 @@ from people import NO_RATES, meet
 from store_support import Lobby
 from support import Client, Server
 
-from animochat.http import operator
+from animochat.http import admin, operator
 from animochat.moderation.service import ATTEMPTS_MS, MAX_ATTEMPTS, Moderation, Said
 
 TOKEN = "correct horse battery staple"
@@ -416,6 +418,83 @@ def test_a_body_has_a_bound(client: FlaskClient) -> None:
     assert answer.status_code == 413
 
 
+def reports_by(lobby: Lobby, count: int) -> list[str]:
+    """Further reports, one a millisecond. Returns their ids."""
+    rooms = []
+    for number in range(count):
+        lobby.pass_time(1)
+        anna, _ = lobby.pair(f"a{number}", f"b{number}")
+        rooms.append(anna.room or "")
+        anna.report(details=f"report-{number}")
+    return rooms
+
+
+def shown(page: str) -> list[str]:
+    return re.findall(r"report-\d+", page)
+
+
+def link(page: str, rel: str) -> str | None:
+    """Where the link to the next or previous page leads, or None."""
+    found = re.search(rf'href="([^"]+)" rel="{rel}"', page)
+    return html.unescape(found[1]) if found else None
+
+
+def test_the_operator_pages_through_all_open_reports_and_bans(
+    browser: FlaskClient, lobby: Lobby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "PORTION", 3)
+    monkeypatch.setattr(admin, "MAX_PORTION", 2)
+    reports_by(lobby, 6)  # beside the first one
+    for number in range(2):
+        lobby.moderation.ban(f"p{number}", 1000 + number, "", "")
+    expected = [f"report-{number}" for number in range(6)]
+    first = browser.get("/admin").text
+    assert (shown(first), link(first, "prev")) == (expected[:2], None)
+    assert "1 to 3 of 7" in first
+    second = browser.get(link(first, "next")).text
+    assert shown(second) == expected[2:5]
+    third = browser.get(link(second, "next")).text
+    assert shown(third) == expected[5:]
+    assert "7 to 7 of 7" in third
+    assert shown(browser.get(link(third, "prev")).text) == expected[2:5]
+    assert shown(browser.get("/admin?reports=1").text) == expected[:3]
+    assert shown(browser.get(link(browser.get("/admin?reports=1").text, "prev")).text) == expected[:2]
+    assert "p0" in first
+    assert '"auto">note<' not in first
+    bans = browser.get("/admin?reports=3&bans=2").text
+    assert '"auto">note<' in bans
+    assert shown(bans) == expected[2:5], "each list has its own page"
+    assert "bans=2" in (link(bans, "next") or "")
+
+
+def test_a_page_beyond_the_end_is_the_last_one(
+    browser: FlaskClient, lobby: Lobby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last entry of a page is dealt with, and the page is asked for again."""
+    monkeypatch.setattr(admin, "PORTION", 3)
+    rooms = reports_by(lobby, 3)
+    assert shown(browser.get("/admin?reports=3").text) == ["report-2"]
+    lobby.moderation.dismiss(rooms[2])
+    assert shown(browser.get("/admin?reports=3").text) == ["report-0", "report-1"]
+    assert "rel=" not in browser.get("/admin?reports=3").text.split("<main>")[1]
+    for report in [*rooms[:2], lobby.report]:  # type: ignore[attr-defined]
+        lobby.moderation.dismiss(report)
+    assert "Nothing to look at." in browser.get("/admin?reports=3").text
+
+
+@pytest.mark.parametrize("query", ["reports=-1", "reports=1000000001", "bans=-1", "bans=1000000001"])
+def test_a_page_has_bounds(browser: FlaskClient, query: str) -> None:
+    assert browser.get(f"/admin?{query}").status_code == 400
+
+
+def test_the_api_pages_through_all_open_reports(client: FlaskClient, lobby: Lobby) -> None:
+    rooms = [lobby.report, *reports_by(lobby, 4)]  # type: ignore[attr-defined]
+    for offset in range(0, 6, 2):
+        answer = client.get(f"/admin/api/reports?offset={offset}&count=2", headers=BEARER).json
+        assert answer["open"] == 5
+        assert [report["id"] for report in answer["reports"]] == rooms[offset : offset + 2]
+
+
 @pytest.mark.parametrize("query", ["offset=-1", "count=0", "count=101", "offset=1000000001"])
 def test_a_portion_has_bounds(client: FlaskClient, query: str) -> None:
     for path in ("reports", "bans"):
@@ -430,6 +509,7 @@ AnyClient = Callable[..., Client]
 @pytest.fixture(scope="module")
 def server(module_servers: Callable[..., Server]) -> Server:
     env = {**NO_RATES, "ADMIN_TOKEN": TOKEN, "TRUSTED_PROXIES": "1", "RECONNECT_GRACE_MS": "1000"}
+    env["REPORTS_PER_HOUR_PER_ADDRESS"] = "3"
     return module_servers(workers=2, env=env)
 
 
@@ -469,6 +549,25 @@ def test_from_the_report_to_the_ban_and_back(server: Server, connect: AnyClient)
         assert secret not in server.log()
     with redis.Redis.from_url(server.redis_url) as store:
         assert b"203.0.113" not in b"".join(key + (store.dump(key) or b"") for key in store.keys("*"))
+
+
+def test_reports_are_counted_by_address_on_all_workers_together(server: Server, connect: AnyClient) -> None:
+    """An IPv6 address counts by its /64: whoever has one has them all."""
+
+    def report_from(address: str) -> dict[str, Any]:
+        anna, bert = connect(server, headers={"X-Forwarded-For": address}), connect(server)
+        meet(anna, bert)
+        answer: dict[str, Any] = anna.call("report-partner", {"reason": "spam"})
+        if not answer["ok"]:
+            assert anna.call("block-partner") == {"ok": True}, "which nobody may be kept from"
+        return answer
+
+    for number in range(3):
+        assert report_from(f"2001:db8:0:1::{number + 1}") == {"ok": True}
+    error = report_from("2001:db8:0:1:ffff::")["error"]
+    assert error["code"] == "rate-limited"
+    assert 3_500_000 < error["retryAfterMs"] <= 3_600_000
+    assert report_from("2001:db8:0:2::1") == {"ok": True}
 
 
 def test_an_announcement_reaches_people_on_every_worker(server: Server, connect: AnyClient) -> None:

@@ -14,6 +14,7 @@ from store_support import GRACE_MS, HOUR_MS, TAG, Lobby, Person
 
 from animochat.errors import RateLimited
 from animochat.matchmaking.service import CANCEL_MATCH, NEXT_MATCH
+from animochat.moderation import service
 from animochat.moderation.service import BLOCK_MS, DAY_MS, MAX_EVIDENCE, REPORT_MS, Ban, Moderation, Report, Said
 from animochat.rooms.service import LEAVE_ROOM
 from animochat.store import keys
@@ -134,6 +135,9 @@ def test_a_blocked_pair_never_meets_in_10_000_random_searches_in_a_pool_of_20(st
 
 # Reporting
 
+#: Names that nobody has yet.
+COUNT = itertools.count()
+
 
 def evidence(*said: tuple[str, str]) -> list[Said]:
     return [Said(sender, 1_900_000_000_000 + number, content) for number, (sender, content) in enumerate(said)]
@@ -218,6 +222,163 @@ def test_who_reports_too_much_has_to_wait_and_nothing_is_changed(lobby: Lobby) -
     assert lobby.moderation.reports(0, 10)[0] == 3
     lobby.pass_time(HOUR_MS - 3000)
     assert anna.report()[0] == "left"
+
+
+def filed(lobby: Lobby, address: str, name: str = "", said: int = 0) -> str:
+    """A report by a new person at that address, on another one, with so many bytes of evidence or a few less."""
+    name = name or f"reporter{next(COUNT)}"
+    anna, _ = lobby.pair(name, f"on-{name}")
+    anna.connect(address=address)
+    room = anna.room or ""
+    anna.report(evidence=evidence(("reported", "x" * (said - 100))) if said else ())
+    lobby.pass_time(1)
+    return room
+
+
+def limited(lobby: Lobby, per_address: int, per_person: int = 0) -> None:
+    lobby.moderation = Moderation(
+        lobby.pipeline,  # type: ignore[arg-type]
+        per_person,
+        0,
+        clock=lobby.clock,
+        reports_per_address=per_address,
+    )
+
+
+def open_reports(lobby: Lobby) -> list[str]:
+    return [report.id for report in lobby.moderation.reports(0, 1000)[1]]
+
+
+def test_all_people_of_an_address_together_may_file_so_many_reports_an_hour(lobby: Lobby) -> None:
+    limited(lobby, 3)
+    for _ in range(3):
+        filed(lobby, HIDDEN)
+    anna, _ = lobby.pair("anna", "bert")
+    anna.connect(address=HIDDEN)
+    for left in (HOUR_MS - 3, 1):
+        with pytest.raises(RateLimited) as refused:
+            anna.report()
+        assert refused.value.retry_after_ms == left
+        assert anna.partner == "bert", "nothing was changed"
+        assert len(open_reports(lobby)) == 3
+        lobby.pass_time(left - 1)
+    filed(lobby, "another")  # a millisecond passes
+    assert anna.report()[0] == "left"
+
+
+def test_people_without_a_known_address_are_not_held_to_what_others_file(lobby: Lobby) -> None:
+    limited(lobby, 1)
+    for _ in range(3):
+        filed(lobby, "")
+    assert len(open_reports(lobby)) == 3
+
+
+@pytest.mark.parametrize(("per_person", "per_address"), [(1, 3), (3, 1)])
+def test_who_meets_two_limits_waits_until_both_are_met(lobby: Lobby, per_person: int, per_address: int) -> None:
+    """Also where a limit was lowered meanwhile."""
+    limited(lobby, 3, 3)
+    (anna,) = lobby.people("anna")
+    for n in range(4):
+        anna.connect(address=HIDDEN)
+        lobby.people(f"p{n}")[0].find()
+        anna.find()
+        if n < 3:
+            anna.report()
+            lobby.pass_time(1000)
+    limited(lobby, per_address, per_person)
+    with pytest.raises(RateLimited) as refused:
+        anna.report()
+    assert refused.value.retry_after_ms == HOUR_MS - 1000, "until the last of the three is an hour old"
+    lobby.pass_time(HOUR_MS - 1000 - 1)
+    with pytest.raises(RateLimited):
+        anna.report()
+    lobby.pass_time(1)
+    assert anna.report()[0] == "left"
+
+
+def test_a_flood_from_one_address_pushes_out_its_own_reports_only(
+    lobby: Lobby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest of the address that has the most; what is pushed out leaves nothing behind."""
+    monkeypatch.setattr(service, "MAX_OPEN_REPORTS", 6)
+    honest = [filed(lobby, "one"), filed(lobby, "one"), filed(lobby, "two")]
+    flood = [filed(lobby, HIDDEN, f"f{n}") for n in range(10)]
+    assert open_reports(lobby) == honest + flood[-3:]
+    for number, room in enumerate(flood[:-3]):
+        assert lobby.hash(f":report:{room}") == {}
+        assert lobby.sorted_set(f":reported:on-f{number}") == {}
+    late = filed(lobby, "three")
+    assert open_reports(lobby) == [*honest, *flood[-2:], late], "nobody is refused for what others file"
+
+
+def test_of_addresses_with_as_many_reports_the_oldest_report_goes(
+    lobby: Lobby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_OPEN_REPORTS", 4)
+    rooms = [filed(lobby, address) for address in ("one", "two", "two", "one", "three")]
+    assert open_reports(lobby) == rooms[1:]
+
+
+def test_reports_without_a_known_address_are_as_one_address_s(lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_OPEN_REPORTS", 3)
+    rooms = [filed(lobby, address) for address in ("one", "", "two", "")]
+    assert open_reports(lobby) == [rooms[0], *rooms[2:]]
+
+
+def test_open_reports_have_a_bound_in_bytes_and_the_address_with_the_most_bytes_loses_its_oldest(
+    lobby: Lobby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_OPEN_BYTES", 10_000)
+    small = [filed(lobby, "one", said=500) for _ in range(4)]
+    big = [filed(lobby, HIDDEN, said=3000) for _ in range(2)]
+    assert open_reports(lobby) == small + big
+    big.append(filed(lobby, HIDDEN, said=3000))
+    assert open_reports(lobby) == small + big[1:]
+    other = filed(lobby, "two", said=5000)
+    assert open_reports(lobby) == [*small, big[2], other]
+
+
+def test_as_many_reports_as_may_be_open_are_kept_to_the_byte(lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = [filed(lobby, "one", said=500) for _ in range(3)]
+    size = sum(int(lobby.hash(f":report:{room}")["bytes"]) for room in rooms)
+    assert size == sum(
+        lobby.pipeline.execute("HSTRLEN", f"{TAG}:report:{room}", field)
+        for room in rooms
+        for field in ("details", "evidence")
+    )
+    monkeypatch.setattr(service, "MAX_OPEN_REPORTS", 4)
+    monkeypatch.setattr(service, "MAX_OPEN_BYTES", size + 2)  # no evidence is "[]"
+    rooms.append(filed(lobby, "one"))
+    assert open_reports(lobby) == rooms
+    monkeypatch.setattr(service, "MAX_OPEN_REPORTS", 5)
+    monkeypatch.setattr(service, "MAX_OPEN_BYTES", size + 3)
+    rooms.append(filed(lobby, "one"))
+    assert open_reports(lobby) == rooms[1:]
+
+
+def test_what_was_said_is_not_kept_of_a_dismissed_report(lobby: Lobby) -> None:
+    """Or whoever floods would fill the store with what nobody looks at any more."""
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room or ""
+    anna.report("threat", "details", evidence(("reported", "words")))
+    lobby.moderation.dismiss(room)
+    record = lobby.hash(f":report:{room}")
+    assert record["reported"] == "bert"
+    assert {"details", "evidence"} & set(record) == set()
+    assert lobby.pipeline.execute("PTTL", f"{TAG}:report:{room}") > 0
+
+
+def test_reports_that_are_too_old_are_not_counted_beside_a_new_one(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.report()
+    lobby.pass_time(REPORT_MS)
+    (carl,) = lobby.people("carl")
+    for person in (carl, bert):
+        person.connect()
+        person.find()
+    carl.report()
+    lobby.pass_time(1)
+    assert [(report.reporter, report.reports) for report in lobby.moderation.reports(0, 10)[1]] == [("carl", 1)]
 
 
 def test_reports_are_listed_the_oldest_first_and_in_portions(lobby: Lobby) -> None:
@@ -399,8 +560,10 @@ def test_the_operator_may_shorten_a_ban(lobby: Lobby) -> None:
 # Automatic suspension
 
 
-def reported_by(lobby: Lobby, reporter: Person, reported: Person) -> None:
+def reported_by(lobby: Lobby, reporter: Person, reported: Person, address: str | None = None) -> None:
+    """From an address of the reporter's own, unless one is given; "" for one that isn't known."""
     reported.connect()
+    reporter.connect(address=f"at {reporter.name}" if address is None else address)
     reporter.find()
     reported.find()
     assert reporter.partner == reported.name
@@ -440,6 +603,37 @@ def test_reports_of_another_day_or_dismissed_or_by_the_same_person_do_not_suspen
     reported_by(lobby, dora, bert)
     reported_by(lobby, emil, bert)
     assert bert.connect().state == "idle"
+
+
+@pytest.mark.parametrize("address", [HIDDEN, ""], ids=["one address", "none known"])
+def test_reports_from_one_address_count_as_one_persons(lobby: Lobby, address: str) -> None:
+    """People are cheap to make up. One more from elsewhere is the second, and another one the third."""
+    strict(lobby)
+    bert = Person(lobby, "bert")
+    for reporter in lobby.crowd(5):
+        reported_by(lobby, reporter, bert, address)
+    reported_by(lobby, lobby.people("anna")[0], bert)
+    assert bert.connect().state == "idle"
+    reported_by(lobby, lobby.people("carl")[0], bert)
+    assert bert.connect().state == "banned"
+    assert [ban.note for ban in lobby.moderation.bans(0, 10)[1]] == ["3 people"]
+
+
+def test_a_person_who_comes_from_several_addresses_counts_once(lobby: Lobby) -> None:
+    """Neither do the addresses that this person used count for others."""
+    strict(lobby)
+    bert = Person(lobby, "bert")
+    (anna,) = lobby.people("anna")
+    for number in range(3):
+        reported_by(lobby, anna, bert, f"a{number}")
+        lobby.pipeline.execute("DEL", f"{TAG}:met:anna", f"{TAG}:met:bert")
+    for number in range(3):
+        reported_by(lobby, lobby.people(f"p{number}")[0], bert, f"a{number}")
+    assert bert.connect().state == "idle"
+    for name in ("carl", "dora"):
+        assert bert.connect().state == "idle"
+        reported_by(lobby, lobby.people(name)[0], bert)
+    assert bert.connect().state == "banned"
 
 
 def test_a_suspension_does_not_shorten_a_ban(lobby: Lobby) -> None:

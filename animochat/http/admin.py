@@ -6,7 +6,10 @@ the moderation service.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -18,7 +21,7 @@ from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedM
 from animochat.http import operator
 from animochat.http.errors import http_error
 from animochat.moderation.oversight import Oversight
-from animochat.moderation.service import HOUR_MS
+from animochat.moderation.service import HOUR_MS, Ban, Report
 from animochat.readings.service import Readings
 
 T = TypeVar("T")
@@ -26,6 +29,9 @@ T = TypeVar("T")
 #: Reports, and bans, in one answer.
 PORTION = 20
 MAX_PORTION = 100
+
+#: How many entries of a list may be left out.
+MAX_OFFSET = 1_000_000_000
 
 #: The latest time that anybody may ask for, Unix ms: what Lua's numbers hold exactly.
 MAX_TIME = 2**53
@@ -94,20 +100,39 @@ def ask_for_the_token(error: Unauthorized) -> ResponseReturnValue:
 
 @blueprint.get("")
 def index() -> ResponseReturnValue:
-    """Open reports, bans, and a line to everybody: of all lobbies, or of one (`?lobby=`)."""
+    """Open reports, bans, and a line to everyone: of all lobbies, or of one (`?lobby=`).
+
+    `?reports=` and `?bans=`: how many to leave out of each list.
+    """
     lobby = _lobby(request.args.get("lobby"))
-    open_reports, reports = _oversight().reports(0, PORTION, lobby)
-    holding, bans = _oversight().bans(0, MAX_PORTION, lobby)
     return render_template(
         "admin.html",
-        open_reports=open_reports,
-        reports=reports,
-        holding=holding,
-        bans=bans,
+        reports=_page("reports", partial(_oversight().reports, lobby=lobby), PORTION),
+        bans=_page("bans", partial(_oversight().bans, lobby=lobby), MAX_PORTION),
         lobby=lobby,
         lobbies=_oversight().lobbies,
         time_of=_time_of,
     )
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list of `total` entries: up to `size` of them, after the first `offset`."""
+
+    entries: Sequence[Report | Ban]
+    offset: int
+    size: int
+    total: int
+
+
+def _page(name: str, some: Callable[[int, int], tuple[int, Sequence[Report | Ban]]], size: int) -> Page:
+    """Return the page of a list that was asked for, or the last one: the list shrinks while the operator works."""
+    offset = _offset(name)
+    total, entries = some(offset, size)
+    if total and not entries:
+        offset = (total - 1) // size * size
+        total, entries = some(offset, size)
+    return Page(entries, offset, size, total)
 
 
 @blueprint.get("/charts")
@@ -228,11 +253,17 @@ def _body(kind: type[T]) -> T:
 
 def _portion() -> tuple[int, int]:
     """`?offset=0&count=20`."""
-    offset = request.args.get("offset", 0, type=int)
     count = request.args.get("count", PORTION, type=int)
-    if not 0 <= offset <= 1_000_000_000 or not 1 <= count <= MAX_PORTION:
-        raise BadRequest(f"offset is 0 or more, count from 1 to {MAX_PORTION}")
-    return offset, count
+    if not 1 <= count <= MAX_PORTION:
+        raise BadRequest(f"count is from 1 to {MAX_PORTION}")
+    return _offset("offset"), count
+
+
+def _offset(name: str) -> int:
+    offset = request.args.get(name, 0, type=int)
+    if not 0 <= offset <= MAX_OFFSET:
+        raise BadRequest(f"{name} is from 0 to {MAX_OFFSET}")
+    return offset
 
 
 def _json(value: Any) -> Response:

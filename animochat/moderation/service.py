@@ -39,6 +39,11 @@ REPORT_MS = 30 * DAY_MS
 #: Bytes of evidence, the latest messages first: a log of usual messages has 10,000. Reports must not fill the store.
 MAX_EVIDENCE = 64 * 1024
 
+#: Open reports of a lobby, and bytes of their details and evidence: weeks of an operator's work, and little of a
+#: store's memory. Beyond either, the address with the most open ones loses its oldest.
+MAX_OPEN_REPORTS = 1000
+MAX_OPEN_BYTES = 16 * 1024 * 1024
+
 #: Wrong tokens that one address may show the operator's page within ATTEMPTS_MS.
 MAX_ATTEMPTS = 10
 ATTEMPTS_MS = 15 * 60 * 1000
@@ -97,9 +102,9 @@ class Ban(msgspec.Struct, rename="camel"):
 class Moderation:
     """The scripts of this folder for one lobby. All methods wait for the store; all raise Unavailable.
 
-    `reports_per_hour`: how many a person may file; 0 for any number. `auto_suspend_reports`: how many different
-    people's reports within a day suspend somebody for SUSPENSION_MS; 0 for never. `clock` (Unix ms) takes the place of
-    the store's clock, for tests.
+    `reports_per_hour`: how many a person may file, and `reports_per_address` all people of an address together; 0 for
+    any number. `auto_suspend_reports`: how many different people's reports within a day suspend someone for
+    SUSPENSION_MS; 0 for never. `clock` (Unix ms) takes the place of the store's clock, for tests.
     """
 
     def __init__(
@@ -109,10 +114,12 @@ class Moderation:
         auto_suspend_reports: int,
         lobby: str = keys.MAIN_LOBBY,
         clock: Callable[[], int] | None = None,
+        reports_per_address: int = 0,
     ) -> None:
         self.lobby = lobby
         self._pipeline = pipeline
         self._reports_per_hour = reports_per_hour
+        self._reports_per_address = reports_per_address
         self._auto_suspend_reports = auto_suspend_reports
         self._lobby = [keys.lobby(lobby)]
         self._everybody = keys.everybody(lobby)
@@ -129,10 +136,11 @@ class Moderation:
     ) -> tuple[str, int, str]:
         """Keep a report with its evidence, then as `block_partner`.
 
-        Raises RateLimited for somebody who has filed too many.
+        Raises RateLimited where the person, or the address, has filed too many within the hour.
         """
         args = [person, connection, room_id, reason, details, _encoded(evidence), BLOCK_MS, REPORT_MS]
-        args += [self._reports_per_hour, self._auto_suspend_reports, SUSPENSION_MS, self._now()]
+        args += [self._reports_per_hour, self._reports_per_address, MAX_OPEN_REPORTS, MAX_OPEN_BYTES]
+        args += [self._auto_suspend_reports, SUSPENSION_MS, self._now()]
         reply = self._pipeline.call(REPORT_PARTNER, self._lobby, args)
         if reply[0] == b"limited":
             raise RateLimited("Too many reports", retry_after_ms=reply[1])

@@ -1,4 +1,5 @@
--- The operator sees nothing wrong: the report is closed, and doesn't count against anybody any more.
+-- The operator sees nothing wrong: the report is closed, and doesn't count against anyone any more. What was said is
+-- not kept any longer.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :report:<room> (hash), :reports, :reported:<person>
 --          (sorted sets)
@@ -11,5 +12,6 @@ local key = lobby .. ':report:' .. id
 local reported = redis.call('HGET', key, 'reported')
 if not reported then return 0 end
 redis.call('HSET', key, 'state', 'dismissed')
+redis.call('HDEL', key, 'details', 'evidence')
 redis.call('ZREM', lobby .. ':reported:' .. reported, id)
 return 1

@@ -20,7 +20,7 @@ for _, id in ipairs(redis.call('ZRANGE', reports, ARGV[1], ARGV[1] + ARGV[2] - 1
   if reported then
     local until_when = redis.call('ZSCORE', lobby .. ':bans', 'person:' .. reported)
     result[#result + 1] = {
-      id, redis.call('ZCARD', lobby .. ':reported:' .. reported),
+      id, redis.call('ZCOUNT', lobby .. ':reported:' .. reported, '(' .. now - ARGV[3], '+inf'),
       until_when and tonumber(until_when) > now and until_when or '', redis.call('HGETALL', key),
     }
   else
