@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import socket
 import struct
 from types import SimpleNamespace
 
@@ -133,6 +134,17 @@ def test_errors_are_json(client, method, path, status, code):
     assert answer.json["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/health", "/admin/login"])
+def test_a_body_that_cannot_be_read_is_no_fault_of_ours(module_servers, path):
+    server = module_servers(env={"ADMIN_TOKEN": "correct horse battery staple"})
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost:{server.port}\r\nOrigin: {server.url}\r\n"
+        form = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n"
+        connection.sendall((head + form).encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 40"), answer
+
+
 def test_a_refused_method_is_told_which_ones_are_allowed(client):
     assert set(client.post("/health").headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
@@ -202,6 +214,16 @@ def test_what_a_proxy_says_counts_only_where_proxies_are_trusted():
     forwarded["HTTP_X_FORWARDED_HOST"] = "evil.example, public.example"
     assert not check("http://evil.example", trusting, **forwarded)
     assert check("https://public.example", trusting, **forwarded)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "same"), [("ws", "http"), ("wss", "https"), ("WSS", "https"), ("http", "http"), ("https", "https")]
+)
+def test_a_proxy_may_name_the_scheme_of_the_websocket_or_of_the_page(forwarded, same):
+    trusting = Settings(client_url=(LISTED,), trusted_proxies=1)
+    assert check(f"{same}://chat.example", trusting, HTTP_X_FORWARDED_PROTO=forwarded)
+    assert check("https://chat.example", trusting, HTTP_X_FORWARDED_PROTO=forwarded)
+    assert check("http://chat.example", trusting, HTTP_X_FORWARDED_PROTO=forwarded) is (same == "http")
 
 
 @pytest.mark.parametrize("origin", [LISTED, OWN])

@@ -12,6 +12,9 @@ from animochat.settings import Settings, normalized_origin
 #: Seconds for which a browser may remember the answer to a preflight request.
 PREFLIGHT_MAX_AGE = 600
 
+# Some proxies name a WebSocket's own scheme in X-Forwarded-Proto; the page that opens it has the other one.
+_SCHEMES_OF_WEBSOCKETS = {"ws": "http", "wss": "https"}
+
 #: (origin, WSGI environ) -> whether it may. An absent origin means no browser's page, which CORS is not about.
 OriginCheck = Callable[["str | None", Mapping[str, Any]], bool]
 
@@ -44,7 +47,8 @@ def is_own(origin: str, environ: Mapping[str, Any], trusted_proxies: int) -> boo
     scheme = environ.get("wsgi.url_scheme", "http")
     if trusted_proxies > 0:
         hosts.append(_forwarded(environ, "HTTP_X_FORWARDED_HOST", trusted_proxies))
-        scheme = _forwarded(environ, "HTTP_X_FORWARDED_PROTO", trusted_proxies) or scheme
+        scheme = _forwarded(environ, "HTTP_X_FORWARDED_PROTO", trusted_proxies).lower() or scheme
+        scheme = _SCHEMES_OF_WEBSOCKETS.get(scheme, scheme)
     schemes = {"https", scheme}
     return any(origin == normalized_origin(f"{scheme}://{host}") for scheme in schemes for host in hosts if host)
 

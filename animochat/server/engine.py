@@ -213,6 +213,7 @@ class EngineServer(engineio.Server):
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer an HTTP request for the Engine.IO path; a WSGI application."""
+        start_response = self._with_cors(environ, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "POST", "OPTIONS"):
             answer = self._method_not_found()
             start_response(answer["status"], [*answer["headers"], ("Allow", "GET, POST, OPTIONS")])
@@ -232,6 +233,19 @@ class EngineServer(engineio.Server):
                         self.timers.remove(socket)
                         self.draining.pop(sid, None)
         return super().handle_request(environ, start_response)
+
+    def _with_cors(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Return a `start_response` that lets an allowed page read whatever the answer is, refusals included."""
+        if "HTTP_ORIGIN" not in environ:
+            return start_response
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            others = [header for header in headers if not header[0].startswith("Access-Control-")]
+            cors = self._cors_headers(environ)
+            named = any(name == "Access-Control-Allow-Origin" for name, _ in cors)
+            return start_response(status, [*others, ("Vary", "Origin"), *(cors if named else [])], exc_info)
+
+        return start
 
     def bad_request(self, message: str) -> dict[str, Any]:
         """A 400 answer in Engine.IO's form."""

@@ -383,6 +383,11 @@ class EngineSocket:
             length = 0
         if length > self.server.max_http_buffer_size:
             raise ContentTooLongError
+        most = self.server.max_http_buffer_size
         with gevent.Timeout(BODY_TIMEOUT):
-            body: bytes = environ["wsgi.input"].read(length)
+            if environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked":
+                return bytes(environ["wsgi.input"].read(length))
+            body = bytes(environ["wsgi.input"].read(most + 1))
+        if len(body) > most:
+            raise ContentTooLongError
         return body

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import io
+import re
 import socket
 import time
 from _socket import MSG_PEEK, SHUT_WR
@@ -24,12 +26,16 @@ from gunicorn.workers.ggevent import PyWSGIHandler
 from websockets.utils import accept_key
 
 from animochat import logs
+from animochat.server.chunked import MalformedChunks, read_chunked
 from animochat.server.handover import Handover
 from animochat.server.headers import Headers
 from animochat.server.reader import HEAD_TIMEOUT, KEEP_ALIVE, BadHead, RequestReader, plain_response
 
 #: Bytes of a request's unread body that are read and dropped to keep the connection; beyond, it is closed.
 _MAX_DISCARD = 64 * 1024
+
+#: Bytes of a body that comes in chunks: Engine.IO's largest request, and a little, so that this is refused as such.
+_MAX_CHUNKED = 128 * 1024
 
 #: Bytes, and seconds, for which a connection that is being closed is read, lest a reset overtakes the response.
 _MAX_DRAIN, _DRAIN_TIMEOUT = 128 * 1024, 1.0
@@ -40,20 +46,51 @@ _MAX_DRAIN, _DRAIN_TIMEOUT = 128 * 1024, 1.0
 MAX_IDLE = 4_000
 
 
+# RFC 9112 section 3.2.2: servers must take a whole URL as the target, and its host instead of the Host field's.
+_ABSOLUTE_TARGET = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
+
+# What may name a host in a Host field or a target: no user, no path, nothing that two readers could take differently.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]*)(?::[0-9]*)?")
+
+# RFC 9110 section 5.6.2
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
 class _Body(Input):
     """A request's body, of which not everything is read only to be dropped."""
 
-    __slots__ = ("handler",)
+    __slots__ = ("_handler", "_whole")
+
+    def __init__(self, handler: RequestHandler, given: Input) -> None:
+        """`given` is what pywsgi has made for the request."""
+        super().__init__(handler.rfile, given.content_length, given.socket, given.chunked_input)
+        self._handler = handler
+        self._whole: io.BytesIO | None = None
+
+    def read(self, length: int | None = None) -> bytes:
+        """Read up to `length` bytes, all without one."""
+        return bytes(self._chunks().read(length) if self.chunked_input else super().read(length))
+
+    def readline(self, size: int | None = None) -> bytes:
+        """Read up to and with the next line feed."""
+        return bytes(self._chunks().readline(size) if self.chunked_input else super().readline(size))
+
+    def _chunks(self) -> io.BytesIO:
+        """Return a body that comes in chunks, as a whole."""
+        if self._whole is None:
+            super().read(0)  # the answer to "Expect: 100-continue"
+            self._whole = io.BytesIO(read_chunked(self.rfile, _MAX_CHUNKED))
+        return self._whole
 
     def too_much_is_left(self) -> bool:
         """Whether the connection is better closed than read on to the next request."""
         if self.chunked_input:
-            return bool(self.chunk_length != 0)
+            return self._whole is None
         return bool((self.content_length or 0) - self.position > _MAX_DISCARD)
 
     def _discard(self) -> None:
         if self.too_much_is_left():
-            self.handler.close_connection = self.handler.unread = True
+            self._handler.close_connection = self._handler.unread = True
         else:
             super()._discard()
 
@@ -120,6 +157,7 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
     #: the present request's
     environ: Any
     headers: Headers
+    path: str
     response_headers: Any
     wsgi_input: Any
     _held_back: bytearray | None = None
@@ -200,6 +238,32 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         """How pywsgi has the header fields parsed."""
         return Headers(rfile)
 
+    def read_request(self, raw_requestline: str) -> bool:
+        """Parse the head of a request.
+
+        Raises:
+            ValueError: it is malformed, or does not say unmistakably which host it is for.
+        """
+        super().read_request(raw_requestline)
+        absolute = _ABSOLUTE_TARGET.fullmatch(self.path)
+        if absolute is not None:
+            host, path = absolute.groups()
+            if not host:
+                raise ValueError("a target without a host")
+            self.path = path if path.startswith("/") else "/" + path
+            self.headers.replace("host", host)
+        host = self.headers.get("host")
+        if host is None and self.request_version not in ("HTTP/0.9", "HTTP/1.0"):
+            raise ValueError("no Host")
+        if host is not None and _HOST.fullmatch(host) is None:
+            raise ValueError("malformed Host")
+        options = self.headers.tokens("connection")
+        if "close" in options:
+            self.close_connection = True
+        elif self.request_version == "HTTP/1.0":
+            self.close_connection = "keep-alive" not in options
+        return True
+
     def _headers(self) -> Iterator[tuple[str, str]]:
         return self.headers.environ_items()
 
@@ -208,12 +272,8 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         environ: dict[str, Any] = super().get_environ()
         environ["animochat.connection"] = self
         environ["animochat.request"] = logs.begin_request()
-        given = self.wsgi_input
-        body = _Body(self.rfile, given.content_length, socket=given.socket, chunked_input=given.chunked_input)
-        body.handler = self
-        if environ["wsgi.input"] is given:
-            environ["wsgi.input"] = body
-        self.wsgi_input = body
+        # Always: where the client asks for an upgrade, pywsgi lets an application read on behind the body's end.
+        self.wsgi_input = environ["wsgi.input"] = _Body(self, self.wsgi_input)
         return environ
 
     def run_application(self) -> None:
@@ -243,7 +303,15 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
             return "400 Bad Request", []
         if len(key) != 16 or self.content_length or "HTTP_TRANSFER_ENCODING" in environ:
             return "400 Bad Request", []
+        offered = self._subprotocols()
+        if len(set(offered)) < len(offered) or not all(map(_TOKEN.fullmatch, offered)):
+            return "400 Bad Request", []
         return None
+
+    def _subprotocols(self) -> list[str]:
+        """Return the subprotocols that the client offers, those it prefers first."""
+        offered = self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
+        return [] if offered is None else [protocol.strip(" \t") for protocol in offered.split(",")]
 
     def accept_websocket(self, first: bytes = b"") -> tuple[NativeSocket, bytes]:
         """Switch protocols and give the connection away; the HTTP server is done with it.
@@ -256,9 +324,12 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
             OSError: the client is gone.
         """
         key = self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()
+        # They mean nothing to us, but a browser that has offered some fails unless one is chosen. Node's server chooses
+        # the first one, too.
+        protocol = "".join(f"Sec-WebSocket-Protocol: {name}\r\n" for name in self._subprotocols()[:1])
         response = (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
+            f"Sec-WebSocket-Accept: {accept_key(key)}\r\n{protocol}\r\n"
         ).encode()
         self.status, self.code, self.response_headers = b"101 Switching Protocols", 101, []
         self.headers_sent = self.close_connection = True
@@ -329,6 +400,16 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         # pywsgi writes each to stderr, some with a traceback.
         self.close_connection = True
         return "400", plain_response("400 Bad Request")
+
+    def handle_error(self, t: Any, v: Any, tb: Any) -> None:
+        """Answer where the application has failed: with 500, unless a body that can't be read was the reason."""
+        if not isinstance(v, MalformedChunks):
+            super().handle_error(t, v, tb)
+            return
+        self.close_connection = True
+        if not self.headers_sent:
+            self.start_response("400 Bad Request", [("Content-Length", "0")])
+            self.write(b"")
 
     def log_request(self) -> None:
         """Write an access log line, if gunicorn is to write one."""

@@ -64,6 +64,18 @@ class Headers:
 
     getheader = get
 
+    def tokens(self, name: str) -> list[str]:
+        """Return the comma-separated entries of all fields of that name, in lower case."""
+        values = (value for key, value in self._items if key.lower() == name)
+        return [token.strip(" \t").lower() for value in values for token in value.split(",")]
+
+    def replace(self, name: str, value: str) -> None:
+        """Put one field of that name in the place of any others."""
+        if name in self._first:
+            del self[name]
+        self._first[name] = value
+        self._items.append((name, value))
+
     @property
     def typeheader(self) -> str | None:
         """The content type."""

@@ -26,6 +26,9 @@ from animochat.sockets.lifecycle import Lifecycle
 if TYPE_CHECKING:
     from animochat.lobby import Lobby
 
+#: Where Socket.IO is.
+PATH = "/socket.io"
+
 #: Seconds that an Engine.IO session may stay without a Socket.IO CONNECT.
 CONNECT_TIMEOUT = 45.0
 
@@ -177,4 +180,18 @@ class SocketIO(flask_socketio.SocketIO):
         app.extensions["socketio"] = self
         self.server = SocketIOServer(**options)
         self.async_mode = self.server.async_mode
-        app.wsgi_app = socketio.WSGIApp(self.server, app.wsgi_app)  # type: ignore[method-assign]
+        app.wsgi_app = _Dispatcher(self.server, app.wsgi_app)  # type: ignore[method-assign]
+
+
+class _Dispatcher:
+    """A WSGI application: Socket.IO at its path, with or without the slash behind it, and Flask everywhere else."""
+
+    def __init__(self, server: SocketIOServer, app: Any) -> None:
+        self._server = server
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        path = environ["PATH_INFO"]
+        if path == PATH or path.startswith(PATH + "/"):
+            return self._server.handle_request(environ, start_response)
+        return self._app(environ, start_response)

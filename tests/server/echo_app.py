@@ -93,6 +93,8 @@ class EchoApp:
             body = json.dumps(self.about())
         elif path == "/body":
             body = str(len(environ["wsgi.input"].read()))
+        elif "HTTP_X_SHOW" in environ:
+            body = json.dumps([path, environ["HTTP_HOST"]])
         elif path == "/slow":
             time.sleep(0.5)
             body = "slow"

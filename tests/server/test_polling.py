@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from server.wire import PATIENCE, HttpClient, InThread, handshake, open_polling, polling
+from server.wire import PATIENCE, HttpClient, InThread, Response, handshake, open_polling, polling
 from support import eventually
 
 from animochat.server import packets
@@ -103,13 +103,6 @@ def test_the_announced_payload_fits(http: HttpClient) -> None:
     assert http.post(polling(sid), b"4" + b"x" * 99_999).status == 200
     assert len(http.get(polling(sid)).body) == 100_000
     assert http.post(polling(sid), b"4" + b"x" * 100_000).status == 400
-
-
-def test_a_chunked_request_is_refused(server: InThread, http: HttpClient) -> None:
-    sid = open_polling(http)
-    http.request("POST", polling(sid), headers="Transfer-Encoding: chunked\r\n")
-    assert http.response().status == 400
-    assert http.at_end()
 
 
 def test_a_request_that_is_never_finished_ends_the_session(server: InThread, http: HttpClient) -> None:
@@ -292,11 +285,112 @@ class TestOrigins:
         assert http.response().status == 400
         assert http.post(polling(sid), b"4still there").status == 200
 
+    @pytest.mark.parametrize(
+        "query", ["EIO=4&transport=carrier-pigeon", "EIO=3&transport=polling", "EIO=4&transport=polling&sid=x-y"]
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+    def test_a_good_one_may_read_why_it_is_refused(self, http: HttpClient, method: str, query: str) -> None:
+        http.request(method, "/socket.io/?" + query, b"", "Origin: https://good.example\r\n")
+        response = http.response()
+        assert response.headers["access-control-allow-origin"] == "https://good.example"
+        assert response.headers["vary"] == "Origin"
+        assert 400 <= response.status < 500
+
+    @pytest.mark.parametrize("options", [{"max_connections": 1}, {"rate_connects": 0.1}])
+    def test_a_good_one_may_read_that_it_is_one_too_many(
+        self, serve: Callable[..., InThread], options: dict[str, float]
+    ) -> None:
+        server = serve(cors_allowed_origins=["https://good.example"], **options)
+        assert server.http().get(polling()).status == 200
+        for origin, allowed in [("https://good.example", "https://good.example"), ("https://evil.example", None)]:
+            response = server.http().get(polling(), f"Origin: {origin}\r\n")
+            assert response.status in ((429, 503) if allowed else (400,))
+            assert response.headers.get("access-control-allow-origin") == allowed
+
+    def test_a_worker_that_stops_says_so_to_a_page(self, server: InThread, http: HttpClient) -> None:
+        server.engine.stopping = True
+        response = http.get(polling(), "Origin: https://good.example\r\n")
+        assert response.status == 503
+        assert response.headers["access-control-allow-origin"] == "https://good.example"
+
+    def test_any_other_reads_nothing(self, http: HttpClient) -> None:
+        for target in (polling(), polling("x-y"), "/socket.io/?EIO=3"):
+            headers = http.get(target, "Origin: https://evil.example\r\n").headers
+            assert not [name for name in headers if name.startswith("access-control")]
+
     def test_preflight(self, http: HttpClient) -> None:
         http.request("OPTIONS", polling(), headers="Origin: https://good.example\r\n")
         response = http.response()
         assert response.status == 200
         assert "POST" in response.headers["access-control-allow-methods"]
+
+
+def chunked(body: bytes, size: int = 7) -> bytes:
+    """A body as `Transfer-Encoding: chunked` has it."""
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def post_chunked(http: HttpClient, sid: str, body: bytes, size: int = 7) -> Response:
+    http.request("POST", polling(sid), headers="Transfer-Encoding: chunked\r\n")
+    http.send(chunked(body, size))
+    return http.response()
+
+
+def test_a_body_may_come_in_chunks(http: HttpClient) -> None:
+    sid = open_polling(http)
+    assert post_chunked(http, sid, b"4hello\x1e4world").body == b"ok"
+    assert http.get(polling(sid)).packets == ["4hello", "4world"]
+    assert post_chunked(http, sid, b"4" + b"x" * 99_999, 50_000).body == b"ok"
+    assert http.get(polling(sid)).packets == ["4" + "x" * 99_999]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"ffffffff\r\n", id="too large, known from its size"),
+        pytest.param(b"fffff\r\n" + b"4" * 100_001, id="too large"),
+        pytest.param(b"1\r\n4\r\n" * 1_000, id="too many chunks"),
+        pytest.param(b"1;" + b"x" * 300, id="a long extension"),
+        pytest.param(b"1\r\n4\r\n0\r\n" + b"A: b\r\n" * 30, id="too many trailers"),
+        pytest.param(b"x\r\n", id="no number"),
+        pytest.param(b"-1\r\n", id="a negative number"),
+        pytest.param(b"+1\r\n4\r\n0\r\n\r\n", id="a sign"),
+        pytest.param(b"0x1\r\n4\r\n0\r\n\r\n", id="a prefix"),
+        pytest.param(b"1\n4\n0\n\n", id="bare line feeds"),
+        pytest.param(b"1;a\rb\r\n4\r\n0\r\n\r\n", id="a bare carriage return"),
+        pytest.param(b"3\r\n4abc\r\n0\r\n\r\n", id="longer than it says"),
+        pytest.param(b"3\r\n4\r\n0\r\n\r\n", id="shorter than it says"),
+    ],
+)
+@pytest.mark.parametrize("connection", ["keep-alive", "upgrade"])
+def test_chunks_beyond_the_bounds_or_malformed_end_the_session(
+    server: InThread, http: HttpClient, body: bytes, connection: str
+) -> None:
+    sid = open_polling(http)
+    http.request("POST", polling(sid), headers=f"Transfer-Encoding: chunked\r\nConnection: {connection}\r\n")
+    http.send(body)
+    assert http.response().status == 400
+    assert http.at_end()
+    assert sid not in server.engine.sockets
+
+
+def test_an_oversized_body_in_chunks_ends_the_session(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    assert post_chunked(http, sid, b"4" * 100_001, 50_000).status == 400
+    assert sid not in server.engine.sockets
+
+
+def test_what_follows_a_body_in_chunks_is_the_next_request(http: HttpClient) -> None:
+    """Whichever headers the request has: else somebody else's request could be hidden in it."""
+    for headers in ("", "Connection: upgrade\r\n", "Expect: 100-continue\r\n"):
+        sid = open_polling(http)
+        http.request("POST", polling(sid), headers=f"Transfer-Encoding: chunked\r\n{headers}")
+        if "Expect" in headers:
+            assert http.response().status == 100
+        http.send(b"2;x=y\r\n4a\r\n0\r\nTrailer: x\r\n\r\nGET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert http.response().body == b"ok"
+        assert b'"pid"' in http.response().body
 
 
 def test_payloads_survive_encoding_and_decoding() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 
@@ -40,7 +41,7 @@ def test_http_1_0_closes(http: HttpClient) -> None:
 
 
 def test_chunked_bodies_are_read(http: HttpClient) -> None:
-    http.send(b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    http.send(b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert http.response().body == b"5"
     assert http.get("/pid").status == 200
 
@@ -57,31 +58,103 @@ def test_a_large_one_does(http: HttpClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_",
+    "head",
     [
-        b"nonsense\r\n\r\n",
-        b"GET /pid HTTP/x.y\r\n\r\n",
-        b"GET /pid HTTP/1\r\n\r\n",
-        b"GET /pid HTTP/2.0\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\r\n",
-        b"GET /pid HTTP/1.1\r\nno colon\r\nHost: x\r\n\r\n",
-        b"GET /pid HTTP/1.1\r\nOrigin: http://x\r\n folded: yes\r\n\r\n",
-        b"GET /pid HTTP/1.1\r\nOrigin: a\rb\r\n\r\n",
-        b"GET /pid HTTP/1.1\r\n" + b"A: b\r\n" * 150 + b"\r\n",
-        b"POST /body HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-        b"POST /body HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
-        b"POST /body HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n",
-        b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-        b"POST /body HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST /body HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
-        b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"nonsense",
+        b"GET /pid HTTP/x.y",
+        b"GET /pid HTTP/1",
+        b"GET /pid HTTP/2.0",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /pid HTTP/1.1\r\nno colon",
+        b"GET /pid HTTP/1.1\r\nOrigin: http://x\r\n folded: yes",
+        b"GET /pid HTTP/1.1\r\nOrigin: a\rb",
+        b"GET /pid HTTP/1.1" + b"\r\nA: b" * 150,
+        b"GET http:///pid HTTP/1.1",
+        b"GET http://a@b/pid HTTP/1.1",
+        b"GET http://a,b/pid HTTP/1.1",
+        b"POST /body HTTP/1.1\r\nContent-Length: -5",
+        b"POST /body HTTP/1.1\r\nContent-Length: +5",
+        b"POST /body HTTP/1.1\r\nContent-Length: 1_0",
+        b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6",
+        b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5",
+        b"POST /body HTTP/1.1\r\nContent-Length: 99999999999999999999999",
+        b"POST /body HTTP/1.1\r\nTransfer-Encoding: gzip, chunked",
+        b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x",
+        b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
+        b"POST /body HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        b"GET /pid HTTP/1.1\r\nHost: x",  # a second one
+        b"GET /pid HTTP/1.0\r\nHost: y",
     ],
 )
-def test_what_is_malformed_is_refused_and_the_connection_closed(http: HttpClient, request_: bytes) -> None:
-    http.send(request_)
+def test_what_is_malformed_is_refused_and_the_connection_closed(http: HttpClient, head: bytes) -> None:
+    # The Host and the body are there, so that nothing but what is to be refused can be the reason.
+    http.send(head + b"\r\nHost: x\r\n\r\n0\r\n\r\n")
     assert http.response().status == 400
     assert http.at_end()
+
+
+def test_a_malformed_chunk_is_refused_and_the_connection_closed(http: HttpClient) -> None:
+    http.send(b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert http.response().status == 400
+    assert http.at_end()
+
+
+@pytest.mark.parametrize("host", ["", "x", "X.example:80", "[::1]:3001", "127.0.0.1", "a_b.example."])
+def test_a_request_says_which_host_it_is_for(http: HttpClient, host: str) -> None:
+    http.send(f"GET /pid HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert http.response().status == 200
+
+
+@pytest.mark.parametrize("host", [None, "a b", "a/b", "a@b", "a:b", "a, b"])
+def test_a_request_that_does_not_say_which_host_it_is_for_is_refused(http: HttpClient, host: str | None) -> None:
+    field = f"Host: {host}\r\n" if host is not None else ""
+    http.send(f"GET /pid HTTP/1.1\r\n{field}\r\n".encode())
+    assert http.response().status == 400
+    assert http.at_end()
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        ("/where?a", "/where", "field"),
+        ("http://target.example/where?a=http://b/", "/where", "target.example"),
+        ("HTTPS://Target.example:81/where", "/where", "Target.example:81"),
+        ("http://target.example", "/", "target.example"),
+        ("http://target.example?/where", "/", "target.example"),
+    ],
+)
+def test_a_target_may_be_a_whole_url(http: HttpClient, target: str, path: str, host: str) -> None:
+    """RFC 9112 section 3.2.2: its host holds, whatever the Host field says."""
+    http.send(f"GET {target} HTTP/1.1\r\nHost: field\r\nX-Show: where\r\n\r\n".encode())
+    assert json.loads(http.response().body) == [path, host]
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "closes"),
+    [
+        ("1.1", ["close"], True),
+        ("1.1", ["foo, close"], True),
+        ("1.1", ["Close ,foo"], True),
+        ("1.1", ["foo", "close"], True),
+        ("1.1", ["foo"], False),
+        ("1.1", ["closed"], False),
+        ("1.1", [], False),
+        ("1.0", ["foo, Keep-Alive"], False),
+        ("1.0", ["keep-alive, close"], True),
+        ("1.0", [], True),
+    ],
+)
+def test_the_client_says_whether_the_connection_stays_open(
+    http: HttpClient, version: str, fields: list[str], closes: bool
+) -> None:
+    head = "".join(f"Connection: {field}\r\n" for field in fields)
+    http.send(f"GET /pid HTTP/{version}\r\nHost: x\r\n{head}\r\n".encode())
+    assert http.response().status == 200
+    if closes:
+        assert http.at_end()
+    else:
+        assert http.get("/pid").status == 200
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["without an end", "with an end"])
@@ -149,7 +222,8 @@ def test_a_server_that_stops_ends_idle_connections_at_once_and_busy_ones_after_t
     idle, busy = server.http(), server.http()
     assert idle.get("/pid").status == 200
     busy.request("POST", "/body", headers="Content-Length: 5\r\n")
-    eventually(lambda: len(server.server.idle) == 1)
+    waiting = [idle.connection.getsockname()]
+    eventually(lambda: [handler.client_address for handler in list(server.server.idle)] == waiting)
     server.call(server.server.close_idle)
     assert idle.at_end()
     busy.send(b"hello")

@@ -194,6 +194,25 @@ class TestHandshake:
     def test_a_good_one_is_answered_as_in_the_rfc(self, server: InThread) -> None:
         assert "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in server.websocket().head
 
+    @pytest.mark.parametrize(
+        ("offered", "chosen"),
+        [([], None), (["x"], "x"), (["b, a"], "b"), (["b", "a"], "b"), (["soap.v1,x"], "soap.v1")],
+    )
+    def test_of_the_subprotocols_offered_the_first_is_chosen(
+        self, server: InThread, offered: list[str], chosen: str | None
+    ) -> None:
+        """They mean nothing here, but browsers fail where none is chosen; Node's server does the same."""
+        headers = "".join(f"Sec-WebSocket-Protocol: {names}\r\n" for names in offered)
+        head = server.websocket(headers=headers).head.split("\r\n")
+        found = [line.partition(": ")[2] for line in head if line.startswith("Sec-WebSocket-Protocol")]
+        assert found == ([] if chosen is None else [chosen])
+
+    @pytest.mark.parametrize("offered", ["", "a,,b", "a,a", "a b", "(a)"])
+    def test_malformed_subprotocols_are_refused(self, http: HttpClient, offered: str) -> None:
+        field = f"Sec-WebSocket-Protocol: {offered}\r\n"
+        http.send(handshake("/socket.io/?EIO=4&transport=websocket", field))
+        assert http.response().status == 400
+
     def test_the_connection_is_no_longer_the_http_server_s(self, server: InThread) -> None:
         clients = [server.websocket() for _ in range(3)]
         eventually(lambda: not server.server.busy)
