@@ -62,7 +62,7 @@ format: setup
 
 # What is made from the server's own types and stands in the repository.
 documents: setup
-	$(BIN)/python -m animochat.documents docs
+	$(BIN)/python -m animochat.documents .
 
 # The load generator and the Node reference server have dependencies of their own.
 bench: setup

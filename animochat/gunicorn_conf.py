@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from animochat import logs
 from animochat.commands.configuration import settings_or_exit
 from animochat.embedded import EmbeddedStore, EmbeddedStoreError
-from animochat.settings import masked_url
+from animochat.environment import masked_url
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter

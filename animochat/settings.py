@@ -1,83 +1,43 @@
-"""What an operator can configure: every variable, its default, its bounds, and one complete list of what is wrong.
+"""Every setting, in one table: field, kind of value, default, and help in the operator's words.
 
-The variables are those of the protocol's "Configuration" section. Nothing else in the package reads the environment.
+A setting's environment variable is its field's name in capitals. `docs/configuration.md`,
+`.env.example` and the README's table are written from here (`make documents`). Nothing else in the
+package reads the environment.
 """
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from animochat.store_url import problem
+from animochat.environment import (
+    BadValue,
+    Kind,
+    choice,
+    flag,
+    integer,
+    lobbies,
+    origins,
+    rate,
+    secret,
+    store_url,
+    text,
+)
 
-#: TCP port: where Node chat servers listen by custom, so that an existing page finds us.
-DEFAULT_PORT = 3001
-#: Origins allowed by CORS: the usual development server of a separate front end.
-DEFAULT_CLIENT_URL = "http://localhost:5173"
-#: Store in production, where no embedded one is started.
+#: The store in production, where no embedded one is started.
 DEFAULT_REDIS_URL = "redis://localhost:6379"
-#: Worker processes: one is right for a laptop; platforms set WEB_CONCURRENCY by the machine's size.
-DEFAULT_WEB_CONCURRENCY = 1
-#: The lobby that there is where the operator names none.
+#: The lobby that exists where the operator names none.
 MAIN_LOBBY = "main"
-#: How many there may be at most: each worker sends every lobby a heartbeat and ticks, five scripts a second.
+#: Lobbies at most: each worker sends every lobby a heartbeat and ticks, five scripts a second.
 MAX_LOBBIES = 100
-#: Hours during which two people who met are not matched again: meeting a stranger means a new one.
-DEFAULT_MATCH_HISTORY_HOURS = 24
-#: Milliseconds that somebody who skips waits: long enough to make a look at the partner worth it.
-DEFAULT_SKIP_COOLDOWN_MS = 5_000
-#: Milliseconds during which a shared interest is insisted on; longer, and people leave instead.
-DEFAULT_INTEREST_WAIT_MS = 10_000
-#: Milliseconds that a vanished connection keeps its room: a phone's change of network takes a few seconds.
-DEFAULT_RECONNECT_GRACE_MS = 10_000
-#: Code points in one message: a page of text, and far below what one frame may carry.
-DEFAULT_MAX_MESSAGE_LENGTH = 2_000
-#: Messages a second and person: no one types faster, and ten seconds' worth may be pasted at once.
-DEFAULT_RATE_MESSAGES = 5.0
-#: Typing notices a second and person: clients send one at the start and one at the end of typing.
-DEFAULT_RATE_TYPING = 5.0
-#: Searches (find, next) a second and person: each costs the store a draw from the pool.
-DEFAULT_RATE_SEARCHES = 1.0
-#: Refused requests a second and person, beyond which it is no use to refuse: what a clumsy client sends stays below, a
-#: flood does not.
-DEFAULT_RATE_REFUSALS = 10.0
-#: Reports an hour and person: who meets that many who deserve one is the exception, who makes them up isn't.
-DEFAULT_REPORTS_PER_HOUR = 10
-#: Reports an hour and address, in each lobby: a campus that shares one, where ten people in the same hour file all that
-#: a person may. One that floods takes up 7 MiB of the store in an hour, and no more than an operator can read.
-DEFAULT_REPORTS_PER_HOUR_PER_ADDRESS = 100
-#: Different people whose reports within a day suspend somebody for an hour: none, unless the operator wants it.
-DEFAULT_AUTO_SUSPEND_REPORTS = 0
-#: What the word filter does to what matches: whoever says it may go on, without it.
-DEFAULT_WORD_FILTER_ACTION = "mask"
-#: New connections a second and address: a campus or a mobile carrier may share one address.
-DEFAULT_RATE_CONNECTS = 50.0
-#: Connections of one address at a time, for the same reason.
-DEFAULT_MAX_CONNECTIONS_PER_ADDRESS = 2_000
-#: Connections of one worker at a time: what a core can serve, and what the usual limits on open files allow.
-DEFAULT_MAX_CONNECTIONS = 10_000
-#: Messages are stored, so that nobody who comes back misses one, wherever it lands.
-DEFAULT_STORE_MESSAGES = True
-#: Proxies in front whose X-Forwarded-For entry is believed: none, since anybody can send that header.
-DEFAULT_TRUSTED_PROXIES = 0
-
-#: Log lines from this level on: what an operator may have to act upon, and what the server itself does.
-DEFAULT_LOG_LEVEL = "info"
-
-#: Characters that SECRET_KEY, ADMIN_TOKEN and METRICS_TOKEN need at least: 16 random ones can't be guessed offline.
-MIN_SECRET_KEY_LENGTH = 16
-
-LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _HOUR_MS = 3_600_000
-_LOBBY = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
-_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class SettingsError(Exception):
-    """The environment holds mistakes; `mistakes` has one line for each, fit to be shown to the operator."""
+    """The environment holds mistakes. `mistakes` has one line for each, fit for the operator to read."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("; ".join(mistakes))
@@ -85,54 +45,223 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A row of the table.
+
+    `summary` is one line, `details` follow it. `fallback` is a variable that is read where this one is
+    unset. `default_note` describes an unset variable where the default alone does not. `essential`
+    rows are in the README.
+    """
+
+    kind: Kind
+    group: str
+    summary: str
+    details: str = ""
+    fallback: str = ""
+    default_note: str = ""
+    essential: bool = False
+
+
+def _setting(default: Any, kind: Kind, group: str, summary: str, details: str = "", **options: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"setting": Setting(kind, group, summary, details, **options)})
+
+
+@dataclass(frozen=True)
 class Settings:
     """The checked configuration; `Settings()` has the defaults of development. Each time is in the unit of its name."""
 
-    port: int = DEFAULT_PORT
-    #: "development" or "production"
-    app_env: str = "development"
-    #: Origins in the form that browsers send ("https://chat.example"), or "*".
-    client_url: tuple[str, ...] = (DEFAULT_CLIENT_URL,)
-    #: None only in development: whoever starts the workers starts an embedded store and sets REDIS_URL for them.
-    redis_url: str | None = None
-    web_concurrency: int = DEFAULT_WEB_CONCURRENCY
-    #: Names, each once; the first is where people go who name none.
-    lobbies: tuple[str, ...] = (MAIN_LOBBY,)
-    #: None: one is made and shared through the store.
-    secret_key: str | None = None
-    #: What the operator shows at /admin; None: there is no such page.
-    admin_token: str | None = None
-    #: What `GET /metrics` asks for; None: nothing.
-    metrics_token: str | None = None
-    #: "debug", "info", "warning" or "error"
-    log_level: str = DEFAULT_LOG_LEVEL
-    match_history_hours: int = DEFAULT_MATCH_HISTORY_HOURS
-    skip_cooldown_ms: int = DEFAULT_SKIP_COOLDOWN_MS
-    interest_wait_ms: int = DEFAULT_INTEREST_WAIT_MS
-    reconnect_grace_ms: int = DEFAULT_RECONNECT_GRACE_MS
-    max_message_length: int = DEFAULT_MAX_MESSAGE_LENGTH
-    #: False: what is said never gets into the store.
-    store_messages: bool = DEFAULT_STORE_MESSAGES
-    #: A second; 0 means no limit, here and below.
-    rate_messages: float = DEFAULT_RATE_MESSAGES
-    rate_typing: float = DEFAULT_RATE_TYPING
-    rate_searches: float = DEFAULT_RATE_SEARCHES
-    rate_refusals: float = DEFAULT_RATE_REFUSALS
-    reports_per_hour: int = DEFAULT_REPORTS_PER_HOUR
-    reports_per_hour_per_address: int = DEFAULT_REPORTS_PER_HOUR_PER_ADDRESS
-    auto_suspend_reports: int = DEFAULT_AUTO_SUSPEND_REPORTS
-    #: Path of a file of patterns, read when the server starts (moderation/words.py); None: nothing is filtered.
-    word_filter_file: str | None = None
-    #: "mask" or "refuse"
-    word_filter_action: str = DEFAULT_WORD_FILTER_ACTION
-    rate_connects: float = DEFAULT_RATE_CONNECTS
-    max_connections_per_address: int = DEFAULT_MAX_CONNECTIONS_PER_ADDRESS
-    max_connections: int = DEFAULT_MAX_CONNECTIONS
-    trusted_proxies: int = DEFAULT_TRUSTED_PROXIES
+    # A comment above a default gives its reason.
+
+    # Where Node chat servers listen by custom, so that an existing page finds this one.
+    port: int = _setting(3001, integer(1, 65_535), "Server", "TCP port.", essential=True)
+    app_env: str = _setting(
+        "development",
+        choice("development", "production"),
+        "Server",
+        "`development` or `production`.",
+        "`NODE_ENV` is read where `APP_ENV` is unset, as platforms and compose files made for a Node server set it. In "
+        "development without `REDIS_URL` an embedded store starts.",
+        fallback="NODE_ENV",
+        essential=True,
+    )
+    # The usual development server of a separate front end.
+    client_url: tuple[str, ...] = _setting(
+        ("http://localhost:5173",),
+        origins(),
+        "Server",
+        "Origins of other pages that may use the server, comma separated; `*` for any.",
+        "The server's own page is always allowed.",
+        essential=True,
+    )
+    # One is right for a laptop; platforms set it by the machine's size.
+    web_concurrency: int = _setting(
+        1, integer(1, 1_000), "Server", "Worker processes.", "One for each core is right.", essential=True
+    )
+    # Proxies that are believed: none, since anyone can send the header.
+    trusted_proxies: int = _setting(
+        0,
+        integer(0, 10),
+        "Server",
+        "Number of proxies in front that may be believed in `X-Forwarded-For`.",
+        "The same proxies are believed in `X-Forwarded-Proto` and `X-Forwarded-Host`. Set 1 behind nginx or "
+        "HAProxy as in `deploy/`, and on Heroku.",
+        essential=True,
+    )
+    # Every line that an operator may have to act on, and what the server itself does.
+    log_level: str = _setting(
+        "info",
+        choice("debug", "info", "warning", "error"),
+        "Server",
+        "Lowest level of the lines in the log.",
+        "At `debug` there is a line for each connection that comes and goes. Message text is in none.",
+    )
+    # None only in development: whoever starts the workers starts an embedded store and sets REDIS_URL for them.
+    redis_url: str | None = _setting(
+        None,
+        store_url(),
+        "Store",
+        "Address of the store.",
+        "`redis://`, `unix://`, `redis+sentinel://host:port,…/name` or `redis+cluster://host:port,…`; with "
+        "TLS `rediss://` and so on. [stores.md](stores.md) has users, certificates and options. All servers "
+        "that share a store are one chat.",
+        default_note=f"in development an embedded store; in production {DEFAULT_REDIS_URL}",
+        essential=True,
+    )
+    # Messages are stored, so that anyone who comes back misses none, on whichever worker.
+    store_messages: bool = _setting(
+        True,
+        flag(),
+        "Store",
+        "Whether messages are stored until their room is over.",
+        "1: the last 200 messages of each room are in the store, for people who reconnect. 0: messages are "
+        "never in the store, and a person who reconnects to another worker misses the messages of the "
+        "meantime (see [Not storing](architecture.md#not-storing)).",
+    )
+    secret_key: str | None = _setting(
+        None,
+        secret(),
+        "Store",
+        "Signs the tokens by which people are recognized after a reload.",
+        "All servers have the same.",
+        default_note="one is made and shared through the store, and lasts as long as the store's data",
+        essential=True,
+    )
+    lobbies: tuple[str, ...] = _setting(
+        (MAIN_LOBBY,),
+        lobbies(MAX_LOBBIES),
+        "Matching",
+        "Names of lobbies, comma separated. People in different lobbies never meet.",
+        "A client that names no lobby joins the first. All servers have the same. [scaling.md](scaling.md) "
+        "says how many are good.",
+    )
+    # Meeting a stranger means a new one.
+    match_history_hours: int = _setting(
+        24, integer(0, 8_760), "Matching", "Hours during which two people who met are not matched again."
+    )
+    # Long enough to make a look at the partner worth it.
+    skip_cooldown_ms: int = _setting(5_000, integer(0, _HOUR_MS), "Matching", "Cooldown after a skip, in milliseconds.")
+    # Any longer, and people leave instead.
+    interest_wait_ms: int = _setting(
+        10_000,
+        integer(0, _HOUR_MS),
+        "Matching",
+        "Milliseconds during which a person who named interests meets only people who share one.",
+    )
+    # A phone's change of network takes a few seconds.
+    reconnect_grace_ms: int = _setting(
+        10_000, integer(0, _HOUR_MS), "Matching", "Milliseconds that a dropped connection keeps its place."
+    )
+    # A page of text, and far below the size of one frame.
+    max_message_length: int = _setting(2_000, integer(1, 20_000), "Messages", "Length of a message, in code points.")
+    # No one types faster, and ten seconds' worth may be pasted at once.
+    rate_messages: float = _setting(
+        5.0, rate(), "Limits", "Messages per second and person, with a burst of ten seconds' worth."
+    )
+    # Clients send one at the start and one at the end of typing.
+    rate_typing: float = _setting(5.0, rate(), "Limits", "Typing notices per second and person, likewise.")
+    # Each costs the store a draw from the pool.
+    rate_searches: float = _setting(
+        1.0, rate(), "Limits", "Searches (`find-match`, `next-match`) per second and person, likewise."
+    )
+    # A clumsy client stays below, a flood does not.
+    rate_refusals: float = _setting(
+        10.0, rate(), "Limits", "Refused requests per second and person, likewise; beyond, the client is disconnected."
+    )
+    # A campus or a mobile carrier may share one address.
+    rate_connects: float = _setting(
+        50.0,
+        rate(),
+        "Limits",
+        "New connections per second and address, with a burst of ten seconds' worth.",
+        "An IPv6 address counts by its /64. Each worker counts for itself. A campus or a mobile carrier may "
+        "share one address.",
+    )
+    max_connections_per_address: int = _setting(
+        2_000, integer(0, 1_000_000), "Limits", "Open connections of one address on one worker; 0 = no limit."
+    )
+    # As a core can serve, and as the usual limits on open files allow.
+    max_connections: int = _setting(
+        10_000,
+        integer(0, 1_000_000),
+        "Limits",
+        "Open connections of one worker; new ones beyond are answered 503; 0 = no limit.",
+        "Keep it below `ulimit -n`.",
+    )
+    admin_token: str | None = _setting(
+        None,
+        secret(),
+        "Moderation",
+        "Opens the operator's page at `/admin`, and its API.",
+        "`openssl rand -base64 24` makes one.",
+        default_note="there is no such page",
+        essential=True,
+    )
+    # A person who meets more people who deserve one in an hour is the exception, one who makes them up is not.
+    reports_per_hour: int = _setting(
+        10, integer(0, 10_000), "Moderation", "Reports that one person may file within an hour; 0 = no limit."
+    )
+    # A campus that shares one, where ten people in the same hour file all that a person may. An address that
+    # floods takes up 7 MiB of the store in an hour, and no more than an operator can read.
+    reports_per_hour_per_address: int = _setting(
+        100,
+        integer(0, 100_000),
+        "Moderation",
+        "Reports that all people of one address may file within an hour in a lobby; 0 = no limit.",
+        "An IPv6 address counts by its /64. A campus or a mobile carrier may share one address.",
+    )
+    # Off unless the operator wants it.
+    auto_suspend_reports: int = _setting(
+        0,
+        integer(0, 1_000),
+        "Moderation",
+        "Number of different people whose reports within a day suspend a person for an hour; 0 = never.",
+        "Different people come from different addresses. See [moderation.md](moderation.md) before you switch it on.",
+    )
+    word_filter_file: str | None = _setting(
+        None,
+        text(),
+        "Moderation",
+        "Path of a file of patterns, one per line, that messages must not contain.",
+        "Read at the start. [moderation.md](moderation.md) has the form.",
+        default_note="nothing is filtered",
+    )
+    word_filter_action: str = _setting(
+        "mask",
+        choice("mask", "refuse"),
+        "Moderation",
+        "`mask` the match with asterisks, or `refuse` the message with `invalid-payload`.",
+    )
+    metrics_token: str | None = _setting(
+        None,
+        secret(),
+        "Monitoring",
+        "Bearer token that `GET /metrics` asks for.",
+        default_note="the route is open to anyone who reaches the port",
+    )
 
     @property
     def rate_frames(self) -> float:
-        """WebSocket frames a second and connection, whatever is in them: twice what may be asked for or refused."""
+        """WebSocket frames per second and connection, whatever is in them: twice the sum of the rates of a person."""
         rates = (self.rate_messages, self.rate_typing, self.rate_searches, self.rate_refusals)
         return 2 * sum(rates) if all(rates) else 0
 
@@ -142,153 +271,35 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Reads and checks everything. A variable set to nothing counts as unset, as compose files write it.
+        """Read and check everything. A variable set to nothing counts as unset, as compose files write it.
 
-        Raises SettingsError naming every mistake at once.
+        Raises SettingsError, which names every mistake at once.
         """
-        read = _Reader(environ)
-        app_env = read.app_env()
-        settings = cls(
-            port=read.integer("PORT", DEFAULT_PORT, 1, 65_535),
-            app_env=app_env,
-            client_url=read.origins("CLIENT_URL", DEFAULT_CLIENT_URL),
-            redis_url=read.redis_url("REDIS_URL", DEFAULT_REDIS_URL if app_env == "production" else None),
-            web_concurrency=read.integer("WEB_CONCURRENCY", DEFAULT_WEB_CONCURRENCY, 1, 1_000),
-            lobbies=read.lobbies("LOBBIES", MAIN_LOBBY),
-            secret_key=read.secret("SECRET_KEY"),
-            admin_token=read.secret("ADMIN_TOKEN"),
-            metrics_token=read.secret("METRICS_TOKEN"),
-            log_level=read.choice("LOG_LEVEL", DEFAULT_LOG_LEVEL, LOG_LEVELS),
-            match_history_hours=read.integer("MATCH_HISTORY_HOURS", DEFAULT_MATCH_HISTORY_HOURS, 0, 8_760),
-            skip_cooldown_ms=read.integer("SKIP_COOLDOWN_MS", DEFAULT_SKIP_COOLDOWN_MS, 0, _HOUR_MS),
-            interest_wait_ms=read.integer("INTEREST_WAIT_MS", DEFAULT_INTEREST_WAIT_MS, 0, _HOUR_MS),
-            reconnect_grace_ms=read.integer("RECONNECT_GRACE_MS", DEFAULT_RECONNECT_GRACE_MS, 0, _HOUR_MS),
-            max_message_length=read.integer("MAX_MESSAGE_LENGTH", DEFAULT_MAX_MESSAGE_LENGTH, 1, 20_000),
-            store_messages=read.flag("STORE_MESSAGES", DEFAULT_STORE_MESSAGES),
-            rate_messages=read.rate("RATE_MESSAGES", DEFAULT_RATE_MESSAGES),
-            rate_typing=read.rate("RATE_TYPING", DEFAULT_RATE_TYPING),
-            rate_searches=read.rate("RATE_SEARCHES", DEFAULT_RATE_SEARCHES),
-            rate_refusals=read.rate("RATE_REFUSALS", DEFAULT_RATE_REFUSALS),
-            reports_per_hour=read.integer("REPORTS_PER_HOUR", DEFAULT_REPORTS_PER_HOUR, 0, 10_000),
-            reports_per_hour_per_address=read.integer(
-                "REPORTS_PER_HOUR_PER_ADDRESS", DEFAULT_REPORTS_PER_HOUR_PER_ADDRESS, 0, 100_000
-            ),
-            auto_suspend_reports=read.integer("AUTO_SUSPEND_REPORTS", DEFAULT_AUTO_SUSPEND_REPORTS, 0, 1_000),
-            word_filter_file=read.text("WORD_FILTER_FILE"),
-            word_filter_action=read.choice("WORD_FILTER_ACTION", DEFAULT_WORD_FILTER_ACTION, ("mask", "refuse")),
-            rate_connects=read.rate("RATE_CONNECTS", DEFAULT_RATE_CONNECTS),
-            max_connections_per_address=read.integer(
-                "MAX_CONNECTIONS_PER_ADDRESS", DEFAULT_MAX_CONNECTIONS_PER_ADDRESS, 0, 1_000_000
-            ),
-            max_connections=read.integer("MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 0, 1_000_000),
-            trusted_proxies=read.integer("TRUSTED_PROXIES", DEFAULT_TRUSTED_PROXIES, 0, 10),
-        )
-        if read.mistakes:
-            raise SettingsError(read.mistakes)
-        return settings
+        mistakes: list[str] = []
+        values: dict[str, Any] = {}
+        for field, setting in table():
+            name, value = field.name.upper(), _value(environ, field.name.upper(), setting)
+            if value is None and setting.fallback:
+                name, value = setting.fallback, _value(environ, setting.fallback, setting)
+            if value is None:
+                continue
+            try:
+                values[field.name] = setting.kind.read(value)
+            except BadValue as error:
+                hint = f"; set {field.name.upper()} to say otherwise" if name == setting.fallback else ""
+                mistakes += [f"{name}: {problem}{hint}" for problem in error.problems]
+        if mistakes:
+            raise SettingsError(mistakes)
+        if values.get("app_env") == "production":
+            values.setdefault("redis_url", DEFAULT_REDIS_URL)
+        return cls(**values)
 
 
-class _Reader:
-    """Reads one variable after the other and collects what is wrong; a wrong one yields its default meanwhile."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
-        self.mistakes: list[str] = []
-
-    def text(self, name: str) -> str | None:
-        return self.environ.get(name, "").strip() or None
-
-    def mistake(self, name: str, value: str, allowed: str) -> None:
-        self.mistakes.append(f"{name}: {value} is not {allowed}")
-
-    def app_env(self) -> str:
-        # NODE_ENV is what platforms and compose files made for a Node server already set.
-        name = "NODE_ENV" if self.text("APP_ENV") is None else "APP_ENV"
-        value = self.text(name) or "development"
-        if value not in ("development", "production"):
-            hint = "; set APP_ENV to say otherwise" if name == "NODE_ENV" else ""
-            self.mistake(name, repr(value), f"one of development, production{hint}")
-        return value
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = (self.text(name) or default).lower()
-        if value not in choices:
-            self.mistake(name, repr(value), f"one of {', '.join(choices)}")
-        return value
-
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        value = self.text(name)
-        if value is None:
-            return default
-        # int() alone would take "1_000", "+5" and other scripts' digits.
-        if re.fullmatch(r"[0-9]{1,12}", value) and low <= int(value) <= high:
-            return int(value)
-        self.mistake(name, repr(value), f"a whole number from {low} to {high}")
-        return default
-
-    def flag(self, name: str, default: bool) -> bool:
-        value = self.text(name)
-        if value is None or value in ("0", "1"):
-            return default if value is None else value == "1"
-        self.mistake(name, repr(value), "0 or 1")
-        return default
-
-    def rate(self, name: str, default: float) -> float:
-        value = self.text(name)
-        if value is None:
-            return default
-        if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) and float(value) <= 100_000:
-            return float(value)
-        self.mistake(name, repr(value), "a number from 0 (no limit) to 100000, a second")
-        return default
-
-    def secret(self, name: str) -> str | None:
-        value = self.environ.get(name) or None
-        if value is not None and len(value) < MIN_SECRET_KEY_LENGTH:
-            self.mistake(name, f"a value of {len(value)} characters", f"at least {MIN_SECRET_KEY_LENGTH} long")
-        return value
-
-    def origins(self, name: str, default: str) -> tuple[str, ...]:
-        entries = [entry.strip() for entry in (self.text(name) or default).split(",") if entry.strip()]
-        origins: list[str] = []
-        for entry in entries:
-            origin = "*" if entry == "*" else normalized_origin(entry.rstrip("/"))
-            if origin is None:
-                self.mistake(name, repr(entry), "an origin like https://chat.example or http://localhost:5173, or *")
-            elif origin not in origins:
-                origins.append(origin)
-        return tuple(origins)
-
-    def lobbies(self, name: str, default: str) -> tuple[str, ...]:
-        value = self.text(name) or default
-        names = tuple(entry.strip() for entry in value.split(","))
-        if all(map(_LOBBY.fullmatch, names)) and len(set(names)) == len(names) <= MAX_LOBBIES:
-            return names
-        allowed = f"up to {MAX_LOBBIES} names of 1 to 32 lower-case letters, digits and -, comma separated, none twice"
-        self.mistake(name, repr(value), allowed)
-        return (default,)
-
-    def redis_url(self, name: str, default: str | None) -> str | None:
-        value = self.text(name)
-        if value is None:
-            return default
-        wrong = problem(value)
-        if wrong:
-            self.mistake(name, repr(masked_url(value)), wrong)
-        return value
+def table() -> list[tuple[dataclasses.Field[Any], Setting]]:
+    """Return every setting: its field in Settings, and its row."""
+    return [(field, field.metadata["setting"]) for field in dataclasses.fields(Settings)]
 
 
-def normalized_origin(origin: str) -> str | None:
-    """The form in which browsers send an origin: lower case, no default port. None if it isn't an http(s) origin."""
-    match = _ORIGIN.fullmatch(origin.lower())
-    if match is None:
-        return None
-    scheme, host, port = match[1], match[2], match[3]
-    if port is None or int(port) == _DEFAULT_PORTS[scheme]:
-        return f"{scheme}://{host}"
-    return f"{scheme}://{host}:{int(port)}" if 1 <= int(port) <= 65_535 else None
-
-
-def masked_url(url: str) -> str:
-    """A store's address that can be shown: without user, password and query (redis-py reads a password there too)."""
-    return re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url, flags=re.DOTALL), flags=re.DOTALL)
+def _value(environ: Mapping[str, str], name: str, setting: Setting) -> str | None:
+    value = environ.get(name, "")
+    return (value if setting.kind.secret else value.strip()) or None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import pytest
 from support import ROOT
 
-from animochat.settings import Settings, SettingsError, masked_url, normalized_origin
+from animochat.documents.__main__ import documents
+from animochat.environment import masked_url, normalized_origin
+from animochat.settings import Settings, SettingsError
 
 #: The protocol's "Configuration" table: variable, a value other than its default, what it reads as, its default.
 TABLE = [
@@ -62,9 +63,9 @@ def test_there_is_no_setting_beside_the_table():
     assert {field.name.upper() for field in dataclasses.fields(Settings)} == {row[0] for row in TABLE}
 
 
-def test_the_example_file_names_every_variable():
-    named = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert sorted(named) == sorted(row[0] for row in TABLE)
+@pytest.mark.parametrize("name", ["docs/configuration.md", ".env.example", "README.md", "docs/animochat.d.ts"])
+def test_the_documents_agree_with_the_table(name):
+    assert (ROOT / name).read_text("utf-8") == documents(ROOT)[ROOT / name], "run `make documents`"
 
 
 def test_node_env_counts_where_app_env_is_unset():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from animochat import __version__
 from animochat.commands.findings import Finding, Level
-from animochat.settings import DEFAULT_CLIENT_URL, DEFAULT_MAX_CONNECTIONS, Settings
+from animochat.settings import Settings
 
 #: Open files of a worker besides its clients: the listening socket, the store, hand-overs, the log, modules being read.
 OTHER_FILES = 100
@@ -53,7 +53,7 @@ def _settings(settings: Settings) -> Finding:
 def _client_url(settings: Settings) -> Finding:
     if "*" in settings.client_url and settings.production:
         return Finding(Level.WARNING, "origins", "CLIENT_URL=*: every page may use this server; name those that should")
-    if settings.client_url == (DEFAULT_CLIENT_URL,) and settings.production:
+    if settings.client_url == Settings().client_url and settings.production:
         text = "the server's own page alone (and a developer's at localhost): set CLIENT_URL if another page needs it"
         return Finding(Level.OK, "origins", text)
     return Finding(Level.OK, "origins", f"the server's own page, and {', '.join(settings.client_url)}")
@@ -76,7 +76,7 @@ def _workers(settings: Settings) -> Finding:
 
 def _open_files(settings: Settings) -> Finding:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    needed = (settings.max_connections or DEFAULT_MAX_CONNECTIONS) + OTHER_FILES
+    needed = (settings.max_connections or Settings().max_connections) + OTHER_FILES
     if allowed == resource.RLIM_INFINITY or allowed >= needed:
         return Finding(Level.OK, "open files", f"{allowed} allowed in this shell, a full worker needs {needed}")
     if settings.max_connections == 0:

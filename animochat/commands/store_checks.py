@@ -15,7 +15,8 @@ from typing import Any
 import redis
 
 from animochat.commands.findings import Finding, Level
-from animochat.settings import Settings, masked_url
+from animochat.environment import masked_url
+from animochat.settings import Settings
 from animochat.store import keys
 from animochat.store.cluster import find, slot_of
 from animochat.store.connection import BROKEN, connect, seeds

@@ -7,7 +7,8 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from animochat.settings import Settings, normalized_origin
+from animochat.environment import normalized_origin
+from animochat.settings import Settings
 
 #: Seconds for which a browser may remember the answer to a preflight request.
 PREFLIGHT_MAX_AGE = 600

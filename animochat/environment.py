@@ -1,0 +1,160 @@
+"""Kinds of values that an environment variable may hold: how each is read, and the words for what is allowed.
+
+integer(1, 65_535).read("80")      -> 80
+integer(1, 65_535).read("http")    raises BadValue: "'http' is not a whole number from 1 to 65535"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from animochat.store_url import problem
+
+#: Characters that a secret needs at least: 16 random ones can't be guessed offline.
+MIN_SECRET_LENGTH = 16
+
+#: Upper bound of a rate, a second: far above anything that a worker can serve.
+MAX_RATE = 100_000
+
+_LOBBY = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class BadValue(ValueError):
+    """A value that is not allowed. `problems` has one line for each mistake, fit for the operator to read."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value. `read` parses a text and raises BadValue; `allowed` completes "… is not"; a `secret` is never
+    shown, and its white space counts.
+    """
+
+    read: Callable[[str], Any]
+    allowed: str
+    secret: bool = False
+
+
+def _kind(parse: Callable[[str], Any], allowed: str) -> Kind:
+    """Return the kind whose `parse` returns None for a value that is not allowed."""
+
+    def read(text: str) -> Any:
+        value = parse(text)
+        if value is None:
+            raise BadValue(f"{text!r} is not {allowed}")
+        return value
+
+    return Kind(read, allowed)
+
+
+def integer(low: int, high: int) -> Kind:
+    """Return the kind of a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int | None:
+        # int() alone would take "1_000", "+5" and other scripts' digits.
+        return int(text) if re.fullmatch(r"[0-9]{1,12}", text) and low <= int(text) <= high else None
+
+    return _kind(parse, f"a whole number from {low} to {high}")
+
+
+def rate() -> Kind:
+    """Return the kind of a rate, a second; 0 means no limit."""
+
+    def parse(text: str) -> float | None:
+        return float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) and float(text) <= MAX_RATE else None
+
+    return _kind(parse, f"a number from 0 (no limit) to {MAX_RATE}, a second")
+
+
+def flag() -> Kind:
+    """Return the kind of a switch."""
+    return _kind({"0": False, "1": True}.get, "0 or 1")
+
+
+def choice(*values: str) -> Kind:
+    """Return the kind of one of some words, in either case."""
+    allowed = f"one of {', '.join(values)}"
+
+    def read(text: str) -> str:
+        if text.lower() not in values:
+            raise BadValue(f"{text.lower()!r} is not {allowed}")
+        return text.lower()
+
+    return Kind(read, allowed)
+
+
+def text() -> Kind:
+    """Return the kind of any text."""
+    return Kind(str, "any text")
+
+
+def secret() -> Kind:
+    """Return the kind of a secret. Its mistakes show its length only."""
+
+    def read(text: str) -> str:
+        if len(text) < MIN_SECRET_LENGTH:
+            raise BadValue(f"a value of {len(text)} characters is not at least {MIN_SECRET_LENGTH} long")
+        return text
+
+    return Kind(read, f"at least {MIN_SECRET_LENGTH} characters", secret=True)
+
+
+def origins() -> Kind:
+    """Return the kind of a comma-separated list of origins, each in the form that browsers send, or `*`."""
+    allowed = "an origin like https://chat.example or http://localhost:5173, or *"
+
+    def read(text: str) -> tuple[str, ...]:
+        entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+        found = {entry: "*" if entry == "*" else normalized_origin(entry.rstrip("/")) for entry in entries}
+        wrong = [entry for entry, origin in found.items() if origin is None]
+        if wrong:
+            raise BadValue(*(f"{entry!r} is not {allowed}" for entry in wrong))
+        return tuple(dict.fromkeys(origin for origin in found.values() if origin is not None))
+
+    return Kind(read, allowed)
+
+
+def normalized_origin(origin: str) -> str | None:
+    """Return an origin as browsers send it: lower case, no default port. None if it isn't an http(s) origin."""
+    match = _ORIGIN.fullmatch(origin.lower())
+    if match is None:
+        return None
+    scheme, host, port = match[1], match[2], match[3]
+    if port is None or int(port) == _DEFAULT_PORTS[scheme]:
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{int(port)}" if 1 <= int(port) <= 65_535 else None
+
+
+def lobbies(most: int) -> Kind:
+    """Return the kind of a comma-separated list of lobby names, `most` of them at most."""
+
+    def parse(text: str) -> tuple[str, ...] | None:
+        names = tuple(entry.strip() for entry in text.split(","))
+        return names if all(map(_LOBBY.fullmatch, names)) and len(set(names)) == len(names) <= most else None
+
+    return _kind(parse, f"up to {most} names of 1 to 32 lower-case letters, digits and -, comma separated, none twice")
+
+
+def store_url() -> Kind:
+    """Return the kind of the store's address. Its mistakes show no user, password or option."""
+
+    def read(text: str) -> str:
+        wrong = problem(text)
+        if wrong:
+            raise BadValue(f"{masked_url(text)!r} is not {wrong}")
+        return text
+
+    return Kind(read, "an address as in docs/stores.md")
+
+
+def masked_url(url: str) -> str:
+    """Return a store's address that can be shown: without user, password and query (a password may be there too)."""
+    return re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url, flags=re.DOTALL), flags=re.DOTALL)
