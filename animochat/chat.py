@@ -24,6 +24,7 @@ from animochat.lobby import Lobby
 from animochat.matchmaking import service as matchmaking
 from animochat.metrics import METRICS
 from animochat.moderation import service as moderation
+from animochat.moderation.access import OperatorAccess
 from animochat.moderation.oversight import Oversight
 from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
@@ -80,6 +81,7 @@ class Chat:
             )
             for number, name in enumerate(settings.lobbies)
         }
+        self.operator_access = OperatorAccess(self.pipeline, settings.lobbies[0])
         self.oversight = Oversight([lobby.moderation for lobby in self.lobbies.values()])
         self.subscriptions = Subscriptions(url, [lobby.listener for lobby in self.lobbies.values()])
         self._monitor = Monitor(self._sample)

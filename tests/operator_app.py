@@ -8,19 +8,21 @@ from typing import Any
 from flask import Flask
 
 from animochat import http
+from animochat.moderation.access import OperatorAccess
 from animochat.moderation.oversight import Oversight
 from animochat.moderation.service import Moderation
 from animochat.readings.service import Readings
 from animochat.settings import Settings
 
 
-def operator_app(moderation: Moderation, readings: Readings | None = None, **settings: Any) -> Flask:
+def operator_app(pipeline: Any, moderation: Moderation, readings: Readings | None = None, **settings: Any) -> Flask:
     """`settings` are fields of Settings, of which `admin_token` has to be set."""
     app = Flask("animochat", static_folder=None)
     app.extensions["animochat"] = SimpleNamespace(
         settings=Settings(**settings),
         lobbies={"main": SimpleNamespace(moderation=moderation)},
         oversight=Oversight([moderation]),
+        operator_access=OperatorAccess(pipeline),
         readings=readings,
     )
     http.register(app)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import html
 import re
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +15,16 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from itsdangerous import Signer, TimestampSigner
 from operator_app import operator_app
 from people import NO_RATES, meet
-from store_support import Lobby
+from store_support import TAG, Lobby, Relay, cooperative, soon
 from support import Client, Server
 
 from animochat.http import admin, operator
-from animochat.moderation.service import ATTEMPTS_MS, MAX_ATTEMPTS, Moderation, Said
+from animochat.moderation.access import ATTEMPTS_MS, MAX_ATTEMPTS, OperatorAccess
+from animochat.moderation.service import SCRIPTS, Moderation, Said
+from animochat.store.pipeline import Pipeline
 
 TOKEN = "correct horse battery staple"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -57,14 +62,14 @@ def lobby(store_url: str) -> Iterator[Lobby]:
     lobby.close()
 
 
-def app(moderation: Moderation, **settings: Any) -> Flask:
+def app(lobby: Lobby, **settings: Any) -> Flask:
     """The routes as they are, on a real store, without a server."""
-    return operator_app(moderation, **{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
+    return operator_app(lobby.pipeline, lobby.moderation, **{"admin_token": TOKEN, "client_url": (LISTED,), **settings})
 
 
 @pytest.fixture
 def client(lobby: Lobby) -> FlaskClient:
-    return app(lobby.moderation).test_client()
+    return app(lobby).test_client()
 
 
 @pytest.fixture
@@ -106,7 +111,7 @@ def test_the_table_of_routes_is_complete(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("route", [*ROUTES, ("POST", "/admin/login", None), ("GET", "/admin/", None)], ids=str)
 def test_without_a_token_set_there_is_no_such_page(lobby: Lobby, route: tuple[str, str, Any]) -> None:
-    answer = ask(app(lobby.moderation, admin_token=None).test_client(), lobby, route, **BEARER)
+    answer = ask(app(lobby, admin_token=None).test_client(), lobby, route, **BEARER)
     assert answer.status_code == 404
 
 
@@ -114,7 +119,7 @@ def test_without_a_token_set_there_is_no_such_page(lobby: Lobby, route: tuple[st
 def test_everything_is_refused_without_the_token(
     client: FlaskClient, lobby: Lobby, route: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("animochat.moderation.service.MAX_ATTEMPTS", 1000)
+    monkeypatch.setattr("animochat.moderation.access.MAX_ATTEMPTS", 1000)
     before = state(lobby)
     wrong = [TOKEN[:-1], TOKEN + " ", TOKEN.upper(), "", "x" * 5000, "Ünïcödé", "\x00"]
     headers: list[dict[str, str]] = [{}, {"Authorization": ""}, {"Authorization": "Bearer"}, {"Authorization": TOKEN}]
@@ -162,7 +167,7 @@ def test_tokens_are_compared_in_constant_time(
 
 def test_a_token_may_have_any_letters(lobby: Lobby) -> None:
     token = "Übergrößenträger 😀"
-    client = app(lobby.moderation, admin_token=token).test_client()
+    client = app(lobby, admin_token=token).test_client()
     header = f"Bearer {token}".encode().decode("latin-1")  # as WSGI has what was sent in UTF-8
     assert client.get("/admin/api/bans", headers={"Authorization": header}).status_code == 200
     assert log_in(client, token).status_code == 303
@@ -180,9 +185,70 @@ def test_after_ten_wrong_tokens_an_address_has_to_wait(client: FlaskClient, lobb
         assert ATTEMPTS_MS / 1000 - 60 < int(answer.headers["Retry-After"]) <= ATTEMPTS_MS / 1000 + 1
     elsewhere = {"REMOTE_ADDR": "192.0.2.7"}
     assert client.get("/admin/api/bans", headers=BEARER, environ_base=elsewhere).status_code == 200
+    assert client.get("/admin/api/bans", headers=BEARER).status_code == 429
     stored = b" ".join(lobby.pipeline.execute("KEYS", "*"))
     assert b":attempts:" in stored
     assert b"127.0.0.1" not in stored
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "counted"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:192.0.2.7", "192.0.2.7", True),
+        ("192.0.2.7", "192.0.2.8", False),
+    ],
+)
+def test_wrong_tokens_are_counted_by_what_one_customer_has(
+    client: FlaskClient, first: str, then: str, counted: bool
+) -> None:
+    """An IPv6 customer has a /64, in which there is an address for every guess."""
+    for _ in range(MAX_ATTEMPTS):
+        wrong = {"Authorization": "Bearer wrong"}
+        client.get("/admin/api/bans", headers=wrong, environ_base={"REMOTE_ADDR": first})
+    answer = client.get("/admin/api/bans", headers=BEARER, environ_base={"REMOTE_ADDR": then})
+    assert answer.status_code == (429 if counted else 200)
+
+
+def test_right_tokens_are_not_counted(client: FlaskClient) -> None:
+    for _ in range(MAX_ATTEMPTS + 1):
+        assert client.get("/admin/api/bans", headers=BEARER).status_code == 200
+
+
+def test_of_tokens_shown_at_once_no_more_are_tried_than_one_by_one(store_url: str) -> None:
+    """It is counted and decided in one step: no request passes between the two."""
+    lobbies = [Lobby(store_url) for _ in range(8)]
+    tried: list[int] = []
+
+    def guess(access: OperatorAccess) -> None:
+        tried.extend(access.try_token("hidden", right=False) for _ in range(5))
+
+    threads = [threading.Thread(target=guess, args=[OperatorAccess(lobby.pipeline)]) for lobby in lobbies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(tried), tried.count(0)) == (40, MAX_ATTEMPTS)
+    assert OperatorAccess(lobbies[0].pipeline).try_token("hidden", right=True) > 0
+    for lobby in lobbies:
+        lobby.close()
+
+
+def test_a_counter_of_wrong_tokens_always_has_an_end(lobby: Lobby) -> None:
+    """Which is that of its first one; one that has lost it, by an older version say, gets one."""
+    access, key = OperatorAccess(lobby.pipeline), f"{TAG}:attempts:hidden"
+    assert access.try_token("hidden", right=False) == 0
+    assert ATTEMPTS_MS - 60_000 < lobby.pipeline.execute("PTTL", key) <= ATTEMPTS_MS
+    lobby.pipeline.execute("PEXPIRE", key, 100_000)  # time passes
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert access.try_token("hidden", right=False) == 0
+        assert 0 < lobby.pipeline.execute("PTTL", key) <= 100_000, "the first one's"
+    assert 0 < access.try_token("hidden", right=False) <= 100_000
+    for count in (MAX_ATTEMPTS, 1):
+        lobby.pipeline.execute("SET", key, count)
+        access.try_token("hidden", right=True)
+        assert 0 < lobby.pipeline.execute("PTTL", key) <= ATTEMPTS_MS
 
 
 def test_a_session_goes_on_whatever_others_guess(browser: FlaskClient) -> None:
@@ -229,18 +295,89 @@ def test_the_cookie_is_for_this_page_alone(client: FlaskClient, origin: str, bas
     assert TOKEN not in cookie
 
 
-def test_a_session_ends_by_itself(browser: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = operator.SESSION_SECONDS
-    monkeypatch.setattr(operator, "SESSION_SECONDS", -1)
+def sessions(lobby: Lobby) -> list[bytes]:
+    """The keys of the sessions that are open."""
+    keys: list[bytes] = lobby.pipeline.execute("KEYS", f"{TAG}:operator:*")
+    return keys
+
+
+def test_a_session_ends_at_the_server_by_itself(browser: FlaskClient, lobby: Lobby) -> None:
+    (session,) = sessions(lobby)
+    left = lobby.pipeline.execute("PTTL", session)
+    assert operator.SESSION_SECONDS * 1000 - 60_000 < left <= operator.SESSION_SECONDS * 1000 == 12 * 3600 * 1000
+    assert browser.get("/admin/api/bans").status_code == 200
+    assert lobby.pipeline.execute("PTTL", session) <= left, "using it doesn't make it last longer"
+    lobby.pipeline.execute("PEXPIREAT", session, 1)
     assert browser.get("/admin/api/bans").status_code == 401
-    assert seconds == 12 * 3600
+    assert browser.get("/admin").status_code == 401
+
+
+def cookie_of(browser: FlaskClient) -> str:
+    cookie = browser.get_cookie(operator.COOKIE, path="/admin")
+    assert cookie is not None
+    return cookie.value
+
+
+def test_logging_out_ends_the_session_at_the_server_and_no_other_one(lobby: Lobby) -> None:
+    """A copy of the cookie is worth nothing from then on."""
+    one, other, thief = (app(lobby).test_client() for _ in range(3))
+    log_in(one)
+    log_in(other)
+    thief.set_cookie(operator.COOKIE, cookie_of(one), path="/admin")
+    assert thief.get("/admin/api/bans").status_code == 200
+    assert one.post("/admin/logout", headers={"Origin": OWN}).status_code == 303
+    assert one.get_cookie(operator.COOKIE, path="/admin") is None
+    assert thief.get("/admin/api/bans").status_code == 401
+    assert thief.post("/admin/logout", headers={"Origin": OWN}).status_code == 401
+    assert other.get("/admin/api/bans").status_code == 200
+    assert len(sessions(lobby)) == 1
+
+
+def test_a_cookie_of_what_the_store_does_not_know_is_no_session(client: FlaskClient, lobby: Lobby) -> None:
+    """Not even one that the token has signed, as earlier versions made them."""
+    for signer in (Signer, TimestampSigner):
+        made = signer(TOKEN, salt="animochat.admin", digest_method=hashlib.sha256).sign(b"operator").decode()
+        client.set_cookie(operator.COOKIE, made, path="/admin")
+        assert client.get("/admin/api/bans").status_code == 401
+    assert sessions(lobby) == []
+
+
+def test_no_session_is_in_the_store_as_the_cookie_has_it(browser: FlaskClient, lobby: Lobby) -> None:
+    """So that a reader of the store is not the operator."""
+    (session,) = sessions(lobby)
+    browser.set_cookie(operator.COOKIE, session.decode().rpartition(":")[2], path="/admin")
+    assert browser.get("/admin/api/bans").status_code == 401
+
+
+@cooperative
+def test_while_the_store_is_away_a_session_is_unavailable_and_not_over(store_url: str) -> None:
+    way = Relay(store_url)
+    pipeline = Pipeline(way.url, SCRIPTS)
+    pipeline.start()
+    client = operator_app(pipeline, Moderation(pipeline, 0, 0), admin_token=TOKEN).test_client()
+    log_in(client)
+    way.close()
+    for answer in (
+        client.get("/admin"),
+        client.get("/admin/api/bans"),
+        client.post("/admin/logout", headers={"Origin": OWN}),
+        client.get("/admin/api/bans", headers=BEARER),
+        log_in(client),
+        log_in(client, "wrong"),
+    ):
+        assert answer.status_code == 503
+        assert answer.json["error"]["code"] == "unavailable"
+        assert "Set-Cookie" not in answer.headers
+    way.reopen()
+    soon(lambda: client.get("/admin/api/bans").status_code != 503)
+    assert client.get("/admin/api/bans").status_code == 200
+    pipeline.stop()
+    way.close()
 
 
 def test_another_token_ends_all_sessions(browser: FlaskClient, lobby: Lobby) -> None:
-    cookie = browser.get_cookie(operator.COOKIE, path="/admin")
-    assert cookie is not None
-    other = app(lobby.moderation, admin_token="another token, as long").test_client()
-    other.set_cookie(operator.COOKIE, cookie.value, path="/admin")
+    other = app(lobby, admin_token="another token, as long").test_client()
+    other.set_cookie(operator.COOKIE, cookie_of(browser), path="/admin")
     assert other.get("/admin/api/bans").status_code == 401
 
 
@@ -291,7 +428,7 @@ def test_a_form_can_not_be_taken_for_json(browser: FlaskClient) -> None:
 
 
 def test_no_other_origin_may_read_or_ask(lobby: Lobby) -> None:
-    client = app(lobby.moderation, client_url=("*",)).test_client()
+    client = app(lobby, client_url=("*",)).test_client()
     for method in ("GET", "OPTIONS"):
         headers = {"Origin": LISTED, "Access-Control-Request-Method": "GET", **BEARER}
         answer = client.open("/admin/api/reports", method=method, headers=headers)

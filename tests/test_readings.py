@@ -256,7 +256,7 @@ def test_readings_of_another_version_hide_none_of_ours(workers: Workers, monkeyp
 def client(workers: Workers) -> FlaskClient:
     workers.add("one")
     moderation = Moderation(workers.pipeline, 0, 0)  # type: ignore[arg-type]
-    return operator_app(moderation, workers.readings["one"], admin_token=TOKEN).test_client()
+    return operator_app(workers.pipeline, moderation, workers.readings["one"], admin_token=TOKEN).test_client()
 
 
 def ask(client: FlaskClient, since: str = "", token: str = TOKEN) -> Any:

@@ -1,8 +1,10 @@
-"""Who is the operator: whoever shows ADMIN_TOKEN in a header, or has opened a session with it.
+"""Who is the operator: anyone who shows ADMIN_TOKEN in a header, or has opened a session with it.
 
-A program sends `Authorization: Bearer <token>`. A browser gets a session cookie for the token that was typed in; it is
-signed with a key made from the token, so that another token ends all sessions. Other pages can't use the cookie: it is
-SameSite=Strict, and whatever changes something has to come from a page of our own.
+A program sends `Authorization: Bearer <token>`. A browser gets a session cookie for the token that was typed in. In the
+cookie is the session's id, signed with a key made from the token, so that another token ends all sessions. The session
+itself is in the store: it ends there with the log-out, or after SESSION_SECONDS, and a copy of the cookie is worth
+nothing from then on. Other pages can't use the cookie: it is SameSite=Strict, and every change has to come from a page
+of our own.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ import hashlib
 import hmac
 
 from flask import current_app, request
-from itsdangerous import BadSignature, TimestampSigner
+from itsdangerous import BadSignature, Signer
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response
 
 from animochat.http.cors import is_own
-from animochat.moderation.service import Moderation
+from animochat.moderation.access import OperatorAccess
 from animochat.server.limits import client_address, group_of
 from animochat.settings import Settings
 
@@ -65,27 +67,24 @@ def is_secret(shown: bytes, secret: str) -> bool:
 
 
 def is_token(token: bytes) -> bool:
-    """Is this ADMIN_TOKEN? Takes as long whatever is wrong with it. Counts wrong ones, by address.
+    """Return whether this is ADMIN_TOKEN, in the same time whatever is wrong with it. Count wrong ones, by address.
 
     Raises TooManyRequests, whether or not it is right, and Unavailable.
     """
-    address = _hidden_address()
-    wait_ms = _moderation().attempts_wait(address)
+    right = is_secret(token, _token())
+    wait_ms = _access().try_token(_hidden_address(), right)
     if wait_ms:
         raise TooManyRequests("Too many wrong tokens", retry_after=wait_ms // 1000 + 1)
-    right = is_secret(token, _token())
-    if not right:
-        _moderation().count_attempt(address)
     return right
 
 
 def open_session(response: Response) -> None:
-    """Make the browser that asked the operator's."""
+    """Make the browser that asked the operator's. Raises Unavailable."""
     # Where TLS ends at a proxy, the page's origin says so.
     secure = request.is_secure or request.headers.get("Origin", "").startswith("https:")
     response.set_cookie(
         COOKIE,
-        _signer().sign(b"operator").decode(),
+        _signer().sign(_access().open_session(SESSION_SECONDS * 1000)).decode(),
         max_age=SESSION_SECONDS,
         path="/admin",
         secure=secure,
@@ -95,19 +94,28 @@ def open_session(response: Response) -> None:
 
 
 def close_session(response: Response) -> None:
+    """End the session of the browser that asked, at the server too. Raises Unavailable."""
+    session = _session()
+    if session is not None:
+        _access().end_session(session)
     response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
 
 
 def _has_session() -> bool:
+    session = _session()
+    return session is not None and _access().has_session(session)
+
+
+def _session() -> str | None:
+    """The id in the request's cookie; None where there is none that this ADMIN_TOKEN has signed."""
     try:
-        _signer().unsign(request.cookies.get(COOKIE, ""), max_age=SESSION_SECONDS)
-    except BadSignature:  # SignatureExpired is one
-        return False
-    return True
+        return _signer().unsign(request.cookies.get(COOKIE, "")).decode()
+    except BadSignature:
+        return None
 
 
-def _signer() -> TimestampSigner:
-    return TimestampSigner(_token(), salt="animochat.admin", digest_method=hashlib.sha256)
+def _signer() -> Signer:
+    return Signer(_token(), salt="animochat.admin", digest_method=hashlib.sha256)
 
 
 def _hidden_address() -> str:
@@ -127,8 +135,6 @@ def _settings() -> Settings:
     return settings
 
 
-def _moderation() -> Moderation:
-    """Of the first lobby: wrong tokens are counted there, whatever the lobby that is asked about."""
-    chat = current_app.extensions["animochat"]
-    moderation: Moderation = chat.lobbies[chat.settings.lobbies[0]].moderation
-    return moderation
+def _access() -> OperatorAccess:
+    access: OperatorAccess = current_app.extensions["animochat"].operator_access
+    return access

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from animochat.errors import RateLimited
+from animochat.moderation.access import TRY_TOKEN
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
@@ -24,7 +25,18 @@ BAN_ADDRESS = load("moderation/ban_address")
 LIST_BANS = load("moderation/list_bans")
 LIFT_BAN = load("moderation/lift_ban")
 
-SCRIPTS = [BLOCK_PARTNER, REPORT_PARTNER, LIST_REPORTS, DISMISS_REPORT, BAN_PERSON, BAN_ADDRESS, LIST_BANS, LIFT_BAN]
+#: All of this folder's.
+SCRIPTS = [
+    BLOCK_PARTNER,
+    REPORT_PARTNER,
+    LIST_REPORTS,
+    DISMISS_REPORT,
+    BAN_PERSON,
+    BAN_ADDRESS,
+    LIST_BANS,
+    LIFT_BAN,
+    TRY_TOKEN,
+]
 
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
@@ -43,10 +55,6 @@ MAX_EVIDENCE = 64 * 1024
 #: store's memory. Beyond either, the address with the most open ones loses its oldest.
 MAX_OPEN_REPORTS = 1000
 MAX_OPEN_BYTES = 16 * 1024 * 1024
-
-#: Wrong tokens that one address may show the operator's page within ATTEMPTS_MS.
-MAX_ATTEMPTS = 10
-ATTEMPTS_MS = 15 * 60 * 1000
 
 #: Milliseconds of an automatic suspension.
 SUSPENSION_MS = HOUR_MS
@@ -234,24 +242,6 @@ class Moderation:
 
     def _execute(self, command: str, key: str, *args: Any) -> Any:
         return self._pipeline.execute(command, self._lobby[0] + key, *args)
-
-    # Who wants to be the operator
-
-    def attempts_wait(self, address: str) -> int:
-        """Milliseconds for which no more tokens are taken from this address (a keyed hash); 0 where they are."""
-        key = self._attempts(address)
-        if int(self._pipeline.execute("GET", key) or 0) < MAX_ATTEMPTS:
-            return 0
-        return max(1, int(self._pipeline.execute("PTTL", key)))
-
-    def count_attempt(self, address: str) -> None:
-        """A wrong token came from this address."""
-        key = self._attempts(address)
-        self._pipeline.execute("SET", key, 0, "NX", "PX", ATTEMPTS_MS)
-        self._pipeline.execute("INCR", key)
-
-    def _attempts(self, address: str) -> str:
-        return f"{self._lobby[0]}:attempts:{address}"
 
 
 def _left(reply: list[Any]) -> tuple[str, int, str]:

@@ -67,6 +67,7 @@ def tell(workers: Workers, number: int) -> None:
 def url(workers: Workers) -> Iterator[str]:
     pipeline = DirectPipeline(workers.url)
     app = operator_app(
+        pipeline,
         Moderation(pipeline, 0, 0),  # type: ignore[arg-type]
         Readings(pipeline, "", clock=workers.clock),  # type: ignore[arg-type]
         admin_token=TOKEN,

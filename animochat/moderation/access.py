@@ -1,0 +1,50 @@
+"""Access to the operator's page: wrong tokens are counted and sessions are kept in the store, for all workers together.
+
+All of it is in the first lobby's slot, whatever the lobby that the operator works on.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.scripts import load
+
+TRY_TOKEN = load("moderation/try_token")
+
+#: Wrong tokens that one address may show within ATTEMPTS_MS, which begin with the first of them.
+MAX_ATTEMPTS = 10
+ATTEMPTS_MS = 15 * 60 * 1000
+
+
+class OperatorAccess:
+    """Count wrong tokens, and open, check and end sessions. All methods wait for the store and raise Unavailable."""
+
+    def __init__(self, pipeline: Pipeline, lobby: str = keys.MAIN_LOBBY) -> None:
+        self._pipeline = pipeline
+        self._tag = keys.lobby(lobby)
+
+    def try_token(self, address: str, right: bool) -> int:
+        """Count a token that an address (a keyed hash) has shown, if it is wrong.
+
+        Returns 0, or the milliseconds for which no token is taken from there: then it does not matter whether it is
+        right.
+        """
+        return int(self._pipeline.call(TRY_TOKEN, [self._tag], [address, int(right), MAX_ATTEMPTS, ATTEMPTS_MS]))
+
+    def open_session(self, ms: int) -> str:
+        """Open a session that lasts `ms` milliseconds. Returns its id."""
+        session = secrets.token_urlsafe(16)
+        self._pipeline.execute("SET", self._session(session), 1, "PX", ms)
+        return session
+
+    def has_session(self, session: str) -> bool:
+        """Return whether a session is open."""
+        return bool(self._pipeline.execute("EXISTS", self._session(session)))
+
+    def end_session(self, session: str) -> None:
+        self._pipeline.execute("DEL", self._session(session))
+
+    def _session(self, session: str) -> str:
+        return f"{self._tag}:operator:{session}"
