@@ -1,7 +1,7 @@
-"""The Engine.IO server of a worker: python-engineio's request handling over sockets that need no greenlet.
+"""The Engine.IO server of a worker: requests and sessions, over sockets that need no greenlet.
 
-python-engineio keeps what it does well and seldom: CORS, transports, handshakes, compression of polling responses.
-What happens for each packet and each connection is in `engine_socket` and `websocket`. The layer above sets three
+python-engineio's server is the interface, for those who expect it (python-socketio), and has CORS and options. What
+happens for each packet and each connection is in `engine_socket` and `websocket`. The layer above sets three
 callables and gets `EngineSocket` objects::
 
     engine = EngineServer(worker_id, cors_allowed_origins=is_allowed)
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -28,6 +28,7 @@ from animochat.server.engine_socket import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, Engin
 from animochat.server.frames import FrameReader, websocket_frame
 from animochat.server.lane import SlowLane
 from animochat.server.limits import ConnectionLimits, client_address
+from animochat.server.responses import BadRequest, Problem, Response, done, payload, refusal
 from animochat.server.timers import TimerWheel
 from animochat.server.websocket import LINGER, WebSocket
 
@@ -37,16 +38,6 @@ log = logging.getLogger(__name__)
 
 #: Largest message or polling request in bytes. The longest allowed chat message is 2,000 characters, 8 kB.
 MAX_PAYLOAD = 100_000
-
-#: Engine.IO's codes for a refused request, by the beginning of python-engineio's words for it.
-_ERROR_CODES = {
-    "Invalid transport": (0, "Transport unknown"),
-    "Invalid session": (1, "Session ID unknown"),
-    "Session": (1, "Session ID unknown"),
-    "Method": (2, "Bad handshake method"),
-    "Not an accepted origin": (4, "Forbidden"),
-    "The client is using an unsupported": (5, "Unsupported protocol version"),
-}
 
 
 def _nothing(*_arguments: object) -> None:
@@ -89,8 +80,8 @@ class EngineServer(engineio.Server):
         self.limits = ConnectionLimits(rate_connects, max_connections_per_address, max_connections)
         #: open sessions by id
         self.sockets: dict[str, EngineSocket] = {}
-        #: closed polling sessions whose last packets were not fetched yet
-        self.draining: dict[str, EngineSocket] = {}
+        #: sessions that have ended and whose last packets wait for a poll
+        self.closing: dict[str, EngineSocket] = {}
         #: set to refuse new sessions, when the worker is about to stop
         self.stopping = False
         longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT)
@@ -123,30 +114,33 @@ class EngineServer(engineio.Server):
         if self.limits.suspects(address):
             self.lane.wait()
 
-    def _handle_connect(
-        self, environ: dict[str, Any], start_response: Any, transport: str, jsonp_index: int | None = None
-    ) -> Any:
+    def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         address = client_address(environ, self.trusted_proxies)
         if self.stopping:
             METRICS.connects_refused["stopping"] += 1
-            return self._refusal("503 Service Unavailable", "Stopping", 1)
+            return self._refuse("503 Service Unavailable", "Stopping", 1)
         if self.trusted_proxies:  # else it has waited before its first byte was read
             self._hold_up(address)
         refused = self.limits.admit(address)
         if refused is not None:
             METRICS.connects_refused[refused.reason] += 1
-            return self._refusal(refused.status, refused.message, refused.retry_after)
+            return self._refuse(refused.status, refused.message, refused.retry_after)
         METRICS.connects += 1
         socket = EngineSocket(self, self.generate_id(), address)
         if transport == "websocket":
-            return self._open_websocket(socket, environ)
+            self._open_websocket(socket, environ)
+            return None
         self.sockets[socket.sid] = socket
         socket.open_polling()
         socket.send_engine(self._open_packet(socket.sid, ["websocket"] if self.allow_upgrades else []))
         self.call(self.on_open, socket, environ)
-        return self._ok(socket.handle_get_request({}, None), headers=self._cookie(socket.sid), jsonp_index=jsonp_index)
+        return payload(socket.handle_get_request({}))
 
-    def _open_websocket(self, socket: EngineSocket, environ: dict[str, Any]) -> Any:
+    @staticmethod
+    def _refuse(status: str, message: str, retry_after: int) -> Response:
+        return refusal(status, Problem.ORIGIN.value[0], message, ("Retry-After", str(retry_after)))
+
+    def _open_websocket(self, socket: EngineSocket, environ: dict[str, Any]) -> None:
         try:
             first = websocket_frame(self._open_packet(socket.sid, []))
             connection = self.accept_websocket(environ, socket, first)
@@ -155,17 +149,24 @@ class EngineServer(engineio.Server):
             raise
         if connection is None:
             self.limits.release(socket.remote_addr)
-            return self.bad_request("Bad request")
+            raise BadRequest(Problem.REQUEST)
         websocket, received = connection
         self.sockets[socket.sid] = socket
         socket.open_websocket(websocket)
         self.call(self.on_open, socket, environ)
         websocket.start(received)
-        return ()
 
     def session_ended(self, socket: EngineSocket) -> None:
-        """Called by a session that ends."""
+        """A session has ended: it is gone, or closing for as long as its last packets wait."""
         if self.sockets.pop(socket.sid, None) is not None:
+            self.closing[socket.sid] = socket
+            if socket.is_gone:
+                self.session_gone(socket)
+
+    def session_gone(self, socket: EngineSocket) -> None:
+        """Nothing of a session that has ended is of use any more."""
+        if self.closing.pop(socket.sid, None) is not None:
+            self.timers.remove(socket)
             self.limits.release(socket.remote_addr)
 
     def accept_websocket(
@@ -201,7 +202,7 @@ class EngineServer(engineio.Server):
             socket.hang_up()
 
     def _get_socket(self, sid: str) -> EngineSocket:
-        return self.sockets[sid]  # a closed one is not in there, but while its last packets are fetched
+        return self.sockets[sid]  # a closed one is not in there
 
     def send_packet(self, sid: str, pkt: Any) -> None:
         """Send one of python-engineio's packets; for what is built upon its interface."""
@@ -213,74 +214,64 @@ class EngineServer(engineio.Server):
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer an HTTP request for the Engine.IO path; a WSGI application."""
-        start_response = self._with_cors(environ, start_response)
-        if environ["REQUEST_METHOD"] not in ("GET", "POST", "OPTIONS"):
-            answer = self._method_not_found()
-            start_response(answer["status"], [*answer["headers"], ("Allow", "GET, POST, OPTIONS")])
-            return [answer["response"]]
-        if self.draining and environ["REQUEST_METHOD"] == "GET":
-            sid = parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])[0]
-            socket = self.draining.get(sid)
-            if socket is not None:
-                # Closed, but the client is to get what was sent before: let this one poll through.
-                self.sockets[sid] = socket
-                socket.connected = True
-                try:
-                    return super().handle_request(environ, start_response)
-                finally:
-                    self.sockets.pop(sid, None)
-                    if not socket.has_queued:
-                        self.timers.remove(socket)
-                        self.draining.pop(sid, None)
-        return super().handle_request(environ, start_response)
+        try:
+            response = self._answer(environ)
+        except BadRequest as error:
+            log.debug("refused: %s", error)  # whatever a client gets wrong is no error of ours
+            response = error.response()
+        if response is None:
+            return ()
+        response = response.compressed(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        start_response(response.status, [*response.headers, *self._cors(environ)])
+        return response.pieces()
 
-    def _with_cors(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Return a `start_response` that lets an allowed page read whatever the answer is, refusals included."""
+    def _cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the headers that let an allowed page read whatever the answer is, refusals included."""
         if "HTTP_ORIGIN" not in environ:
-            return start_response
+            return []
+        headers: list[tuple[str, str]] = self._cors_headers(environ)
+        named = any(name == "Access-Control-Allow-Origin" for name, _ in headers)
+        return [("Vary", "Origin"), *(headers if named else [])]
 
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            others = [header for header in headers if not header[0].startswith("Access-Control-")]
-            cors = self._cors_headers(environ)
-            named = any(name == "Access-Control-Allow-Origin" for name, _ in cors)
-            return start_response(status, [*others, ("Vary", "Origin"), *(cors if named else [])], exc_info)
+    def _answer(self, environ: dict[str, Any]) -> Response | None:
+        """Return the answer to a request; None where it has become a WebSocket.
 
-        return start
+        Raises:
+            BadRequest: it is refused.
+        """
+        origin, method = environ.get("HTTP_ORIGIN"), environ["REQUEST_METHOD"]
+        allowed = self._cors_allowed_origins(environ) if origin and self.cors_allowed_origins != [] else None
+        if allowed is not None and origin not in allowed:
+            raise BadRequest(Problem.ORIGIN)
+        if method == "OPTIONS":
+            return done()
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        transport = query.get("transport", [""])[0]
+        if transport not in self.transports:
+            raise BadRequest(Problem.TRANSPORT)
+        if "sid" not in query and query.get("EIO") != ["4"]:
+            raise BadRequest(Problem.VERSION)
+        if method not in ("GET", "POST") or "j" in query:  # JSONP: any page could open sessions and read answers
+            raise BadRequest(Problem.REQUEST if "sid" in query else Problem.METHOD)
+        if "sid" in query:
+            return self._answer_session(query["sid"][0], environ, transport)
+        if method != "GET":
+            raise BadRequest(Problem.METHOD)
+        return self._open(environ, transport)
 
-    def bad_request(self, message: str) -> dict[str, Any]:
-        """A 400 answer in Engine.IO's form."""
-        return self._bad_request(message)
-
-    def _bad_request(self, message: str | None = None) -> dict[str, Any]:
-        code = next((code for words, code in _ERROR_CODES.items() if (message or "").startswith(words)), None)
-        number, words = code or (3, "Bad request")
-        return {
-            "status": "400 Bad Request",
-            "headers": [("Content-Type", "application/json")],
-            "response": json.dumps({"code": number, "message": words}).encode(),
-        }
-
-    def _refusal(self, status: str, message: str, retry_after: int) -> dict[str, Any]:
-        return {
-            "status": status,
-            "headers": [("Content-Type", "application/json"), ("Retry-After", str(retry_after))],
-            "response": json.dumps({"code": 4, "message": message}).encode(),
-        }
-
-    def _ok(
-        self,
-        packets_: Sequence[str | bytes] | None = None,
-        headers: list[tuple[str, str]] | None = None,
-        jsonp_index: int | None = None,
-    ) -> dict[str, Any]:
-        if packets_ is None:
-            return {"status": "200 OK", "headers": [("Content-Type", "text/html")], "response": b"ok"}
-        kind = "text/plain; charset=UTF-8" if jsonp_index is None else "text/javascript; charset=UTF-8"
-        return {
-            "status": "200 OK",
-            "headers": [*(headers or []), ("Content-Type", kind), ("Cache-Control", "no-store")],
-            "response": packets.encode_payload(packets_, jsonp_index),
-        }
+    def _answer_session(self, sid: str, environ: dict[str, Any], transport: str) -> Response | None:
+        session = self.sockets.get(sid)
+        if session is None and environ["REQUEST_METHOD"] == "GET" and transport == "polling":
+            session = self.closing.get(sid)
+        if session is None:
+            raise BadRequest(Problem.SESSION)
+        if environ["REQUEST_METHOD"] == "POST":
+            session.handle_post_request(environ)
+            return done()
+        if transport == "websocket":
+            session.handle_upgrade(environ)
+            return None
+        return payload(session.handle_get_request(environ))
 
     def _open_packet(self, sid: str, upgrades: list[str]) -> str:
         return packets.OPEN + json.dumps(
@@ -293,15 +284,3 @@ class EngineServer(engineio.Server):
             },
             separators=(",", ":"),
         )
-
-    def _cookie(self, sid: str) -> list[tuple[str, str]]:
-        if not self.cookie:
-            return []
-        attributes = (
-            self.cookie if isinstance(self.cookie, dict) else {"name": self.cookie, "path": "/", "SameSite": "Lax"}
-        )
-        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
-
-    def _log_error_once(self, message: str, message_key: str) -> None:
-        # Whatever a client gets wrong is no error of ours.
-        log.debug("refused: %s", message_key)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from engineio.exceptions import ContentTooLongError, EngineIOError
 from gevent import get_hub
 from gevent.event import Event
 from websockets.frames import CloseCode
@@ -16,6 +16,7 @@ from animochat.logs import about
 from animochat.server import packets
 from animochat.server.frames import websocket_frame
 from animochat.server.polling import Polling
+from animochat.server.responses import BadRequest, Problem
 from animochat.server.websocket import MAX_QUEUED, Reason, WebSocket
 from animochat.turns import Turn
 
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds from a WebSocket's handshake to its UPGRADE packet, after which the attempt is given up.
 UPGRADE_TIMEOUT = 10.0
+
+#: Seconds between two NOOPs to a client that goes on polling while it upgrades: it is to end its poll, and not to spin.
+NOOP_INTERVAL = 0.1
 
 #: Seconds in which a polling request's body must be here.
 BODY_TIMEOUT = 20.0
@@ -42,12 +46,15 @@ _PROBE_ANSWER = websocket_frame(packets.PONG + "probe")
 class EngineSocket:
     """One session. The server makes it, the layer above gets it in ``on_open`` and may keep it.
 
-    Nothing here blocks or raises, but the two ``handle_…_request`` methods, which python-engineio's request handling
-    calls in the greenlet of the HTTP request.
+    It is open until `closed`. One that ends on long polling is closing then for as long as last packets wait for a
+    poll (`is_gone` is false), for `DRAIN_TIMEOUT` at most.
+
+    Nothing here blocks or raises, but the ``handle_…`` methods, which the server calls in the greenlet of an HTTP
+    request.
     """
 
-    __slots__ = ("_awaiting_pong", "_paused", "_polling", "_probed", "_upgrade", "_websocket", "closed", "connected",
-                 "owner", "remote_addr", "server", "sid", "timer_slot", "upgraded")  # fmt: skip
+    __slots__ = ("_awaiting_pong", "_noop_at", "_paused", "_polling", "_upgrade", "_websocket", "closed", "owner",
+                 "remote_addr", "server", "sid", "timer_slot", "upgraded")  # fmt: skip
 
     def __init__(self, server: EngineServer, sid: str, remote_addr: str) -> None:
         self.server = server
@@ -55,8 +62,6 @@ class EngineSocket:
         self.sid = sid
         #: the client's address, behind any trusted proxies
         self.remote_addr = remote_addr
-        #: ready for requests and packets
-        self.connected = False
         #: on WebSocket, from the beginning or by an upgrade
         self.upgraded = False
         self.closed = False
@@ -67,7 +72,7 @@ class EngineSocket:
         self._paused = False
         self._websocket: WebSocket | None = None
         self._upgrade: WebSocket | None = None  # one that is not the transport yet
-        self._probed = False  # whether it has had the answer to its probe
+        self._noop_at: float | None = None  # when the client was last asked to end its poll; None before a probe
         self._polling: Polling | None = None
 
     # For the layer above.
@@ -98,34 +103,18 @@ class EngineSocket:
 
     def close(self, reason: str = "server disconnect") -> None:
         """End the session after what has been sent. ``on_close`` is called from within, once."""
-        if self.closed:
-            return
         if self._websocket is not None:
             self._websocket.send(_CLOSE_FRAME)
-            self._websocket.close()
-        elif self._polling is not None:
-            self._polling.put(packets.CLOSE)
-        self._end(reason)
+        self._end(reason, packets.CLOSE, keep=True)
 
     def hang_up(self) -> None:
         """End the session as a lost connection would, upon which every stock client connects again.
 
         An Engine.IO CLOSE says that the server wants to be rid of the client: python-socketio's stays away then.
         """
-        if self.closed:
-            return
         if self._websocket is not None:
             self._websocket.close(CloseCode.GOING_AWAY)
-        elif self._polling is not None:
-            self._polling.put(packets.NOOP)  # the next request finds no session
-        self._end("server shutdown")
-
-    def abort(self, reason: str = "server disconnect") -> None:
-        """End the session at once; what the client has not been sent yet is lost."""
-        if self._polling is not None and not self.closed:
-            self._polling.queue.clear()
-            self._polling.put(packets.CLOSE)
-        self._end(reason)
+        self._end("server shutdown", packets.NOOP, keep=self._has_queued)
 
     def charge(self) -> None:
         """What was sent on this session is abuse: its address may connect less often for a while."""
@@ -152,8 +141,12 @@ class EngineSocket:
     # For the server.
 
     @property
-    def has_queued(self) -> bool:
-        """Whether packets wait for a poll."""
+    def is_gone(self) -> bool:
+        """Whether the session has ended, and the client has fetched its last packets or is given up."""
+        return self.closed and not self._has_queued
+
+    @property
+    def _has_queued(self) -> bool:
         return self._polling is not None and bool(self._polling.queue)
 
     @property
@@ -165,13 +158,12 @@ class EngineSocket:
     def open_polling(self) -> None:
         """Start on long polling."""
         self._polling = Polling()
-        self.connected = True
         self._schedule_first_ping()
 
     def open_websocket(self, websocket: WebSocket) -> None:
         """Start on WebSocket. The server starts the WebSocket's reading later, when the layer above is ready."""
         self._websocket = websocket
-        self.connected = self.upgraded = True
+        self.upgraded = True
         self._schedule_first_ping()
 
     def _schedule_first_ping(self) -> None:
@@ -180,12 +172,14 @@ class EngineSocket:
 
     def on_timer(self) -> None:
         """Time for a ping, or its answer did not come."""
-        if self.closed:  # a polling session whose last packets nobody fetched
-            self.server.draining.pop(self.sid, None)
+        if self.closed:  # nobody has fetched its last packets
+            self.server.session_gone(self)
         elif self._paused:
             self.server.timers.add(self, self.server.ping_timeout)  # its pong may be among what we don't read
         elif self._awaiting_pong:
-            self.close("ping timeout")
+            if self._websocket is not None:
+                self._websocket.send(_CLOSE_FRAME)
+            self._end("ping timeout", packets.CLOSE)  # a client that doesn't answer fetches nothing either
         else:
             self._awaiting_pong = True
             self.server.timers.add(self, self.server.ping_timeout)
@@ -194,28 +188,22 @@ class EngineSocket:
             else:
                 self.send_engine(packets.PING)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, last: str = packets.CLOSE, keep: bool = False) -> None:
+        """End the session. On long polling, the poll that waits gets the packet `last`, or, to `keep` it, the next."""
         if self.closed:
             return
         self.closed = True
-        self.connected = False
         self.server.timers.remove(self)
+        websocket, upgrade = self._websocket, self._upgrade
+        self._websocket = self._upgrade = self._noop_at = None
+        for connection in (websocket, upgrade):
+            if connection is not None:
+                connection.close()
+        if self._polling is not None:
+            self._polling.end(last, keep)
         self.server.session_ended(self)
-        websocket, upgrade, polling = self._websocket, self._upgrade, self._polling
-        self._websocket = self._upgrade = None
-        self._probed = False
-        if websocket is not None and websocket.is_open:
-            websocket.abort()
-        if upgrade is not None:
-            upgrade.abort()
-        if polling is not None:
-            if polling.resumed is not None:
-                polling.resumed.set()
-            if polling.waiter is not None:
-                polling.waiter.set()
-            if polling.queue:
-                self.server.draining[self.sid] = self
-                self.server.timers.add(self, DRAIN_TIMEOUT)
+        if not self.is_gone:
+            self.server.timers.add(self, DRAIN_TIMEOUT)
         self.server.call(self.server.on_close, self, reason)
 
     def _receive(self, packet: str | bytes) -> bool:
@@ -230,9 +218,7 @@ class EngineSocket:
             self._awaiting_pong = False
             self.server.timers.add(self, self.server.ping_interval)
         elif kind == packets.CLOSE:
-            if self._polling is not None:
-                self._polling.put(packets.NOOP)  # a body for a GET that may still be waiting
-            self._end("client disconnect")
+            self._end("client disconnect", packets.NOOP)
         else:
             return kind in (packets.NOOP, packets.UPGRADE)
         return True
@@ -243,17 +229,17 @@ class EngineSocket:
         """A message came in, on the transport or on one that is about to become it."""
         if websocket is self._websocket:
             if not self._receive(data):
+                websocket.close(CloseCode.PROTOCOL_ERROR)
                 self._end(_ERROR)
         elif websocket is not self._upgrade:
-            websocket.abort()
-        elif not self._probed and data == packets.PING + "probe":
-            self._probed = True
+            websocket.close()
+        elif self._noop_at is None and data == packets.PING + "probe":
+            self._noop_at = time.monotonic()
             websocket.send(_PROBE_ANSWER)
-            polling = self._polling
-            if polling is not None and polling.waiter is not None:
-                polling.waiter.set()  # the client finishes its poll before it changes over
-        elif self._probed and data == packets.UPGRADE:
-            self._changed_over(websocket)
+            if self._polling is not None:
+                self._polling.wake()  # the client ends its poll before it changes over
+        elif self._noop_at is not None and data == packets.UPGRADE:
+            self._change_over(websocket)
         else:
             self._give_up_upgrade()
             websocket.close()
@@ -267,7 +253,8 @@ class EngineSocket:
         elif websocket is self._upgrade:
             self._give_up_upgrade()
 
-    def _changed_over(self, websocket: WebSocket) -> None:
+    def _change_over(self, websocket: WebSocket) -> None:
+        """Make the WebSocket the transport. A poll that still waits gets a NOOP; what waits for a poll is sent here."""
         self.server.timers.remove(websocket)
         polling, self._polling = self._polling, None
         self._websocket, self._upgrade = websocket, None
@@ -275,53 +262,50 @@ class EngineSocket:
         if polling is not None:
             for packet in polling.queue:
                 self.send_engine(packet)
-            if polling.waiter is not None:
-                polling.waiter.set()
+            polling.queue.clear()
+            polling.wake()
         if self._paused:
             websocket.pause()
 
     def _give_up_upgrade(self) -> None:
-        """Stay on long polling, with everything that was held back."""
+        """Stay on long polling."""
         upgrade, self._upgrade = self._upgrade, None
-        self._probed = False
+        self._noop_at = None
         if upgrade is not None:
             self.server.timers.remove(upgrade)
 
     # HTTP requests, in their greenlets.
 
-    def handle_get_request(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Answer a poll with a list of packets, or take a WebSocket for an upgrade.
+    def handle_get_request(self, environ: dict[str, Any]) -> list[str | bytes]:
+        """Return the packets for a poll, once there are some; a ping at the latest, so within the ping interval.
 
         Raises:
-            EngineIOError: a second poll while one is waiting; the session is closed.
+            BadRequest: a second poll while one waits, which ends the session; a session that is over, or on WebSocket.
         """
         polling = self._polling
-        if "websocket" in environ.get("HTTP_UPGRADE", "").lower():
-            if self._upgrade is not None or polling is None:
-                return self.server.bad_request("Bad request")
-            return self._accept_upgrade(environ)
         if polling is None:
-            return self.server.bad_request("Bad request")
+            raise BadRequest(Problem.REQUEST)
         if polling.waiter is not None:
-            self._end(Reason.ERROR.value)
-            raise EngineIOError("a poll while another one waits")
-        if self._probed:
-            return [packets.NOOP]
-        if not polling.queue:
+            self._end(_ERROR)
+            raise BadRequest(Problem.REQUEST)
+        if not polling.queue and not self.closed:
             self._wait_for_packets(polling, environ)
-        if self._probed or self._polling is None:
-            return [packets.NOOP]  # the packets stay for the new transport
-        return polling.take() or [packets.CLOSE if self.closed else packets.NOOP]
+        taken = polling.take()
+        if self._noop_at is not None and taken == [packets.NOOP]:
+            self._noop_at = time.monotonic()
+        if self.is_gone:
+            self.server.session_gone(self)
+        return taken
 
     def _wait_for_packets(self, polling: Polling, environ: dict[str, Any]) -> None:
-        """Wait until there is something to answer; a ping at the latest, so for no longer than the ping interval."""
-        waiter = polling.waiter = Event()
         connection = environ.get("animochat.connection")
         gone = connection.watch_for_end(self._poll_lost) if connection is not None else None
         try:
-            waiter.wait()
+            if self._noop_at is None:
+                polling.wait()
+            else:
+                polling.wait(max(0.0, self._noop_at + NOOP_INTERVAL - time.monotonic()))
         finally:
-            polling.waiter = None
             if gone is not None:
                 gone.stop()
                 gone.close()
@@ -330,29 +314,35 @@ class EngineSocket:
         """The connection of the waiting poll was closed: so was, for the client, its session."""
         self._end(Reason.CLOSED.value)
 
-    def _accept_upgrade(self, environ: dict[str, Any]) -> Any:
+    def handle_upgrade(self, environ: dict[str, Any]) -> None:
+        """Take a WebSocket for an upgrade. One that the session has no use for is closed once it is open.
+
+        Raises:
+            BadRequest: no WebSocket handshake.
+        """
         connection = self.server.accept_websocket(environ, self)
         if connection is None:
-            return self.server.bad_request("Bad request")
+            raise BadRequest(Problem.REQUEST)
         websocket, received = connection
-        if self.closed or self._polling is None or self._upgrade is not None:  # meanwhile
-            websocket.abort()
-            return ()
+        if self.closed or self._polling is None or self._upgrade is not None:
+            websocket.close()
+            return
         self._upgrade = websocket
         self.server.timers.add(websocket, UPGRADE_TIMEOUT)
         websocket.start(received)
-        return ()
 
     def handle_post_request(self, environ: dict[str, Any]) -> None:
         """Take the packets of a polling request.
 
         Raises:
-            EngineIOError: not Engine.IO, too large, or two at a time; the session is closed.
+            BadRequest: not Engine.IO, too large, or two at a time, which ends the session; a session on WebSocket.
         """
         polling = self._polling
-        if polling is None or polling.posting:
-            self._end(Reason.ERROR.value)
-            raise EngineIOError("a request while another one is under way")
+        if polling is None:
+            raise BadRequest(Problem.REQUEST)
+        if polling.posting:
+            self._end(_ERROR)
+            raise BadRequest(Problem.REQUEST)
         polling.posting = True
         try:
             received = packets.decode_payload(self._read_body(environ))
@@ -367,12 +357,12 @@ class EngineSocket:
                 if not self._receive(packet):
                     raise packets.MalformedPayload("a packet that no client sends")
                 turn.give_way()
-        except (packets.MalformedPayload, ContentTooLongError) as error:
-            self._end(Reason.ERROR.value)
-            raise EngineIOError(str(error)) from error
-        except (OSError, gevent.Timeout) as error:
+        except packets.MalformedPayload:
+            self._end(_ERROR)
+            raise BadRequest(Problem.REQUEST) from None
+        except (OSError, gevent.Timeout):
             self._end(Reason.CLOSED.value)
-            raise EngineIOError("the request was not finished") from error
+            raise BadRequest(Problem.REQUEST) from None
         finally:
             polling.posting = False
 
@@ -382,12 +372,12 @@ class EngineSocket:
         except ValueError:
             length = 0
         if length > self.server.max_http_buffer_size:
-            raise ContentTooLongError
+            raise packets.MalformedPayload("too large")
         most = self.server.max_http_buffer_size
         with gevent.Timeout(BODY_TIMEOUT):
             if environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked":
                 return bytes(environ["wsgi.input"].read(length))
             body = bytes(environ["wsgi.input"].read(most + 1))
         if len(body) > most:
-            raise ContentTooLongError
+            raise packets.MalformedPayload("too large")
         return body

@@ -1,4 +1,7 @@
-"""What an Engine.IO session has as long as it is on long polling."""
+"""Long polling, the transport that every Engine.IO session starts on unless it starts on WebSocket.
+
+It is *open*; after the session's end it is *closing* for as long as last packets wait for a poll, and then *gone*.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,38 @@ class Polling:
         """Queue a packet, and wake the poll that waits for it."""
         self.queue.append(packet)
         self.size += len(packet)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the poll that waits answered, if there is one."""
         if self.waiter is not None:
             self.waiter.set()
 
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait for a packet, for :meth:`wake`, or for so many `seconds`."""
+        self.waiter = Event()
+        try:
+            self.waiter.wait(seconds)
+        finally:
+            self.waiter = None
+
     def take(self) -> list[str | bytes]:
-        """Packets for one response, in order."""
+        """Return packets for one response, in order; a NOOP if there are none."""
         taken: list[str | bytes] = []
         while self.queue and len(taken) < packets.MAX_PACKETS_OUT:
             taken.append(self.queue.popleft())
             self.size -= len(taken[-1])
-        return taken
+        return taken or [packets.NOOP]
+
+    def end(self, last: str, keep: bool) -> None:
+        """Answer the poll that waits with what is left and the packet `last`; without one, `keep` it for the next.
+
+        Whatever the queue has afterwards is what the session's last polls get.
+        """
+        if self.waiter is not None or keep:
+            self.put(last)
+        else:
+            self.queue.clear()
+            self.size = 0
+        if self.resumed is not None:
+            self.resumed.set()

@@ -202,10 +202,11 @@ class WebSocket:
 
     def on_timer(self) -> None:
         """The client took too long, to close or to finish an upgrade."""
-        was_open = self.state is _OPEN
-        self.abort()
-        if was_open:
+        if self.state is _OPEN:
+            self.close()
             self.listener.websocket_closed(self, Reason.ERROR)
+        else:
+            self.abort()
 
     # Bytes in.
 

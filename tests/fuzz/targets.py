@@ -82,13 +82,10 @@ TARGETS = {
         wire.payloads,
         [
             b'\x0040\x1e42["send-message","a\\nb"]\x1ebAP8=',
-            b"\x00d=42%5B%22find-match%22%5D%1Eb",
-            b"\x00d=4a%0Ab\\n&e=5",
+            b"\x00d=4a%0Ab",
             STRETCHED + b"~2\x1e~2",
             STRETCHED + b"b~A~",
-            STRETCHED + b"d=~%25~",
-            STRETCHED + b"d=4~\\\\~n",
-            STRETCHED + b"d=4~&d=5~",
+            STRETCHED + b"4~\x1e~",
         ],
     ),
     "packet": Target(

@@ -149,7 +149,6 @@ def test_closing_and_sending_after_the_end_does_nothing(server: InThread) -> Non
     def more() -> None:
         session.close()
         session.close()
-        session.abort()
         session.send("late")
         session.send_frame(websocket_frame("4late"), "late")
         session.pause()

@@ -7,12 +7,13 @@ import gzip
 import json
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from server.wire import PATIENCE, HttpClient, InThread, Response, handshake, open_polling, polling
 from support import eventually
 
-from animochat.server import packets
+from animochat.server import engine_socket, packets
 
 UNKNOWN_SESSION = {"code": 1, "message": "Session ID unknown"}
 
@@ -174,8 +175,92 @@ def test_what_was_sent_before_the_end_can_still_be_fetched(server: InThread, htt
     assert http.get(polling(sid)).packets == [f"4n{n}" for n in range(16)]
     assert http.get(polling(sid)).packets == ["4n16", "4n17", "4n18", "4n19", "1"]
     assert json.loads(http.get(polling(sid)).body) == UNKNOWN_SESSION
-    assert server.engine.draining == {}
+    assert server.engine.closing == {}
     assert server.engine.limits.open == 0
+
+
+ENDS: dict[str, tuple[Callable[[InThread, Any], object], str, list[str]]] = {
+    "close": (lambda server, session: session.close(), "server disconnect", ["1"]),
+    "hang_up": (lambda server, session: session.hang_up(), "server shutdown", ["6"]),
+    "all hang up": (lambda server, session: server.engine.hang_up(), "server shutdown", ["6"]),
+    "no pong": (lambda server, session: [session.on_timer(), session.on_timer()], "ping timeout", ["2", "1"]),
+    "too much waits": (lambda server, session: session._end("transport error"), "transport error", ["1"]),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+class TestEnds:
+    """However a session ends: the last packets once, then "unknown", at once, and nothing stays."""
+
+    def test_the_poll_that_waits_is_answered_and_the_next_is_refused(
+        self, server: InThread, http: HttpClient, end: str
+    ) -> None:
+        action, reason, last = ENDS[end]
+        sid = open_polling(http)
+        session = server.session(sid)
+        http.request("GET", polling(sid))
+        eventually(lambda: session._polling.waiter)
+        server.call(lambda: action(server, session))
+        assert http.response().packets == last
+        self.nothing_is_left(server, http, sid, reason)
+
+    def test_what_was_sent_before_is_in_the_last_answer(self, server: InThread, http: HttpClient, end: str) -> None:
+        action, reason, last = ENDS[end]
+        sid = open_polling(http)
+        session = server.session(sid)
+        http.request("GET", polling(sid))
+        eventually(lambda: session._polling.waiter)
+        server.call(lambda: [session.send("said"), action(server, session)])
+        assert http.response().packets == ["4said", *last]
+        self.nothing_is_left(server, http, sid, reason)
+
+    def test_without_a_poll_the_next_one_gets_them_where_the_client_is_there(
+        self, server: InThread, http: HttpClient, end: str
+    ) -> None:
+        action, reason, last = ENDS[end]
+        sid = open_polling(http)
+        session = server.session(sid)
+        server.call(lambda: [session.send("said"), action(server, session)])
+        if end not in ("no pong", "too much waits"):
+            assert server.http().post(polling(sid), b"4late").status == 400
+            assert http.get(polling(sid)).packets == ["4said", *last]
+        self.nothing_is_left(server, http, sid, reason)
+
+    def nothing_is_left(self, server: InThread, http: HttpClient, sid: str, reason: str) -> None:
+        assert json.loads(http.get(polling(sid)).body) == UNKNOWN_SESSION
+        assert json.loads(http.post(polling(sid), b"4x").body) == UNKNOWN_SESSION
+        assert server.closed() == [reason]
+        assert (server.engine.sockets, server.engine.closing, server.engine.limits.open) == ({}, {}, 0)
+        assert server.call(lambda: sum(map(len, server.engine.timers._slots))) == 0
+        http.close()
+        eventually(lambda: not server.server.busy)
+
+
+def test_a_session_that_is_hung_up_on_with_nothing_to_say_is_gone(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    server.call(server.engine.hang_up)
+    assert json.loads(http.get(polling(sid)).body) == UNKNOWN_SESSION
+
+
+def test_last_packets_that_nobody_fetches_are_dropped(
+    serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_socket, "DRAIN_TIMEOUT", 0.1)
+    server = serve(ping_interval=0.5)
+    sid = open_polling(server.http())
+    server.call(server.session(sid).close)
+    eventually(lambda: server.engine.closing == {})
+    assert server.engine.limits.open == 0
+
+
+def test_a_client_that_goes_at_the_end_of_its_session_leaves_nothing(server: InThread, http: HttpClient) -> None:
+    sid = open_polling(http)
+    session = server.session(sid)
+    http.request("GET", polling(sid))
+    eventually(lambda: session._polling.waiter)
+    http.close()
+    server.call(session.close)
+    eventually(lambda: (server.engine.sockets, server.engine.closing, server.server.busy) == ({}, {}, False))
 
 
 def test_a_paused_session_takes_its_request_later(server: InThread, http: HttpClient) -> None:
@@ -198,33 +283,16 @@ def test_a_client_that_never_polls_is_cut_at_the_bound(server: InThread, http: H
     eventually(lambda: server.closed() == ["transport error"])
 
 
-class TestJsonp:
-    """Version 3 of the stock client still has it for browsers without CORS."""
-
-    def test_a_response_is_one_call_whatever_it_says(self, http: HttpClient) -> None:
+@pytest.mark.parametrize("index", ["0", "x", "", "1;alert(1)"])
+def test_jsonp_is_refused(server: InThread, http: HttpClient, index: str) -> None:
+    """A script may be any page's: it would open sessions and read answers without a word on origins."""
+    assert http.get(polling(extra=f"&j={index}") + "&").status == (400 if index else 200)
+    if index:
         sid = open_polling(http)
-        nasty = '4\\"); alert("\u2028'
-        http.post(polling(sid), nasty.encode())
-        body = http.get(polling(sid, "&j=7")).body.decode()
-        assert body.startswith("___eio[7](")
-        assert body.endswith(");")
-        assert json.loads(body[len("___eio[7](") : -2]) == nasty
-        assert body.isascii()
-
-    def test_a_form_is_a_payload(self, http: HttpClient) -> None:
-        sid = open_polling(http)
-        http.post(polling(sid, "&j=0"), b"d=4a%20b%1E4c")
-        assert http.get(polling(sid)).packets == ["4a b", "4c"]
-
-    def test_line_feeds_come_escaped_in_a_form_and_what_was_escaped_before_twice(self, http: HttpClient) -> None:
-        r"""A form would make two characters of a line feed: the client sends `\n`, and `\\n` for the `\n` of JSON."""
-        sid = open_polling(http)
-        http.post(polling(sid, "&j=0"), rb'd=4["one\\ntwo\\\\nthree"]\nfour'.replace(b"\\", b"%5C"))
-        assert http.get(polling(sid)).packets == [r'4["one\ntwo\\\nthree"]' + "\nfour"]
-
-    @pytest.mark.parametrize("index", ["x", "", "1;alert(1)", "9" * 6000])
-    def test_a_bad_index_is_refused(self, http: HttpClient, index: str) -> None:
-        assert http.get(polling(extra=f"&j={index}")).status in ((400,) if index else (200,))
+        assert http.get(polling(sid, f"&j={index}")).status == 400
+        assert http.post(polling(sid, f"&j={index}"), b"d=4a").status == 400
+        assert http.post(polling(sid), b"4still here").status == 200
+        assert server.closed() == []
 
 
 class TestRefused:
@@ -247,8 +315,9 @@ class TestRefused:
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD", "TRACE", "BREW"])
     def test_methods(self, http: HttpClient, method: str) -> None:
-        http.request(method, polling())
-        assert http._file.readline().split()[1] == b"405"
+        sid = open_polling(http)
+        http.request(method, polling(sid))
+        assert http._file.readline().split()[1] == b"400"
 
     def test_a_request_for_nobody(self, http: HttpClient) -> None:
         assert json.loads(http.post(polling("nobody"), b"4x").body) == UNKNOWN_SESSION
