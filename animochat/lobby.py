@@ -18,7 +18,7 @@ from animochat.matchmaking.service import TICK_GAP_MS, Matchmaking, tick_interva
 from animochat.moderation.service import Moderation
 from animochat.moderation.words import WordFilter
 from animochat.presence.service import Presence
-from animochat.rooms.service import Rooms
+from animochat.rooms.service import ENDED_LIFE_MS, Rooms
 from animochat.server.engine import websocket_frame
 from animochat.settings import Settings
 from animochat.sockets.connections import Connections, send_online_count
@@ -66,7 +66,14 @@ class Lobby:
             settings.interest_wait_ms,
             name,
         )
-        self.rooms = Rooms(pipeline, worker_id, name, storing=settings.store_messages)
+        self.rooms = Rooms(
+            pipeline,
+            worker_id,
+            name,
+            storing=settings.store_messages,
+            # Nothing is to be read there where nothing is stored: it only has to refuse what comes late.
+            ended_life_ms=ENDED_LIFE_MS if settings.store_messages else settings.reconnect_grace_ms,
+        )
         self.moderation = Moderation(
             pipeline,
             settings.reports_per_hour,
@@ -86,7 +93,7 @@ class Lobby:
             words,
             worker_id,
         )
-        news = News(settings, self.connections, self.lifecycle, self.namespace, self.rooms)
+        news = News(self.connections, self.lifecycle, self.namespace, self.rooms)
         channels = [keys.worker_channel(worker_id, name), keys.everybody(name)]
         self.listener = Listener(channels, news.receive, self.recheck_all)
         self._epoch: str | None = None
@@ -97,6 +104,7 @@ class Lobby:
         """Do what is due. Returns the seconds until the next tick. Raises Unavailable."""
         while self.matchmaking.tick(TICK_GAP_MS):
             pass
+        self.rooms.close_ended()
         return tick_interval(self._workers)
 
     def beat(self) -> None:

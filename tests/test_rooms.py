@@ -9,17 +9,18 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_support import GRACE_MS, HISTORY_MS, HOUR_MS, Lobby, Person, Worker
+from store_support import HISTORY_MS, HOUR_MS, Lobby, Person, Worker
 
+from animochat.rooms import service as rooms
 from animochat.rooms.memory import Memory, Remembered
-from animochat.rooms.service import APPEND_MESSAGES, BATCH, LOG_LENGTH, LOG_LIFE_MS, Entry, Logged
+from animochat.rooms.service import BATCH, ENDED_LIFE_MS, LOG_LENGTH, LOG_LIFE_MS, Entry, Logged
 from animochat.store import keys
 
 
 @pytest.fixture
 def lobby(redis_url: str) -> Iterator[Lobby]:
     lobby = Lobby(redis_url)
-    lobby.load_scripts(APPEND_MESSAGES)
+    lobby.load_scripts(*rooms.SCRIPTS)
     yield lobby
     lobby.close()
 
@@ -289,13 +290,13 @@ def test_a_log_is_kept_for_24_hours_after_it_last_grew(lobby: Lobby, name: str, 
     assert ttl(lobby, anna.room or "", name) > LOG_LIFE_MS - HOUR_MS
 
 
-def test_the_log_of_an_ended_room_goes_after_the_grace_time(lobby: Lobby) -> None:
+def test_a_closed_log_is_kept_for_as_long_as_a_report_may_be_filed(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room or ""
     say(anna, "x")
     anna.leave()
-    lobby.worker.rooms.close(room, GRACE_MS)
-    assert all(0 < ttl(lobby, room, name) <= GRACE_MS for name in (":log", ":meta"))
+    lobby.worker.rooms.close(room)
+    assert all(0 < ttl(lobby, room, name) <= ENDED_LIFE_MS for name in (":log", ":meta"))
 
 
 def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: Lobby) -> None:
@@ -327,7 +328,7 @@ def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(
 def discreet(redis_url: str) -> Iterator[Lobby]:
     """A lobby with STORE_MESSAGES=0."""
     lobby = Lobby(redis_url, storing=False)
-    lobby.load_scripts(APPEND_MESSAGES)
+    lobby.load_scripts(*rooms.SCRIPTS)
     yield lobby
     lobby.close()
 
@@ -504,7 +505,7 @@ def test_whatever_is_said_the_partner_gets_it_once_and_in_order(
 ) -> None:
     lobby = Lobby(store_url)
     lobby.pipeline.execute("FLUSHALL")
-    lobby.load_scripts(APPEND_MESSAGES)
+    lobby.load_scripts(*rooms.SCRIPTS)
     for worker in lobby.workers:
         worker.heartbeat()
     anna, bert = two_workers(lobby)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from animochat.errors import Unavailable
@@ -22,12 +23,15 @@ from animochat.store import keys
 from animochat.store.node import Command
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import load
+from animochat.store.together import together
 
 APPEND_MESSAGES = load("rooms/append_messages")
 ATTACH = load("rooms/attach")
+CLOSE_ROOMS = load("rooms/close_rooms")
 LEAVE_ROOM = load("rooms/leave_room")
+TAKE_ENDED = load("rooms/take_ended")
 
-SCRIPTS = [APPEND_MESSAGES, ATTACH, LEAVE_ROOM]
+SCRIPTS = [APPEND_MESSAGES, ATTACH, CLOSE_ROOMS, LEAVE_ROOM, TAKE_ENDED]
 
 #: Messages that a room's log keeps.
 LOG_LENGTH = 200
@@ -35,6 +39,12 @@ LOG_LENGTH = 200
 #: Milliseconds that a log is kept when nothing is said, longer than any silence in a room that is still one: a day, and
 #: the hour in which append_messages.lua doesn't renew it.
 LOG_LIFE_MS = 25 * 3600 * 1000
+
+#: Milliseconds that a log is kept after its room's end: for as long a report may still be filed.
+ENDED_LIFE_MS = 15 * 60 * 1000
+
+#: Rooms whose logs one round closes, and milliseconds until another worker does it for one that dies meanwhile.
+CLOSING, CLOSING_MS = 100, 5000
 
 #: Messages that one script call stores at most: bounds its time to about 2 ms.
 BATCH = 400
@@ -81,7 +91,8 @@ class Attached(NamedTuple):
 class Rooms:
     """The rooms' logs, for one worker. `stored` counts messages since it was last set to 0 (by the heartbeat).
 
-    `storing`: False, and nothing that is said gets into the store.
+    `storing`: False, and nothing that is said gets into the store. `ended_life_ms`: how long a log is kept after its
+    room has ended.
     """
 
     def __init__(
@@ -91,8 +102,10 @@ class Rooms:
         lobby: str = keys.MAIN_LOBBY,
         clock: Callable[[], int] | None = None,
         storing: bool = True,
+        ended_life_ms: int = ENDED_LIFE_MS,
     ) -> None:
         self._pipeline = pipeline
+        self._ended_life_ms = ended_life_ms
         #: What was said, where it may not be stored; else None.
         self.memory = None if storing else Memory(LOG_LENGTH)
         self._worker = worker
@@ -155,8 +168,8 @@ class Rooms:
         for entry in entries:
             by_slot.setdefault(self._pipeline.slot(keys.room(entry.room_id)), []).append(entry)
         commands = self._outbox.collect()
-        for together in by_slot.values():
-            commands += [self._command(together[start : start + BATCH], "") for start in range(0, len(together), BATCH)]
+        for some in by_slot.values():
+            commands += [self._command(some[start : start + BATCH], "") for start in range(0, len(some), BATCH)]
         return commands
 
     def _stored_in_cluster(self, entry: Entry, seq: int, timestamp: int, reply: bytes) -> None:
@@ -261,13 +274,36 @@ class Rooms:
         state, *rest = self._pipeline.call(LEAVE_ROOM, self._lobby, [person, connection])
         return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
 
-    def close(self, room_id: str, grace_ms: int, closed: Callable[[], None] = lambda: None) -> None:
-        """Let an ended room's log go, after the grace time. Does not wait: `closed` is called once that is answered,
-        and so is whatever was to be stored there before; also where the store can't be reached.
+    def close(self, room_id: str, closed: Callable[[], None] = lambda: None) -> None:
+        """Close the log of an ended room, which its end has put on the agenda, without waiting for that.
+
+        Does not wait: `closed` is called once that is answered, and so is whatever was to be stored there before; also
+        where the store can't be reached.
         """
-        room = keys.room(room_id)
-        self._pipeline.submit(("PEXPIRE", room + ":log", grace_ms), lambda reply: None)
-        self._pipeline.submit(("PEXPIRE", room + ":meta", grace_ms), lambda reply: closed())
+        self._pipeline.submit(self._closing([room_id]), lambda reply: closed())
+
+    def close_ended(self) -> None:
+        """Close the logs of rooms that are on the lobby's agenda of ended ones. To be called now and then.
+
+        In a cluster they are in other slots than the lobby, whose scripts end rooms. Waits for the store; raises
+        Unavailable.
+        """
+        while True:
+            reply = self._pipeline.call(TAKE_ENDED, self._lobby, [CLOSING, CLOSING_MS, self._now()])
+            slots: dict[int, list[str]] = {}
+            for room_id in (name.decode() for name in reply):
+                slot = self._pipeline.slot(keys.room(room_id)) if self._pipeline.in_cluster else 0
+                slots.setdefault(slot, []).append(room_id)
+            asked = together([partial(self._pipeline.execute, *self._closing(ended)) for ended in slots.values()])
+            answered = zip(slots.values(), asked, strict=True)
+            closed = [room_id for ended, answer in answered if answer == 1 for room_id in ended]
+            if closed:
+                self._pipeline.execute("ZREM", self._lobby[0] + ":ended", *closed)
+            if len(reply) < CLOSING:
+                return
+
+    def _closing(self, room_ids: list[str]) -> Command:
+        return evalsha(CLOSE_ROOMS, [keys.room(room_id) for room_id in room_ids], [self._ended_life_ms])
 
     def publish_typing(self, worker: str, person: str, room_id: str, is_typing: bool) -> None:
         """Tell the partner's worker. Not stored, not repeated; does not wait."""

@@ -394,6 +394,8 @@ class Lifecycle:
             room.missed = max(room.missed, before.missed)
             late = before.late
         self._settle(connection, registration, room)
+        if before is not None and not same:
+            self._rooms.close(before.room_id)  # which the store may have lost, with its agenda
         if before is not None and not same and not ended:
             connection.emit("partner-disconnected", PartnerDisconnected("disconnected"))
             self._send_session(connection, registration, entered.messages)
@@ -527,7 +529,9 @@ class Lifecycle:
         try:
             if grace_ms is None and connection.room is not None:
                 self._rooms.settle(connection.room.room_id)
-            self._presence.disconnect(connection.person, connection.id, grace_ms)
+            gone = self._presence.disconnect(connection.person, connection.id, grace_ms)
+            if gone and grace_ms is None and connection.room is not None:
+                self._rooms.close(connection.room.room_id)
         except Unavailable:
             self._farewells.append((connection, grace_ms))
 

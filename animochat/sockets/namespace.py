@@ -141,7 +141,7 @@ class ChatNamespace(socketio.Namespace):
         if room is not None:
             # The partner ended it. The notice of that is still on its way, and older than this answer.
             connection.room = None
-            self._rooms.close(room.room_id, self._settings.reconnect_grace_ms)
+            self._rooms.close(room.room_id)
             reason = search.ended[1] if search.ended[0] == room.room_id else "disconnected"
             connection.emit("partner-disconnected", PartnerDisconnected(reason))
         if search.state == "matched":  # `matched` follows: the worker's channel has it, in its place among all news
@@ -220,7 +220,7 @@ class ChatNamespace(socketio.Namespace):
         return {}
 
     def _leave(self, connection: Connection, room_id: str) -> None:
-        self._rooms.close(room_id, self._settings.reconnect_grace_ms)
+        self._rooms.close(room_id)
         if connection.room is not None and connection.room.room_id == room_id:
             connection.room = None
 

@@ -10,7 +10,6 @@ import gevent
 from animochat.metrics import METRICS
 from animochat.rooms.memory import Remembered
 from animochat.rooms.service import Rooms
-from animochat.settings import Settings
 from animochat.sockets.connections import Connection, Connections, Room, announce
 from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.namespace import ChatNamespace
@@ -20,10 +19,7 @@ from animochat.sockets.payloads import Notice, PartnerDisconnected, PartnerRecon
 class News:
     """Applies the channel's messages to this worker's connections. Nothing here waits."""
 
-    def __init__(
-        self, settings: Settings, connections: Connections, lifecycle: Lifecycle, namespace: ChatNamespace, rooms: Rooms
-    ) -> None:
-        self._grace_ms = settings.reconnect_grace_ms
+    def __init__(self, connections: Connections, lifecycle: Lifecycle, namespace: ChatNamespace, rooms: Rooms) -> None:
         self._connections = connections
         self._lifecycle = lifecycle
         self._namespace = namespace
@@ -101,7 +97,7 @@ class News:
             # The partner's last words may be stored, and the answer that says so still on its way: the store's answers
             # and its channel are two connections. The answer to this comes behind it.
             end = partial(self._end, connection, room, notice.reason)
-            self._rooms.close(notice.room, self._grace_ms, partial(connection.hear, end))
+            self._rooms.close(notice.room, partial(connection.hear, end))
         elif notice.e == "reconnecting":
             room.partner_away = True
             connection.emit("partner-reconnecting", PartnerReconnecting(notice.graceMs))

@@ -1,6 +1,6 @@
 -- A person wants another partner: leaves the room, begins to rest, and waits again. Not in a room, it is find_match.
 --
--- KEYS[1]  tag of the lobby; the script touches what find_match touches
+-- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :ended (sorted set)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  seed, a random string

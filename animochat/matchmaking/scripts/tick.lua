@@ -1,8 +1,8 @@
 -- What is due by now: rests that have ended, waits for a shared interest that have, searches to be taken up (again),
 -- people whose grace time is over. Every worker asks for it again and again; it does nothing when nothing is due.
 --
--- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :away (sorted set), :ticked
---          (string)
+-- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :away, :ended (sorted sets),
+--          :ticked (string)
 -- ARGV[1]  seed, a random string
 -- ARGV[2]  milliseconds for which two who met do not meet again
 -- ARGV[3]  milliseconds: where all that was due was done less than so long ago, nothing is done now; 0 for in any case

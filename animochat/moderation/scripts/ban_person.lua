@@ -1,8 +1,8 @@
 -- The operator bans a person, with or without the address, and thereby settles all open reports on that person.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
---          :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :pool, :resting, :searching, :away
---          (sorted sets), :worker:<worker> (set), :online (string)
+--          :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :ended, :pool, :resting, :searching,
+--          :away (sorted sets), :worker:<worker> (set), :online (string)
 -- ARGV[1]  person, or '' for the one that the report is on
 -- ARGV[2]  report, or ''
 -- ARGV[3]  milliseconds, or '' for good

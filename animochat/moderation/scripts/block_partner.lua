@@ -1,7 +1,7 @@
 -- A person leaves the room and does not meet the partner again, also where the partner is away just now.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes), :met:<person>,
---          :rooms (sorted sets)
+--          :rooms, :ended (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  milliseconds for which the two do not meet again

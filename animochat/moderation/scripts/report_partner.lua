@@ -3,9 +3,9 @@
 -- different addresses: reports without a known address count as one.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
---          :ban:<subject> (hashes), :met:<person>, :rooms, :reports, :reported:<person>, :reporter:<person>,
---          :reporter-address:<keyed hash>, :bans, :pool, :resting, :searching, :away (sorted sets), :worker:<worker>
---          (set), :online (string)
+--          :ban:<subject> (hashes), :met:<person>, :rooms, :ended, :reports, :reported:<person>,
+--          :reporter:<person>, :reporter-address:<keyed hash>, :bans, :pool, :resting, :searching, :away
+--          (sorted sets), :worker:<worker> (set), :online (string)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  the room that the evidence is of

@@ -2,8 +2,8 @@
 -- when the store may have forgotten it: then a newer one wins. Nobody who is banned gets in.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
---          :worker:<worker> (set), :online (string), :away, :workers, :resting, :selective, :searching, :pool, :bans
---          (sorted sets)
+--          :worker:<worker> (set), :online (string), :away, :workers, :resting, :selective, :searching, :pool, :bans,
+--          :rooms, :ended (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  worker
 -- ARGV[3]  connection
@@ -28,6 +28,7 @@
 -- @include presence/life
 -- @include presence/notify
 -- @include presence/count_online
+-- @include rooms/end_room
 local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local now = clock(ARGV[9])
 local banned = 0
@@ -76,7 +77,7 @@ if room and room[1] then
     missing and math.max(0, missing - now) or -1,
   }
 end
-if old[3] then redis.call('HDEL', key, 'room') end
+if old[3] then end_room(lobby, old[3], person, 'disconnected') end -- its record is lost
 if old[4] then
   local rest = math.max(0, tonumber(old[5] or 0) - now)
   if rest > 0 then

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
 --          :worker:<worker> (set), :online (string), :away, :pool, :resting, :selective, :searching, :rooms,
---          :interest:<interest> (sorted sets)
+--          :ended, :interest:<interest> (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  worker
 -- ARGV[3]  connection

@@ -1,5 +1,5 @@
 -- A member of the room is at this worker from now on: messages go there, and what was said before is returned. In one
--- script, so that no message falls between the two.
+-- script, so that no message falls between the two. Of a room that is over the log is returned alone.
 --
 -- KEYS[1]  tag of the room; the script touches, behind it: :log (stream), :meta (hash)
 -- ARGV[1]  the member's slot, 'a' or 'b'
@@ -10,13 +10,12 @@
 --
 -- Returns  {the room's last seq, {seq, slot, timestamp in ms, body, …}, the partner's last seq where it is kept}
 local log, meta = KEYS[1] .. ':log', KEYS[1] .. ':meta'
-redis.call('HSET', meta, ARGV[1], ARGV[2])
-redis.call('PEXPIRE', meta, ARGV[4])
-redis.call('PEXPIRE', log, ARGV[4])
-local last = tonumber(redis.call('HGET', meta, 'seq') or 0)
-if last < tonumber(ARGV[5]) then
-  last = tonumber(ARGV[5])
-  redis.call('HSET', meta, 'seq', last)
+local known = redis.call('HMGET', meta, 'seq', 'ended')
+local last = math.max(tonumber(known[1] or 0), tonumber(ARGV[5]))
+if not known[2] then
+  redis.call('HSET', meta, ARGV[1], ARGV[2], 'seq', last)
+  redis.call('PEXPIRE', meta, ARGV[4])
+  redis.call('PEXPIRE', log, ARGV[4])
 end
 local entries = {}
 for _, entry in ipairs(redis.call('XRANGE', log, '(' .. ARGV[3] .. '-0', '+')) do

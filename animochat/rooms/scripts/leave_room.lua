@@ -1,7 +1,7 @@
 -- A person leaves the room without searching again.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes), :rooms
---          (sorted set)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes), :rooms,
+--          :ended (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 --

@@ -1,5 +1,7 @@
+-- @include presence/life
 -- @include presence/notify
 -- Ends a room for both. The one who left (false: nobody in particular) knows already, the other is told the reason.
+-- The room's log may be in another slot: workers close it, by the agenda `:ended` (take_ended.lua, close_rooms.lua).
 local function end_room(lobby, room, leaver, reason)
   local record = lobby .. ':room:' .. room
   local members = redis.call('HMGET', record, 'a', 'b')
@@ -20,5 +22,7 @@ local function end_room(lobby, room, leaver, reason)
   end
   redis.call('DEL', record)
   redis.call('ZREM', lobby .. ':rooms', room)
+  redis.call('ZADD', lobby .. ':ended', 0, room)
+  redis.call('PEXPIRE', lobby .. ':ended', LIFE)
   notify(lobby, events)
 end

@@ -1,0 +1,16 @@
+-- Rooms are over: nothing can be said in them any more, and their logs are kept for a while only. The first call for a
+-- room decides how long; further ones change nothing.
+--
+-- KEYS[i]  tag of the i-th room; the script touches, behind it: :log (stream), :meta (hash)
+-- ARGV[1]  milliseconds for which the log is kept
+--
+-- Returns  1
+for _, room in ipairs(KEYS) do
+  local meta = room .. ':meta'
+  if redis.call('HGET', meta, 'ended') == false then
+    redis.call('HSET', meta, 'ended', 1)
+    redis.call('PEXPIRE', meta, ARGV[1])
+    redis.call('PEXPIRE', room .. ':log', ARGV[1])
+  end
+end
+return 1

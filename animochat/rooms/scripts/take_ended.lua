@@ -1,0 +1,14 @@
+-- A worker asks for rooms that are over and whose logs have to be closed. It takes them off the agenda (ZREM) when that
+-- is done; others get those of a worker that dies meanwhile.
+--
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :ended (sorted set)
+-- ARGV[1]  how many rooms at most
+-- ARGV[2]  milliseconds until others get them
+-- ARGV[3]  time in milliseconds, or '' for the store's clock
+--
+-- Returns  rooms
+-- @include presence/now
+local ended, now = KEYS[1] .. ':ended', clock(ARGV[3])
+local rooms = redis.call('ZRANGEBYSCORE', ended, '-inf', now, 'LIMIT', 0, ARGV[1])
+for _, room in ipairs(rooms) do redis.call('ZADD', ended, now + tonumber(ARGV[2]), room) end
+return rooms
