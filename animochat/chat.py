@@ -170,14 +170,23 @@ class Chat:
             tracing.stop()
 
     def health(self) -> dict[str, Any]:
-        """The answer of `GET /health`. Waits for the store; raises Unavailable where no lobby can be used."""
-        asked = [gevent.spawn(together, [lobby.presence.check]) for lobby in self.lobbies.values()]
+        """Return the answer of `GET /health`. Waits for the store; raises Unavailable where nobody can join."""
+        asked = [
+            gevent.spawn(together, [partial(self._check, number, lobby)])
+            for number, lobby in enumerate(self.lobbies.values())
+        ]
         for done in gevent.iwait(asked):
             (outcome,) = done.get()
             if not isinstance(outcome, Unavailable):
                 uptime = int(time.monotonic() - self._started_at)
                 return {"status": "ok", "redis": "ok", "version": __version__, "uptimeSeconds": uptime}
         raise Unavailable
+
+    def _check(self, number: int, lobby: Lobby) -> None:
+        """Raise Unavailable where nobody can join the lobby, or this worker does not receive what happens there."""
+        lobby.presence.check()
+        if not self.subscriptions.proven(number):
+            raise Unavailable
 
     def stats(self) -> dict[str, Any]:
         """The answer of `GET /stats`. Waits for the store; raises Unavailable where a lobby's numbers are missing."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import AsyncResult
 from store_support import Relay, cooperative, outcome, soon
 
 from animochat.errors import Unavailable
-from animochat.store import connection, node, pipeline, subscription
-from animochat.store.cluster import find
+from animochat.store import cluster, connection, node, pipeline, subscription
+from animochat.store.cluster import Cluster, Topology, find
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import Script, load
 from animochat.store.subscription import Subscription
@@ -455,11 +456,93 @@ def test_a_subscription_that_the_store_does_not_know_is_renewed(redis_url: str) 
     pipe.stop()
 
 
+@pytest.mark.parametrize("way", ["requests", "answers"])
+@cooperative
+def test_a_subscription_that_is_open_and_silent_is_made_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """As behind a middlebox that swallows what goes one way: TCP sees nothing, and nobody else closes it."""
+    monkeypatch.setattr(subscription, "PING", 0.05)
+    monkeypatch.setattr(subscription, "connect", lambda url: connection.connect(url, timeout=0.2))
+    relay = Relay(redis_url)
+    listener, pipe = Listener(relay.url), started(redis_url)
+    gate = getattr(relay, way)
+    gate.clear()
+    before = relay.accepted
+    assert listener.subscription.proven, "one PING may be under way"
+    soon(lambda: not listener.subscription.proven, "it is noticed")
+    soon(lambda: relay.accepted > before, "another connection is made")
+    gate.set()
+    soon(lambda: listener.subscribed == 2, "subscribed again")
+    soon(lambda: pipe.execute("PUBSUB", "NUMSUB", "ours")[1] == 1, "one subscription is left")
+    pipe.execute("PUBLISH", "ours", "back")
+    assert soon(lambda: listener.heard) == [b"back"]
+    listener.subscription.stop()
+    pipe.stop()
+    relay.close()
+
+
+@cooperative
+def test_a_subscription_is_proven_both_ways_although_messages_keep_coming(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "PING", 0.05)
+    relay = Relay(redis_url)
+    listener, pipe = Listener(relay.url), started(redis_url)
+
+    def chatter() -> None:
+        while True:
+            pipe.execute("PUBLISH", "ours", "x")
+            gevent.sleep(0.01)
+
+    talking = gevent.spawn(chatter)
+    gevent.sleep(0.3)  # several PINGs
+    assert listener.subscribed == 1
+    relay.requests.clear()
+    before = relay.accepted
+    soon(lambda: not listener.subscription.proven, "it is noticed")
+    soon(lambda: relay.accepted > before, "another connection is made")
+    relay.requests.set()
+    soon(lambda: listener.subscribed == 2, "subscribed again")
+    talking.kill()
+    listener.subscription.stop()
+    pipe.stop()
+    relay.close()
+
+
+@pytest.mark.parametrize("way", ["requests", "answers"])
+@cooperative
+def test_a_connection_to_a_clusters_node_that_is_idle_open_and_silent_is_made_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    monkeypatch.setattr(cluster, "IDLE", 0.05)
+    monkeypatch.setattr(node, "connect", lambda url: connection.connect(url, timeout=0.2))
+    monkeypatch.setattr(cluster, "REFRESH", 60.0)  # nobody else asks through the relay
+    relay = Relay(redis_url)
+    nodes = Cluster(relay.url, Topology([relay.url] * cluster.SLOTS, sharded=False), [ADD])
+
+    def ask() -> Any:
+        result: AsyncResult = AsyncResult()
+        nodes.submit(("PUBLISH", "theirs", "x"), result.set)
+        return result.get()
+
+    assert ask() == 0
+    written = len(relay.written)
+    soon(lambda: any(b"PING" in piece for piece in relay.written[written:]), "it is proven while nobody asks")
+    gate = getattr(relay, way)
+    gate.clear()
+    soon(lambda: "can't be reached: TimeoutError" in caplog.text, "the silent connection is given up")
+    gate.set()
+    assert ask() == 0, "the next command finds a good one"
+    nodes.stop()
+    relay.close()
+
+
 @cooperative
 def test_silence_is_no_reason_to_subscribe_again(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription, "connect", lambda url: connection.connect(url, timeout=0.05))
+    monkeypatch.setattr(subscription, "PING", 0.05)
     listener, pipe = Listener(redis_url), started(redis_url)
-    gevent.sleep(0.3)  # several times what an answer may take
+    gevent.sleep(0.3)  # several PINGs
     pipe.execute("PUBLISH", "ours", "still here")
     assert soon(lambda: listener.heard) == [b"still here"]
     assert listener.subscribed == 1

@@ -26,7 +26,7 @@ class HttpError(Struct):
 
 
 class Unhealthy(Struct):
-    """`GET /health`, 503: the store does not answer within a second."""
+    """`GET /health`, 503: nobody can join: the store does not answer within a second, or refuses it."""
 
     status: Literal["unavailable"]
     redis: Literal["unavailable"]

@@ -13,6 +13,7 @@ from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
 
+CHECK = load("presence/check")
 CONNECT = load("presence/connect")
 DISCONNECT = load("presence/disconnect")
 HEARTBEAT = load("presence/heartbeat")
@@ -21,7 +22,7 @@ STATS = load("presence/stats")
 STOPPING = load("presence/stopping")
 TOUCH = load("presence/touch")
 
-SCRIPTS = [CONNECT, DISCONNECT, HEARTBEAT, REAP_WORKER, STATS, STOPPING, TOUCH]
+SCRIPTS = [CHECK, CONNECT, DISCONNECT, HEARTBEAT, REAP_WORKER, STATS, STOPPING, TOUCH]
 
 #: How many records one script keeps from expiring: bounds its time to about a millisecond.
 TOUCH_PORTION = 200
@@ -164,8 +165,8 @@ class Presence:
         return dict(zip(names, self._pipeline.call(STATS, self._lobby, [self._now()]), strict=True))
 
     def check(self) -> None:
-        """See whether the store answers where the lobby is."""
-        self._pipeline.execute("EXISTS", f"{self._lobby[0]}:epoch")
+        """Try the writes of a join where the lobby is: a store that is full or takes no writes lets nobody in."""
+        self._pipeline.call(CHECK, self._lobby, [self._worker])
 
 
 def shared_secret(pipeline: Pipeline, mine: str) -> str:

@@ -48,6 +48,10 @@ REFRESH = 0.1
 #: Seconds that a node may take to say so: others can be asked.
 MAP_TIMEOUT = 1.0
 
+#: Seconds without a command after which a node's connection is proven by a PING: rooms may be silent, and a connection
+#: that is open but carries nothing would cost the next of them a command.
+IDLE = 2.0
+
 #: Commands that wait for one node beyond this are refused at once, as in pipeline.py.
 MAX_WAITING = 50_000
 
@@ -285,9 +289,11 @@ class _Primary:
 
     def _run(self) -> None:
         while not self._retired:
-            self._work.wait()
+            asked = self._work.wait(IDLE)
             self._work.clear()
             batch, self.waiting = self.waiting, []
             if batch:
                 self._cluster.answered(self, batch, self.node.exchange([request.command for request in batch]))
+            elif not asked and self.node.connected:
+                self._cluster.answered(self, [], self.node.exchange([("PING",)])[:0])
         self.node.disconnect()

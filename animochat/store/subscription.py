@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +19,13 @@ log = logging.getLogger(__name__)
 
 #: Seconds between attempts to subscribe again.
 RETRY = 0.5
+
+#: Seconds between two PINGs on a subscription, which may have nothing to hear for hours. A middlebox can swallow what
+#: goes either way while the connection stays open: only an answer proves that it still carries data.
+PING = 1.0
+
+#: PINGs without an answer after which the connection is made again.
+UNANSWERED = 2
 
 
 class Listener(NamedTuple):
@@ -56,6 +65,10 @@ class Subscriptions:
         if self._subscriptions:
             self._subscriptions[min(number, len(self._subscriptions) - 1)].renew()
 
+    def proven(self, number: int) -> bool:
+        """Return whether this listener is subscribed, over a connection that answered the last PING but one."""
+        return bool(self._subscriptions) and self._subscriptions[min(number, len(self._subscriptions) - 1)].proven
+
     def _begin(self) -> None:
         groups = [self._listeners]
         if len(self._listeners) > 1 and self._in_cluster():
@@ -84,9 +97,17 @@ class Subscription:
         self._channels = [channel for listener in listeners for channel in listener.channels]
         self._by_channel = {name.encode(): listener for listener in listeners for name in listener.channels}
         self._subscribed = False
+        #: PINGs that the store has not answered, and when the next one is due (monotonic, in seconds).
+        self._unanswered = 0
+        self._ping_at = 0.0
         #: Whether it was said that there is none.
         self._missed = False
         self._greenlet: Greenlet | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Return whether it is there, and answers: one PING may be under way."""
+        return self._subscribed and self._unanswered < UNANSWERED
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._run)
@@ -122,22 +143,37 @@ class Subscription:
             for _ in self._channels:
                 connection.read_response()
             self._subscribed = True
+            self._unanswered = 0
+            self._ping_at = time.monotonic() + PING
             if self._missed:
                 log.warning("The subscription is back")
                 self._missed = False
             for listener in self._listeners:
                 listener.on_subscribed()
             while True:
-                # No timeout: silence is normal here. A dead connection is noticed by the heartbeat, which asks the
-                # store whether anybody listens.
-                self._hear(*connection.read_response(timeout=None))
+                self._hear(*self._read(connection))
         finally:
             connection.disconnect()
 
-    def _hear(self, kind: bytes, channel: bytes, data: Any) -> None:
-        if kind == b"sunsubscribe":
+    def _read(self, connection: Any) -> Any:
+        """Return what the store sends next. Raises redis.TimeoutError where it does not answer PINGs."""
+        while True:
+            now = time.monotonic()
+            if now >= self._ping_at:
+                if self._unanswered == UNANSWERED:
+                    raise redis.TimeoutError("the subscription is open and silent")
+                self._unanswered += 1
+                self._ping_at = now + PING
+                connection.send_command("PING", check_health=False)
+            with contextlib.suppress(redis.TimeoutError):
+                return connection.read_response(timeout=self._ping_at - now, disconnect_on_error=False)
+
+    def _hear(self, kind: bytes, channel: bytes, data: Any = b"") -> None:
+        if kind == b"pong":
+            self._unanswered = 0
+        elif kind == b"sunsubscribe":
             raise redis.ConnectionError("the channels' slot has moved")
-        if kind in (b"message", b"smessage"):
+        elif kind in (b"message", b"smessage"):
             try:
                 self._by_channel[channel].on_message(data)
             except Exception:  # the outermost loop: one bad message must not end the subscription

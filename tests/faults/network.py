@@ -20,6 +20,8 @@ class _Link:
         self.far: asyncio.StreamWriter | None = None
         #: The calling side has said `Network.prompt`.
         self.prompt = False
+        #: The calling side has said `Network.held`.
+        self.held = False
         #: Bytes go neither way any more; nobody is told.
         self.lost = False
 
@@ -36,10 +38,14 @@ class Network:
         self.delay = 0.0
         #: A connection on which the calling side says this is neither delayed nor held from then on.
         self.prompt: bytes | None = None
+        #: Where it is set, only connections on which the calling side has said this are held.
+        self.held: bytes | None = None
         #: Whether new connections are accepted; those that come while it is down are closed at once.
         self.up = True
         self._answers = asyncio.Event()
         self._answers.set()
+        self._requests = asyncio.Event()
+        self._requests.set()
         self._links: set[_Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -91,6 +97,14 @@ class Network:
         """What was held back arrives."""
         self._do(self._answers.set)
 
+    def hold_requests(self) -> None:
+        """Hold back whatever the calling side sends from now on, until `release_requests`; connections stay open."""
+        self._do(self._requests.clear)
+
+    def release_requests(self) -> None:
+        """Let what was held back arrive."""
+        self._do(self._requests.set)
+
     # In the loop's thread
 
     def _run(self, work: Awaitable[T]) -> T:
@@ -130,7 +144,7 @@ class Network:
         address = urlsplit(self.target)
         answers, link.far = await asyncio.open_connection(address.hostname, address.port)
         ways = [
-            asyncio.ensure_future(self._pump(link, reader, link.far, None)),
+            asyncio.ensure_future(self._pump(link, reader, link.far, self._requests)),
             asyncio.ensure_future(self._pump(link, answers, link.near, self._answers)),
         ]
         try:
@@ -143,7 +157,7 @@ class Network:
             await asyncio.gather(*ways, return_exceptions=True)
 
     async def _pump(
-        self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter, open_gate: asyncio.Event | None
+        self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter, open_gate: asyncio.Event
     ) -> None:
         """Relays one way until its source has ended and all of it was relayed."""
         flying: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -152,7 +166,7 @@ class Network:
             while True:
                 due, data = await flying.get()
                 await asyncio.sleep(max(0.0, due - self._loop.time()))
-                if open_gate is not None and not link.prompt:
+                if not link.prompt and (self.held is None or link.held):
                     await open_gate.wait()
                 if not data:
                     return
@@ -168,8 +182,9 @@ class Network:
                     data = await source.read(65_536)
                 except OSError:
                     data = b""
-                if open_gate is None and self.prompt is not None and self.prompt in data:
-                    link.prompt = True
+                if open_gate is self._requests:
+                    link.prompt |= self.prompt is not None and self.prompt in data
+                    link.held |= self.held is not None and self.held in data
                 flying.put_nowait((self._loop.time() + (0.0 if link.prompt else self.delay), data))
             await landing
         finally:
