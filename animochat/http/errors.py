@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 
 from flask import Flask, jsonify
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 from werkzeug.wrappers import Response
 
 from animochat.errors import Unavailable
-from animochat.server.chunked import MalformedChunks
+from animochat.server.reader import BadBody, BodyTimeout
 
 
 def register(app: Flask) -> None:
     """Answers every HTTP error (404, 405, 500, …) of `app` with JSON. Flask itself has logged a 500 before."""
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Unavailable, _unavailable)
-    app.register_error_handler(MalformedChunks, lambda _: http_error(BadRequest()))
+    app.register_error_handler(BadBody, lambda _: http_error(BadRequest()))
+    app.register_error_handler(BodyTimeout, lambda _: http_error(RequestTimeout()))
 
 
 def http_error(error: HTTPException) -> Response:

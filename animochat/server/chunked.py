@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from animochat.server.reader import RequestReader
+from animochat.server.reader import BadBody, RequestReader
 
 #: Chunks of one body; a client that sends as many has made them tiny.
 MAX_CHUNKS = 1_000
@@ -22,7 +22,7 @@ MAX_TRAILERS = 20
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r]*)?")
 
 
-class MalformedChunks(OSError):
+class MalformedChunks(BadBody):
     """A body is not chunked as it should be, is too large, or ends before its end."""
 
 

@@ -7,7 +7,6 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-import gevent
 from gevent import get_hub
 from gevent.event import Event
 from websockets.frames import CloseCode
@@ -30,9 +29,6 @@ UPGRADE_TIMEOUT = 10.0
 
 #: Seconds between two NOOPs to a client that goes on polling while it upgrades: it is to end its poll, and not to spin.
 NOOP_INTERVAL = 0.1
-
-#: Seconds in which a polling request's body must be here.
-BODY_TIMEOUT = 20.0
 
 #: Seconds that the last packets of a closed polling session wait for being fetched.
 DRAIN_TIMEOUT = 10.0
@@ -360,7 +356,7 @@ class EngineSocket:
         except packets.MalformedPayload:
             self._end(_ERROR)
             raise BadRequest(Problem.REQUEST) from None
-        except (OSError, gevent.Timeout):
+        except OSError:
             self._end(Reason.CLOSED.value)
             raise BadRequest(Problem.REQUEST) from None
         finally:
@@ -374,10 +370,9 @@ class EngineSocket:
         if length > self.server.max_http_buffer_size:
             raise packets.MalformedPayload("too large")
         most = self.server.max_http_buffer_size
-        with gevent.Timeout(BODY_TIMEOUT):
-            if environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked":
-                return bytes(environ["wsgi.input"].read(length))
-            body = bytes(environ["wsgi.input"].read(most + 1))
+        if environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked":
+            return bytes(environ["wsgi.input"].read(length))
+        body = bytes(environ["wsgi.input"].read(most + 1))
         if len(body) > most:
             raise packets.MalformedPayload("too large")
         return body

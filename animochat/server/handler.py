@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import io
 import re
 import socket
 import time
@@ -20,22 +19,16 @@ from typing import Any
 
 import gevent
 from gevent import get_hub
-from gevent.pywsgi import Input, WSGIHandler, WSGIServer
+from gevent.pywsgi import WSGIHandler, WSGIServer
 from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler
 from websockets.utils import accept_key
 
 from animochat import logs
-from animochat.server.chunked import MalformedChunks, read_chunked
+from animochat.server.body import RequestBody
 from animochat.server.handover import Handover
 from animochat.server.headers import Headers
-from animochat.server.reader import HEAD_TIMEOUT, KEEP_ALIVE, BadHead, RequestReader, plain_response
-
-#: Bytes of a request's unread body that are read and dropped to keep the connection; beyond, it is closed.
-_MAX_DISCARD = 64 * 1024
-
-#: Bytes of a body that comes in chunks: Engine.IO's largest request, and a little, so that this is refused as such.
-_MAX_CHUNKED = 128 * 1024
+from animochat.server.reader import HEAD_TIMEOUT, KEEP_ALIVE, BadBody, BadHead, RequestReader, plain_response
 
 #: Bytes, and seconds, for which a connection that is being closed is read, lest a reset overtakes the response.
 _MAX_DRAIN, _DRAIN_TIMEOUT = 128 * 1024, 1.0
@@ -45,6 +38,8 @@ _MAX_DRAIN, _DRAIN_TIMEOUT = 128 * 1024, 1.0
 #: who means it is not among those for long, and whoever holds on to thousands of them only gets in its own way.
 MAX_IDLE = 4_000
 
+#: The same for connections that wait for the rest of a body, of which each may have 100 kB already.
+MAX_BODIES = 1_000
 
 # RFC 9112 section 3.2.2: servers must take a whole URL as the target, and its host instead of the Host field's.
 _ABSOLUTE_TARGET = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
@@ -54,45 +49,6 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]*)(?::[0-9]
 
 # RFC 9110 section 5.6.2
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-
-
-class _Body(Input):
-    """A request's body, of which not everything is read only to be dropped."""
-
-    __slots__ = ("_handler", "_whole")
-
-    def __init__(self, handler: RequestHandler, given: Input) -> None:
-        """`given` is what pywsgi has made for the request."""
-        super().__init__(handler.rfile, given.content_length, given.socket, given.chunked_input)
-        self._handler = handler
-        self._whole: io.BytesIO | None = None
-
-    def read(self, length: int | None = None) -> bytes:
-        """Read up to `length` bytes, all without one."""
-        return bytes(self._chunks().read(length) if self.chunked_input else super().read(length))
-
-    def readline(self, size: int | None = None) -> bytes:
-        """Read up to and with the next line feed."""
-        return bytes(self._chunks().readline(size) if self.chunked_input else super().readline(size))
-
-    def _chunks(self) -> io.BytesIO:
-        """Return a body that comes in chunks, as a whole."""
-        if self._whole is None:
-            super().read(0)  # the answer to "Expect: 100-continue"
-            self._whole = io.BytesIO(read_chunked(self.rfile, _MAX_CHUNKED))
-        return self._whole
-
-    def too_much_is_left(self) -> bool:
-        """Whether the connection is better closed than read on to the next request."""
-        if self.chunked_input:
-            return self._whole is None
-        return bool((self.content_length or 0) - self.position > _MAX_DISCARD)
-
-    def _discard(self) -> None:
-        if self.too_much_is_left():
-            self._handler.close_connection = self._handler.unread = True
-        else:
-            super()._discard()
 
 
 class RequestServer(WSGIServer):
@@ -116,6 +72,8 @@ class RequestServer(WSGIServer):
         super().__init__(*arguments, **options)
         #: connections on which no request is under way, in the order in which they began to wait
         self.idle: dict[RequestHandler, None] = {}
+        #: connections that wait for the rest of a body, in the order in which they began to
+        self.bodies: dict[RequestHandler, None] = {}
 
     def adopt(self, sock: Any, address: Any, received: bytes) -> None:
         """Serve a connection that another worker has accepted, and has read `received` from."""
@@ -131,18 +89,26 @@ class RequestServer(WSGIServer):
         return self.pool is not None and len(self.pool) > 0
 
     def wait_for_request(self, handler: RequestHandler) -> None:
-        """A connection begins to wait. Where too many do, the first of them is ended."""
-        self.idle[handler] = None
-        if len(self.idle) > MAX_IDLE:
-            first = next(iter(self.idle))
-            del self.idle[first]
-            first.hang_up()
+        """Note that a connection begins to wait for a request. Where too many do, end the first of them."""
+        _hold(self.idle, handler, MAX_IDLE)
+
+    def wait_for_body(self, handler: RequestHandler) -> None:
+        """Note that a connection begins to wait for a body. Where too many do, end the first of them."""
+        _hold(self.bodies, handler, MAX_BODIES)
 
     def close_idle(self) -> None:
         """Answer no further requests: end the connections that wait for one, and the others after their response."""
         self.stopping = True
         for handler in self.idle:
             handler.hang_up()
+
+
+def _hold(waiting: dict[RequestHandler, None], handler: RequestHandler, most: int) -> None:
+    waiting[handler] = None
+    if len(waiting) > most:
+        first = next(iter(waiting))
+        del waiting[first]
+        first.hang_up()
 
 
 class RequestHandler(WebSocketHandler, PyWSGIHandler):
@@ -273,7 +239,7 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         environ["animochat.connection"] = self
         environ["animochat.request"] = logs.begin_request()
         # Always: where the client asks for an upgrade, pywsgi lets an application read on behind the body's end.
-        self.wsgi_input = environ["wsgi.input"] = _Body(self, self.wsgi_input)
+        self.wsgi_input = environ["wsgi.input"] = RequestBody(self, self.rfile, self.wsgi_input)
         return environ
 
     def run_application(self) -> None:
@@ -374,7 +340,7 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
     def finalize_headers(self) -> None:
         """Say so when this is the last response on the connection."""
         super().finalize_headers()
-        if isinstance(self.wsgi_input, _Body) and self.wsgi_input.too_much_is_left():
+        if self.wsgi_input.too_much_is_left:
             self.close_connection = self.unread = True
         if self.server.stopping:
             self.close_connection = True
@@ -403,13 +369,14 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
         """Answer where the application has failed: with 500, unless a body that can't be read was the reason."""
-        if not isinstance(v, MalformedChunks):
+        if not isinstance(v, BadBody):
             super().handle_error(t, v, tb)
             return
         self.close_connection = True
         if not self.headers_sent:
-            self.start_response("400 Bad Request", [("Content-Length", "0")])
-            self.write(b"")
+            self.start_response(v.status, [("Content-Length", "0")])
+            with contextlib.suppress(OSError):  # the client may be gone
+                self.write(b"")
 
     def log_request(self) -> None:
         """Write an access log line, if gunicorn is to write one."""

@@ -20,7 +20,10 @@ HEAD_TIMEOUT = 10.0
 #: Seconds between two requests on one connection.
 KEEP_ALIVE = 75.0
 
-#: Seconds for which one read or write of a body may block.
+#: Seconds in which a body must be here, from the first time that it is waited for, whoever reads it or drops it.
+BODY_TIMEOUT = 20.0
+
+#: Seconds for which one write may block.
 IO_TIMEOUT = 30.0
 
 _RECV_SIZE = 16 * 1024
@@ -33,6 +36,18 @@ class BadHead(ValueError):
     def __init__(self, response: bytes) -> None:
         super().__init__(response)
         self.response = response
+
+
+class BadBody(OSError):
+    """A body broke off, or is malformed: nothing more can be read from the connection. `status` is the answer."""
+
+    status = "400 Bad Request"
+
+
+class BodyTimeout(BadBody):
+    """The rest of a body did not come in time."""
+
+    status = "408 Request Timeout"
 
 
 def plain_response(status: str) -> bytes:
@@ -48,11 +63,12 @@ class RequestReader:
         received: bytes that were read from the connection before.
     """
 
-    __slots__ = ("_buffer", "_sock", "closed")
+    __slots__ = ("_body_deadline", "_buffer", "_sock", "closed")
 
     def __init__(self, sock: Socket, received: bytes = b"") -> None:
         self._sock = sock
         self._buffer = bytearray(received)
+        self._body_deadline = 0.0  # of the present request, once its body was waited for
         self.closed = False
         sock.settimeout(IO_TIMEOUT)
 
@@ -62,6 +78,7 @@ class RequestReader:
         Raises:
             BadHead: too slow or too large.
         """
+        self._body_deadline = 0.0
         try:
             deadline = time.monotonic() + (HEAD_TIMEOUT if self._buffer else idle_timeout)
             was_silent = not self._buffer
@@ -91,7 +108,7 @@ class RequestReader:
     def _fill(self, deadline: float) -> bool:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise TimeoutError
+            raise TimeoutError("timed out")
         self._sock.settimeout(remaining)
         data = self._sock.recv(_RECV_SIZE)
         self._buffer += data
@@ -125,7 +142,22 @@ class RequestReader:
         """Everything that is buffered."""
         return bytes(self._buffer)
 
-    # What pywsgi calls.
+    def _fill_body(self) -> bool:
+        """Wait for more of the present request's body. False: the client has closed.
+
+        Raises:
+            BodyTimeout: it took too long.
+        """
+        if not self._body_deadline:
+            self._body_deadline = time.monotonic() + BODY_TIMEOUT
+        try:
+            return self._fill(self._body_deadline)
+        except TimeoutError:
+            raise BodyTimeout("the body took too long") from None
+        finally:
+            self._sock.settimeout(IO_TIMEOUT)
+
+    # Reading a body, and what pywsgi calls. These raise BodyTimeout.
 
     def readline(self, size: int = -1) -> bytes:
         """Up to and with the next line feed; at most `size` bytes if that is positive."""
@@ -137,11 +169,9 @@ class RequestReader:
             if end:
                 break
             searched = len(self._buffer)
-            data = self._sock.recv(_RECV_SIZE)
-            if not data:
+            if not self._fill_body():
                 end = len(self._buffer)
                 break
-            self._buffer += data
         if size >= 0:
             end = min(end, size)
         line = bytes(self._buffer[:end])
@@ -150,11 +180,8 @@ class RequestReader:
 
     def read(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end of the stream."""
-        while len(self._buffer) < size:
-            data = self._sock.recv(_RECV_SIZE)
-            if not data:
-                break
-            self._buffer += data
+        while len(self._buffer) < size and self._fill_body():
+            pass
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data

@@ -7,7 +7,7 @@ import socket
 import struct
 
 import pytest
-from server.wire import HttpClient, InThread, polling
+from server.wire import PATIENCE, HttpClient, InThread, open_polling, polling
 from support import eventually
 
 from animochat.server import handler, reader
@@ -186,6 +186,135 @@ def test_a_head_in_slow_drops_is_refused(server: InThread, monkeypatch: pytest.M
     http = server.http()
     http.send(b"GET /pid HTTP/1.1\r\n")
     assert http.response().status == 408
+    assert http.at_end()
+
+
+def drip(http: HttpClient, drop: bytes) -> None:
+    """Send one drop after the other until the server has answered, or closed."""
+    http.connection.settimeout(0.02)
+    try:
+        while True:
+            try:
+                http.connection.sendall(drop)
+                http.connection.recv(1, socket.MSG_PEEK)
+                return
+            except TimeoutError:
+                pass
+            except OSError:
+                return
+    finally:
+        http.connection.settimeout(PATIENCE)
+
+
+CHUNKED = "Transfer-Encoding: chunked\r\n"
+LONG = "Content-Length: 60000\r\n"
+
+
+class TestSlowBodies:
+    """A body has one deadline, whoever waits for it. A drop now and then does not move it."""
+
+    @pytest.fixture(autouse=True)
+    def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reader, "BODY_TIMEOUT", 0.2)
+
+    @pytest.mark.parametrize(("headers", "drop"), [(LONG, b"a"), (CHUNKED, b"1\r\na\r\n"), (CHUNKED, b"f")])
+    def test_that_the_application_reads(self, http: HttpClient, headers: str, drop: bytes) -> None:
+        http.request("POST", "/body", headers=headers)
+        drip(http, drop)
+        assert http.response().status == 408
+        assert http.at_end()
+
+    @pytest.mark.parametrize(("headers", "drop"), [(LONG, b"a"), (CHUNKED, b"1\r\na\r\n")])
+    @pytest.mark.parametrize("upgrade", ["", "Connection: upgrade\r\n"])
+    def test_that_nobody_reads(self, http: HttpClient, headers: str, drop: bytes, upgrade: str) -> None:
+        http.request("POST", "/pid", headers=headers + upgrade)
+        assert http.response().status == 200
+        drip(http, drop)
+        assert http.at_end()
+
+    def test_that_engine_io_reads(self, server: InThread, http: HttpClient) -> None:
+        sid = open_polling(http)
+        http.request("POST", polling(sid), headers=LONG)
+        drip(http, b"a")
+        assert http.response().status == 400
+        assert http.at_end()
+        assert server.closed() == ["transport close"]
+
+    def test_each_request_has_its_own(self, http: HttpClient) -> None:
+        for _ in range(3):
+            http.request("POST", "/body", headers="Content-Length: 5\r\n")
+            http.send(b"hello")
+            assert http.response().body == b"5"
+
+
+def test_of_too_many_bodies_that_are_waited_for_the_oldest_is_given_up(
+    server: InThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "MAX_BODIES", 2)
+    slow = []
+    for number in range(2):
+        slow.append(server.http())
+        slow[-1].request("POST", "/body", headers=LONG)
+        eventually(lambda number=number: len(server.server.bodies) == number + 1)
+    honest = server.http()
+    honest.request("POST", "/body", headers="Content-Length: 5\r\n")
+    assert slow[0].response().status == 400
+    assert slow[0].at_end()
+    honest.send(b"hello")
+    assert honest.response().body == b"5"
+    slow[1].send(b"x" * 60_000)
+    assert slow[1].response().body == b"60000"
+    assert not server.server.bodies
+
+
+@pytest.mark.parametrize(
+    ("chunks", "length"),
+    [
+        (b"0\r\n\r\n", 0),
+        (b"5;name=value\r\nhello\r\n0\r\nTrailer: x\r\n\r\n", 5),
+        (b"00A\r\n0123456789\r\n0;x\r\n\r\n", 10),
+        (b"4000\r\n" + b"x" * 0x4000 + b"\r\n4000\r\n" + b"y" * 0x4000 + b"\r\n0\r\n\r\n", 0x8000),
+    ],
+)
+def test_chunks_end_where_they_say(http: HttpClient, chunks: bytes, length: int) -> None:
+    for start in range(0, len(chunks), 1 if len(chunks) < 100 else 5000):
+        if not start:
+            http.request("POST", "/body", headers=CHUNKED)
+        http.send(chunks[start : start + (1 if len(chunks) < 100 else 5000)])
+    assert http.response().body == b"%d" % length
+    assert http.get("/pid").status == 200
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"\r\n", b"-1\r\n", b"0x5\r\nhello\r\n", b" 5\r\nhello\r\n", b"5\nhello\n0\n\n", b"123456789\r\n",
+        b"3\r\nhello\r\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"5;" + b"x" * 2_000 + b"\r\nhello\r\n",
+        b"1\r\na\r\n" * 10_000, b"0\r\n" + b"A: b\r\n" * 10_000,
+    ],
+)  # fmt: skip
+def test_malformed_and_wasteful_chunks_are_refused(http: HttpClient, chunks: bytes) -> None:
+    http.request("POST", "/body", headers=CHUNKED)
+    http.send(chunks)
+    assert http.response().status == 400
+    assert http.at_end()
+
+
+def test_a_body_that_breaks_off_is_no_next_request(http: HttpClient) -> None:
+    http.request("POST", "/body", headers="Content-Length: 50\r\n")
+    http.send(b"GET /pid HTTP/1.1\r\n\r\n")
+    http.connection.shutdown(socket.SHUT_WR)
+    assert http.response().status == 400
+    assert http.at_end()
+
+
+def test_who_waits_for_a_sign_to_send_a_body_gets_it_or_the_answer(http: HttpClient) -> None:
+    http.request("POST", "/body", headers="Expect: 100-continue\r\nContent-Length: 5\r\n")
+    assert http.response().status == 100
+    http.send(b"hello")
+    assert http.response().body == b"5"
+    http.request("POST", "/pid", headers="Expect: 100-continue\r\nContent-Length: 5\r\n")
+    assert http.response().headers["connection"] == "close"
     assert http.at_end()
 
 
