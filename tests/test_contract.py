@@ -24,7 +24,7 @@ from people import (
 from store_kinds import KINDS, Store, running_store
 from support import Client, PythonClient, Server, eventually
 
-from animochat.sockets.lifecycle import GREETING
+from animochat.sockets.room_events import GREETING
 
 #: The times of the server for which nobody has to wait long, and how often one may report there.
 COOLDOWN_MS = 2_000

@@ -8,7 +8,7 @@ import pytest
 from people import Connect, goodbye, meet, raw_clients, running, say, stats, texts, wait_until_empty
 from support import Client, NodeClient, PythonClient, Server, eventually
 
-from animochat.sockets.lifecycle import GREETING
+from animochat.sockets.room_events import GREETING
 from animochat.sockets.tokens import Tokens
 
 #: The protocol's, which no busy machine outlasts, and that of the other server, for those who are not to come back.

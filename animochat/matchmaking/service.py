@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from animochat.matchmaking import interests
+from animochat.room_record import RoomRecord, read_room
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
@@ -52,6 +53,7 @@ class Search:
     `state`: "waiting", "matched", "cancelled", "in-room", or "unknown" where the store doesn't know the connection.
     `cooldown_ms` is the rest that is left; `version` orders this among all that happens to the person; `ended` is the
     room that the partner ended last, and the reason; `room_left` names the room that this request left. "" for none.
+    `room` is the room that the person is in now: there with "matched" and "in-room".
     """
 
     state: str
@@ -59,6 +61,7 @@ class Search:
     version: int = 0
     ended: tuple[str, str] = ("", "")
     room_left: str = ""
+    room: RoomRecord | None = None
 
 
 class Matchmaking:
@@ -97,8 +100,7 @@ class Matchmaking:
 
     def cancel_match(self, person: str, connection: str) -> Search:
         """Stop waiting."""
-        state, *version = self._pipeline.call(CANCEL_MATCH, self._lobby, [person, connection])
-        return Search(state.decode(), 0, *version)
+        return _search(self._pipeline.call(CANCEL_MATCH, self._lobby, [person, connection, self._now()]))
 
     def next_match(self, person: str, connection: str, wanted: Sequence[str] = ()) -> Search:
         """Leave the room, if there is one, which costs a rest, and look for another partner, as `find_match` does."""
@@ -121,10 +123,10 @@ class Matchmaking:
 
 
 def _search(reply: list[Any]) -> Search:
-    """What find_match.lua and next_match.lua return."""
+    """Return what matchmaking/scripts/include/answer.lua says."""
     state = reply[0].decode()
     if len(reply) == 1:
         return Search(state)
-    _, cooldown_ms, version, ended, *room_left = reply
+    _, cooldown_ms, version, ended, room_left, *room = reply
     room_id, _, reason = ended.decode().partition(" ")
-    return Search(state, cooldown_ms, version, (room_id, reason), room_left[0].decode() if room_left else "")
+    return Search(state, cooldown_ms, version, (room_id, reason), room_left.decode(), read_room(room))

@@ -6,9 +6,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from animochat.errors import Unavailable
+from animochat.room_record import RoomRecord, read_interests, read_room
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
@@ -29,25 +28,6 @@ TOUCH_PORTION = 200
 
 #: Seconds that the shared secret outlives the last worker: who comes back later is a new person.
 SECRET_LIFE = 30 * 24 * 3600
-
-
-@dataclass(frozen=True)
-class RoomRecord:
-    """A room as one of its members sees it. `slot`: "a" or "b". `partner` is a person, `partner_user_id` its name here.
-
-    `since`: when the two were matched (Unix ms). `grace_ms`: how long an absent partner will be waited for, or None.
-    `interests`: what the two have in common, as this member spells it.
-    """
-
-    room_id: str
-    slot: str
-    user_id: str
-    partner_user_id: str
-    partner: str
-    partner_worker: str
-    since: int
-    grace_ms: int | None = None
-    interests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,13 +103,9 @@ class Presence:
         room_ended, _, reason = ended.decode().partition(" ")
         known = Registration(state, version, online, bool(recovered), (room_ended, reason))
         if state == "waiting":
-            return replace(known, cooldown_ms=rest[1], interests=_spelled(rest[0]))
+            return replace(known, cooldown_ms=rest[1], interests=read_interests(rest[0]))
         if state == "chatting":
-            shared, *names, since, grace = rest
-            room_id, slot, user_id, partner_user_id, partner, worker = (name.decode() for name in names)
-            away = grace if grace >= 0 else None
-            room = RoomRecord(room_id, slot, user_id, partner_user_id, partner, worker, since, away, _spelled(shared))
-            return replace(known, room=room)
+            return replace(known, room=read_room(rest))
         return known
 
     def disconnect(self, person: str, connection: str, grace_ms: int | None) -> bool:
@@ -180,8 +156,3 @@ def shared_secret(pipeline: Pipeline, mine: str) -> str:
     if secret is None:
         raise Unavailable
     return str(secret.decode())
-
-
-def _spelled(reply: bytes) -> tuple[str, ...]:
-    """Interests as the scripts keep them: a JSON list, or nothing."""
-    return msgspec.json.decode(reply, type=tuple[str, ...]) if reply else ()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import gevent
 from msgspec import UNSET
 
+from animochat.room_record import RoomRecord
 from animochat.sockets import offset, packets
 from animochat.sockets.payloads import Announcement
 from animochat.turns import Turn
@@ -69,6 +70,12 @@ class Room:
         self.missed = 0
         self.late = False
 
+    @classmethod
+    def of(cls, record: RoomRecord) -> Room:
+        """Return the room of a script's answer, with nothing said in it yet."""
+        names = record.user_id, record.partner_user_id
+        return cls(record.room_id, record.slot, *names, record.partner, record.partner_worker)
+
     def offset(self, received: int) -> str:
         """The offset of a member who has got the partner's messages up to the one with that seq."""
         return offset.chatting(self.room_id, self.slot, received, self.partner_away)
@@ -120,10 +127,11 @@ class Connection:
     connection; `stale` that it may not be as it is known here, and that the store has to be asked. `online_count` is
     the number last sent, at `online_count_at`. `interests`: what the person named when it began to wait. `asked_at`:
     when its present or last search began, at the end of the rest where there is one (monotonic); 0 where it never did.
+    `early`: the room of a message that came before the notice of the match did.
     """
 
     __slots__ = (
-        "_busy", "_queue", "asked_at", "buckets", "closed", "held", "id", "interests", "lobby", "online_count",
+        "_busy", "_queue", "asked_at", "buckets", "closed", "early", "held", "id", "interests", "lobby", "online_count",
         "online_count_at", "person", "registered", "room", "sid", "stale", "token", "transport", "version", "waiting",
     )  # fmt: skip
 
@@ -139,6 +147,7 @@ class Connection:
         self.closed = False
         self.version = 0
         self.room: Room | None = None
+        self.early = ""
         self.waiting = False
         self.asked_at = 0.0
         self.interests: tuple[str, ...] = ()
@@ -174,6 +183,28 @@ class Connection:
         """Send `online-count`."""
         self.online_count, self.online_count_at = online, time.monotonic()
         self.emit_volatile("online-count", online)
+
+    # How things stand for the person, as this worker knows it: changed here and nowhere else.
+
+    def advance(self, version: int) -> None:
+        """Note a version of the person that an answer of the store's names: older notices change nothing any more."""
+        self.version = max(self.version, version)
+
+    def enter_room(self, room: Room) -> None:
+        """The person is in a room from now on, and waits no more."""
+        self.room, self.waiting = room, False
+
+    def leave_room(self) -> None:
+        """The room is over, or the person has left it."""
+        self.room = None
+
+    def begin_waiting(self, interests: tuple[str, ...]) -> None:
+        """The person waits for a partner. `interests`: as the person named them."""
+        self.waiting, self.interests = True, interests
+
+    def stop_waiting(self) -> None:
+        """The person waits no more, and has found nobody."""
+        self.waiting = False
 
     @property
     def busy(self) -> bool:

@@ -22,6 +22,7 @@ from animochat.logs import Shortened
 from animochat.matchmaking.service import Matchmaking
 from animochat.metrics import METRICS
 from animochat.presence.service import Presence, Registration
+from animochat.room_record import RoomRecord
 from animochat.rooms.service import Attached, Logged, Rooms
 from animochat.settings import Settings
 from animochat.sockets import offset, packets
@@ -33,8 +34,6 @@ from animochat.sockets.payloads import (
     MAX_INTEREST_LENGTH,
     MAX_INTERESTS,
     Limits,
-    Matched,
-    Message,
     PartnerDisconnected,
     PartnerReconnecting,
     Session,
@@ -43,6 +42,7 @@ from animochat.sockets.payloads import (
     encode,
     message_json,
 )
+from animochat.sockets.room_events import greet, greeting, message_packet, send_messages, tell_beginning
 from animochat.sockets.tokens import Tokens, new_person
 from animochat.turns import Turn
 
@@ -53,8 +53,6 @@ SECRET_TIMEOUT = 2.0
 
 #: Seconds that a client has to fetch why it is turned out, and to close by itself, before the server does.
 LINGER = 3.0
-
-GREETING = "You are now chatting with a stranger. Say hi!"
 
 
 class Lifecycle:
@@ -208,9 +206,7 @@ class Lifecycle:
         record = registration.room
         if record is None:
             return None, Attached(0, [])
-        room = Room(
-            record.room_id, record.slot, record.user_id, record.partner_user_id, record.partner, record.partner_worker
-        )
+        room = Room.of(record)
         after = max(after, 0)
         entered = self._rooms.attach(room.room_id, person, room.slot, after, known)
         room.last_seq = entered.last_seq
@@ -221,6 +217,21 @@ class Lifecycle:
             room.missed = entered.last_seq
         room.partner_away = record.grace_ms is not None
         return room, entered
+
+    # A match is made
+
+    def begin_room(self, connection: Connection, record: RoomRecord) -> None:
+        """Bring a connection into the room of a match that has just been made, count the match, and tell the client.
+
+        The one way in, whether the answer to a search has the match or a notice does. Does not wait.
+        """
+        METRICS.matches += record.slot == "a"  # there is one of each match in all
+        if connection.asked_at:
+            METRICS.match_wait.observe(max(0.0, time.monotonic() - connection.asked_at))
+        connection.enter_room(Room.of(record))
+        tell_beginning(connection, record)
+        if connection.early == record.room_id:
+            self.catch_up(connection)
 
     # A client comes back
 
@@ -291,10 +302,10 @@ class Lifecycle:
         room, record = connection.room, registration.room
         if room is not None and record is not None:
             if room.room_id != known.room_id:
-                self.tell_matched(connection, record.since, record.interests)
+                tell_beginning(connection, record)
             elif known.received == offset.NOTHING_SAID:
-                self._greet(connection, room, record.since)
-            self._send_messages(connection, room, messages)
+                greet(connection, room, record.since)
+            send_messages(connection, room, messages)
             if record.grace_ms is not None:
                 connection.emit("partner-reconnecting", PartnerReconnecting(record.grace_ms))
             elif known.partner_away and room.room_id == known.room_id:
@@ -303,24 +314,6 @@ class Lifecycle:
             connection.emit("waiting", Waiting(registration.cooldown_ms))
         elif registration.state == "idle" and known.state == "waiting":
             connection.emit("match-cancelled")
-
-    def _send_messages(self, connection: Connection, room: Room, messages: list[Logged]) -> None:
-        for entry in messages:
-            if entry.slot != room.slot:
-                place = room.offset(entry.seq)
-                connection.transport.send(message_packet(room.room_id, entry.seq, entry.timestamp, entry.body, place))
-
-    def tell_matched(self, connection: Connection, since: int, interests: tuple[str, ...]) -> None:
-        """`matched`, and the system message that the room begins with. `since`: Unix ms. `interests`: in common."""
-        room = connection.room
-        assert room is not None  # set by the caller: the offset says so
-        _note(connection, "Matched")
-        payload = Matched(room.room_id, room.partner_user_id, room.user_id, interests)
-        connection.emit("matched", payload, room.offset(offset.NOTHING_SAID))
-        self._greet(connection, room, since)
-
-    def _greet(self, connection: Connection, room: Room, since: int) -> None:
-        connection.emit("message", greeting(room.room_id, since), room.offset(0))
 
     def _send_session(self, connection: Connection, registration: Registration, messages: list[Logged]) -> None:
         assert self._tokens is not None  # nobody is registered without
@@ -382,10 +375,13 @@ class Lifecycle:
             if registration.state == "idle" and connection.waiting:
                 # The store forgot that this person is waiting; the person didn't.
                 search = self._matchmaking.find_match(connection.person, connection.id, connection.interests)
-                if search.state in ("waiting", "matched"):
-                    connection.version = search.version
-                    connection.stale = False
-                    return
+                if search.state == "unknown":
+                    raise Unavailable  # another connection came in between; the notice of that follows
+                connection.version = search.version
+                connection.stale = False
+                if search.room is not None:
+                    self.begin_room(connection, search.room)
+                return
         except Unavailable:
             connection.stale = True  # the next heartbeat that comes through asks again
             return
@@ -430,7 +426,7 @@ class Lifecycle:
             if entry.slot != room.slot:
                 room.received = entry.seq
                 room.last_seq = max(room.last_seq, entry.seq)
-        self._send_messages(connection, room, said.messages)
+        send_messages(connection, room, said.messages)
 
     # A client goes
 
@@ -559,13 +555,3 @@ def _compare(registration: Registration, known: Offset) -> tuple[bool, bool]:
     """
     same = registration.room is not None and registration.room.room_id == known.room_id
     return same, bool(known.room_id) and not same and registration.ended[0] == known.room_id
-
-
-def greeting(room_id: str, since: int) -> Message:
-    """The system message that a room begins with. `since`: Unix ms."""
-    return Message(f"{room_id}-0", room_id, 0, "system", GREETING, since, "system")
-
-
-def message_packet(room_id: str, seq: int, timestamp: int, body: str, place: str) -> str:
-    """The `message` event, around a body as it is in the log; `place` is the offset that it takes its receiver to."""
-    return f'{packets.EVENT}["message",{message_json(room_id, seq, timestamp, body)},"{place}"]'

@@ -34,7 +34,7 @@ from animochat.rooms.service import Entry, Rooms
 from animochat.settings import Settings
 from animochat.sockets import packets
 from animochat.sockets.connections import Bucket, Connection, Connections, Room
-from animochat.sockets.lifecycle import GREETING, Lifecycle, message_packet
+from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.payloads import (
     MAX_QUOTE,
     PartnerDisconnected,
@@ -51,6 +51,7 @@ from animochat.sockets.payloads import (
     read_body,
     reply_body,
 )
+from animochat.sockets.room_events import GREETING, message_packet
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +115,6 @@ class ChatNamespace(socketio.Namespace):
     def _find_match(self, connection: Connection, wanted: tuple[str, ...]) -> dict[str, Any]:
         self._search_begins(connection)
         search = self._matchmaking.find_match(connection.person, connection.id, wanted)
-        if search.state == "in-room":
-            raise AlreadyInRoom
         return self._searching(connection, search, wanted)
 
     def on_next_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
@@ -135,23 +134,35 @@ class ChatNamespace(socketio.Namespace):
             connection.asked_at = time.monotonic()
 
     def _searching(self, connection: Connection, search: Search, wanted: tuple[str, ...]) -> dict[str, Any]:
-        self._check_known(connection, search.state)
-        connection.version = max(connection.version, search.version)
-        room = connection.room
-        if room is not None:
-            # The partner ended it. The notice of that is still on its way, and older than this answer.
-            connection.room = None
-            self._rooms.close(room.room_id)
-            reason = search.ended[1] if search.ended[0] == room.room_id else "disconnected"
-            connection.emit("partner-disconnected", PartnerDisconnected(reason))
-        if search.state == "matched":  # `matched` follows: the worker's channel has it, in its place among all news
+        self._follow(connection, search)
+        if search.state == "matched":
             return {"state": "matched"}
         if not connection.waiting:  # who waits already goes on as it was
-            connection.waiting = True
-            connection.interests = wanted
+            connection.begin_waiting(wanted)
             connection.asked_at += search.cooldown_ms / 1000
         connection.emit("waiting", Waiting(search.cooldown_ms))
         return {"state": "waiting", "cooldownMs": search.cooldown_ms}
+
+    def _follow(self, connection: Connection, search: Search) -> None:
+        """Bring the connection to where the store's answer says that its person is, before the answer is acknowledged.
+
+        The notices of the same are still on their way, and not newer. Raises AlreadyInRoom, the client being told of
+        the room.
+        """
+        self._check_known(connection, search.state)
+        if search.state == "in-room" and search.room is None:  # its record is lost
+            self._check_known(connection, "unknown")
+        connection.advance(search.version)
+        room, entered = connection.room, search.room
+        if room is not None and (entered is None or entered.room_id != room.room_id):  # the partner ended it
+            connection.leave_room()
+            self._rooms.close(room.room_id)
+            reason = search.ended[1] if search.ended[0] == room.room_id else "disconnected"
+            connection.emit("partner-disconnected", PartnerDisconnected(reason))
+        if entered is not None and connection.room is None:
+            self._lifecycle.begin_room(connection, entered)
+        if search.state == "in-room":
+            raise AlreadyInRoom
 
     def on_cancel_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         none(args)
@@ -161,12 +172,8 @@ class ChatNamespace(socketio.Namespace):
         if connection.room is not None:
             raise AlreadyInRoom
         if connection.waiting:
-            search = self._matchmaking.cancel_match(connection.person, connection.id)
-            if search.state == "in-room":
-                raise AlreadyInRoom
-            self._check_known(connection, search.state)
-            connection.version = max(connection.version, search.version)
-            connection.waiting = False
+            self._follow(connection, self._matchmaking.cancel_match(connection.person, connection.id))
+            connection.stop_waiting()
         connection.emit("match-cancelled")
         return {}
 
@@ -215,14 +222,14 @@ class ChatNamespace(socketio.Namespace):
         self._check_known(connection, state)
         if state == "not-in-room":
             raise NotInRoom
-        connection.version = max(connection.version, version)
+        connection.advance(version)
         self._leave(connection, room_id)
         return {}
 
     def _leave(self, connection: Connection, room_id: str) -> None:
         self._rooms.close(room_id)
         if connection.room is not None and connection.room.room_id == room_id:
-            connection.room = None
+            connection.leave_room()
 
     def on_send_message(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         if len(args) == 1 and type(args[0]) is str:
@@ -356,12 +363,13 @@ class ChatNamespace(socketio.Namespace):
             return
         room = receiver.room
         if room is None or room.room_id != room_id:
+            receiver.early = room_id
             return
         if late and seq <= min(room.received, room.missed):
             room.late = True
             self._lifecycle.doubt(receiver)  # only a new session can show it in its place
             return
-        if seq <= room.received or receiver.stale:
+        if seq <= room.received or receiver.stale or room.behind:  # what waits in the log comes first
             return
         if before > max(room.received, room.missed):
             self._lifecycle.catch_up(receiver)  # which finds this one too

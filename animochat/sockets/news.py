@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import gevent
 
-from animochat.metrics import METRICS
+from animochat.room_record import RoomRecord
 from animochat.rooms.memory import Remembered
 from animochat.rooms.service import Rooms
 from animochat.sockets.connections import Connection, Connections, Room, announce
@@ -84,13 +83,8 @@ class News:
         connection.version = notice.v
         room = connection.room
         if notice.e == "matched":
-            connection.waiting = False
-            METRICS.matches += notice.slot == "a"  # there is one of each match in all
-            if connection.asked_at:
-                METRICS.match_wait.observe(max(0.0, time.monotonic() - connection.asked_at))
-            room = Room(notice.room, notice.slot, notice.user, notice.partner, notice.mate, notice.worker)
-            connection.room = room
-            self._lifecycle.tell_matched(connection, notice.since, notice.interests)
+            names = notice.room, notice.slot, notice.user, notice.partner, notice.mate, notice.worker
+            self._lifecycle.begin_room(connection, RoomRecord(*names, notice.since, interests=notice.interests))
         elif room is None or room.room_id != notice.room:
             return
         elif notice.e == "ended":
@@ -112,7 +106,7 @@ class News:
     def _end(self, connection: Connection, room: Room, reason: str) -> None:
         # Where the connection is in doubt, last words may wait in the log: the recheck that follows shows both.
         if connection.room is room and not connection.stale:
-            connection.room = None
+            connection.leave_room()
             connection.emit("partner-disconnected", PartnerDisconnected(reason))
 
     def _look_into_log(self, connection: Connection) -> None:

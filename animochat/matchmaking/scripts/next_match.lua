@@ -11,20 +11,16 @@
 -- ARGV[8]  the same in the person's own spelling, a JSON list in the same order; '' for none
 -- ARGV[9]  time in milliseconds, or '' for the store's clock
 --
--- Returns  {'unknown'}                       the store doesn't know this connection
---          {'waiting', ms, version, ended, room}
---                                            searching, or resting for ms more; room: the one that was left, or ''
---          {'matched', 0, version, ended, room}
---                                            both workers hear of it
---          ended: as find_match returns it
+-- Returns  as find_match, but never 'in-room'
 -- @include presence/now
+-- @include matchmaking/answer
 -- @include rooms/end_room
 -- @include matchmaking/begin_waiting
 local lobby, person = KEYS[1], ARGV[1]
 local now = clock(ARGV[9])
-local record = redis.call('HMGET', lobby .. ':person:' .. person, 'conn', 'room', 'waiting', 'rest', 'v', 'ended')
+local record = redis.call('HMGET', lobby .. ':person:' .. person, 'conn', 'room', 'waiting', 'rest', 'v')
 if record[1] ~= ARGV[2] then return {'unknown'} end
-if record[3] then return {'waiting', math.max(0, tonumber(record[4] or 0) - now), tonumber(record[5]), '', ''} end
+if record[3] then return answer(lobby, person, 'waiting', math.max(0, tonumber(record[4] or 0) - now), '', now) end
 local version, rest = tonumber(record[5]) + 1, tonumber(record[4] or 0)
 if record[2] then
   end_room(lobby, record[2], person, 'skipped')
@@ -33,4 +29,4 @@ if record[2] then
 end
 local state, left =
   begin_waiting(lobby, person, version, rest, ARGV[7], ARGV[8], ARGV[6], now, ARGV[3], ARGV[4])
-return {state, left, version, record[6] or '', record[2] or ''}
+return answer(lobby, person, state, left, record[2], now)

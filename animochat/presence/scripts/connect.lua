@@ -20,15 +20,14 @@
 --                                         online: people online in the whole system; recovered: 1 where the session
 --                                         goes on; ended: '<room> <reason>' of the last room that the partner ended
 --          {'waiting', version, online, recovered, ended, interests, ms of rest left}
---          {'chatting', version, online, recovered, ended, interests in common with the partner, room, slot, user id,
---           partner's user id, partner, partner's worker or '', since when in ms, ms for which the partner will be
---           waited for, or -1 while connected}
 --                                         interests: in the person's own spelling, a JSON list, or ''
+--          {'chatting', version, online, recovered, ended, then the room as room_as_seen has it}
 -- @include presence/now
 -- @include presence/life
 -- @include presence/notify
 -- @include presence/count_online
 -- @include rooms/end_room
+-- @include rooms/room_as_seen
 local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local now = clock(ARGV[9])
 local banned = 0
@@ -64,18 +63,10 @@ redis.call('PEXPIRE', lobby .. ':worker:' .. worker, LIFE)
 local was_away = redis.call('ZREM', lobby .. ':away', person) > 0
 local version = redis.call('HINCRBY', key, 'v', 1)
 
-local room = old[3] and redis.call('HMGET', lobby .. ':room:' .. old[3], 'a', 'b', 'ua', 'ub', 'since', 'ia', 'ib')
-if room and room[1] then
-  local slot = room[1] == person and 'a' or 'b'
-  local partner = slot == 'a' and room[2] or room[1]
-  notify(lobby, {{p = partner, e = 'reconnected', room = old[3], worker = worker, quiet = not was_away}})
-  local missing = redis.call('ZSCORE', lobby .. ':away', partner)
-  local mine, theirs = slot == 'a' and 3 or 4, slot == 'a' and 4 or 3
-  return {
-    'chatting', version, online, recovered, ended, room[mine + 3] or '', old[3], slot, room[mine], room[theirs],
-    partner, redis.call('HGET', lobby .. ':person:' .. partner, 'worker') or '', tonumber(room[5]),
-    missing and math.max(0, missing - now) or -1,
-  }
+local room = old[3] and room_as_seen(lobby, old[3], person, now)
+if room then
+  notify(lobby, {{p = room[6], e = 'reconnected', room = old[3], worker = worker, quiet = not was_away}})
+  return {'chatting', version, online, recovered, ended, unpack(room)}
 end
 if old[3] then end_room(lobby, old[3], person, 'disconnected') end -- its record is lost
 if old[4] then
