@@ -1,19 +1,28 @@
 """A chat in the terminal, with `pip install "python-socketio[client]"`: python examples/client.py [http://localhost:3001]
 
 What is typed goes to the partner, /next finds another one, and the end of the input is a goodbye.
+
+Most events carry one more argument behind their payload: the offset, for clients that resume a lost session (this one
+starts again). So a handler that takes one parameter alone raises TypeError: add `*_`, as below, or `offset=None`.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import socketio
 
+sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows another one
 client = socketio.Client()
 
 
-# Behind its argument an event may have an offset: for clients that take a lost session up again. This one begins anew.
+def show(*words: str, file: TextIO = sys.stdout) -> None:
+    """Print one line. Drop what would act on the terminal: control characters, line ends, changes of direction."""
+    line = " ".join(words)
+    print("".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in line), file=file, flush=True)
+
+
 @client.on("session")
 def on_session(session: dict[str, Any], *_: str) -> None:
     if session["state"] == "idle":
@@ -22,27 +31,27 @@ def on_session(session: dict[str, Any], *_: str) -> None:
 
 @client.on("waiting")
 def on_waiting(waiting: dict[str, int], *_: str) -> None:
-    print(f"Resting for {waiting['cooldownMs']} ms" if waiting["cooldownMs"] else "Waiting", flush=True)
+    show(f"Resting for {waiting['cooldownMs']} ms" if waiting["cooldownMs"] else "Waiting")
 
 
 @client.on("matched")
 def on_matched(matched: dict[str, Any], *_: str) -> None:
-    print("Matched", *matched["interests"], flush=True)
+    show("Matched", *matched["interests"])
 
 
 @client.on("message")
 def on_message(message: dict[str, Any], *_: str) -> None:
-    print(f"> {message['content']}" if message["type"] == "text" else message["content"], flush=True)
+    show(f"> {message['content']}" if message["type"] == "text" else message["content"])
 
 
 @client.on("partner-disconnected")
 def on_partner_disconnected(end: dict[str, str], *_: str) -> None:
-    print(f"Alone again ({end['reason']}); /next finds somebody else", flush=True)
+    show(f"Alone again ({end['reason']}); /next finds somebody else")
 
 
 @client.on("error")
 def on_error(error: dict[str, Any], *_: str) -> None:
-    print(error["code"], error["message"], file=sys.stderr, flush=True)
+    show(error["code"], error["message"], file=sys.stderr)
 
 
 client.connect(sys.argv[1] if len(sys.argv) > 1 else "http://localhost:3001")
@@ -52,5 +61,5 @@ for line in sys.stdin:
     else:
         answer = client.call("send-message", line)
         if not answer["ok"]:
-            print(answer["error"]["code"], answer["error"]["message"], file=sys.stderr, flush=True)
+            show(answer["error"]["code"], answer["error"]["message"], file=sys.stderr)
 client.disconnect()

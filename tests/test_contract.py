@@ -453,15 +453,30 @@ def test_content_is_trimmed(pair: tuple[Client, Client]) -> None:
     assert bert.wait("message", where=lambda message: message["seq"] == 1)["content"] == "hello  there"
 
 
-@pytest.mark.parametrize("content", ["", "   ", "\n\t\r\n", "\u3000\u00a0"])
-def test_nothing_but_blanks_is_an_empty_message(pair: tuple[Client, Client], content: str) -> None:
+#: Texts in which nothing can be seen: one of each kind of character that shows nothing, then several together.
+INVISIBLE = [
+    "", "   ", "\n\t\r\n", "\u3000\u00a0", "\x00\x07\x1b\x7f\x9b", "\u3164\uffa0", "\u200b\u200d\ufeff", "\u2800\u2800",
+    "\xad", "\u202e\u2066\u200f", "\ufe0f\U000e0100", "\U000e0041\U000e007f",
+    "\u3164 \u200b\n\u2800\ufeff\U000e0020 \u3164",
+]  # fmt: skip
+
+
+def test_what_shows_nothing_is_an_empty_message(pair: tuple[Client, Client]) -> None:
     anna, bert = pair
     error = {"code": "empty-message", "message": "Message cannot be empty"}
-    assert anna.call("send-message", content) == {"ok": False, "error": error}
-    assert anna.call("send-message", {"content": content}) == {"ok": False, "error": error}
-    anna.emit("send-message", content)
+    for content in INVISIBLE:
+        assert anna.call("send-message", content) == {"ok": False, "error": error}, repr(content)
+        assert anna.call("send-message", {"content": content}) == {"ok": False, "error": error}, repr(content)
+    anna.emit("send-message", INVISIBLE[-1])
     assert anna.wait("error") == {**error, "event": "send-message"}
     assert say(anna, bert, "something")["seq"] == 1
+
+
+def test_what_shows_something_is_passed_on_as_it_is(pair: tuple[Client, Client]) -> None:
+    anna, bert = pair
+    for number, content in enumerate(["\u200b.", "❤\ufe0f", "👨\u200d👩\u200d👧", "\u3164a", "\u0301"], 1):
+        assert anna.call("send-message", content)["ok"] is True
+        assert bert.wait("message", where=lambda m, at=number: m["seq"] == at)["content"] == content
 
 
 def test_content_has_at_most_2000_code_points(pair: tuple[Client, Client]) -> None:

@@ -52,6 +52,7 @@ from animochat.sockets.payloads import (
     reply_body,
 )
 from animochat.sockets.room_events import GREETING, message_packet
+from animochat.sockets.visible import is_blank
 
 log = logging.getLogger(__name__)
 
@@ -211,6 +212,8 @@ class ChatNamespace(socketio.Namespace):
             if self._rooms.memory is None  # else nothing that was said may get into the store, not even so
         ]
         details = (report.details or "").strip()
+        if is_blank(details):
+            details = ""
         file = partial(self._moderation.report_partner, room.room_id, report.reason, details, evidence)
         return self._part(connection, file)
 
@@ -238,10 +241,10 @@ class ChatNamespace(socketio.Namespace):
             message: SendMessage = one(args, SendMessage)
             content, client_id, reply_to = message.content, message.clientId, message.replyTo
         content = content.strip()
-        if not content:
-            raise EmptyMessage
         if len(content) > self._settings.max_message_length:
             raise MessageTooLong(f"Message is longer than {self._settings.max_message_length} characters")
+        if is_blank(content):
+            raise EmptyMessage
         received = self._limit(connection.buckets.messages, self._settings.rate_messages)
         if self._words is not None:
             content = self._words.apply(content)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from animochat.errors import InvalidPayload
+from animochat.sockets.visible import is_blank
 
 T = TypeVar("T")
 
@@ -286,8 +287,8 @@ def interests(args: list[Any]) -> tuple[str, ...]:
     """What `find-match` and `next-match` name, without white space around it. Raises InvalidPayload."""
     search = one_or_none(args, FindMatch)
     spelled = tuple(interest.strip() for interest in search.interests) if search is not None else ()
-    if not all(1 <= len(interest) <= MAX_INTEREST_LENGTH for interest in spelled):
-        raise InvalidPayload(f"An interest has 1 to {MAX_INTEREST_LENGTH} characters")
+    if any(len(interest) > MAX_INTEREST_LENGTH or is_blank(interest) for interest in spelled):
+        raise InvalidPayload(f"An interest has 1 to {MAX_INTEREST_LENGTH} characters that can be seen")
     return spelled
 
 

@@ -8,12 +8,13 @@ import queue
 import subprocess
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 
 import pytest
 from people import running
 from playwright.sync_api import Browser, expect
-from support import PATIENCE, ROOT, Server
+from support import PATIENCE, ROOT, Client, Server
 
 EXAMPLES = ROOT / "examples"
 
@@ -23,7 +24,7 @@ class Terminal:
 
     def __init__(self, command: list[str], url: str) -> None:
         self.process = subprocess.Popen(
-            [*command, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*command, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -31,14 +32,15 @@ class Terminal:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._lines.put(line.rstrip("\n"))
+            self._lines.put(line.decode().removesuffix("\n"))
 
     def type(self, line: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
 
-    def wait(self, text: str) -> None:
+    def wait(self, text: str) -> str:
+        """Return the first line that has `text` in it."""
         seen = []
         while True:
             try:
@@ -46,7 +48,7 @@ class Terminal:
             except queue.Empty:
                 pytest.fail(f"no {text!r}; printed: {seen}")
             if text in seen[-1]:
-                return
+                return seen[-1]
 
     def end(self) -> None:
         """The end of its input; fails unless it ends well."""
@@ -106,6 +108,38 @@ def test_a_node_and_a_python_client_talk(terminal: Callable[..., Terminal]) -> N
     python.wait("Resting for")
     node.end()
     python.end()
+
+
+#: What a partner may say to act on a terminal, or to pass for a line of the client's own. "end" is in each of them.
+HOSTILE = [
+    "\x1b]0;title\x07\x1b[2J\x1b[H end",
+    "a\r> b\nMatched\x0b\x0c end",
+    "\u009b2J\u0085\u2028\u2029Matched end",
+    "\u202eworht\u2066\u2069\u061c\u200f end",
+    "\x08\x08\x7f\x00 end",
+]
+
+
+@pytest.mark.parametrize(
+    "command", [["node", str(EXAMPLES / "client.mjs")], [sys.executable, str(EXAMPLES / "client.py")]]
+)
+def test_a_terminal_prints_each_message_as_one_line_without_what_acts_on_it(
+    terminal: Callable[..., Terminal], connect: Callable[..., Client], server: Server, command: list[str]
+) -> None:
+    client = terminal(*command)
+    client.wait("Waiting")
+    partner = connect(server)
+    partner.emit("find-match")
+    client.wait("You are now chatting with a stranger")
+    for text in HOSTILE:
+        assert partner.call("send-message", text)["ok"]
+        line = client.wait("end")
+        assert line.startswith("> ")
+        acting = [c for c in line if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")]
+        assert acting == []
+    assert partner.call("send-message", "👩\u200d🚀 end")["ok"]
+    assert client.wait("end") == "> 👩\u200d🚀 end"
+    client.end()
 
 
 def test_two_of_the_40_lines_pages_talk_from_another_origin(server: Server, browser: Browser, page_origin: str) -> None:

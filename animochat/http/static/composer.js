@@ -1,6 +1,7 @@
 /**
  * Where a message is written: sending by Enter, growing with the text, counting characters, and telling when somebody types.
  */
+import { isBlank } from "./text.js";
 import { write } from "./words.js";
 
 // `typing` true is repeated no more often than this, in milliseconds.
@@ -25,7 +26,7 @@ export class Composer {
     this.#typing = new TypingSignal(typing);
     this.#draft.addEventListener("input", () => {
       this.#measure();
-      this.#typing.touched(this.#draft.value.trim() !== "");
+      this.#typing.touched(!isBlank(this.#draft.value));
     });
     this.#draft.addEventListener("keydown", (event) => {
       // An input method uses Enter to choose a word. Safari ends the composition first and says so by key code 229 alone.
@@ -36,7 +37,7 @@ export class Composer {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const text = this.#draft.value.trim();
-      if (!text) return;
+      if (isBlank(text)) return;
       if (length(text) > this.maxLength) {
         tooLong();
         return;
@@ -73,7 +74,7 @@ export class Composer {
   #measure() {
     const text = this.#draft.value.trim();
     const left = this.maxLength - length(text);
-    this.#send.disabled = text === "";
+    this.#send.disabled = isBlank(text);
     if (left < 0) write(this.#count, "draft.over", { n: -left });
     else if (left <= COUNT_FROM) write(this.#count, "draft.left", { n: left });
     else clear(this.#count);

@@ -4,6 +4,7 @@
  * A message is an element in the log (message.js); what the order needs to know of it stands in `#items`, in the order
  * shown. What is seen of the log is the scroller's (scroller.js).
  */
+import { Folds } from "./fold.js";
 import { build, setId, setState, setTime } from "./message.js";
 import { Scroller } from "./scroller.js";
 import { onLanguage } from "./words.js";
@@ -19,6 +20,7 @@ export class Conversation {
   #scroller = new Scroller();
   #log = document.getElementById("messages");
   #typing = document.getElementById("typing");
+  #folds = new Folds(this.#log, () => this.#scroller.grown(false));
   /** @type {Item[]} */
   #items = [];
   #me = null;
@@ -41,6 +43,7 @@ export class Conversation {
     this.roomId = roomId;
     this.#me = me;
     this.#items = [];
+    this.#folds.clear();
     this.#log.replaceChildren();
     this.showTyping(false);
     this.#scroller.toEnd();
@@ -151,6 +154,7 @@ export class Conversation {
     this.#items.splice(at, 0, item);
     const after = this.#items[at + 1]?.element ?? null;
     this.#log.insertBefore(item.element, after);
+    this.#folds.watch(item.element);
     if (old !== -1) this.#group(old);
     this.#group(at);
     this.#showReceipt();

@@ -2,13 +2,14 @@
  * What somebody would like to talk about: chips on the start screen, remembered from visit to visit.
  */
 import { keep, recall } from "./storage.js";
+import { isBlank } from "./text.js";
 import { onLanguage, say, write } from "./words.js";
 
 export class Interests {
   #list = document.getElementById("interests");
   #input = document.getElementById("interest");
   #note = document.getElementById("interests-note");
-  #names = recall("interests", []).filter((name) => typeof name === "string");
+  #names = recall("interests", []).filter((name) => typeof name === "string" && !isBlank(name));
   #limits = { maxInterests: Infinity, maxInterestLength: Infinity };
   #announce;
 
@@ -19,7 +20,7 @@ export class Interests {
       if (event.isComposing || event.keyCode === 229) return;
       if (event.key === "Enter") {
         event.preventDefault();
-        if (this.#input.value.trim()) this.commit();
+        if (!isBlank(this.#input.value)) this.commit();
         else if (!event.repeat) document.getElementById("start-button").click(); // nothing to add: off we go
       } else if (event.key === "Backspace" && this.#input.value === "" && this.#names.length) {
         this.#remove(this.#names.at(-1));
@@ -60,7 +61,7 @@ export class Interests {
     const left = [];
     for (const part of this.#input.value.split(/[,;\n]/)) {
       const name = part.trim().replace(/\s+/gu, " ");
-      if (name && !this.#add(name)) left.push(name);
+      if (!isBlank(name) && !this.#add(name)) left.push(name);
     }
     this.#input.value = left.join(", ");
     this.#show();

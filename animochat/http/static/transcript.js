@@ -2,6 +2,7 @@
  * The conversation as a text file, made on this device.
  */
 import { clock, day } from "./message.js";
+import { readable } from "./text.js";
 import { say } from "./words.js";
 
 /** Hand the conversation of these items (message.js) to the browser as a download. */
@@ -14,6 +15,12 @@ export function save(items) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000); // by then the browser has read it
 }
 
+// Each further line of a message stands in from the edge, so that none passes for a line of this file's own...
+const FURTHER = "\n    ";
+// ... and those that begin as a quotation does have this before them.
+const QUOTATION = /^(?=[\s\p{DI}]*>)/u;
+const NO_QUOTATION = "| ";
+
 /** One line for each message, those of an answer below what they answer. */
 export function transcript(items) {
   const lines = [];
@@ -25,18 +32,22 @@ export function transcript(items) {
       lines.push("", `${today} ${date.getFullYear()}`, "");
     }
     if (item.sender === "system") {
-      lines.push(`* ${item.seq === 0 ? say("met.system") : item.content}`);
+      lines.push(`* ${item.seq === 0 ? say("met.system") : oneLine(item.content)}`);
       continue;
     }
     if (item.quote) lines.push(`    > ${name(item.quote.sender)}: ${oneLine(item.quote.content)}`);
     const unsent = item.state === "failed" || item.state === "undelivered" ? ` (${say("message.undelivered")})` : "";
-    lines.push(`[${clock(date)}] ${name(item.sender)}: ${item.content.replaceAll("\n", "\n    ")}${unsent}`);
+    lines.push(`[${clock(date)}] ${name(item.sender)}: ${indented(item.content)}${unsent}`);
   }
   return `${say("save.title")}\n${lines.join("\n")}\n`;
 }
 
 const name = (sender) => say(sender === "own" ? "you" : "partner");
-const oneLine = (text) => text.replace(/\s+/gu, " ");
+const oneLine = (text) => readable(text).join(" ").replace(/\s+/gu, " ");
+const indented = (text) => {
+  const [first, ...further] = readable(text);
+  return [first, ...further.map((line) => line.replace(QUOTATION, NO_QUOTATION))].join(FURTHER);
+};
 
 /** 2026-11-24-1235, in local time. */
 function stamp(date) {
