@@ -15,7 +15,7 @@ import requests
 from flask import Flask
 from support import ROOT, RedisServer, eventually
 
-from animochat import __version__, http
+from animochat import __version__, create_app, http
 from animochat.errors import Unavailable
 from animochat.http.cors import origin_check
 from animochat.settings import Settings
@@ -25,6 +25,7 @@ TEXTS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(LANGU
 OWN = "http://localhost"  # where Flask's test client says it has sent the request
 LISTED = "https://front.example"
 FOREIGN = "https://evil.example"
+DOCUMENTS = ["/docs", "/docs/asyncapi.json", "/docs/openapi.json", "/docs/animochat.d.ts", "/docs/static/documents.css"]
 
 
 def unavailable():
@@ -333,6 +334,9 @@ def test_text_is_compressed_for_those_who_take_it(client, path):
         ("es", "fil", "fil"),
         ("es", "xx", "es"),
         ("*", None, "en"),
+        ("es;q=0, en;q=0.1", None, "en"),
+        ("en;q=0.8, fil;q=0.9,es;q=0.8", None, "fil"),
+        (",;q=x, es", None, "es"),
     ],
 )
 def test_the_page_speaks_the_language_that_was_chosen_or_the_browsers(client, header, cookie, language):
@@ -341,6 +345,53 @@ def test_the_page_speaks_the_language_that_was_chosen_or_the_browsers(client, he
     page = client.get("/", headers={"Accept-Language": header} if header else {})
     assert f'<html lang="{language}" dir="ltr">' in page.text
     assert {"Accept-Language", "Cookie"} <= set(page.headers["Vary"].split(", "))
+
+
+@pytest.mark.parametrize(
+    ("header", "taken"),
+    [
+        ("gzip", True), ("br, GZIP ;q=0.5", True), ("x-gzip", True), ("*", True), ("identity;q=1, *;q=0.1", True),
+        ("", False), ("br", False), ("gzip;q=0", False), ("gzip; q=0.000, br", False), ("*;q=0", False),
+        ("*, gzip;q=0", False), ("notgzip", False), ("gzip-like", False),
+    ],
+)  # fmt: skip
+def test_what_the_client_says_of_gzip_counts(client, header, taken):
+    answer = client.get("/static/main.js", headers={"Accept-Encoding": header})
+    assert ("Content-Encoding" in answer.headers) == taken
+
+
+def test_a_cookie_is_found_among_those_of_other_applications():
+    client = app_with().test_client(use_cookies=False)
+    others = "; ".join(f"other{number}={'x' * 100}" for number in range(50))
+    for cookies in (f"{others}; language=es", f"language=es;{others}", f"mylanguage=fil; language=es; {others}"):
+        assert '<html lang="es"' in client.get("/", headers={"Cookie": cookies}).text
+
+
+@pytest.mark.parametrize("path", ["/", "/?lobby=nowhere", "/static/main.js", "/static/icons/192.png", *DOCUMENTS])
+def test_what_does_not_change_is_made_once(path, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("made again")
+
+    client = create_app(Settings()).test_client()
+    codings = [{"Accept-Encoding": coding} for coding in ("gzip", "")]
+    first = [client.get(path, headers=coding) for coding in codings]
+    for target in ("page.render_template", "cached.gzip.compress", "cached.hashlib.sha256"):
+        monkeypatch.setattr(f"animochat.http.{target}", fail)
+    for target in ("render_template", "asyncapi", "openapi", "typescript"):
+        monkeypatch.setattr(f"animochat.documents.routes.{target}", fail)
+    monkeypatch.setattr("pathlib.Path.read_bytes", fail)
+    again = [client.get(path, headers=coding) for coding in codings]
+    assert [answer.data for answer in again] == [answer.data for answer in first]
+    if first[0].status_code == 200:
+        known = client.get(path, headers={"If-None-Match": f'"other", {first[0].headers["ETag"]}'})
+        assert (known.status_code, known.data) == (304, b"")
+        assert {"ETag", "Cache-Control"} <= {name for name, _ in known.headers}
+
+
+@pytest.mark.parametrize("name", ["nowhere.js", "../page.py", "..%2fpage.py", "%2e%2e/page.py", "icons", "", "lang/"])
+def test_only_the_pages_own_files_are_served(client, name):
+    assert client.get(f"/static/{name}").status_code == 404
+    assert client.get(f"/static/v/0123456789ab/{name}").status_code == 404
 
 
 def test_every_language_has_every_text_with_the_same_blanks():

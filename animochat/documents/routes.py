@@ -2,30 +2,67 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, render_template, request
-from werkzeug.wrappers import Response as AnyResponse
+from flask import Blueprint, Response, jsonify, render_template
+from werkzeug.exceptions import NotFound
 
 from animochat.documents.asyncapi import asyncapi
 from animochat.documents.events import CLIENT_EVENTS, SERVER_EVENTS
 from animochat.documents.openapi import openapi
 from animochat.documents.typescript import typescript, written
+from animochat.http.cached import CachedAnswer, file_answer
 from animochat.sockets.payloads import ErrorCode
+
+STYLE = Path(__file__).with_name("static") / "documents.css"
 
 blueprint = Blueprint(
     "documents",
     __name__,
     url_prefix="/docs",
     template_folder="templates",
-    static_folder="static",
-    static_url_path="/static",
 )
 
 
 @blueprint.get("")
-def read() -> AnyResponse:
+def read() -> Response:
     """The page: every event, type and route, from the documents below."""
+    return _page().response()
+
+
+@blueprint.get("/static/<path:filename>")
+def static(filename: str) -> Response:
+    """The page's only file."""
+    if filename != STYLE.name:
+        raise NotFound
+    return _style().response()
+
+
+@blueprint.get("/asyncapi.json")
+def events() -> Response:
+    """The events."""
+    return _asyncapi().response()
+
+
+@blueprint.get("/openapi.json")
+def http() -> Response:
+    """The HTTP routes."""
+    return _openapi().response()
+
+
+@blueprint.get("/animochat.d.ts")
+def types() -> Response:
+    """The events, for TypeScript."""
+    return _typescript().response()
+
+
+# None of it changes while the process lives: made once, when it is first asked for.
+
+
+@lru_cache(maxsize=1)
+def _page() -> CachedAnswer:
     document = asyncapi()
     messages = document["components"]["messages"]
     page = render_template(
@@ -39,32 +76,27 @@ def read() -> AnyResponse:
         written=written,
         bound=_bound,
     )
-    return _cached(Response(page))
+    return CachedAnswer(page.encode(), "text/html; charset=utf-8")
 
 
-@blueprint.get("/asyncapi.json")
-def events() -> AnyResponse:
-    """The events."""
-    return _cached(jsonify(asyncapi()))
+@lru_cache(maxsize=1)
+def _style() -> CachedAnswer:
+    return file_answer(STYLE)
 
 
-@blueprint.get("/openapi.json")
-def http() -> AnyResponse:
-    """The HTTP routes."""
-    return _cached(jsonify(openapi()))
+@lru_cache(maxsize=1)
+def _asyncapi() -> CachedAnswer:
+    return CachedAnswer(jsonify(asyncapi()).get_data(), "application/json")
 
 
-@blueprint.get("/animochat.d.ts")
-def types() -> AnyResponse:
-    """The events, for TypeScript."""
-    return _cached(Response(typescript(), mimetype="text/plain"))
+@lru_cache(maxsize=1)
+def _openapi() -> CachedAnswer:
+    return CachedAnswer(jsonify(openapi()).get_data(), "application/json")
 
 
-def _cached(response: Response) -> AnyResponse:
-    """As the chat page: kept by browsers, but asked for anew each time by its ETag."""
-    response.add_etag()
-    response.cache_control.no_cache = True
-    return response.make_conditional(request)
+@lru_cache(maxsize=1)
+def _typescript() -> CachedAnswer:
+    return CachedAnswer(typescript().encode(), "text/plain; charset=utf-8")
 
 
 def _bound(schema: dict[str, Any]) -> str:

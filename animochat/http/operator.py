@@ -18,6 +18,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response
 
+from animochat.http.cookies import cookie
 from animochat.http.cors import is_own
 from animochat.moderation.access import OperatorAccess
 from animochat.server.limits import client_address, group_of
@@ -109,7 +110,7 @@ def _has_session() -> bool:
 def _session() -> str | None:
     """The id in the request's cookie; None where there is none that this ADMIN_TOKEN has signed."""
     try:
-        return _signer().unsign(request.cookies.get(COOKIE, "")).decode()
+        return _signer().unsign(cookie(COOKIE) or "").decode()
     except BadSignature:
         return None
 

@@ -3,17 +3,18 @@ cached well."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, current_app, render_template, request, send_from_directory
-from flask import Response as FlaskResponse
-from werkzeug.wrappers import Response
+from flask import Blueprint, Response, current_app, render_template, request
+from werkzeug.exceptions import NotFound
+
+from animochat.http.cached import CachedAnswer, file_answer
+from animochat.http.cookies import cookie
 
 STATIC = Path(__file__).with_name("static")
 
@@ -34,8 +35,10 @@ _ALIASES = {"tl": "fil"}
 #: Seconds for which a file may be kept under an address that changes with its content: a year, the customary most.
 FOREVER = 365 * 24 * 3600
 
-#: What is worth compressing.
-_TEXTS = {"application/json", "application/manifest+json", "image/svg+xml", "text/css", "text/html", "text/javascript"}
+# An entry of Accept-Language: the first part of its tag, and its weight.
+_LANGUAGE = re.compile(
+    r"(?:^|,)[ \t]*([A-Za-z]{1,8})[A-Za-z0-9-]*[ \t]*(?:;[ \t]*q=([01](?:\.[0-9]{0,3})?)[ \t]*)?(?=,|$)"
+)
 
 _IMPORT = re.compile(r"""\b(?:from |import\()"\./([\w./-]+)\"""")
 
@@ -44,40 +47,31 @@ blueprint = Blueprint("page", __name__, template_folder="templates")
 
 @blueprint.get("/")
 def index() -> Response:
-    """The page itself: cached, but asked for anew each time by its ETag, so that a deployment reaches everybody.
+    """Serve the page itself: cached, but checked each time by its ETag, so that a deployment reaches everyone.
 
     `?lobby=` names another lobby than the first; 404 with a way to that one where there is no such lobby.
     """
     lobbies = current_app.extensions["animochat"].settings.lobbies
     lobby = request.args.get("lobby", lobbies[0])
     known = lobby in lobbies
-    response = FlaskResponse(_page(_language(), lobby if known else "", lobbies), 200 if known else 404)
-    response.add_etag(weak=True)
-    response.cache_control.no_cache = True
-    response.vary.update(("Accept-Language", "Cookie"))
-    return _compressed(response).make_conditional(request) if known else _compressed(response)
+    return _page(_language(), lobby if known else "", lobbies).response(200 if known else 404)
 
 
 @blueprint.get("/static/<path:filename>")
 def static(filename: str) -> Response:
-    """A file under its plain name: as the page, asked for anew each time."""
-    return _file(filename)
+    """Serve a file under its plain name: as the page, checked each time."""
+    return _file(filename).response()
 
 
 @blueprint.get("/static/v/<kept>/<path:filename>")
 def versioned(kept: str, filename: str) -> Response:
-    """A file under an address that changes when any file does, and never needs to be asked for again.
+    """Serve a file under an address that changes when any file does, and never needs to be checked again.
 
     Modules import each other by relative names, so one version in the page's address is one for all. Another version
     than ours is that of another server while a new release is rolled out: it gets the file, and may not keep it.
     """
-    response = _file(filename)
-    if kept == version():
-        response.cache_control.no_cache = None
-        response.cache_control.max_age = FOREVER
-        response.cache_control.public = True
-        response.cache_control.immutable = True
-    return response
+    forever = f"max-age={FOREVER}, public, immutable"
+    return _file(filename).response(cache_control=forever if kept == version() else "no-cache")
 
 
 @lru_cache(maxsize=1)
@@ -90,10 +84,10 @@ def version() -> str:
 
 
 @lru_cache(maxsize=64)
-def _page(language: str, lobby: str, lobbies: tuple[str, ...]) -> str:
-    """The document. `lobby` "": it says that there is no such one."""
+def _page(language: str, lobby: str, lobbies: tuple[str, ...]) -> CachedAnswer:
+    """Make the document. `lobby` "": it says that there is no such one."""
     texts: dict[str, Any] = json.loads((STATIC / "lang" / f"{language}.json").read_text("utf-8"))
-    return render_template(
+    document = render_template(
         "index.html",
         say=texts.__getitem__,
         language=language,
@@ -104,6 +98,7 @@ def _page(language: str, lobby: str, lobbies: tuple[str, ...]) -> str:
         sheets=SHEETS,
         modules=_modules("main.js"),
     )
+    return CachedAnswer(document.encode(), "text/html; charset=utf-8", {"Vary": "Accept-Language, Cookie"})
 
 
 def _modules(main: str) -> list[str]:
@@ -115,43 +110,35 @@ def _modules(main: str) -> list[str]:
     return found[1:]
 
 
-def _file(name: str) -> Response:
-    """A file, or 404. Sets an ETag and "no-cache"; compressed if it is text and the browser takes it."""
-    response = send_from_directory(STATIC, name, conditional=False)
-    response.cache_control.no_cache = True
-    # A file is no document: opened as one, it may do nothing. (And there are many: a short policy is felt.)
-    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
-    if response.mimetype not in _TEXTS:
-        return response.make_conditional(request, accept_ranges=True, complete_length=response.content_length)
-    response.direct_passthrough = False
-    etag, _ = response.get_etag()
-    assert etag is not None
-    # Weak: it stands for the file in either coding.
-    response.set_etag(etag, weak=True)
-    return _compressed(response).make_conditional(request)
+@lru_cache(maxsize=1)
+def _names() -> frozenset[str]:
+    """Return the files that there are: no other name reaches the file system, or stays in a cache."""
+    return frozenset(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
 
 
-def _compressed(response: Response) -> Response:
-    response.vary.add("Accept-Encoding")
-    if request.accept_encodings["gzip"]:
-        response.set_data(_gzipped(response.get_data()))
-        response.content_encoding = "gzip"
-    return response
-
-
-@lru_cache(maxsize=256)
-def _gzipped(data: bytes) -> bytes:
-    return gzip.compress(data, 9, mtime=0)
+@cache
+def _file(name: str) -> CachedAnswer:
+    """Read a file. Raises NotFound."""
+    if name not in _names():
+        raise NotFound
+    return file_answer(STATIC / name)
 
 
 def _language() -> str:
     """The one that the visitor has chosen, else the one that the browser likes best, else English."""
-    chosen = request.cookies.get(LANGUAGE_COOKIE)
-    if chosen in LANGUAGES:
-        return chosen
-    # Not `best_match`, for which "es-MX, en;q=0.5" means English where Spanish is there but not Mexico's.
-    for tag in request.accept_languages.values():
-        primary = tag.split("-")[0].lower()
-        if (language := _ALIASES.get(primary, primary)) in LANGUAGES:
-            return language
-    return "en"
+    chosen = cookie(LANGUAGE_COOKIE)
+    return chosen if chosen in LANGUAGES else _preferred(request.headers.get("Accept-Language", ""))
+
+
+def _preferred(accept_language: str) -> str:
+    """Of our languages the one that the browser likes best.
+
+    Not Werkzeug's `best_match`: "es-MX, en;q=0.5" means English to it where Spanish is there but not Mexico's.
+    """
+    best, liked = "en", 0.0
+    for match in _LANGUAGE.finditer(accept_language):
+        primary = match[1].lower()
+        language, quality = _ALIASES.get(primary, primary), float(match[2] or 1)
+        if quality > liked and language in LANGUAGES:
+            best, liked = language, quality
+    return best

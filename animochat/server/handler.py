@@ -27,12 +27,15 @@ from websockets.utils import accept_key
 from animochat import logs
 from animochat.server.body import RequestBody
 from animochat.server.handover import Handover
-from animochat.server.headers import Headers
+from animochat.server.headers import FieldTooLong, Headers
 from animochat.server.reader import HEAD_TIMEOUT, KEEP_ALIVE, BadBody, BadHead, RequestReader, plain_response
 
 #: Bytes, and seconds, for which a connection that is being closed is read, lest a reset overtakes the response.
 _MAX_DRAIN, _DRAIN_TIMEOUT = 128 * 1024, 1.0
 
+
+#: Bytes of a request line. Browsers took no longer ones for decades; a query costs more to take apart than its length.
+MAX_REQUEST_LINE = 2 * 1024
 
 #: Connections that wait for a request, or for the rest of its head. Beyond, the one that has waited longest is closed:
 #: who means it is not among those for long, and whoever holds on to thousands of them only gets in its own way.
@@ -170,10 +173,11 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         finally:
             self.server.idle.pop(self, None)
         self._first = False
+        line = self.rfile.request_line()
+        if len(line) > MAX_REQUEST_LINE:
+            return "414", plain_response("414 URI Too Long")
         handover = self.server.handover
-        if handover is not None and handover.pass_on(
-            self.rfile.request_line(), self.socket, self.client_address, self.rfile.buffered
-        ):
+        if handover is not None and handover.pass_on(line, self.socket, self.client_address, self.rfile.buffered):
             return None  # only our copy of the connection gets closed
         self.time_start = time.time()
         result = super().handle_one_request()
@@ -365,6 +369,8 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         # pywsgi writes each to stderr, some with a traceback.
         self.close_connection = True
+        if isinstance(ex, FieldTooLong):
+            return "431", plain_response("431 Request Header Fields Too Large")
         return "400", plain_response("400 Bad Request")
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:

@@ -7,6 +7,7 @@ front may be strict, which is how requests get smuggled past it. What is malform
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from animochat.server.reader import RequestReader
@@ -14,10 +15,36 @@ from animochat.server.reader import RequestReader
 #: Fields of one request; browsers send fifteen or so.
 MAX_FIELDS = 100
 
+#: Bytes that all fields of one name may have together. Something takes these values apart, which costs more than their
+#: length: milliseconds for what a head may hold. Browsers send a tenth of the bound. What is longer is left out, which
+#: a server may do with any of them: the answer is then in English, not compressed, whole, or not taken from a cache.
+#: (A cookie is only looked for, and those of other applications on the same host may be large.)
+IGNORED_BEYOND = dict.fromkeys(
+    (
+        "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "content-type", "forwarded",
+        "if-modified-since", "if-none-match", "if-range", "pragma", "range", "x-forwarded-host", "x-forwarded-proto",
+    ),
+    1024,
+) | {"cookie": 8 * 1024}  # fmt: skip
+
+#: The same for fields that can't be left out: they say how the request is to be read, or under which condition.
+REFUSED_BEYOND = dict.fromkeys(
+    (
+        "connection", "content-length", "expect", "host", "if-match", "if-unmodified-since", "origin",
+        "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-protocol", "sec-websocket-version", "te",
+        "transfer-encoding", "upgrade",
+    ),
+    1024,
+)  # fmt: skip
+
 # RFC 9110 section 5: a token, a colon, a value without control characters. Folded values are obsolete and refused.
 # The white space around a value is left to strip(): with parts that could both take it, this would be quadratic.
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\x00-\x08\x0a-\x1f\x7f]*)\r?\Z")
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
+
+
+class FieldTooLong(ValueError):
+    """A field that can't be left out is beyond its bound."""
 
 
 class Headers:
@@ -28,6 +55,7 @@ class Headers:
 
     Raises:
         ValueError: malformed, too many, or a body whose length is in doubt.
+        FieldTooLong: beyond REFUSED_BEYOND.
     """
 
     #: pywsgi's sign of a parser's failure; ours raises
@@ -48,7 +76,21 @@ class Headers:
             self._first.setdefault(key, value)
         if len(self._items) > MAX_FIELDS:
             raise ValueError("too many header fields")
+        self._bound()
         self._check_length()
+
+    def _bound(self) -> None:
+        """Leave out, or refuse, what would cost much to take apart."""
+        if sum(len(value) for _, value in self._items) <= 1024:
+            return  # as most are
+        lengths: Counter[str] = Counter()
+        for name, value in self._items:
+            lengths[name.lower()] += len(value)
+        for name, length in lengths.items():
+            if length > REFUSED_BEYOND.get(name, length):
+                raise FieldTooLong(name)
+            if length > IGNORED_BEYOND.get(name, length):
+                del self[name]
 
     def _check_length(self) -> None:
         """Refuse what leaves room for two opinions on where the body ends (RFC 9112 section 6)."""

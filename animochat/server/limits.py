@@ -62,7 +62,8 @@ def client_address(environ: Mapping[str, Any], trusted_proxies: int) -> str:
     """
     peer = str(environ.get("REMOTE_ADDR") or "")
     if trusted_proxies > 0:
-        entries = str(environ.get("HTTP_X_FORWARDED_FOR") or "").split(",")
+        # From the end, and no further: what the client made up in front may be long.
+        entries = str(environ.get("HTTP_X_FORWARDED_FOR") or "").rsplit(",", trusted_proxies)
         forwarded = _address(entries[-min(trusted_proxies, len(entries))])
         if forwarded is not None:
             return forwarded

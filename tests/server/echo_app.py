@@ -2,7 +2,7 @@
 
 Over Engine.IO it speaks just enough Socket.IO for stock clients: CONNECT is answered, an event comes back as it was,
 and the event ``who`` is answered with the worker's process id and the client's address. As a WSGI application it
-answers ``/pid``, ``/body`` and ``/slow``; everything under ``/socket.io/`` is the Engine.IO server's.
+answers ``/pid``, ``/body``, ``/environ`` and ``/slow``; everything under ``/socket.io/`` is the Engine.IO server's.
 
 Settings come from the environment: ECHO_OPTIONS is a JSON object of options for `EngineServer`.
 """
@@ -95,6 +95,8 @@ class EchoApp:
             body = str(len(environ["wsgi.input"].read()))
         elif "HTTP_X_SHOW" in environ:
             body = json.dumps([path, environ["HTTP_HOST"]])
+        elif path == "/environ":
+            body = " ".join(environ)
         elif path == "/slow":
             time.sleep(0.5)
             body = "slow"

@@ -10,7 +10,7 @@ import pytest
 from server.wire import PATIENCE, HttpClient, InThread, open_polling, polling
 from support import eventually
 
-from animochat.server import handler, reader
+from animochat.server import handler, headers, reader
 from animochat.server.headers import Headers
 from animochat.server.reader import RequestReader
 
@@ -179,6 +179,41 @@ def test_a_field_costs_no_more_than_its_length() -> None:
 def test_an_endless_request_line_is_refused(http: HttpClient) -> None:
     http.send(b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n")
     assert http.response().status == 414
+
+
+@pytest.mark.parametrize("name", sorted(headers.IGNORED_BEYOND))
+@pytest.mark.parametrize("fields", [1, 30], ids=["in one field", "in many"])
+def test_a_field_that_costs_much_to_take_apart_is_left_out_beyond_its_bound(
+    http: HttpClient, name: str, fields: int
+) -> None:
+    most = headers.IGNORED_BEYOND[name]
+    title = name.replace("-", " ").title().replace(" ", "-")
+    one = f"{title}: {'a' * (most // fields)}\r\n"
+    variable = "CONTENT_TYPE" if name == "content-type" else f"HTTP_{name.upper().replace('-', '_')}"
+    assert variable in http.get("/environ", one * fields).body.decode().split()
+    assert variable not in http.get("/environ", one * fields + f"{name}: {'a' * fields}\r\n").body.decode().split()
+
+
+@pytest.mark.parametrize("name", sorted(headers.REFUSED_BEYOND))
+def test_a_field_that_cannot_be_left_out_is_refused_beyond_its_bound(http: HttpClient, name: str) -> None:
+    http.send(f"GET /pid HTTP/1.1\r\n{name}: {'a,' * (headers.REFUSED_BEYOND[name] // 2)}a\r\n\r\n".encode())
+    assert http.response().status == 431
+    assert http.at_end()
+
+
+def test_fields_that_nobody_takes_apart_may_be_as_long_as_a_head(http: HttpClient) -> None:
+    """Proxies put long things into theirs."""
+    assert (
+        http.get("/pid", f"X-Amzn-Oidc-Data: {'x' * 20_000}\r\nAuthorization: Bearer {'y' * 8_000}\r\n").status == 200
+    )
+
+
+@pytest.mark.parametrize("target", ["/" + "x" * 2_040, "/?" + "a=b&" * 510, "/" * 2_041])
+def test_a_target_has_a_bound(http: HttpClient, target: str) -> None:
+    assert http.get(target[:2_030]).status == 404
+    http.request("GET", target)
+    assert http.response().status == 414
+    assert http.at_end()
 
 
 def test_a_head_in_slow_drops_is_refused(server: InThread, monkeypatch: pytest.MonkeyPatch) -> None:
