@@ -24,11 +24,12 @@ import engineio
 from animochat.logs import about
 from animochat.metrics import METRICS
 from animochat.server import packets
+from animochat.server.backlog import PATIENCE, Backlog
 from animochat.server.engine_socket import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
 from animochat.server.frames import FrameReader, websocket_frame
 from animochat.server.lane import SlowLane
 from animochat.server.limits import ConnectionLimits, client_address
-from animochat.server.responses import BadRequest, Problem, Response, done, payload, refusal
+from animochat.server.responses import BadRequest, Problem, Response, done, refusal
 from animochat.server.timers import TimerWheel
 from animochat.server.websocket import LINGER, WebSocket
 
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 
 #: Largest message or polling request in bytes. The longest allowed chat message is 2,000 characters, 8 kB.
 MAX_PAYLOAD = 100_000
+
+#: Bytes that may wait for one client that takes them slowly.
+MAX_BACKLOG = 4 * 1024 * 1024
 
 
 def _nothing(*_arguments: object) -> None:
@@ -53,6 +57,7 @@ class EngineServer(engineio.Server):
         rate_connects: connects per address and second; 0 = no limit.
         max_connections_per_address: open connections per address; 0 = no limit.
         max_connections: open connections; 0 = no limit.
+        max_backlog: bytes that may wait for one client that takes them slowly.
         trusted_proxies: how many proxies in front may be believed in X-Forwarded-For.
         options: python-engineio's, among them ``cors_allowed_origins``, ``ping_interval``, ``ping_timeout`` (seconds),
             ``max_http_buffer_size`` (bytes, for both transports).
@@ -66,6 +71,7 @@ class EngineServer(engineio.Server):
         rate_connects: float = 0,
         max_connections_per_address: int = 0,
         max_connections: int = 0,
+        max_backlog: int = MAX_BACKLOG,
         trusted_proxies: int = 0,
         **options: Any,
     ) -> None:
@@ -84,9 +90,10 @@ class EngineServer(engineio.Server):
         self.closing: dict[str, EngineSocket] = {}
         #: set to refuse new sessions, when the worker is about to stop
         self.stopping = False
-        longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT)
+        longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT, PATIENCE)
         self.timers = TimerWheel(min(1.0, self.ping_interval / 10, self.ping_timeout / 10), longest)
         self.lane = SlowLane()
+        self.backlog = Backlog(self.timers, max_backlog)
         self.frames = FrameReader(self.max_http_buffer_size, rate_frames)
         self.on_open: Callable[[EngineSocket, dict[str, Any]], object] = _nothing
         self.on_message: Callable[[EngineSocket, str | bytes], object] = _nothing
@@ -134,7 +141,7 @@ class EngineServer(engineio.Server):
         socket.open_polling()
         socket.send_engine(self._open_packet(socket.sid, ["websocket"] if self.allow_upgrades else []))
         self.call(self.on_open, socket, environ)
-        return payload(socket.handle_get_request({}))
+        return socket.handle_get_request(environ)
 
     @staticmethod
     def _refuse(status: str, message: str, retry_after: int) -> Response:
@@ -183,7 +190,7 @@ class EngineServer(engineio.Server):
         if connection is None or not connection.websocket_requested:
             return None
         native, received = connection.accept_websocket(first)
-        return WebSocket(native, self.frames, self.timers, self.lane, socket), received
+        return WebSocket(native, self.frames, self.timers, self.lane, self.backlog, socket), received
 
     def shutdown(self) -> None:
         """Stop the timers; for the end of the process, when all sessions are closed."""
@@ -222,7 +229,8 @@ class EngineServer(engineio.Server):
         if response is None:
             return ()
         response = response.compressed(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        start_response(response.status, [*response.headers, *self._cors(environ)])
+        length = ("Content-Length", str(len(response.body)))
+        start_response(response.status, [*response.headers, length, *self._cors(environ)])
         return response.pieces()
 
     def _cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
@@ -271,7 +279,7 @@ class EngineServer(engineio.Server):
         if transport == "websocket":
             session.handle_upgrade(environ)
             return None
-        return payload(session.handle_get_request(environ))
+        return session.handle_get_request(environ)
 
     def _open_packet(self, sid: str, upgrades: list[str]) -> str:
         return packets.OPEN + json.dumps(

@@ -13,10 +13,11 @@ from websockets.frames import CloseCode
 
 from animochat.logs import about
 from animochat.server import packets
+from animochat.server.backlog import MIN_TAKEN
 from animochat.server.frames import websocket_frame
 from animochat.server.polling import Polling
-from animochat.server.responses import BadRequest, Problem
-from animochat.server.websocket import MAX_QUEUED, Reason, WebSocket
+from animochat.server.responses import BadRequest, Problem, Response
+from animochat.server.websocket import Reason, WebSocket
 from animochat.turns import Turn
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class EngineSocket:
     request.
     """
 
-    __slots__ = ("_awaiting_pong", "_noop_at", "_paused", "_polling", "_upgrade", "_websocket", "closed", "owner",
-                 "remote_addr", "server", "sid", "timer_slot", "upgraded")  # fmt: skip
+    __slots__ = ("_awaiting_pong", "_noop_at", "_paused", "_polling", "_taken", "_upgrade", "_websocket", "closed",
+                 "owner", "remote_addr", "server", "sid", "timer_slot", "upgraded")  # fmt: skip
 
     def __init__(self, server: EngineServer, sid: str, remote_addr: str) -> None:
         self.server = server
@@ -65,6 +66,7 @@ class EngineSocket:
         self.owner: object | None = None
         self.timer_slot = -1
         self._awaiting_pong = False
+        self._taken = 0  # what the client had taken of what waits for it, when it was last looked at
         self._paused = False
         self._websocket: WebSocket | None = None
         self._upgrade: WebSocket | None = None  # one that is not the transport yet
@@ -92,10 +94,8 @@ class EngineSocket:
             else:
                 self._websocket.send_binary(packet)
         elif self._polling is not None and not self.closed:
-            # While an upgrade is under way they wait here too, and go out on whichever transport it ends with.
+            # Also while an upgrade is under way: what no poll fetches meanwhile goes out on the new transport.
             self._polling.put(packet)
-            if self._polling.size > MAX_QUEUED:
-                get_hub().loop.run_callback(self._end, Reason.ERROR.value)
 
     def close(self, reason: str = "server disconnect") -> None:
         """End the session after what has been sent. ``on_close`` is called from within, once."""
@@ -148,12 +148,12 @@ class EngineSocket:
     @property
     def queued(self) -> int:
         """Bytes that wait for the client to read."""
-        websocket, polling = self._websocket, self._polling
-        return websocket.queued if websocket is not None else polling.size if polling is not None else 0
+        transport = self._websocket or self._polling
+        return transport.queued if transport is not None else 0
 
     def open_polling(self) -> None:
         """Start on long polling."""
-        self._polling = Polling()
+        self._polling = Polling(self.server.backlog, self._cut_off)
         self._schedule_first_ping()
 
     def open_websocket(self, websocket: WebSocket) -> None:
@@ -172,17 +172,32 @@ class EngineSocket:
             self.server.session_gone(self)
         elif self._paused:
             self.server.timers.add(self, self.server.ping_timeout)  # its pong may be among what we don't read
-        elif self._awaiting_pong:
+        elif not self._awaiting_pong:
+            self._awaiting_pong = True
+            self._takes_something()
+            self.server.timers.add(self, self.server.ping_timeout)
+            if self._websocket is not None:
+                self._websocket.send_early(_PING_FRAME)
+            elif self._polling is not None:
+                self._polling.put(packets.PING, early=True)
+        elif self._takes_something():
+            self.server.timers.add(self, self.server.ping_timeout)  # the ping may be behind a frame that takes long
+        else:
             if self._websocket is not None:
                 self._websocket.send(_CLOSE_FRAME)
             self._end("ping timeout", packets.CLOSE)  # a client that doesn't answer fetches nothing either
-        else:
-            self._awaiting_pong = True
-            self.server.timers.add(self, self.server.ping_timeout)
-            if self._websocket is not None:
-                self._websocket.send(_PING_FRAME)
-            else:
-                self.send_engine(packets.PING)
+
+    def _takes_something(self) -> bool:
+        """Return whether the client has taken a good deal, since this was last asked, of what still waits for it."""
+        transport = self._websocket or self._polling
+        if transport is None or not transport.queued:
+            return False
+        before, self._taken = self._taken, transport.taken
+        return transport.taken - before >= MIN_TAKEN
+
+    def _cut_off(self) -> None:
+        log.info("a client that does not read was disconnected", extra=about(self))
+        get_hub().loop.run_callback(self._end, _ERROR)
 
     def _end(self, reason: str, last: str = packets.CLOSE, keep: bool = False) -> None:
         """End the session. On long polling, the poll that waits gets the packet `last`, or, to `keep` it, the next."""
@@ -258,7 +273,7 @@ class EngineSocket:
         if polling is not None:
             for packet in polling.queue:
                 self.send_engine(packet)
-            polling.queue.clear()
+            polling.clear()
             polling.wake()
         if self._paused:
             websocket.pause()
@@ -272,29 +287,28 @@ class EngineSocket:
 
     # HTTP requests, in their greenlets.
 
-    def handle_get_request(self, environ: dict[str, Any]) -> list[str | bytes]:
-        """Return the packets for a poll, once there are some; a ping at the latest, so within the ping interval.
+    def handle_get_request(self, environ: dict[str, Any]) -> Response:
+        """Return the response to a poll, once there are packets; a ping at the latest, so within the ping interval.
 
         Raises:
-            BadRequest: a second poll while one waits, which ends the session; a session that is over, or on WebSocket.
+            BadRequest: a second poll while one waits, which ends the session; a session on WebSocket.
         """
-        polling = self._polling
+        polling, connection = self._polling, environ.get("animochat.connection")
         if polling is None:
             raise BadRequest(Problem.REQUEST)
         if polling.waiter is not None:
             self._end(_ERROR)
             raise BadRequest(Problem.REQUEST)
         if not polling.queue and not self.closed:
-            self._wait_for_packets(polling, environ)
-        taken = polling.take()
-        if self._noop_at is not None and taken == [packets.NOOP]:
+            self._wait_for_packets(polling, connection)
+        if self._noop_at is not None and not polling.queue:
             self._noop_at = time.monotonic()
+        response = polling.take(connection)
         if self.is_gone:
             self.server.session_gone(self)
-        return taken
+        return response
 
-    def _wait_for_packets(self, polling: Polling, environ: dict[str, Any]) -> None:
-        connection = environ.get("animochat.connection")
+    def _wait_for_packets(self, polling: Polling, connection: Any) -> None:
         gone = connection.watch_for_end(self._poll_lost) if connection is not None else None
         try:
             if self._noop_at is None:

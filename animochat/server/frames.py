@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 
+from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 from websockets.streams import StreamReader
 
@@ -67,6 +68,16 @@ def missing(data: bytes) -> int:
     return max(0, head + length - len(data))
 
 
+class Parser(Protocol):
+    """A parser that takes a close frame between the fragments of a message too, as section 5.4 has it."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Process an incoming frame."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None  # of the message, which nobody will finish
+        super().recv_frame(frame)
+
+
 class FrameReader:
     """Parsers for the connections of one worker.
 
@@ -93,7 +104,7 @@ class FrameReader:
         self.shared = self._parser()
 
     def _parser(self) -> Protocol:
-        return Protocol(Side.SERVER, state=State.OPEN, max_size=self.max_size, logger=log)
+        return Parser(Side.SERVER, state=State.OPEN, max_size=self.max_size, logger=log)
 
     def taken(self) -> None:
         """The shared parser is somebody's own from now on."""

@@ -190,6 +190,11 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RD)
 
+    def cut_off(self) -> None:
+        """End a connection whose response is under way and not taken."""
+        with contextlib.suppress(OSError):
+            self.socket._sock.shutdown(socket.SHUT_RDWR)  # gevent would raise in the greenlet that waits, too
+
     def _drain(self) -> None:
         """Read on for a moment after the last response: closing now would reset the connection under it."""
         self.socket.shutdown(SHUT_WR)

@@ -6,29 +6,52 @@ It is *open*; after the session's end it is *closing* for as long as last packet
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from gevent.event import Event
 
 from animochat.server import packets
+from animochat.server.backlog import MAX_QUEUED, Backlog
+from animochat.server.responses import Response, payload
 
 
 class Polling:
-    """Packets that wait for a poll, and the requests under way."""
+    """Packets that wait for a poll, and the requests under way.
 
-    __slots__ = ("posting", "queue", "resumed", "size", "waiter")
+    Args:
+        backlog: the worker's.
+        on_cut_off: called when the client is too slow; not to call the layer above at once.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_backlog", "_connection", "_on_cut_off", "_sending", "_waiting", "posting", "queue", "resumed",
+                 "taken", "waiter")  # fmt: skip
+
+    def __init__(self, backlog: Backlog, on_cut_off: Callable[[], object]) -> None:
+        self._backlog = backlog
+        self._on_cut_off = on_cut_off
+        self._connection: Any = None  # the one of the last response
+        self._waiting = 0  # characters and bytes in the queue
+        self._sending = 0  # bytes of responses under way
+        #: bytes of responses that the client has taken
+        self.taken = 0
         self.queue: deque[str | bytes] = deque()
-        self.size = 0  # characters and bytes in the queue
         self.waiter: Event | None = None  # only while a GET waits
         self.posting = False
         self.resumed: Event | None = None  # only while a POST waits for resume()
 
-    def put(self, packet: str | bytes) -> None:
-        """Queue a packet, and wake the poll that waits for it."""
-        self.queue.append(packet)
-        self.size += len(packet)
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the client."""
+        return self._waiting + self._sending
+
+    def put(self, packet: str | bytes, early: bool = False) -> None:
+        """Queue a packet, as the last or `early`, as the first; and wake the poll that waits for it."""
+        (self.queue.appendleft if early else self.queue.append)(packet)
+        self._waiting += len(packet)
         self.wake()
+        if self.queued > MAX_QUEUED:
+            self._backlog.look_at(self)
 
     def wake(self) -> None:
         """Have the poll that waits answered, if there is one."""
@@ -43,13 +66,33 @@ class Polling:
         finally:
             self.waiter = None
 
-    def take(self) -> list[str | bytes]:
-        """Return packets for one response, in order; a NOOP if there are none."""
+    def take(self, connection: Any) -> Response:
+        """Return a response with packets, in order; with a NOOP if there are none. `connection`: what it is sent on."""
         taken: list[str | bytes] = []
         while self.queue and len(taken) < packets.MAX_PACKETS_OUT:
             taken.append(self.queue.popleft())
-            self.size -= len(taken[-1])
-        return taken or [packets.NOOP]
+            self._waiting -= len(taken[-1])
+        response = payload(taken or [packets.NOOP], self._has_taken)
+        self._sending += len(response.body)
+        self._connection = connection
+        if self.queued > MAX_QUEUED:
+            self._backlog.look_at(self)
+        return response
+
+    def _has_taken(self, count: int) -> None:
+        self._sending -= count
+        self.taken += count
+
+    def cut_off(self) -> None:
+        """The client is too slow: hang up."""
+        if self._sending and self._connection is not None:
+            self._connection.cut_off()
+        self._on_cut_off()
+
+    def clear(self) -> None:
+        """Drop what waits for a poll."""
+        self.queue.clear()
+        self._waiting = 0
 
     def end(self, last: str, keep: bool) -> None:
         """Answer the poll that waits with what is left and the packet `last`; without one, `keep` it for the next.
@@ -59,7 +102,6 @@ class Polling:
         if self.waiter is not None or keep:
             self.put(last)
         else:
-            self.queue.clear()
-            self.size = 0
+            self.clear()
         if self.resumed is not None:
             self.resumed.set()

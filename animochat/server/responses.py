@@ -6,7 +6,7 @@ import enum
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from animochat.server import packets
@@ -26,10 +26,23 @@ class Response(NamedTuple):
     status: str
     headers: list[tuple[str, str]]
     body: bytes = b""
+    #: called with the number of bytes that the client has taken, or that nobody will take
+    on_taken: Callable[[int], object] | None = None
 
-    def pieces(self) -> list[bytes]:
-        """Return the body in pieces, so that the time for taking it grows with its length."""
-        return [self.body[start : start + PIECE] for start in range(0, len(self.body), PIECE)] or [b""]
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body in pieces, so that the time for taking it grows with its length."""
+        left = len(self.body)
+        try:
+            while left:
+                start = len(self.body) - left
+                yield self.body[start : start + PIECE]
+                taken = min(PIECE, left)
+                left -= taken
+                if self.on_taken is not None:
+                    self.on_taken(taken)
+        finally:
+            if left and self.on_taken is not None:
+                self.on_taken(left)
 
     def compressed(self, accept_encoding: str) -> Response:
         """Return the answer as a client wants it that accepts these encodings."""
@@ -38,7 +51,7 @@ class Response(NamedTuple):
                 encoding = entry.split(";")[0].strip()
                 if encoding in _COMPRESS:
                     headers = [*self.headers, ("Content-Encoding", encoding)]
-                    return Response(self.status, headers, _COMPRESS[encoding](self.body))
+                    return self._replace(headers=headers, body=_COMPRESS[encoding](self.body))
         return self
 
 
@@ -76,7 +89,7 @@ def done() -> Response:
     return Response("200 OK", [("Content-Type", "text/html")], b"ok")
 
 
-def payload(packets_: Sequence[str | bytes]) -> Response:
+def payload(packets_: Sequence[str | bytes], on_taken: Callable[[int], object]) -> Response:
     """Return the answer to a poll."""
     headers = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
-    return Response("200 OK", headers, packets.encode_payload(packets_))
+    return Response("200 OK", headers, packets.encode_payload(packets_), on_taken)

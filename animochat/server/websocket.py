@@ -20,7 +20,7 @@ from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, State
 
 from animochat.logs import about
-from animochat.metrics import METRICS
+from animochat.server.backlog import MAX_QUEUED, Backlog, Outgoing
 from animochat.server.frames import FrameReader, missing, whole_message
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ LONG_RECV_SIZE = 4 * 1024
 
 #: Bytes, in one read and in all, that are taken from a client after our goodbye, and dropped.
 DROP_SIZE, MAX_DROPPED = 64 * 1024, 1024 * 1024
-
-#: Bytes that wait for a client which does not read; beyond, it is disconnected.
-MAX_QUEUED = 1024 * 1024
 
 #: Seconds that a closing connection gets to take what is still queued and to close its side.
 LINGER = 5.0
@@ -79,31 +76,42 @@ class WebSocket:
         frames: the worker's parsers.
         timers: the worker's wheel, for the time that closing may take.
         lane: the worker's, for when the client hurries.
+        backlog: the worker's, for when the client is slow.
         listener: who is told.
     """
 
     __slots__ = (
-        "_counted_at", "_frames", "_held", "_lane", "_left", "_message", "_missing", "_out", "_own", "_paused",
-        "_reader", "_received", "_sock", "_text", "_timers", "_writer", "abusive", "listener", "state", "timer_slot",
+        "_backlog", "_counted_at", "_frames", "_held", "_lane", "_left", "_message", "_missing", "_out", "_own",
+        "_paused", "_reader", "_received", "_sock", "_text", "_timers", "_writer", "abusive", "listener", "state",
+        "taken", "timer_slot",
     )  # fmt: skip
 
     def __init__(
-        self, sock: NativeSocket, frames: FrameReader, timers: TimerWheel, lane: SlowLane, listener: Listener
+        self,
+        sock: NativeSocket,
+        frames: FrameReader,
+        timers: TimerWheel,
+        lane: SlowLane,
+        backlog: Backlog,
+        listener: Listener,
     ) -> None:
         self._sock = sock
         self._frames = frames
         frames.connections += 1
         self._timers = timers
         self._lane = lane
+        self._backlog = backlog
         self.listener = listener
         self.state = _OPEN
         #: ended for what the client sent: not WebSocket's protocol, or too much
         self.abusive = False
+        #: bytes that the socket has taken of what had to wait
+        self.taken = 0
         self.timer_slot = -1
         self._reader = get_hub().loop.io(sock.fileno(), _READ)
         self._writer: Any = None
         self._own: Protocol | None = None  # this connection's own parser
-        self._out: bytearray | None = None  # bytes that the socket did not take yet
+        self._out: Outgoing | None = None  # what the socket did not take yet
         self._message: bytearray | None = None  # the fragments of an unfinished message
         self._text = False  # whether that message is text
         self._held: list[Frame] | None = None  # read before pause(), not yet delivered
@@ -126,8 +134,8 @@ class WebSocket:
     def send(self, frame: bytes) -> None:
         """Send a frame, now or as soon as the client takes it. Never blocks and never raises.
 
-        When it fails, or when more than `MAX_QUEUED` bytes wait, the connection ends and the listener is told from the
-        event loop, never from within this call.
+        When it fails, or when too much waits (backlog.py), the connection ends; the listener is called from the event
+        loop, never from within this call.
         """
         if self.state is not _OPEN:
             return
@@ -141,15 +149,21 @@ class WebSocket:
                 return
             if sent == len(frame):
                 return
-            self._out = bytearray(frame[sent:])
+            self._out = Outgoing()
+            self._out.add(frame, sent)
             self._writer = get_hub().loop.io(self._sock.fileno(), _WRITE)
             self._writer.start(self._writable)
         else:
-            self._out += frame
-            if len(self._out) > MAX_QUEUED:
-                log.info("a client that does not read was disconnected", extra=about(self.listener))
-                METRICS.slow_clients += 1
-                self._break()
+            self._out.add(frame)
+        if self._out.size > MAX_QUEUED:
+            self._backlog.look_at(self)
+
+    def send_early(self, frame: bytes) -> None:
+        """Send a frame as :meth:`send`, but in front of those that wait: a ping that waits for long comes too late."""
+        if self._out is None or self.state is not _OPEN:
+            self.send(frame)
+        else:
+            self._out.add_early(frame)
 
     def send_binary(self, data: bytes) -> None:
         """Send a binary message; as :meth:`send`."""
@@ -158,7 +172,12 @@ class WebSocket:
     @property
     def queued(self) -> int:
         """Bytes that the socket did not take yet."""
-        return 0 if self._out is None else len(self._out)
+        return 0 if self._out is None else self._out.size
+
+    def cut_off(self) -> None:
+        """The client is too slow: hang up."""
+        log.info("a client that does not read was disconnected", extra=about(self.listener))
+        self._break()
 
     @property
     def is_open(self) -> bool:
@@ -178,6 +197,7 @@ class WebSocket:
         self._frames.connections -= 1
         self._timers.remove(self)
         self._lane.remove(self)
+        self._backlog.forget(self)
         self._reader.stop()
         self._reader.close()
         if self._writer is not None:
@@ -372,13 +392,13 @@ class WebSocket:
     def _writable(self) -> None:
         assert self._out is not None
         try:
-            del self._out[: self._sock.send(self._out)]
+            self.taken += self._out.send(self._sock)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._end(Reason.ERROR)
             return
-        if not self._out:
+        if not self._out.size:
             self._out = None
             self._writer.stop()
             self._writer.close()

@@ -13,7 +13,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from animochat.server import packets
-from animochat.server.frames import FrameReader, websocket_frame
+from animochat.server.backlog import Backlog
+from animochat.server.frames import FrameReader, Parser, websocket_frame
 from animochat.server.handover import owner_of
 from animochat.server.headers import MAX_FIELDS, Headers
 from animochat.server.lane import SlowLane
@@ -26,6 +27,7 @@ MAX_SIZE = 100_000
 
 _TIMERS = TimerWheel(1, 10)
 _LANE = SlowLane()
+_BACKLOG = Backlog(_TIMERS, 0)
 
 
 def unpacked(data: bytes, length: int = MAX_SIZE) -> tuple[int, bytes]:
@@ -69,7 +71,9 @@ class _Connection:
         self.client.setblocking(False)
         theirs.setblocking(False)
         self.listener = _Listener()
-        self.websocket = WebSocket(NativeSocket(fileno=theirs.detach()), frames, _TIMERS, _LANE, self.listener)
+        self.websocket = WebSocket(
+            NativeSocket(fileno=theirs.detach()), frames, _TIMERS, _LANE, _BACKLOG, self.listener
+        )
 
     def send(self, data: bytes) -> None:
         """Have the server read this at once."""
@@ -114,7 +118,7 @@ _OTHER_PIECES = [_OTHER[:5], _OTHER[5:14], _OTHER[14:17], _OTHER[17:]]
 
 def _understood(stream: bytes, max_size: int) -> tuple[list[str | bytes], list[bytes], int | None]:
     """Messages, pings, and the code of the close frame, where a client sends just this: `websockets` by itself."""
-    parser = Protocol(Side.SERVER, state=State.OPEN, max_size=max_size)
+    parser = Parser(Side.SERVER, state=State.OPEN, max_size=max_size)
     parser.receive_data(stream)
     messages: list[str | bytes] = []
     pings: list[bytes] = []

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from server.wire import CLOSE, PATIENCE, TEXT, InThread, WebSocketClient, open_polling, polling
+from server.wire import CLOSE, TEXT, InThread, WebSocketClient, open_polling, polling
 from support import eventually
 
 from animochat.server import websocket
@@ -18,29 +18,8 @@ from animochat.server.handler import RequestHandler
 from animochat.server.websocket import WebSocket
 
 
-def test_a_slow_reader_is_cut_at_the_bound_and_nobody_else_notices(server: InThread) -> None:
-    slow = WebSocketClient(small_buffer(server), "EIO=4&transport=websocket")
-    other = server.websocket()
-    payload = '42["broadcast","' + "x" * 60_000 + '"]'
-    for _ in range(2000):
-        if server.closed():
-            break
-        other.send(TEXT, payload.encode())
-        assert other.message() == payload
-    assert server.closed() == ["transport error"]
-    assert slow.at_end()
-
-
-def small_buffer(server: InThread) -> socket.socket:
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.settimeout(PATIENCE)
-    connection.connect(("127.0.0.1", server.port))
-    return connection
-
-
 def test_what_the_socket_does_not_take_waits_and_arrives_in_order(server: InThread) -> None:
-    client = WebSocketClient(small_buffer(server), "EIO=4&transport=websocket")
+    client = WebSocketClient(server.connect(receive_buffer=4096), "EIO=4&transport=websocket")
     sid = json.loads(client.message()[1:])["sid"]
     session = server.session(sid)
     session._websocket._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

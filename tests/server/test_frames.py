@@ -138,11 +138,6 @@ def message_within_a_message(client: WebSocketClient) -> None:
     client.send(TEXT, b"4")
 
 
-def close_within_a_message(client: WebSocketClient) -> None:
-    client.send(TEXT, b"4", fin=False)
-    client.send(CLOSE, b"")
-
-
 def unmasked(client: WebSocketClient) -> None:
     client.send_raw(0x81, b"4x", mask=False)
 
@@ -182,7 +177,6 @@ PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1002, 1007, 1009
         (long_ping, PROTOCOL_ERROR),
         (lonely_continuation, PROTOCOL_ERROR),
         (message_within_a_message, PROTOCOL_ERROR),
-        (close_within_a_message, PROTOCOL_ERROR),
         (unmasked, PROTOCOL_ERROR),
         (one_byte_of_a_close_code, PROTOCOL_ERROR),
         (huge_length, TOO_BIG),
@@ -225,6 +219,18 @@ def test_a_proper_close_is_answered_alike(server: InThread, client: WebSocketCli
 def test_an_empty_close_is_answered_with_an_empty_one(client: WebSocketClient) -> None:
     client.send(CLOSE)
     assert client.close_code() == 1005
+
+
+@pytest.mark.parametrize(("payload", "code"), [(b"", 1005), (struct.pack("!H", 1000), 1000), (b"\x0f\xa0why", 4000)])
+def test_a_close_between_fragments_is_a_proper_close(
+    server: InThread, client: WebSocketClient, payload: bytes, code: int
+) -> None:
+    """A control frame may come between the fragments of a message: who goes in the middle of one does nothing wrong."""
+    client.send(TEXT, b"4unfin", fin=False)
+    client.send(CLOSE, payload)
+    assert client.close_code() == code
+    assert server.call(server.closed) == ["transport close"]
+    assert not server.engine.limits.suspects("127.0.0.1")
 
 
 def test_messages_in_front_of_a_close_are_taken_and_those_behind_it_are_not(

@@ -125,9 +125,14 @@ class InThread:
         """Why sessions have been closed so far."""
         return [reason for _, reason in self.chat.closed]
 
-    def connect(self, address: str = "127.0.0.1") -> socket.socket:
+    def connect(self, address: str = "127.0.0.1", receive_buffer: int | None = None) -> socket.socket:
         """A TCP connection, from that address of the loopback network (on Linux any)."""
-        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE, (address, 0))
+        connection = socket.socket()
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(PATIENCE)
+        connection.bind((address, 0))
+        connection.connect(("127.0.0.1", self.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -237,7 +242,7 @@ class WebSocketClient:
     def __init__(self, connection: socket.socket, query: str, headers: str = "", behind: bytes = b"") -> None:
         """`behind`: what is sent together with the handshake."""
         self.connection = connection
-        self._parser = Protocol(Side.CLIENT)
+        self._parser = Protocol(Side.CLIENT, max_size=None)
         self._frames: list[Frame] = []
         connection.sendall(handshake("/socket.io/?" + query, headers) + behind)
         head = b""
