@@ -298,7 +298,7 @@ class TestRefused:
             ("/socket.io/?EIO=4&transport=carrier-pigeon", 0),
             ("/socket.io/?EIO=4&transport=websocket", 3),
             ("/socket.io/?EIO=4&transport=polling&sid=nobody", 1),
-            ("/socket.io/?EIO=4&transport=polling&sid=" + "x" * 5000, 1),
+            ("/socket.io/?EIO=4&transport=polling&sid=" + "x" * 1000, 1),
             ("/socket.io/?EIO=4&transport=polling&sid=%00%ff", 1),
         ],
     )

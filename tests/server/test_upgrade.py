@@ -187,6 +187,7 @@ def test_the_session_s_end_is_the_upgrade_s_end(server: InThread, http: HttpClie
     probe(client)
     server.call(server.session(sid).close)
     assert client.close_code() == 1000
+    client.connection.close()
     assert http.get(polling(sid)).packets == ["1"]
     assert server.closed() == ["server disconnect"]
     eventually(lambda: server.engine.frames.connections == 0)
