@@ -6,7 +6,9 @@ integer(1, 65_535).read("http")    raises BadValue: "'http' is not a whole numbe
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +22,15 @@ MIN_SECRET_LENGTH = 16
 MAX_RATE = 100_000
 
 _LOBBY = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
-_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
+# scheme://host:port. With the scheme of an app shell or an extension, the host may be any name, or none.
+_ORIGIN = re.compile(
+    r"(?:(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)|(?!https?:)([a-z][a-z0-9+.-]*)://([a-z0-9._~%-]*))(?::([0-9]{1,5}))?",
+    re.ASCII,
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# Schemes that no page's origin has: someone who writes one means another.
+_NO_PAGES = {"ftp", "ws", "wss"}
+_TRAILING_SLASHES = re.compile(r"(?<=[^/:])/+$|(?<=://)/+$")
 
 
 class BadValue(ValueError):
@@ -109,11 +118,11 @@ def secret() -> Kind:
 
 def origins() -> Kind:
     """Return the kind of a comma-separated list of origins, each in the form that browsers send, or `*`."""
-    allowed = "an origin like https://chat.example or http://localhost:5173, or *"
+    allowed = "an origin like https://chat.example, http://localhost:5173 or capacitor://localhost, or null, or *"
 
     def read(text: str) -> tuple[str, ...]:
         entries = [entry.strip() for entry in text.split(",") if entry.strip()]
-        found = {entry: "*" if entry == "*" else normalized_origin(entry.rstrip("/")) for entry in entries}
+        found = {entry: entry if entry in ("*", "null") else _written_origin(entry) for entry in entries}
         wrong = [entry for entry, origin in found.items() if origin is None]
         if wrong:
             raise BadValue(*(f"{entry!r} is not {allowed}" for entry in wrong))
@@ -122,13 +131,32 @@ def origins() -> Kind:
     return Kind(read, allowed)
 
 
+def _written_origin(entry: str) -> str | None:
+    """Return the origin that a person means: a host in its own letters, a slash at the end."""
+    scheme, mark, rest = _TRAILING_SLASHES.sub("", entry).partition("://")
+    if not rest.isascii():
+        # As browsers do (UTS 46); the codec "idna" is of an older standard, which makes "ss" of "ß".
+        letters = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", rest).lower()).replace("\u3002", ".")
+        host, colon, port = letters.partition(":")
+        labels = [label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in host.split(".")]
+        rest = f"{'.'.join(labels)}{colon}{port}"
+    return normalized_origin(f"{scheme}{mark}{rest}")
+
+
 def normalized_origin(origin: str) -> str | None:
-    """Return an origin as browsers send it: lower case, no default port. None if it isn't an http(s) origin."""
+    """Return an origin as browsers send it: lower case, no default port. None if it isn't one, as "null" isn't."""
     match = _ORIGIN.fullmatch(origin.lower())
     if match is None:
         return None
-    scheme, host, port = match[1], match[2], match[3]
-    if port is None or int(port) == _DEFAULT_PORTS[scheme]:
+    scheme, host, port = match[1] or match[3], match[2] or match[4] or "", match[5]
+    if scheme in _NO_PAGES:
+        return None
+    if host.startswith("["):
+        try:
+            host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        except ValueError:
+            return None
+    if port is None or int(port) == _DEFAULT_PORTS.get(scheme):
         return f"{scheme}://{host}"
     return f"{scheme}://{host}:{int(port)}" if 1 <= int(port) <= 65_535 else None
 

@@ -90,7 +90,9 @@ class Settings:
         origins(),
         "Server",
         "Origins of other pages that may use the server, comma separated; `*` for any.",
-        "The server's own page is always allowed.",
+        "The server's own page is always allowed. App shells and extensions have origins too: "
+        "`capacitor://localhost`, `https://tauri.localhost`, `app://-`, `file://`, `chrome-extension://<id>`. "
+        "`null` is that of every local file and sandboxed frame, whoever made it. A refused origin is logged once.",
         essential=True,
     )
     # One is right for a laptop; platforms set it by the machine's size.

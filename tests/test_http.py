@@ -17,7 +17,7 @@ from support import ROOT, RedisServer, eventually
 
 from animochat import __version__, create_app, http
 from animochat.errors import Unavailable
-from animochat.http.cors import origin_check
+from animochat.http.cors import MAX_LOGGED, origin_check
 from animochat.settings import Settings
 
 LANGUAGES = ROOT / "animochat/http/static/lang"
@@ -203,6 +203,55 @@ def test_the_own_port_counts():
 
 def test_any_origin_is_allowed_with_a_star():
     assert check(FOREIGN, Settings(client_url=("*",)))
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "file://", "chrome-extension://abcdef", "null"])
+def test_the_origin_of_an_app_shell_is_allowed_where_it_is_listed(origin):
+    assert not check(origin)
+    assert check(origin, Settings(client_url=(origin,)))
+    assert check(origin, Settings(client_url=("*",)))
+    assert not check(f"{origin}.evil", Settings(client_url=(origin,)))
+
+
+def test_the_own_page_is_known_behind_a_proxy_that_replaces_the_host():
+    behind = {"HTTP_HOST": "127.0.0.1:3001", "HTTP_SEC_FETCH_SITE": "same-origin"}  # which no page can forge
+    assert check("https://chat.example", **behind)
+    assert not check("null", **behind)
+    assert not check("", **behind)
+    for site in ("same-site", "cross-site", "none"):
+        assert not check("https://chat.example", **{**behind, "HTTP_SEC_FETCH_SITE": site})
+
+
+def test_a_refused_origin_is_logged_once_and_says_which_header_is_missing(caplog):
+    allowed = origin_check(Settings(client_url=(LISTED,)))
+    environ = {"HTTP_HOST": "127.0.0.1:3001", "wsgi.url_scheme": "http"}
+    for _ in range(3):
+        assert not allowed("https://Chat.example:443", environ)
+    (record,) = caplog.records
+    assert "'https://chat.example'" in record.getMessage()
+    assert "'127.0.0.1:3001'" in record.getMessage()
+    assert "has to pass the header Host on" in record.getMessage()
+    caplog.clear()
+    assert not allowed("null", {**environ, "HTTP_X_FORWARDED_HOST": "chat.example"})
+    assert "set TRUSTED_PROXIES" in caplog.text
+    caplog.clear()
+    assert allowed(LISTED, environ)
+    assert allowed(None, environ)
+    assert not caplog.records
+
+
+def test_made_up_origins_fill_neither_the_log_nor_the_memory(caplog):
+    now = 0.0
+    allowed = origin_check(Settings(client_url=(LISTED,)), clock=lambda: now)
+    for number in range(1000):
+        allowed(f"https://{number}.{'x' * 1000}.example\r\nforged line", {"HTTP_HOST": "y" * 1000})
+    assert len(caplog.records) == MAX_LOGGED + 1
+    assert max(len(record.getMessage()) for record in caplog.records) < 500
+    assert "\n" not in "".join(record.getMessage() for record in caplog.records)
+    caplog.clear()
+    now = 3600.0
+    allowed("https://later.example", {})
+    assert "https://later.example" in caplog.text
 
 
 def test_what_a_proxy_says_counts_only_where_proxies_are_trusted():

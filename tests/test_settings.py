@@ -131,6 +131,13 @@ def test_settings_cannot_be_changed():
         ("CLIENT_URL", "https://chat.example/path"),
         ("CLIENT_URL", "https://chat.example:0"),
         ("CLIENT_URL", "ftp://chat.example"),
+        ("CLIENT_URL", "wss://chat.example"),
+        ("CLIENT_URL", "https://*.chat.example"),
+        ("CLIENT_URL", "chrome-extension://*"),
+        ("CLIENT_URL", "app://shell/page.html"),
+        ("CLIENT_URL", "http://[:::]"),
+        ("CLIENT_URL", "https://"),
+        ("CLIENT_URL", "NULL"),
         ("REDIS_URL", "localhost:6379"),
         ("REDIS_URL", "http://localhost:6379"),
         ("REDIS_URL", "redis://"),
@@ -199,6 +206,35 @@ def test_several_origins_are_separated_by_commas():
     settings = Settings.from_environ({"CLIENT_URL": " https://a.example/ ,HTTP://B.example:80, https://a.example:443,"})
     assert settings.client_url == ("https://a.example", "http://b.example")
     assert Settings.from_environ({"CLIENT_URL": "*"}).client_url == ("*",)
+
+
+#: As the shells of apps and the extensions of browsers send them.
+SHELLS = [
+    "capacitor://localhost", "ionic://localhost", "tauri://localhost", "https://tauri.localhost", "http://localhost",
+    "app://-", "app://.", "app://obsidian.md", "file://", "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "moz-extension://7a7f9f2e-1111-4c2e-9d3f-0123456789ab", "vscode-webview://1abc", "ms-appx-web://com.example.app",
+    "capacitor://localhost:8100", "null",
+]  # fmt: skip
+
+
+def test_origins_of_app_shells_and_extensions_are_taken_as_they_are_sent():
+    assert Settings.from_environ({"CLIENT_URL": ",".join(SHELLS)}).client_url == tuple(SHELLS)
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://Bücher.Example:443/", "https://xn--bcher-kva.example"),
+        ("https://straße.example", "https://xn--strae-oqa.example"),
+        ("http://日本。example:8080", "http://xn--wgv71a.example:8080"),
+        ("http://[0:0:0:0:0:0:0:1]:3001", "http://[::1]:3001"),
+        ("CAPACITOR://LOCALHOST/", "capacitor://localhost"),
+        ("file:///", "file://"),
+        ("safari-web-extension://7A7F9F2E-1111", "safari-web-extension://7a7f9f2e-1111"),
+    ],
+)
+def test_origins_are_written_as_people_do_and_compared_as_browsers_send_them(written, sent):
+    assert Settings.from_environ({"CLIENT_URL": written}).client_url == (sent,)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ def _settings(settings: Settings) -> Finding:
 def _client_url(settings: Settings) -> Finding:
     if "*" in settings.client_url and settings.production:
         return Finding(Level.WARNING, "origins", "CLIENT_URL=*: every page may use this server; name those that should")
+    if "null" in settings.client_url and settings.production:
+        text = "CLIENT_URL has null, which every local file and sandboxed frame has, whoever made it"
+        return Finding(Level.WARNING, "origins", text)
     if settings.client_url == Settings().client_url and settings.production:
         text = "the server's own page alone (and a developer's at localhost): set CLIENT_URL if another page needs it"
         return Finding(Level.OK, "origins", text)

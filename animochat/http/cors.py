@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +11,15 @@ from flask import Flask, Response, request
 
 from animochat.environment import normalized_origin
 from animochat.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Refused origins that are logged in an hour, each once: there may be any number of made-up ones.
+MAX_LOGGED = 20
+_LOGGED_S = 3600
+
+#: Characters of an origin and of a host in a line of the log.
+_SHOWN = 100
 
 #: Seconds for which a browser may remember the answer to a preflight request.
 PREFLIGHT_MAX_AGE = 600
@@ -20,24 +31,71 @@ _SCHEMES_OF_WEBSOCKETS = {"ws": "http", "wss": "https"}
 OriginCheck = Callable[["str | None", Mapping[str, Any]], bool]
 
 
-def origin_check(settings: Settings) -> OriginCheck:
-    """The rule for `settings`, in the form that Engine.IO's `cors_allowed_origins` takes as well."""
+def origin_check(settings: Settings, clock: Callable[[], float] = time.monotonic) -> OriginCheck:
+    """Return the rule for `settings`, in the form that Engine.IO's `cors_allowed_origins` takes as well.
+
+    The rule logs what it refuses. `clock`: seconds, from any moment on.
+    """
     any_origin = "*" in settings.client_url
     listed = frozenset(settings.client_url)
+    refused = _Refused(settings, clock)
 
     def allowed(origin: str | None, environ: Mapping[str, Any]) -> bool:
         if origin is None or any_origin:
             return True
-        normalized = normalized_origin(origin)
-        if normalized is None:  # "null" of sandboxed frames and files, and anything odd
-            return False
-        return normalized in listed or is_own(normalized, environ, settings.trusted_proxies)
+        # "": anything odd. "null" is that of sandboxed frames and files: anyone can make one, so it has to be listed.
+        normalized = origin if origin == "null" else normalized_origin(origin) or ""
+        if normalized in listed:
+            return True
+        if normalized not in ("", "null"):
+            # No page can set Sec-Fetch-Site. It helps where a proxy has replaced Host.
+            same = environ.get("HTTP_SEC_FETCH_SITE") == "same-origin"
+            if same or is_own(normalized, environ, settings.trusted_proxies):
+                return True
+        refused.log(normalized or origin, environ)
+        return False
 
     return allowed
 
 
+class _Refused:
+    """Logs refused origins, each once."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._logged: set[str] = set()
+        self._since = clock()
+
+    def log(self, origin: str, environ: Mapping[str, Any]) -> None:
+        now = self._clock()
+        if now - self._since >= _LOGGED_S:
+            self._since = now
+            self._logged.clear()
+        origin = origin[:_SHOWN]
+        if origin in self._logged or len(self._logged) >= MAX_LOGGED:
+            return
+        self._logged.add(origin)
+        host = environ.get("HTTP_HOST", "")[:_SHOWN]
+        log.warning("refused a page of origin %r: it is neither in CLIENT_URL nor that of host %r%s",
+                    origin, host, self._hint(environ))  # fmt: skip
+        if len(self._logged) == MAX_LOGGED:
+            log.warning("refused %d origins: further ones are not logged for up to an hour", MAX_LOGGED)
+
+    def _hint(self, environ: Mapping[str, Any]) -> str:
+        """Return what to change if this is the server's own page, behind a proxy."""
+        forwarded = environ.get("HTTP_X_FORWARDED_HOST")
+        if forwarded and not self._settings.trusted_proxies:
+            return "; if it is the server's own page, set TRUSTED_PROXIES, so that X-Forwarded-Host counts"
+        if forwarded:
+            return ""
+        return (
+            "; if it is the server's own page, the proxy in front has to pass the header Host on, or X-Forwarded-Host"
+        )
+
+
 def is_own(origin: str, environ: Mapping[str, Any], trusted_proxies: int) -> bool:
-    """Whether `origin` is the server's own: its host and port are those that the request was sent to.
+    """Return whether `origin` is the server's own: its host and port are those that the request was sent to.
 
     `origin` in the form that browsers send.
 
