@@ -46,13 +46,18 @@ def nginx(directory: Path, servers: Sequence[Server]) -> Iterator[str]:
 def haproxy(directory: Path, servers: Sequence[Server], connections: int = 500) -> Iterator[str]:
     """HAProxy with deploy/haproxy.cfg but for addresses, and for so many connections; yields its URL."""
     port = free_port()
+    text = replaced(haproxy_text(servers, port), "fd-hard-limit 200000", f"maxconn {connections}")
+    with balancer(directory, "haproxy", text, ["-db", "-f", "{file}"]):
+        yield f"http://127.0.0.1:{port}"
+
+
+def haproxy_text(servers: Sequence[Server], port: int) -> str:
+    """deploy/haproxy.cfg but for addresses."""
     text = (ROOT / "deploy/haproxy.cfg").read_text()
     for placeholder, server in zip(("10.0.0.1:3001", "10.0.0.2:3001"), servers, strict=True):
         text = replaced(text, placeholder, f"127.0.0.1:{server.port}")
-    text = replaced(text, "bind :80\n", f"bind 127.0.0.1:{port}\n    http-request set-src hdr({ADDRESS_HEADER})\n")
-    text = replaced(text, "maxconn 50000", f"maxconn {connections}")
-    with balancer(directory, "haproxy", text, ["-db", "-f", "{file}"]):
-        yield f"http://127.0.0.1:{port}"
+    text = replaced(text, "127.0.0.1:10024", f"127.0.0.1:{free_port()}")
+    return replaced(text, "bind :80\n", f"bind 127.0.0.1:{port}\n    http-request set-src hdr({ADDRESS_HEADER})\n")
 
 
 def replaced(text: str, old: str, new: str) -> str:

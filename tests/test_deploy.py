@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
+import resource
+import shutil
+import socket
+import subprocess
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from balancers import ADDRESS_HEADER, alive, haproxy, nginx
-from support import eventually
+from balancers import ADDRESS_HEADER, SEARCH, alive, haproxy, haproxy_text, nginx, replaced
+from support import eventually, free_port
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +79,71 @@ def test_the_numbers_for_prometheus_are_only_at_the_machines_themselves(url, mac
         assert response.status in (403, 404), path
         assert b"animochat_" not in response.read(), path
         connection.close()
+
+
+# HAProxy's own process
+
+
+@pytest.fixture
+def haproxy_file(tmp_path, machines):
+    if shutil.which("haproxy", path=SEARCH) is None:
+        pytest.skip("haproxy is not installed")
+    port = free_port()
+    text = haproxy_text(machines, port)
+    (tmp_path / "haproxy.cfg").write_text(replaced(text, "global\n", f"global\n    stats socket {tmp_path}/stats\n"))
+    return tmp_path / "haproxy.cfg", f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def start_haproxy():
+    started = []
+
+    def start(file, *arguments, open_files=1024):
+        """With the limit of open files that a shell usually has, which nobody may raise."""
+        limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (open_files, open_files))
+        program = shutil.which("haproxy", path=SEARCH)
+        started.append(subprocess.Popen([program, "-db", "-f", str(file), *arguments], preexec_fn=limit))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def show_peers(path):
+    with socket.socket(socket.AF_UNIX) as statistics:
+        statistics.connect(str(path))
+        statistics.sendall(b"show peers\n")
+        return b"".join(iter(lambda: statistics.recv(65_536), b"")).decode()
+
+
+def test_haproxy_starts_with_the_usual_number_of_open_files(haproxy_file, start_haproxy):
+    file, url = haproxy_file
+    process = start_haproxy(file)
+    eventually(lambda: alive(url) or process.poll() is not None, what="HAProxy")
+    assert process.poll() is None
+
+
+def test_the_table_of_who_is_on_which_machine_outlives_a_reload_of_haproxy(haproxy_file, start_haproxy, machines):
+    file, url = haproxy_file
+
+    def machine(number):
+        headers = {ADDRESS_HEADER: f"192.0.2.{number}"}
+        handshake = requests.get(f"{url}/socket.io/?EIO=4&transport=polling", headers=headers, timeout=5)
+        path = f"/socket.io/?EIO=4&transport=polling&sid={json.loads(handshake.text[1:])['sid']}"
+        # asked directly, only the machine that has the session takes a packet for it
+        taken = [requests.post(machine.url + path, data="40", timeout=5).ok for machine in machines]
+        assert sum(taken) == 1
+        return taken.index(True)
+
+    old = start_haproxy(file)
+    eventually(lambda: alive(url), what="HAProxy")
+    before = [machine(number) for number in range(20)]
+    assert 0 < sum(before) < 20
+    # for its first 5 s it looks for an older process itself, and has nothing to give
+    eventually(lambda: "resync_timeout=<PAST>" in show_peers(file.parent / "stats"), what="a process of its own")
+    start_haproxy(file, "-sf", str(old.pid))
+    old.wait(10)
+    order = sorted(range(20), key=before.__getitem__)  # by their connections alone, they would go to both in turn
+    assert [machine(number) for number in order] == sorted(before)
