@@ -146,6 +146,14 @@ def test_whoever_holds_the_lock_for_long_holds_up_nobody(
         assert shown(three.totals()) == (7, 1, 2, 1)
 
 
+def test_the_living_show_themselves_again_where_their_files_were_removed(directory: RunDirectory) -> None:
+    one, two = SharedMetrics.join(directory), SharedMetrics.join(directory)
+    shutil.rmtree(directory.path)
+    one.write(numbers(3, 1))
+    two.write(numbers(4, 2))
+    assert shown(one.totals()) == shown(two.totals()) == (7, 3, 2, 0)
+
+
 def test_numbers_of_another_version_are_left_alone(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(shared_metrics, "_PREFIX", ".metrics-another-")

@@ -1,6 +1,7 @@
 """Handing connections to the worker that owns the session: any number of workers without a sticky load balancer.
 
-Every worker listens on a Unix stream socket, named by the worker's id, in a directory that only our user can enter. A
+Every worker listens on a Unix stream socket, named by the worker's id, in a directory that only our user can enter, and
+looks with each heartbeat whether it is still there: cleaners of temporary files remove both. A
 worker that reads a request for another one's session sends the connection's descriptor there (SCM_RIGHTS), with the
 client's address and all that it has read. Once the owner has confirmed, the connection is the owner's.
 """
@@ -11,11 +12,13 @@ import array
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,14 +27,15 @@ from gevent.server import StreamServer
 from gevent.socket import socket as Socket
 
 from animochat.metrics import METRICS
-from animochat.server.rundir import RunDirectory
-
-__all__ = ["Handover", "RunDirectory"]
+from animochat.server.rundir import LISTENS, RunDirectory
 
 log = logging.getLogger(__name__)
 
 #: Seconds that another worker may take to accept and to confirm. Its loop has never been that late and alive.
 HANDOVER_TIMEOUT = 5.0
+
+#: Seconds within which all workers have noticed that the run directory was removed: two heartbeats.
+HEALING_TIME = 2.0
 
 #: Connections that may wait in a worker's socket; a datagram socket or a short queue loses some under load.
 _BACKLOG = 4096
@@ -58,7 +62,9 @@ class Handover:
         self._adopt = adopt
         self._directory = directory
         self._server: StreamServer | None = None
-        self._path: str | None = None
+        self._status: os.stat_result | None = None  # of our socket, when it was bound
+        self._healed_at = -math.inf
+        self._failed = self._closed = False
 
     @classmethod
     def join(cls, worker_id: str, adopt: Adopt) -> Handover:
@@ -67,31 +73,70 @@ class Handover:
         Without a run directory (no gunicorn master has made one) all requests are answered here.
         """
         handover = cls(RunDirectory.inherited(), worker_id, adopt)
+        handover.heal()
         if handover._directory is not None:
-            handover._listen(handover._directory)
+            handover._directory.remove_dead()  # what a killed predecessor has left
         return handover
 
+    def heal(self) -> None:
+        """Listen, if our socket is not there (any more). To be called with each heartbeat; never raises."""
+        if self._directory is None or self._closed:
+            return
+        try:
+            removed = self._directory.ensure()
+            if not self._is_there():
+                removed = removed or self._server is not None
+                self._listen(self._directory)
+        except OSError as error:
+            if not self._failed:
+                log.error("Requests for other workers' sessions can't be handed over: %s", error)
+            self._failed = True
+            return
+        self._failed = False
+        if removed:
+            self._healed_at = time.monotonic()
+            log.warning("The run directory or what was in it has been removed, and is made again")
+
+    def _is_there(self) -> bool:
+        if self._directory is None or self._status is None:
+            return False
+        try:
+            return os.path.samestat(os.lstat(self._directory.path_of(self.worker_id)), self._status)
+        except OSError:
+            return False
+
     def _listen(self, directory: RunDirectory) -> None:
-        directory.remove_dead()  # what a killed predecessor has left
+        path = directory.path_of(self.worker_id)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         listener = Socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._path = directory.path_of(self.worker_id)
-        # Bound under another name until it listens: whoever finds a socket that refuses may take it for a dead one's.
-        unready = directory.path_of(f".{os.getpid()}")
-        listener.bind(unready)
-        listener.listen(_BACKLOG)
-        os.rename(unready, self._path)
+        try:
+            # Under the name that it keeps: cleaners ask the kernel for the names of live sockets.
+            listener.bind(path)
+            listener.listen(_BACKLOG)
+            os.chmod(path, 0o700 | LISTENS)
+            self._status = os.lstat(path)
+        except OSError:
+            listener.close()
+            raise
+        self._stop_listening()
         self._server = StreamServer(listener, self._receive)
         self._server.start()
 
+    def _stop_listening(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
     def close(self) -> None:
         """Receive no more; leave nothing behind."""
-        if self._server is not None and self._path is not None:
-            self._server.close()
-            self._server = None
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
-            if self._directory is not None:
-                self._directory.remove_if_orphaned()
+        if self._directory is None or self._closed:
+            return
+        self._closed = True
+        self._stop_listening()
+        with contextlib.suppress(OSError):
+            os.unlink(self._directory.path_of(self.worker_id))
+        self._directory.leave()
 
     # Sending.
 
@@ -108,7 +153,7 @@ class Handover:
         try:
             with Socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
                 channel.settimeout(HANDOVER_TIMEOUT)
-                _connect(channel, self._directory.path_of(owner))
+                self._connect(channel, owner)
                 _send(channel, connection.fileno(), _HEADER.pack(len(meta), len(received)) + meta + received)
                 taken = bool(channel.recv(1) == _CONFIRMED)
                 METRICS.handovers["taken" if taken else "gone"] += 1
@@ -121,6 +166,26 @@ class Handover:
         except OSError:
             METRICS.handovers["gone"] += 1
             return False  # gone, or going
+
+    def _connect(self, channel: Socket, owner: str) -> None:
+        """Connect to a worker, and wait while it can't say yes: its queue is full, or its socket is about to be back.
+
+        The kernel says "try again" for the first without saying when. Of the second we know where our own was gone.
+        """
+        assert self._directory is not None
+        path = self._directory.path_of(owner)
+        with gevent.Timeout(HANDOVER_TIMEOUT, TimeoutError):
+            while True:
+                try:
+                    channel._sock.connect(path)
+                    return
+                except BlockingIOError:
+                    gevent.sleep(0.002)
+                except (FileNotFoundError, ConnectionRefusedError):
+                    self.heal()
+                    if time.monotonic() - self._healed_at > HEALING_TIME:
+                        raise
+                    gevent.sleep(0.05)
 
     # Receiving.
 
@@ -149,17 +214,6 @@ class Handover:
                 connection.close()
             return
         self._adopt(connection, tuple(address) if isinstance(address, list) else address, received)
-
-
-def _connect(channel: Socket, path: str) -> None:
-    """Connect, and wait while the other's queue is full: the kernel then says "try again" without saying when."""
-    with gevent.Timeout(HANDOVER_TIMEOUT, TimeoutError):
-        while True:
-            try:
-                channel._sock.connect(path)
-                return
-            except BlockingIOError:
-                gevent.sleep(0.002)
 
 
 def _send(channel: Socket, descriptor: int, data: bytes) -> None:

@@ -37,10 +37,7 @@ class Monitor:
         self._greenlets: list[Greenlet] = []
 
     def start(self) -> None:
-        try:
-            self._shared = SharedMetrics.join()
-        except OSError as error:  # a full disk, say: the chat goes on, each worker shows itself alone
-            log.error("The workers' metrics can't be shared: %s", error.strerror)
+        self._shared = SharedMetrics.join()
         self._greenlets = [gevent.spawn(self._watch_loop), gevent.spawn(self._watch)]
 
     def stop(self) -> None:

@@ -1,14 +1,17 @@
-"""The private directory in which the workers of one gunicorn master find each other's sockets.
+"""The private directory in which the workers of one gunicorn master find each other's sockets and metrics.
 
-The master makes it before the first worker and removes it at its end. Workers learn of it through the environment, and
-the last one removes it should the master be killed. Whatever remains when all of them are killed at once is removed by
-the next master that starts.
+The master makes it before the first worker and names it in the environment. Master and workers each hold a shared lock
+on it, which the kernel lets go of however they end: the last one removes the directory, and where all were killed
+together the next master that starts does. systemd's cleaner of temporary files leaves locked directories alone. Whoever
+else removes it, workers notice with their next heartbeat and make it again.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import socket
@@ -20,14 +23,32 @@ _VARIABLE = "ANIMOCHAT_RUN_DIRECTORY"
 _PREFIX = "animochat-run-"
 
 #: Bytes of the longest path that every system takes for a Unix socket, with the end mark.
-_MAX_PATH = 104
+MAX_SOCKET_PATH = 104
+
+#: Bytes of a socket's path that are ours: the directory's name, a slash, a worker's id.
+_OUR_PART = 60
+
+#: Where a directory is made if nowhere else. In memory, and writable where the rest of a container is not.
+_LAST_RESORT = "/dev/shm"
+
+#: The bit of a socket's mode (it has no other meaning there) that says that its owner listens, or did. Between bind()
+#: and listen() it refuses just as one whose owner is dead.
+LISTENS = stat.S_ISVTX
+
+#: This process's own, or the master's in a worker that has just been forked.
+_current: tuple[int, RunDirectory] | None = None
+
+
+class RunDirectoryError(Exception):
+    """There is no place for the directory; the message says what to do."""
 
 
 class RunDirectory:
     """One such directory; its mode is 0700."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path)
+        self.path = Path(path)
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, uid: int, gid: int) -> RunDirectory:
@@ -35,70 +56,144 @@ class RunDirectory:
 
         A master that was started to replace another one (SIGUSR2) shares that one's: each has sessions that requests
         accepted by the other's workers are for.
+
+        Raises:
+            RunDirectoryError: none can be made.
         """
-        base = Path(tempfile.gettempdir())
-        if len(os.fsencode(base)) > _MAX_PATH - 60:
-            base = Path("/tmp")
-        _remove_abandoned(base)
-        predecessor = os.environ.get("GUNICORN_PID", "")
-        shared = [path for path in base.glob(f"{_PREFIX}{predecessor}-*") if _is_private(path)] if predecessor else []
-        path = shared[0] if shared else Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
+        global _current
+        directory = cls(str(_shared_with_predecessor(uid) or _make(uid)))
         if uid != os.geteuid() or gid != os.getegid():
-            os.chown(path, uid, gid)
-        os.environ[_VARIABLE] = str(path)
-        directory = cls(str(path))
-        atexit.register(directory._remove_at_exit, os.getpid())
+            os.chown(directory.path, uid, gid)
+        directory._hold()
+        os.environ[_VARIABLE] = str(directory.path)
+        _current = os.getpid(), directory
+        atexit.register(directory._leave_at_exit, os.getpid())
         return directory
 
     @classmethod
     def inherited(cls) -> RunDirectory | None:
-        """In a worker: the master's, if it has made one and it is still private."""
+        """In a worker: the master's, if it has made one. Call :meth:`ensure` before it is used."""
+        global _current
+        if _current is not None and _current[0] == os.getpid():
+            return _current[1]
+        if _current is not None:
+            _current[1]._drop_copy()
         path = os.environ.get(_VARIABLE)
-        return cls(path) if path and _is_private(Path(path)) else None
+        _current = (os.getpid(), cls(path)) if path else None
+        return _current[1] if _current is not None else None
+
+    def ensure(self) -> bool:
+        """Make the directory again if it was removed; return whether it was.
+
+        Raises:
+            OSError: it can't be made, or others can enter the one that is there.
+        """
+        if self._lock is not None and _same_file(self.path, self._lock):
+            return False
+        was_held = self._lock is not None
+        self.release()
+        with contextlib.suppress(FileExistsError):
+            self.path.mkdir(mode=0o700)
+            was_held = True
+        if not _is_private(self.path, os.geteuid()):
+            raise PermissionError(errno.EPERM, "not ours alone", str(self.path))
+        self._hold()
+        return was_held
 
     def path_of(self, name: str) -> str:
-        """Where the socket of that name is, or will be."""
-        return str(self._path / name)
+        """Return where the file or socket of that name is, or will be."""
+        return str(self.path / name)
 
     def remove_dead(self) -> None:
         """Remove the sockets of processes that no longer exist."""
-        for path in _sockets(self._path):
-            if _refuses(path):
-                path.unlink(missing_ok=True)
+        for path in _sockets(self.path):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mode & LISTENS and _refuses(path):
+                    path.unlink()
 
-    def remove_if_orphaned(self) -> None:
-        """In a worker that ends: with the master gone, the last one removes the directory."""
-        if not _process_exists(_master_of(self._path)):
-            _remove(self._path)
+    def leave(self) -> None:
+        """In a process that ends: the last one removes the directory."""
+        self.release()
+        _remove_unless_held(self.path)
 
-    def _remove_at_exit(self, master: int) -> None:
+    def release(self) -> None:
+        """Let go of the lock."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            _unlock(lock)
+
+    def _drop_copy(self) -> None:
+        """In a worker: close the descriptor of the master's lock, which would outlive the master here."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)  # not unlocked: it is one lock, whichever process unlocks it
+
+    def _hold(self) -> None:
+        lock = _open(self.path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # refused while it is being removed
+        except OSError:
+            os.close(lock)
+            raise
+        self._lock = lock
+
+    def _leave_at_exit(self, master: int) -> None:
         if os.getpid() == master:  # forked workers have inherited the registration
-            _remove(self._path)
+            self.leave()
 
 
-def _master_of(path: Path) -> int:
-    """The process id in a run directory's name, 0 if there is none."""
-    number = path.name.removeprefix(_PREFIX).partition("-")[0]
-    return int(number) if number.isascii() and number.isdigit() else 0
+def writable_places() -> list[Path]:
+    """Return where temporary files may be made, the best place first: systemd's for the service, then TMPDIR."""
+    places = [Path(entry) for entry in os.environ.get("RUNTIME_DIRECTORY", "").split(":") if entry]
+    with contextlib.suppress(FileNotFoundError):  # it tries /tmp and others, and the working directory at last
+        places.append(Path(tempfile.gettempdir()))
+    places += [Path("/tmp"), Path(_LAST_RESORT)]
+    return [place for place in dict.fromkeys(places) if os.access(place, os.W_OK | os.X_OK)]
 
 
-def _process_exists(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return error.errno == errno.EPERM
-    return True
+def _make(uid: int) -> Path:
+    for place in writable_places():
+        _remove_abandoned(place, uid)
+        if len(os.fsencode(place)) <= MAX_SOCKET_PATH - _OUR_PART:
+            with contextlib.suppress(OSError):
+                return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
+    raise RunDirectoryError(
+        f"no directory to make sockets in: set TMPDIR to one of at most {MAX_SOCKET_PATH - _OUR_PART} bytes"
+        " that can be written to and has space left"
+    )
 
 
-def _is_private(path: Path) -> bool:
-    """Whether it is a directory of ours that nobody else can enter."""
+def _shared_with_predecessor(uid: int) -> Path | None:
+    predecessor = os.environ.get("GUNICORN_PID", "")
+    if not predecessor.isdecimal():
+        return None
+    found = (path for place in writable_places() for path in place.glob(f"{_PREFIX}{predecessor}-*"))
+    return next((path for path in found if _is_private(path, uid)), None)
+
+
+def _is_private(path: Path, uid: int) -> bool:
+    """Return whether it is a directory of that user's which nobody else can enter."""
     try:
         status = path.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid and not status.st_mode & 0o077
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _unlock(descriptor: int) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_UN)  # at once, where gevent closes with the next turn of the loop
+    os.close(descriptor)
+
+
+def _same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except OSError:
+        return False
 
 
 def _sockets(path: Path) -> list[Path]:
@@ -109,7 +204,7 @@ def _sockets(path: Path) -> list[Path]:
 
 
 def _refuses(path: Path) -> bool:
-    """Whether nobody listens on a socket any more."""
+    """Return whether nobody listens on a socket any more."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -121,14 +216,24 @@ def _refuses(path: Path) -> bool:
     return False
 
 
-def _remove(path: Path) -> None:
-    """Remove the directory, unless somebody listens in it."""
-    if all(_refuses(entry) for entry in _sockets(path)):
-        shutil.rmtree(path, ignore_errors=True)
+def _remove_unless_held(path: Path) -> None:
+    try:
+        lock = _open(path)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A version of this software that holds no lock listens all the same.
+        if all(_refuses(entry) for entry in _sockets(path)):
+            shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        pass  # somebody holds it
+    finally:
+        _unlock(lock)
 
 
-def _remove_abandoned(base: Path) -> None:
+def _remove_abandoned(place: Path, uid: int) -> None:
     """Remove what masters have left that were killed together with all their workers."""
-    for path in base.glob(f"{_PREFIX}*"):
-        if _is_private(path) and not _process_exists(_master_of(path)):
-            _remove(path)
+    for path in place.glob(f"{_PREFIX}*"):
+        if _is_private(path, uid):
+            _remove_unless_held(path)

@@ -2,10 +2,10 @@
 
 A worker holds a lock on its file for as long as it lives, which the kernel lets go of however it ends. What the dead
 have counted goes on counting: the next worker that starts adds it to a file of theirs, so that no counter goes
-backwards while a gunicorn master lives.
+backwards while a gunicorn master lives. Where somebody removes the files, the living make theirs again.
 
-The numbers are written in place, in memory that the file is mapped to, each of 8 bytes: a reader sees an older or a
-newer one, never half of both.
+The numbers are written in place, each of 8 bytes: a reader sees an older or a newer one, never half of both. They are
+written, not mapped to memory: where the disk is full, a write fails, but a mapped page kills the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import mmap
+import logging
 import os
 import secrets
 import struct
@@ -25,6 +25,8 @@ import gevent
 
 from animochat.metrics import GAUGE, SIZE, TABLE
 from animochat.server.rundir import RunDirectory
+
+log = logging.getLogger(__name__)
 
 #: Files with another layout, of another version's workers, are left alone.
 _LAYOUT = hashlib.sha256(repr(TABLE).encode()).hexdigest()[:12]
@@ -53,60 +55,83 @@ class Totals(NamedTuple):
 class SharedMetrics:
     """This worker's end: :meth:`join` makes one. Without a run directory there is only this worker."""
 
-    def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
-        self._path: Path | None = None
-        self._descriptor = -1
-        self._map: mmap.mmap | None = None
+    def __init__(self, directory: RunDirectory | None) -> None:
+        self._run_directory = directory
+        self._directory = None if directory is None else directory.path
+        self._descriptor: int | None = None
         self._numbers = [0.0] * SIZE
+        self._failed = False
 
     @classmethod
     def join(cls, directory: RunDirectory | None = None) -> SharedMetrics:
         """Begin to share, and take over what the dead have counted. `directory`: the master's where it is not given."""
-        directory = directory or RunDirectory.inherited()
-        shared = cls(None if directory is None else Path(directory.path_of("")))
-        if shared._directory is not None:
-            shared._add_up_the_dead(shared._directory)
-            shared._open(shared._directory)
+        shared = cls(directory or RunDirectory.inherited())
+        shared.write(shared._numbers)
         return shared
 
     def write(self, numbers: list[float]) -> None:
-        """Show the others how this worker stands. A few microseconds."""
+        """Show the others how this worker stands. Some microseconds; what can't be written is shown here alone."""
         self._numbers = numbers
-        if self._map is not None:
-            self._map[:] = _NUMBERS.pack(*numbers, 1)
+        if self._run_directory is None:
+            return
+        try:
+            if self._descriptor is None or not os.fstat(self._descriptor).st_nlink:
+                self._open(self._run_directory)
+            assert self._descriptor is not None
+            os.pwrite(self._descriptor, _NUMBERS.pack(*numbers, 1), 0)
+        except OSError as error:
+            if not self._failed:
+                log.error("The workers' metrics can't be shared: %s", error.strerror)
+            self._failed = True
+        else:
+            self._failed = False
 
     def totals(self) -> Totals:
         """Those of all workers, this one as it was last written. Of the dead, only what they have counted."""
-        if self._directory is None:
-            return Totals(list(self._numbers), 1, 0)
+        if self._directory is not None and self._descriptor is not None and not self._failed:
+            with contextlib.suppress(OSError):
+                return self._totals(self._directory)
+        return Totals(list(self._numbers), 1, 0)
+
+    def _totals(self, directory: Path) -> Totals:
         numbers, workers, ended = [0.0] * SIZE, 0, 0
-        with _locked(self._directory / _DEAD, fcntl.LOCK_SH):
-            for path in self._directory.glob(f"{_PREFIX}*"):
+        with _locked(directory / _DEAD, fcntl.LOCK_SH):
+            for path in directory.glob(f"{_PREFIX}*"):
                 theirs, lives = _read(path)
                 numbers = _added(numbers, theirs, lives)
                 workers += lives
                 ended += not lives
-            theirs, _ = _read(self._directory / _DEAD)
+            theirs, _ = _read(directory / _DEAD)
             return Totals(_added(numbers, theirs, False), workers, ended + int(theirs[-1]))
 
     def close(self) -> None:
         """Live no more: what was counted stays."""
-        if self._map is not None:
-            self._map.close()
-            os.close(self._descriptor)
-            self._map = None
+        self._run_directory = None
+        self._forget()
 
-    def _open(self, directory: Path) -> None:
-        unready = directory / f".metrics-unready-{os.getpid()}"
-        self._descriptor = os.open(unready, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._descriptor, _NUMBERS.size)
-        # Locked before it has the name that others look for.
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        self._map = mmap.mmap(self._descriptor, _NUMBERS.size)
-        self.write(self._numbers)
-        self._path = directory / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
-        unready.rename(self._path)
+    def _forget(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _open(self, directory: RunDirectory) -> None:
+        """Make our file, at first or where somebody has removed it."""
+        directory.ensure()
+        self._forget()
+        self._add_up_the_dead(directory.path)
+        if self._descriptor is not None:
+            return  # another greenlet has done it meanwhile
+        unready = directory.path / f".metrics-unready-{os.getpid()}"
+        descriptor = os.open(unready, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(descriptor, _NUMBERS.pack(*self._numbers, 1), 0)
+            # Locked before it has the name that others look for.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            unready.rename(directory.path / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
 
     def _add_up_the_dead(self, directory: Path) -> None:
         with _locked(directory / _DEAD, fcntl.LOCK_EX) as descriptor:
@@ -146,7 +171,7 @@ def _read(path: Path) -> tuple[list[float], bool]:
 
 @contextlib.contextmanager
 def _locked(path: Path, kind: int) -> Iterator[int | None]:
-    """The file, made if need be, with a lock on it; None where somebody else has it for longer than is to be waited.
+    """The file, made if need be, with a lock on it; None where it can't be had.
 
     Never blocks the event loop: another worker may be stopped while it has the lock.
     """
@@ -154,6 +179,7 @@ def _locked(path: Path, kind: int) -> Iterator[int | None]:
     try:
         yield descriptor if _lock(descriptor, kind) else None
     finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # at once, where gevent closes with the next turn of the loop
         os.close(descriptor)
 
 

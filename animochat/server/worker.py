@@ -27,7 +27,8 @@ from gunicorn.workers.ggevent import VERSION
 
 from animochat import logs
 from animochat.server.handler import RequestHandler, RequestServer
-from animochat.server.handover import Handover, RunDirectory
+from animochat.server.handover import Handover
+from animochat.server.rundir import RunDirectory, RunDirectoryError
 
 #: Bytes that the kernel keeps of what a client has sent and we have not read. Left to itself it keeps some megabytes
 #: for each flood that waits for its turn.
@@ -77,7 +78,11 @@ class Worker(GeventWebSocketWorker):
         if cfg.is_ssl:
             log.error("TLS is not supported by this worker class; end it at a proxy in front (see certfile, keyfile).")
             sys.exit(1)
-        RunDirectory.create(cfg.uid, cfg.gid)
+        try:
+            RunDirectory.create(cfg.uid, cfg.gid)
+        except (RunDirectoryError, OSError) as error:
+            log.error("Can't start: %s", error)
+            sys.exit(1)
 
     # Signals. gunicorn's handlers run between any two instructions: they only say what to do.
 
@@ -127,6 +132,7 @@ class Worker(GeventWebSocketWorker):
         try:
             while self.alive:
                 self.notify()
+                handover.heal()
                 self._wake.wait(_HEARTBEAT)
                 self._wake.clear()
             self._stop(chat, servers, handover)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import pytest
 import socketio
-from server.wire import HERE, Gunicorn, HttpClient, WebSocketClient, open_polling, polling
+from server.wire import HERE, PATIENCE, Gunicorn, HttpClient, InThread, WebSocketClient, open_polling, polling
 from support import ROOT, eventually
 
-from animochat.server.handover import owner_of
+from animochat.server import handover
+from animochat.server.handover import Handover, owner_of
+from animochat.server.rundir import RunDirectory
 
 WORKERS = 4
 
@@ -143,6 +146,147 @@ def test_a_session_whose_worker_is_gone_is_unknown(shared: Gunicorn) -> None:
         response = http.get(polling(sid))
         assert (response.status, json.loads(response.body)["code"]) == (400, 1)
     assert http.get("/pid").status == 200
+
+
+class Owner:
+    """Stands in for another worker, which does what a test makes it do."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = RunDirectory(str(directory))
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.directory.path_of("owner"))
+        self._listener.listen()
+        self._listener.settimeout(PATIENCE)
+
+    def accept(self) -> tuple[socket.socket, socket.socket]:
+        """Take a connection that is handed over: the channel to confirm it on, and the connection."""
+        channel, _ = self._listener.accept()
+        _, (descriptor,), _, _ = socket.recv_fds(channel, 65_536, 1)
+        return channel, socket.socket(fileno=descriptor)
+
+
+@pytest.fixture
+def owner(short_directory: Callable[[], Path], server: InThread) -> Owner:
+    """The owner of the sessions `owner-…`, for a server that hands their requests over."""
+    owner = Owner(short_directory())
+    server.server.handover = Handover(owner.directory, server.chat.worker_id, server.server.adopt)
+    return owner
+
+
+def test_a_connection_that_its_owner_takes_late_is_answered_by_the_owner_alone(
+    owner: Owner, server: InThread, http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped for a while, say. Two answers would be taken for those to two requests."""
+    monkeypatch.setattr(handover, "HANDOVER_TIMEOUT", 0.1)
+    http.request("GET", polling("owner-x"))
+    channel, connection = owner.accept()
+    assert channel.recv(1) == b""  # not waited for any more
+    eventually(lambda: not server.server.busy)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+    assert http.response().body == b"late"
+    connection.close()
+    assert http.at_end()
+
+
+def test_a_connection_that_its_owner_confirms_is_not_answered_here(
+    owner: Owner, server: InThread, http: HttpClient
+) -> None:
+    http.request("GET", polling("owner-x"))
+    channel, connection = owner.accept()
+    channel.sendall(b"+")
+    eventually(lambda: not server.server.busy)
+    connection.close()
+    assert http.at_end()
+
+
+def test_a_connection_that_its_owner_refuses_is_answered_here(owner: Owner, http: HttpClient) -> None:
+    http.request("GET", polling("owner-x"))
+    for end in owner.accept():
+        end.close()
+    response = http.response()
+    assert (response.status, json.loads(response.body)["code"]) == (400, 1)
+
+
+def test_a_connection_of_a_sender_that_dies_in_the_middle_is_not_answered(shared: Gunicorn) -> None:
+    (path, *_) = shared.sockets()
+    client, ours = socket.socketpair()
+    with client, ours, socket.socket(socket.AF_UNIX) as channel:
+        request = b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n"
+        channel.connect(str(path))
+        socket.send_fds(channel, [struct.pack("!II", 2, len(request)) + b"[]" + request[:5]], [ours.fileno()])
+        channel.close()
+        ours.close()
+        client.settimeout(PATIENCE)
+        assert client.recv(10) == b""
+
+
+REMOVALS: dict[str, Callable[[Path], object]] = {
+    "the directory": shutil.rmtree,
+    "its sockets": lambda directory: [path.unlink() for path in directory.iterdir() if path.is_socket()],
+}
+
+
+@pytest.mark.parametrize("removed", ["the directory", "its sockets"])
+def test_what_is_removed_is_made_again_and_no_request_fails_for_it(
+    gunicorn: Callable[..., Gunicorn], removed: str
+) -> None:
+    server = gunicorn(workers=2)
+    sessions = server.session_on_each()
+    directory = server.sockets()[0].parent
+    for _ in range(2):
+        REMOVALS[removed](directory)
+        for _ in range(4):  # whoever accepts the connection
+            http = server.http()
+            for pid, sid in sessions.items():
+                assert who(http, sid)[0] == pid
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert "has been removed, and is made again" in server.log()
+
+
+def test_without_a_request_it_is_made_again_too_also_for_new_workers(gunicorn: Callable[..., Gunicorn]) -> None:
+    server = gunicorn(workers=2)
+    before = server.worker_pids()
+    directory = server.sockets()[0].parent
+    shutil.rmtree(directory)
+    eventually(lambda: len(server.sockets()) == 2)
+    shutil.rmtree(directory)
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(server.worker_pids()) == 2 and not set(server.worker_pids()) & set(before), 20)
+    eventually(lambda: len(server.sockets()) == 2)
+    http = server.http()
+    for pid, sid in server.session_on_each().items():
+        assert who(http, sid)[0] == pid
+
+
+def test_what_others_put_in_its_place_is_not_used(gunicorn: Callable[..., Gunicorn]) -> None:
+    server = gunicorn(workers=2)
+    directory = server.sockets()[0].parent
+    shutil.rmtree(directory)
+    directory.mkdir(mode=0o755)
+    directory.chmod(0o755)
+    eventually(lambda: server.log().count("can't be handed over") == 2)
+    assert list(directory.iterdir()) == []
+    assert server.http().get("/pid").status == 200
+    directory.rmdir()
+    eventually(lambda: len(server.sockets()) == 2)
+    assert server.log().count("can't be handed over") == 2
+    server.stop()
+
+
+def test_the_cleaner_of_temporary_files_spares_what_is_in_use(gunicorn: Callable[..., Gunicorn]) -> None:
+    """systemd's own, which goes by age, on Linux distributions once a day."""
+    cleaner = shutil.which("systemd-tmpfiles")
+    if cleaner is None:
+        pytest.skip("systemd-tmpfiles is not installed")
+    server = gunicorn(workers=2)
+    configuration = server.directory / "cleaner.conf"
+    configuration.write_text(f"e {server.tmp} - - - 0\n")
+    sockets, stale = server.sockets(), server.tmp / "stale"
+    stale.touch()
+    subprocess.run([cleaner, "--clean", str(configuration)], check=True)
+    assert not stale.exists()
+    assert server.sockets() == sockets
+    assert "has been removed" not in server.log()
 
 
 def test_nobody_else_can_connect_to_the_workers(shared: Gunicorn) -> None:

@@ -141,7 +141,7 @@ def test_what_is_left_when_all_are_killed_goes_with_the_next_start(
     monkeypatch.delenv("GUNICORN_PID", raising=False)
     mine = RunDirectory.create(os.geteuid(), os.getegid())
     assert list(server.tmp.iterdir()) == [Path(mine.path_of("")).absolute()]
-    mine._remove_at_exit(os.getpid())
+    mine.leave()
     assert list(server.tmp.iterdir()) == []
 
 

@@ -31,6 +31,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 
 from animochat.server.handler import RequestServer
+from animochat.server.rundir import LISTENS
 
 CONT, TEXT, BINARY = Opcode.CONT, Opcode.TEXT, Opcode.BINARY
 CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
@@ -345,8 +346,13 @@ class Gunicorn:
         return self
 
     def sockets(self) -> list[Path]:
-        """The workers' hand-over sockets."""
-        return [path for path in self.tmp.glob("animochat-run-*/*") if path.is_socket()]
+        """The workers' hand-over sockets, as far as they listen."""
+        found = []
+        for path in self.tmp.glob("animochat-run-*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.lstat().st_mode & LISTENS:
+                    found.append(path)
+        return found
 
     def worker_pids(self) -> list[int]:
         return sorted(children(self.process.pid))
