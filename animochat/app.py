@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         cors_allowed_origins=origin_check(settings),
         rate_frames=settings.rate_frames,
         rate_connects=settings.rate_connects,
+        rate_requests=settings.rate_requests,
         max_connections_per_address=settings.max_connections_per_address,
         max_connections=settings.max_connections,
         trusted_proxies=settings.trusted_proxies,

@@ -62,6 +62,7 @@ TABLE = (
         "reason",
         ("too-fast", "too-many-from-address", "too-many", "stopping"),
     ),
+    Metric("requests_refused", "requests_refused_total", COUNTER, "HTTP requests that were refused by RATE_REQUESTS."),
     Metric("slow_clients", "slow_clients_total", COUNTER, "Clients that were cut off because they did not read."),
     Metric(
         "people", "people", GAUGE, "People connected here, by what they do.", "state", ("idle", "waiting", "chatting")
@@ -158,6 +159,7 @@ class Metrics:
         self.connections = {"websocket": 0, "polling": 0}
         self.connects = 0
         self.connects_refused = {"too-fast": 0, "too-many-from-address": 0, "too-many": 0, "stopping": 0}
+        self.requests_refused = 0
         self.slow_clients = 0
         self.people = {"idle": 0, "waiting": 0, "chatting": 0}
         self.matches = 0

@@ -115,7 +115,7 @@ def main() -> int:
     """Run it; the exit status is 1 when something failed (a bound that is missed is a result, not a failure)."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    limits = {"RATE_MESSAGES", "RATE_TYPING", "RATE_SEARCHES", "RATE_REFUSALS", "RATE_CONNECTS"}
+    limits = {"RATE_MESSAGES", "RATE_TYPING", "RATE_SEARCHES", "RATE_REFUSALS", "RATE_CONNECTS", "RATE_REQUESTS"}
     limits |= {"MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS"}
     ours = KINDS["animochat"]
     kind = replace(

@@ -168,6 +168,7 @@ class Server:
             "PORT": str(self.port),
             "WEB_CONCURRENCY": str(self.workers),
             "RATE_CONNECTS": "0",
+            "RATE_REQUESTS": "0",
             "MAX_CONNECTIONS_PER_ADDRESS": "0",
             **self._env,
         }

@@ -39,6 +39,7 @@ TABLE = [
     ("WORD_FILTER_FILE", "words.txt", "words.txt", None),
     ("WORD_FILTER_ACTION", "refuse", "refuse", "mask"),
     ("RATE_CONNECTS", "10", 10, 50),
+    ("RATE_REQUESTS", "10", 10, 200),
     ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, 2000),
     ("MAX_CONNECTIONS", "500", 500, 10000),
     ("TRUSTED_PROXIES", "1", 1, 0),

@@ -24,6 +24,7 @@ import engineio
 from animochat.logs import about
 from animochat.metrics import METRICS
 from animochat.server import packets
+from animochat.server.admission import Admission
 from animochat.server.backlog import PATIENCE, Backlog
 from animochat.server.engine_socket import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
 from animochat.server.frames import FrameReader, websocket_frame
@@ -53,8 +54,10 @@ class EngineServer(engineio.Server):
 
     Args:
         worker_id: begins every session id, so that any worker can tell whose it is; without ``-``.
-        rate_frames: WebSocket frames per connection and second, with a burst of ten seconds' worth; 0 = no limit.
+        rate_frames: WebSocket frames, or packets posted, per connection and second, with a burst of ten seconds' worth;
+            0 = no limit.
         rate_connects: connects per address and second; 0 = no limit.
+        rate_requests: HTTP requests per address and second; 0 = no limit.
         max_connections_per_address: open connections per address; 0 = no limit.
         max_connections: open connections; 0 = no limit.
         max_backlog: bytes that may wait for one client that takes them slowly.
@@ -69,6 +72,7 @@ class EngineServer(engineio.Server):
         *,
         rate_frames: float = 0,
         rate_connects: float = 0,
+        rate_requests: float = 0,
         max_connections_per_address: int = 0,
         max_connections: int = 0,
         max_backlog: int = MAX_BACKLOG,
@@ -83,7 +87,7 @@ class EngineServer(engineio.Server):
         super().__init__(**{"logger": log, **options, "monitor_clients": False, "async_handlers": False})
         self.worker_id = worker_id
         self.trusted_proxies = trusted_proxies
-        self.limits = ConnectionLimits(rate_connects, max_connections_per_address, max_connections)
+        self.limits = ConnectionLimits(rate_connects, max_connections_per_address, max_connections, rate_requests)
         #: open sessions by id
         self.sockets: dict[str, EngineSocket] = {}
         #: sessions that have ended and whose last packets wait for a poll
@@ -94,6 +98,7 @@ class EngineServer(engineio.Server):
         self.timers = TimerWheel(min(1.0, self.ping_interval / 10, self.ping_timeout / 10), longest)
         self.lane = SlowLane()
         self.backlog = Backlog(self.timers, max_backlog)
+        self.admission = Admission(self.limits, self.lane, self.sockets, worker_id, trusted_proxies)
         self.frames = FrameReader(self.max_http_buffer_size, rate_frames)
         self.on_open: Callable[[EngineSocket, dict[str, Any]], object] = _nothing
         self.on_message: Callable[[EngineSocket, str | bytes], object] = _nothing
@@ -112,22 +117,11 @@ class EngineServer(engineio.Server):
 
     # Sessions.
 
-    def connection_made(self, peer: Any) -> None:
-        """Called for each new TCP connection, with `peer` as `accept()` has it. Who is suspected waits here."""
-        if not self.trusted_proxies and isinstance(peer, tuple):
-            self._hold_up(client_address({"REMOTE_ADDR": peer[0]}, 0))
-
-    def _hold_up(self, address: str) -> None:
-        if self.limits.suspects(address):
-            self.lane.wait()
-
     def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         address = client_address(environ, self.trusted_proxies)
         if self.stopping:
             METRICS.connects_refused["stopping"] += 1
             return self._refuse("503 Service Unavailable", "Stopping", 1)
-        if self.trusted_proxies:  # else it has waited before its first byte was read
-            self._hold_up(address)
         refused = self.limits.admit(address)
         if refused is not None:
             METRICS.connects_refused[refused.reason] += 1

@@ -17,7 +17,7 @@ from animochat.server.backlog import MIN_TAKEN
 from animochat.server.frames import websocket_frame
 from animochat.server.polling import Polling
 from animochat.server.responses import BadRequest, Problem, Response
-from animochat.server.websocket import Reason, WebSocket
+from animochat.server.websocket import LONG_RECV_SIZE, Reason, WebSocket
 from animochat.turns import Turn
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class EngineSocket:
 
     def open_polling(self) -> None:
         """Start on long polling."""
-        self._polling = Polling(self.server.backlog, self._cut_off)
+        self._polling = Polling(self.server.backlog, self._cut_off, self.server.frames.burst)
         self._schedule_first_ping()
 
     def open_websocket(self, websocket: WebSocket) -> None:
@@ -355,8 +355,9 @@ class EngineSocket:
             raise BadRequest(Problem.REQUEST)
         polling.posting = True
         try:
-            received = packets.decode_payload(self._read_body(environ))
-            turn = Turn()
+            body = self._read_body(environ)
+            received = packets.decode_payload(body)
+            turn = self._turn(polling, max(len(received), len(body) / LONG_RECV_SIZE))
             for packet in received:
                 if self._paused:
                     polling.resumed = Event()
@@ -375,6 +376,22 @@ class EngineSocket:
             raise BadRequest(Problem.REQUEST) from None
         finally:
             polling.posting = False
+
+    def _turn(self, polling: Polling, count: float) -> Turn:
+        """Count packets as frames are counted on WebSocket, and begin on them when it is their turn.
+
+        Raises:
+            MalformedPayload: too many, and so none of them.
+        """
+        frames = self.server.frames
+        left = polling.count(count, frames.rate, frames.burst)
+        if left < 0:
+            self.charge()
+            raise packets.MalformedPayload("too many packets")
+        if left >= frames.hasty:
+            return Turn()
+        self.server.lane.wait()
+        return Turn(self.server.lane.wait)
 
     def _read_body(self, environ: dict[str, Any]) -> bytes:
         try:

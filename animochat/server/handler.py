@@ -63,6 +63,9 @@ class RequestServer(WSGIServer):
     max_accept = 4
     #: called in its greenlet for each new connection, with the address of who has made it; may wait
     on_connection: Callable[[Any], object] | None = None
+    #: called with that, the reader and whether the request was sent before the last was answered, when a request's head
+    #: is read; may wait, and returns the response that refuses it
+    on_head: Callable[[Any, RequestReader, bool], bytes | None] | None = None
     #: called after each request
     on_request: Callable[[], object] | None = None
     #: seconds that a connection may wait for its next request
@@ -162,28 +165,40 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
     def handle_one_request(self) -> Any:
         """Wait for a request and answer it; what is returned is pywsgi's business."""
         self.environ = None
-        if self.server.stopping and not self.rfile.buffered:
+        if self.server.stopping and self.rfile.is_empty:
             return None
+        pipelined = not (self._first or self.rfile.is_empty)
         self.server.wait_for_request(self)
         try:
             if not self.rfile.read_head(HEAD_TIMEOUT if self._first else self.server.keep_alive):
                 return None
         except BadHead as error:
-            return (error.response.partition(b"\r\n")[0], error.response) if error.response else None
+            if not error.response:
+                return None
+            self._admit(pipelined)
+            return error.response.partition(b"\r\n")[0], error.response
         finally:
             self.server.idle.pop(self, None)
         self._first = False
+        refusal = self._admit(pipelined)
         line = self.rfile.request_line()
         if len(line) > MAX_REQUEST_LINE:
             return "414", plain_response("414 URI Too Long")
         handover = self.server.handover
         if handover is not None and handover.pass_on(line, self.socket, self.client_address, self.rfile.buffered):
             return None  # only our copy of the connection gets closed
+        if refusal is not None:
+            return "429", refusal
         self.time_start = time.time()
         result = super().handle_one_request()
         if self.server.on_request is not None:
             self.server.on_request()
         return result
+
+    def _admit(self, pipelined: bool) -> bytes | None:
+        """Count the request, and let it wait for its turn. Returns the response that refuses it, or None."""
+        admit = self.server.on_head
+        return admit(self.client_address, self.rfile, pipelined) if admit is not None else None
 
     def hang_up(self) -> None:
         """End a connection that waits for a request."""

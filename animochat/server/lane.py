@@ -53,6 +53,9 @@ class SlowLane:
             self._timer = get_hub().loop.timer(PERIOD, PERIOD)
             self._timer.start(self._run)
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def __contains__(self, entry: Hasty) -> bool:
         return entry in self._waiting
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import ipaddress
 import time
 from collections import Counter, OrderedDict
@@ -15,11 +16,25 @@ BURST_SECONDS = 10.0
 #: milliseconds until it is cut off, and so comes back more slowly than others connect.
 ABUSE_CHARGE = 10.0
 
+#: What is left of a burst, as a part of it, below which an address that asks for more waits for its turn.
+UNHURRIED = 7 / 8
+
+#: Probes of an address a second that need not wait for their turn. Load balancers ask every few seconds.
+PROBES = 2.0
+
 #: Seconds for which an address is suspected after it was charged: it connects in the slow lane (lane.py).
 SUSPICION = 60.0
 
 #: Addresses whose rate is remembered, some 250 bytes each. Beyond, the one not seen for longest starts afresh.
 MAX_ADDRESSES = 20_000
+
+
+class Pace(enum.Enum):
+    """How a request is to be answered: at once, when it is its turn, or not at all."""
+
+    FREE = enum.auto()
+    THROTTLED = enum.auto()
+    REFUSED = enum.auto()
 
 
 class Refusal(NamedTuple):
@@ -80,28 +95,72 @@ def group_of(address: str) -> str:
         return address
 
 
+class Buckets:
+    """Tokens of each address group: `rate` a second, and `BURST_SECONDS` worth at once.
+
+    Args:
+        now: a monotonic clock in seconds.
+    """
+
+    def __init__(self, rate: float, now: Callable[[], float]) -> None:
+        self.rate = rate
+        self.burst = max(1.0, rate * BURST_SECONDS)
+        self._now = now
+        #: Tokens left and when that was; the least recently seen first.
+        self.tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, group: str) -> float:
+        """Take a token. Returns how many are left; below 0 there was none to take."""
+        now = self._now()
+        tokens, since = self.tokens.pop(group, (self.burst, now))
+        tokens = min(self.burst, tokens + (now - since) * self.rate)
+        self.tokens[group] = (tokens - 1 if tokens >= 1 else tokens, now)
+        # Forget, a few at a time, who would have all tokens again by now.
+        for _ in range(2):
+            oldest, (_, seen) = next(iter(self.tokens.items()))
+            if len(self.tokens) <= MAX_ADDRESSES and now - seen < BURST_SECONDS:
+                break
+            del self.tokens[oldest]
+        return tokens - 1
+
+    def drain(self, group: str, count: float) -> None:
+        """Take `count` tokens, or as many as there are, of a group that has taken any."""
+        if group in self.tokens:
+            tokens, since = self.tokens[group]
+            self.tokens[group] = (max(0.0, tokens - count), since)
+
+
 class ConnectionLimits:
-    """Counts connections. Call :meth:`admit` before a connection is opened and :meth:`release` when it has ended.
+    """Counts connections and requests.
+
+    Call :meth:`admit` before a connection is opened and :meth:`release` when it has ended; :meth:`request` for each
+    HTTP request.
 
     Args:
         rate: new connections per address and second, with a burst of `BURST_SECONDS` worth; 0 = no limit.
         per_address: open connections per address; 0 = no limit.
         total: open connections; 0 = no limit.
+        rate_requests: HTTP requests per address and second, likewise; 0 = no limit.
         now: a monotonic clock in seconds.
     """
 
     def __init__(
-        self, rate: float = 0, per_address: int = 0, total: int = 0, now: Callable[[], float] = time.monotonic
+        self,
+        rate: float = 0,
+        per_address: int = 0,
+        total: int = 0,
+        rate_requests: float = 0,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rate = rate
         self.per_address = per_address
         self.total = total
         self.open = 0
         self._now = now
         # As long as the open connections at most.
         self._open_by_address: Counter[str] = Counter()
-        # Tokens left and when that was; the least recently seen first.
-        self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._connects = Buckets(rate, now)
+        self._requests = Buckets(rate_requests, now)
+        self._probes = Buckets(PROBES, now)
         # When they were last charged; the one for which that is longest ago first.
         self._charged: OrderedDict[str, float] = OrderedDict()
 
@@ -113,7 +172,7 @@ class ConnectionLimits:
         if group:  # a Unix socket has no address: nothing to tell its clients apart by
             if self.per_address and self._open_by_address[group] >= self.per_address:
                 return TOO_MANY_FROM_ADDRESS
-            if self.rate and not self._take_token(group):
+            if self._connects.rate and self._connects.take(group) < 0:
                 return TOO_FAST
             if self.per_address:
                 self._open_by_address[group] += 1
@@ -129,6 +188,24 @@ class ConnectionLimits:
             if self._open_by_address[group] <= 0:
                 del self._open_by_address[group]
 
+    def request(self, address: str) -> Pace:
+        """Count an HTTP request from `address`, and say how it is to be answered."""
+        group = group_of(address)
+        if not group:
+            return Pace.FREE
+        pace = Pace.THROTTLED if self.suspects(address) else Pace.FREE
+        if self._requests.rate:
+            left = self._requests.take(group)
+            if left < 0:
+                return Pace.REFUSED
+            if left < self._requests.burst * UNHURRIED:
+                return Pace.THROTTLED
+        return pace
+
+    def probe(self, address: str) -> bool:
+        """Count a load balancer's question, and say whether it is one of few."""
+        return self._probes.take(group_of(address)) >= 0
+
     def charge(self, address: str) -> None:
         """A connection from `address` had to be cut off for what was sent on it."""
         group = group_of(address)
@@ -137,25 +214,9 @@ class ConnectionLimits:
             self._charged.move_to_end(group)
             if len(self._charged) > MAX_ADDRESSES:
                 self._charged.popitem(last=False)
-        if self.rate and group in self._tokens:
-            tokens, since = self._tokens[group]
-            self._tokens[group] = (max(0.0, tokens - ABUSE_CHARGE), since)
+        self._connects.drain(group, ABUSE_CHARGE)
 
     def suspects(self, address: str) -> bool:
         """Whether `address` was charged a short while ago."""
         charged = self._charged.get(group_of(address)) if self._charged else None
         return charged is not None and self._now() - charged < SUSPICION
-
-    def _take_token(self, group: str) -> bool:
-        now = self._now()
-        burst = max(1.0, self.rate * BURST_SECONDS)
-        tokens, since = self._tokens.pop(group, (burst, now))
-        tokens = min(burst, tokens + (now - since) * self.rate)
-        self._tokens[group] = (tokens - 1 if tokens >= 1 else tokens, now)
-        # Forget, a few at a time, who would have all tokens again by now.
-        for _ in range(2):
-            oldest, (_, seen) = next(iter(self._tokens.items()))
-            if len(self._tokens) <= MAX_ADDRESSES and now - seen < BURST_SECONDS:
-                break
-            del self._tokens[oldest]
-        return tokens >= 1

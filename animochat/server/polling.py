@@ -5,6 +5,7 @@ It is *open*; after the session's end it is *closing* for as long as last packet
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -22,13 +23,16 @@ class Polling:
     Args:
         backlog: the worker's.
         on_cut_off: called when the client is too slow; not to call the layer above at once.
+        burst: packets that the client may post at once.
     """
 
-    __slots__ = ("_backlog", "_connection", "_on_cut_off", "_sending", "_waiting", "posting", "queue", "resumed",
-                 "taken", "waiter")  # fmt: skip
+    __slots__ = ("_backlog", "_connection", "_counted_at", "_left", "_on_cut_off", "_sending", "_waiting", "posting",
+                 "queue", "resumed", "taken", "waiter")  # fmt: skip
 
-    def __init__(self, backlog: Backlog, on_cut_off: Callable[[], object]) -> None:
+    def __init__(self, backlog: Backlog, on_cut_off: Callable[[], object], burst: float) -> None:
         self._backlog = backlog
+        self._left = burst
+        self._counted_at = time.monotonic()
         self._on_cut_off = on_cut_off
         self._connection: Any = None  # the one of the last response
         self._waiting = 0  # characters and bytes in the queue
@@ -39,6 +43,13 @@ class Polling:
         self.waiter: Event | None = None  # only while a GET waits
         self.posting = False
         self.resumed: Event | None = None  # only while a POST waits for resume()
+
+    def count(self, packets_: float, rate: float, burst: float) -> float:
+        """Count posted packets. Returns how many more may come at once; below 0 it was too many."""
+        now = time.monotonic()
+        self._left = min(burst, self._left + (now - self._counted_at) * rate) - packets_
+        self._counted_at = now
+        return self._left
 
     @property
     def queued(self) -> int:

@@ -28,6 +28,7 @@ IO_TIMEOUT = 30.0
 
 _RECV_SIZE = 16 * 1024
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+_FORWARDED_FOR = re.compile(rb"\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE)
 
 
 class BadHead(ValueError):
@@ -117,6 +118,17 @@ class RequestReader:
     def request_line(self) -> bytes:
         """The first line of what is buffered, without its end; after :meth:`read_head`."""
         return bytes(self._buffer[: self._buffer.find(b"\n")]).rstrip(b"\r")
+
+    def forwarded_for(self) -> str:
+        """The values of all X-Forwarded-For fields of the head that is buffered, before anything is parsed."""
+        end = _END_OF_HEAD.search(self._buffer)
+        values = _FORWARDED_FOR.findall(self._buffer, 0, end.end() if end else len(self._buffer))
+        return b",".join(values).decode("latin-1")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is buffered."""
+        return not self._buffer
 
     def take_fields(self) -> list[bytes]:
         """Remove the header fields and return them, a line each without its line feed; behind the request line."""

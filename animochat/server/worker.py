@@ -174,7 +174,8 @@ class Worker(GeventWebSocketWorker):
             environ={**base_environ(self.cfg), "wsgi.multithread": True, "SERVER_SOFTWARE": VERSION},
         )
         server.keep_alive = float(self.cfg.keepalive)
-        server.on_connection = self._chat.engine.connection_made
+        server.on_connection = self._chat.engine.admission.connection_made
+        server.on_head = self._chat.engine.admission.head_read
         server.on_request = self._count_request
         return server
 

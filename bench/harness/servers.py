@@ -49,6 +49,7 @@ def _animochat(port: int, redis_url: str) -> dict[str, str]:
         "RATE_SEARCHES": NEVER_REACHED,
         "RATE_REFUSALS": NEVER_REACHED,
         "RATE_CONNECTS": NEVER_REACHED,
+        "RATE_REQUESTS": NEVER_REACHED,
         "MAX_CONNECTIONS": NEVER_REACHED,
         "MAX_CONNECTIONS_PER_ADDRESS": NEVER_REACHED,
     }

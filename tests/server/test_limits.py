@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import socket
 import sys
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from support import eventually
 from websockets.frames import Frame
 from websockets.protocol import Protocol, Side
 
-from animochat.server import limits
+from animochat.server import admission, limits
 from animochat.server.lane import SlowLane
 from animochat.server.limits import (
     SUSPICION,
@@ -34,6 +35,7 @@ from animochat.server.limits import (
     TOO_MANY,
     TOO_MANY_FROM_ADDRESS,
     ConnectionLimits,
+    Pace,
     client_address,
 )
 from animochat.server.websocket import MAX_DROPPED, RECV_SIZE
@@ -65,11 +67,11 @@ class TestRate:
         limit = ConnectionLimits(rate=1, now=clock)
         for n in range(1000):
             limit.admit(f"10.0.{n // 250}.{n % 250}")
-        assert len(limit._tokens) <= 100
+        assert len(limit._connects.tokens) <= 100
         clock.now += 11
         for _ in range(100):
             limit.admit("10.9.9.9")
-        assert len(limit._tokens) == 1
+        assert len(limit._connects.tokens) == 1
 
     def test_who_tries_too_often_is_not_locked_out_for_longer(self) -> None:
         clock = Clock()
@@ -114,14 +116,14 @@ class TestAbuse:
         server = serve(rate_connects=2, rate_frames=2)
         server.websocket().connection.sendall(sent)
         eventually(server.closed)
-        assert server.engine.limits._tokens["127.0.0.1"][0] < 10
+        assert server.engine.limits._connects.tokens["127.0.0.1"][0] < 10
 
     def test_who_only_goes_is_not(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_connects=2)
         for end in (WebSocketClient.reset, lambda client: client.send(CLOSE)):
             end(server.websocket())
         eventually(lambda: len(server.closed()) == 2)
-        assert server.engine.limits._tokens["127.0.0.1"][0] > 17
+        assert server.engine.limits._connects.tokens["127.0.0.1"][0] > 17
 
 
 class TestCount:
@@ -232,6 +234,179 @@ class TestOnTheWire:
         http.send(handshake("/socket.io/?EIO=4&transport=websocket", key="bad"))
         assert http.response().status == 400
         assert server.engine.limits.open == 0
+
+
+class TestRequests:
+    """HTTP requests, whatever is asked for, count at the address that they come from."""
+
+    def test_an_eighth_of_a_burst_is_free_the_rest_waits_and_beyond_it_is_refused(self) -> None:
+        clock = Clock()
+        limit = ConnectionLimits(rate_requests=8, now=clock)
+        paces = [limit.request("a") for _ in range(90)]
+        assert paces == [Pace.FREE] * 10 + [Pace.THROTTLED] * 70 + [Pace.REFUSED] * 10
+        assert limit.request("b") is Pace.FREE
+        clock.now += 1
+        assert [limit.request("a") for _ in range(9)] == [Pace.THROTTLED] * 8 + [Pace.REFUSED]
+        clock.now += 10
+        assert limit.request("a") is Pace.FREE
+
+    def test_a_network_of_ones_own_is_one_address(self) -> None:
+        limit = ConnectionLimits(rate_requests=0.1, now=Clock())
+        assert limit.request("2001:db8:1:2::1") is not Pace.REFUSED
+        assert limit.request("2001:db8:1:2:ffff::9") is Pace.REFUSED
+
+    def test_zero_is_no_limit_and_a_unix_socket_has_no_address(self) -> None:
+        assert {ConnectionLimits().request("a") for _ in range(500)} == {Pace.FREE}
+        limit = ConnectionLimits(rate_requests=0.1, now=Clock())
+        assert {limit.request("") for _ in range(500)} == {Pace.FREE}
+
+    def test_a_penalized_address_waits_with_every_request(self) -> None:
+        limit = ConnectionLimits(rate_requests=100, now=Clock())
+        limit.charge("a")
+        assert limit.request("a") is Pace.THROTTLED
+
+    @pytest.mark.parametrize("target", ["/pid", "/nowhere", "/socket.io/", polling(), polling("OWN-x"), polling("x")])
+    def test_beyond_the_burst_all_are_refused(self, serve: Callable[..., InThread], target: str) -> None:
+        server = serve(rate_requests=0.2)
+        assert [server.http().get("/pid").status for _ in range(2)] == [200, 200]
+        http = server.http()
+        refused = http.get(target.replace("OWN", server.engine.worker_id))
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        assert json.loads(refused.body)["error"]["code"] == "too-many-requests"
+        assert http.at_end()
+
+    def test_a_handshake_is_one_too(self, serve: Callable[..., InThread]) -> None:
+        http = serve(rate_requests=0.1).http()
+        assert http.get("/pid").status == 200
+        http.send(handshake("/socket.io/?EIO=4&transport=websocket"))
+        assert http.response().status == 429
+
+    def test_a_head_that_is_refused_is_one_too(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_requests=0.1)
+        http = server.http()
+        http.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000)
+        assert http.response().status == 431
+        assert server.http().get("/pid").status == 429
+
+    def test_an_open_session_goes_on(self, serve: Callable[..., InThread]) -> None:
+        """It has limits of its own, and others at its address can't end it."""
+        server = serve(rate_requests=0.2)
+        http = server.http()
+        sid = open_polling(http)
+        assert server.http().get("/pid").status == 200
+        assert server.http().get("/pid").status == 429
+        for number in range(5):
+            assert http.post(polling(sid), b"4n%d" % number).status == 200
+            assert http.get(polling(sid)).packets == [f"4n{number}"]
+        assert http.get(polling(sid[:-1])).status == 429
+
+    @pytest.mark.parametrize("target", ["/health", "/health/live", "/health?x"])
+    def test_a_load_balancer_that_asks_is_answered(self, serve: Callable[..., InThread], target: str) -> None:
+        """It would take the server out. Some of its questions a second don't even wait."""
+        server = serve(rate_requests=0.1)
+        assert server.http().get("/pid").status == 200
+        lane, release = fill_lane(server)
+        assert [server.http().get(target).status for _ in range(20)] == [404] * 20  # as the echo server has it
+        many, other = server.http(), server.http()
+        many.request("GET", target)
+        other.request("GET", "/healthy")
+        eventually(lambda: len(lane) == 2)
+        release()
+        assert [many.response().status, other.response().status] == [404, 429]
+
+    def test_addresses_are_those_behind_the_proxy(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_requests=0.1, trusted_proxies=1)
+        http = server.http()
+        assert http.get("/pid", "X-Forwarded-For: 1.1.1.1\r\n").status == 200
+        assert http.get("/pid", "X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for:2.2.2.2\r\n").status == 200
+        assert http.get("/pid", "X-Forwarded-For: 2.2.2.2, 1.1.1.1\r\n").status == 429
+
+    def test_a_request_before_the_last_is_answered_waits_for_its_turn(self, serve: Callable[..., InThread]) -> None:
+        server = serve()
+        lane, release = fill_lane(server)
+        hasty, other = server.http(), server.http()
+        for _ in range(50):
+            hasty.request("GET", "/pid")
+        assert hasty.response().status == 200
+        eventually(lambda: lane._waiting)
+        assert other.get("/pid").status == 200
+        release()
+        assert [hasty.response().status for _ in range(49)] == [200] * 49
+
+    def test_of_too_many_that_wait_the_rest_is_closed(
+        self, serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(admission, "MAX_WAITING", 2)
+        server = serve(rate_requests=0.1)
+        assert server.http().get("/pid").status == 200
+        lane, release = fill_lane(server)
+        waiting = [server.http() for _ in range(2)]
+        for number, http in enumerate(waiting, 1):
+            http.request("GET", "/pid")
+            eventually(lambda number=number: len(lane) == number)
+        last = server.http()
+        last.request("GET", "/pid")
+        assert last.at_end()
+        release()
+        assert [http.response().status for http in waiting] == [429, 429]
+
+
+class TestPostedPackets:
+    """They count as frames do."""
+
+    @pytest.mark.parametrize("packet", [b"3", b"6", b"4x", b"4" + b"x" * 50])
+    def test_a_flood_ends_that_session_alone(self, serve: Callable[..., InThread], packet: bytes) -> None:
+        server = serve(rate_frames=2, rate_connects=5)
+        http, other = server.http(), server.http()
+        sid, other_sid = open_polling(http), open_polling(other)
+        assert http.post(polling(sid), b"\x1e".join([packet] * 10)).status == 200
+        assert http.post(polling(sid), b"\x1e".join([packet] * 15)).status == 400
+        assert server.closed() == ["transport error"]
+        assert server.engine.limits.suspects("127.0.0.1")
+        assert server.engine.limits._connects.tokens["127.0.0.1"][0] < 40
+        assert other.post(polling(other_sid), b"4unharmed").status == 200
+
+    def test_of_too_many_none_is_taken(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=2)
+        http = server.http()
+        sid = open_polling(http)
+        session = server.session(sid)
+        assert http.post(polling(sid), b"\x1e".join([b"4x"] * 30)).status == 400
+        assert "4x" not in session._polling.queue
+
+    def test_a_long_one_counts_by_its_length(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=2)
+        http = server.http()
+        assert http.post(polling(open_polling(http)), b"4" + b"x" * 99_000).status == 400
+
+    def test_empty_requests_count_too(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=2)
+        http = server.http()
+        sid = open_polling(http)
+        assert [http.post(polling(sid), b"6").status for _ in range(21)] == [200] * 20 + [400]
+
+    def test_whoever_takes_the_time_for_it_may_post_as_much(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=2)
+        http = server.http()
+        sid = open_polling(http)
+        polling_ = server.session(sid)._polling
+        for _ in range(100):
+            assert http.post(polling(sid), b"6").status == 200
+            polling_._counted_at -= 0.51  # so much time has passed
+
+    def test_a_session_that_hurries_waits_for_its_turn(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=10)
+        hasty, other = server.http(), server.http()
+        sid, other_sid = open_polling(hasty), open_polling(other)
+        lane, release = fill_lane(server)
+        hasty.request("POST", polling(sid), b"\x1e".join(b"4n%d" % number for number in range(90)))
+        eventually(lambda: lane._waiting)
+        assert other.post(polling(other_sid), b"4hello").status == 200
+        assert other.get(polling(other_sid)).packets == ["4hello"]
+        release()
+        assert hasty.response().status == 200
+        packets = [packet for _ in range(6) for packet in hasty.get(polling(sid)).packets]
+        assert packets == [f"4n{number}" for number in range(90)]
 
 
 class TestFrames:

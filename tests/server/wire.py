@@ -84,7 +84,8 @@ class InThread:
         listener.listen(1024)
         self.port = listener.getsockname()[1]
         self.server = RequestServer(listener, application=EchoApp(self.chat), spawn=gevent.pool.Pool(), log=None)
-        self.server.on_connection = self.engine.connection_made
+        self.server.on_connection = self.engine.admission.connection_made
+        self.server.on_head = self.engine.admission.head_read
         self.server.start()
         self._ready.set()
         ended.wait()
