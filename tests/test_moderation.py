@@ -82,6 +82,15 @@ def test_a_partner_who_is_away_can_be_blocked_and_learns_it_as_leaving(lobby: Lo
     assert anna.find().state == "waiting"
 
 
+def test_blocking_ends_a_room_whose_record_is_lost(lobby: Lobby) -> None:
+    """Nobody may be stuck in it; whom to keep apart is lost with the record."""
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room
+    lobby.pipeline.execute("DEL", f"{TAG}:room:{room}")
+    assert anna.block()[::2] == ("left", room)
+    assert anna.room is None
+
+
 def test_who_is_in_no_room_can_block_nobody(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     bert.leave()
@@ -157,6 +166,24 @@ def test_a_report_is_kept_with_its_evidence_and_then_it_is_a_block(lobby: Lobby)
     bert.find()
     assert anna.find().state == "waiting"
     assert lobby.sorted_set(":met:bert")["anna"] == lobby.now + BLOCK_MS
+
+
+@pytest.mark.parametrize("reporter", ["anna", "bert"])
+def test_whoever_of_the_two_reports_the_report_is_on_the_other(lobby: Lobby, reporter: str) -> None:
+    people = {person.name: person for person in lobby.pair("anna", "bert")}
+    for number, person in enumerate(people.values()):
+        person.connect(address=f"address{number}")
+    (other,) = people.keys() - {reporter}
+    version = int(people[reporter].record["v"])
+    state, told, _ = people[reporter].report()
+    assert (state, told) == ("left", int(people[reporter].record["v"]))
+    assert told > version
+    (report,) = lobby.moderation.reports(0, 10)[1]
+    assert (report.reporter, report.reported) == (reporter, other)
+    record = lobby.hash(f":report:{report.id}")
+    addresses = {"anna": "address0", "bert": "address1"}
+    assert (record["reporter_address"], record["address"]) == (addresses[reporter], addresses[other])
+    assert [notice["p"] for notice in lobby.worker.notices() if notice["e"] == "ended"] == [other]
 
 
 def test_a_report_on_somebody_who_is_away_is_kept(lobby: Lobby) -> None:
@@ -356,6 +383,36 @@ def test_as_many_reports_as_may_be_open_are_kept_to_the_byte(lobby: Lobby, monke
     assert open_reports(lobby) == rooms[1:]
 
 
+def left_of(filed_by: list[tuple[str, int]], most: int, most_bytes: int) -> list[int]:
+    """The numbers of the reports that are left of these, each with its address and size, the oldest first."""
+    left = list(range(len(filed_by)))
+    while len(left) > most or sum(filed_by[n][1] for n in left) > most_bytes:
+        share: Counter[str] = Counter()
+        for n in left:
+            share[filed_by[n][0]] += 1 if len(left) > most else filed_by[n][1]
+        left.remove(next(n for n in left if share[filed_by[n][0]] == max(share.values())))
+    return left
+
+
+@pytest.mark.parametrize(("most", "most_bytes"), [(5, 10**6), (100, 5_000), (9, 7_000), (11, 9_000), (4, 4_000)])
+@pytest.mark.parametrize("seed", range(2))
+def test_where_many_have_to_go_each_is_the_oldest_of_who_has_most_then(
+    lobby: Lobby, monkeypatch: pytest.MonkeyPatch, most: int, most_bytes: int, seed: int
+) -> None:
+    """As after an update that brings lower bounds."""
+    dice = random.Random(seed)
+    sizes = [(dice.choice(["one", "two", "two", "three", ""]), dice.choice([500, 1000, 2000])) for _ in range(11)]
+    rooms = [filed(lobby, address, said=size) for address, size in sizes]
+    filed_by = [
+        (address, int(lobby.hash(f":report:{room}")["bytes"])) for (address, _), room in zip(sizes, rooms, strict=True)
+    ]
+    monkeypatch.setattr(service, "MAX_OPEN_REPORTS", most)
+    monkeypatch.setattr(service, "MAX_OPEN_BYTES", most_bytes)
+    rooms.append(filed(lobby, "four"))
+    filed_by.append(("four", 2))  # no evidence is "[]"
+    assert open_reports(lobby) == [rooms[n] for n in left_of(filed_by, most, most_bytes)]
+
+
 def test_what_was_said_is_not_kept_of_a_dismissed_report(lobby: Lobby) -> None:
     """Or whoever floods would fill the store with what nobody looks at any more."""
     anna, _ = lobby.pair("anna", "bert")
@@ -368,10 +425,50 @@ def test_what_was_said_is_not_kept_of_a_dismissed_report(lobby: Lobby) -> None:
     assert lobby.pipeline.execute("PTTL", f"{TAG}:report:{room}") > 0
 
 
+def test_what_counts_reports_keeps_those_of_the_last_hour_alone(lobby: Lobby) -> None:
+    limited(lobby, 100, 100)
+    (anna,) = lobby.people("anna")
+    for number in range(3):
+        anna.connect(address=HIDDEN)
+        lobby.people(f"p{number}")[0].find()
+        anna.find()
+        anna.report()
+        for counter in (":reporter:anna", f":reporter-address:{HIDDEN}"):
+            assert len(lobby.sorted_set(counter)) == min(number + 1, 2)
+            assert expiry(lobby, counter) == HOUR_MS
+        lobby.pass_time(HOUR_MS // 2)
+
+
+def test_the_lists_of_open_reports_keep_those_of_30_days_alone(lobby: Lobby) -> None:
+    bert = Person(lobby, "bert")
+    rooms = []
+    for number, reporter in enumerate(lobby.people("anna", "carl", "dora")):
+        for person in (reporter, bert):
+            person.connect()
+            person.find()
+        rooms.append(reporter.room or "")
+        reporter.report()
+        assert expiry(lobby, f":report:{rooms[-1]}") == REPORT_MS
+        for index in (":reports", ":reported:bert"):
+            assert list(lobby.sorted_set(index)) == rooms[-2:], number
+            assert expiry(lobby, index) == REPORT_MS
+        lobby.pass_time(REPORT_MS // 2)
+
+
+def test_a_report_whose_record_is_gone_is_listed_no_more(lobby: Lobby) -> None:
+    rooms = [filed(lobby, "one"), filed(lobby, "two")]
+    lobby.pipeline.execute("DEL", f"{TAG}:report:{rooms[0]}")
+    assert open_reports(lobby) == rooms[1:]
+    assert lobby.moderation.reports(0, 10)[0] == 1
+    lobby.pipeline.execute("DEL", f"{TAG}:report:{rooms[1]}")
+    assert lobby.moderation.dismiss(rooms[1]) is False
+    assert lobby.moderation.reports(0, 10) == (0, [])
+
+
 def test_reports_that_are_too_old_are_not_counted_beside_a_new_one(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.report()
-    lobby.pass_time(REPORT_MS)
+    lobby.pass_time(REPORT_MS - 1)
     (carl,) = lobby.people("carl")
     for person in (carl, bert):
         person.connect()
@@ -403,6 +500,8 @@ def test_a_dismissed_report_is_closed_once(lobby: Lobby) -> None:
 # Banning
 
 HIDDEN = "0123456789abcdef"
+
+MINUTE_MS = 60_000
 
 
 def test_who_is_banned_does_not_get_in_until_the_time_is_over(lobby: Lobby) -> None:
@@ -557,6 +656,150 @@ def test_the_operator_may_shorten_a_ban(lobby: Lobby) -> None:
     assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:bans") <= 1000 + HOUR_MS
 
 
+def expiry(lobby: Lobby, key: str) -> int:
+    """Milliseconds after which the store drops a key, rounded up to a minute; -1 for never, -2 where it is gone."""
+    left: int = lobby.pipeline.execute("PTTL", TAG + key)
+    return left if left < 0 else -(-left // MINUTE_MS) * MINUTE_MS
+
+
+def test_the_list_of_bans_lasts_an_hour_longer_than_the_longest_of_them(lobby: Lobby) -> None:
+    for person, ms in (("anna", 5 * MINUTE_MS), ("bert", 60 * MINUTE_MS), ("carl", 10 * MINUTE_MS)):
+        lobby.moderation.ban(person, ms, "", "")
+        assert expiry(lobby, f":ban:person:{person}") == ms
+    assert expiry(lobby, ":bans") == 60 * MINUTE_MS + HOUR_MS
+
+
+@pytest.mark.parametrize("others", [[MINUTE_MS], [MINUTE_MS, 5 * MINUTE_MS]])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_ban_for_good_does_not_go_with_one_for_a_time(lobby: Lobby, others: list[int], first: bool) -> None:
+    """All bans of a lobby share a key: whichever of them was made before or after."""
+    bans = [("anna", None), *((f"p{ms}", ms) for ms in others)]
+    for person, ms in bans if first else reversed(bans):
+        lobby.moderation.ban(person, ms, "", "")
+    assert expiry(lobby, ":bans") == expiry(lobby, ":ban:person:anna") == -1
+    lobby.moderation.ban("anna", 2 * MINUTE_MS, "", "")
+    assert expiry(lobby, ":bans") == max([2 * MINUTE_MS, *others]) + HOUR_MS, "nothing is for good any more"
+
+
+@pytest.mark.parametrize("ms", [None, 60 * MINUTE_MS])
+def test_a_longer_ban_takes_the_place_of_a_shorter_one_as_a_whole(lobby: Lobby, ms: int | None) -> None:
+    """Also what the operator is shown of it: nothing of the first one's expiry stays."""
+    lobby.moderation.ban("anna", MINUTE_MS, HIDDEN, "first")
+    lobby.moderation.ban("anna", ms, HIDDEN, "second")
+    for subject in ("person:anna", f"address:{HIDDEN}"):
+        assert expiry(lobby, f":ban:{subject}") == (ms or -1)
+    lobby.pass_time(MINUTE_MS)
+    assert [ban.note for ban in lobby.moderation.bans(0, 10)[1]] == ["second", "second"]
+
+
+def test_a_second_shorter_ban_does_not_shorten_an_address_s(lobby: Lobby) -> None:
+    """Two people came from there, and each is banned for a time of their own. Those who are there learn the longer."""
+    lobby.ear.subscribe(keys.everybody())
+    lobby.moderation.ban("anna", 60_000, HIDDEN, "")
+    lobby.moderation.ban("bert", 1000, HIDDEN, "")
+    told = [json.loads(data)[0]["ms"] for channel, data in lobby.ear.messages() if channel == keys.everybody()]
+    assert told == [60_000, 60_000]
+    lobby.pass_time(59_999)
+    assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms == 1
+    assert Person(lobby, "bert").connect().state == "idle"
+    lobby.pass_time(1)
+    assert Person(lobby, "carl").connect(address=HIDDEN).state == "idle"
+
+
+def test_a_second_longer_ban_makes_an_address_s_longer(lobby: Lobby) -> None:
+    lobby.moderation.ban("anna", 1000, HIDDEN, "")
+    lobby.moderation.ban("bert", 60_000, HIDDEN, "")
+    assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms == 60_000
+    lobby.moderation.ban("dora", None, HIDDEN, "")
+    assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms is None
+
+
+def test_an_address_s_ban_that_is_over_is_replaced(lobby: Lobby) -> None:
+    lobby.moderation.ban("anna", 1000, HIDDEN, "")
+    lobby.pass_time(1000)
+    lobby.moderation.ban("bert", 500, HIDDEN, "")
+    assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms == 500
+
+
+def test_of_a_person_s_and_an_address_s_ban_the_longer_one_counts(lobby: Lobby) -> None:
+    lobby.moderation.ban("anna", 1000, HIDDEN, "")
+    lobby.moderation.ban("bert", 2000, "", "")
+    assert Person(lobby, "anna").connect(address="another").banned_ms == 1000
+    assert Person(lobby, "bert").connect(address=HIDDEN).banned_ms == 2000
+    assert Person(lobby, "bert").connect(address="another").banned_ms == 2000
+    assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms == 1000
+
+
+def test_bans_that_are_over_are_cleared_away_and_no_others(lobby: Lobby) -> None:
+    for number in range(3):
+        lobby.moderation.ban(f"p{number}", MINUTE_MS * (number + 1), "", "")
+    lobby.pass_time(2 * MINUTE_MS)
+    assert [ban.person for ban in lobby.moderation.bans(0, 10)[1]] == ["p2"]
+    assert set(lobby.sorted_set(":bans")) == {"person:p2"}
+    lobby.pass_time(MINUTE_MS - 1)
+    lobby.moderation.ban("anna", MINUTE_MS, "", "")
+    assert set(lobby.sorted_set(":bans")) == {"person:p2", "person:anna"}
+    lobby.pass_time(1)
+    lobby.moderation.ban("bert", MINUTE_MS, "", "")
+    assert set(lobby.sorted_set(":bans")) == {"person:anna", "person:bert"}
+
+
+def test_bans_are_listed_by_their_end_and_in_portions(lobby: Lobby) -> None:
+    for person, ms in (("anna", None), ("bert", 3 * MINUTE_MS), ("carl", MINUTE_MS), ("dora", 2 * MINUTE_MS)):
+        lobby.moderation.ban(person, ms, "", "")
+    assert [ban.person for ban in lobby.moderation.bans(0, 10)[1]] == ["carl", "dora", "bert", "anna"]
+    total, some = lobby.moderation.bans(1, 2)
+    assert (total, [ban.person for ban in some]) == (4, ["dora", "bert"])
+
+
+def test_nothing_is_left_of_a_ban_that_was_lifted(lobby: Lobby) -> None:
+    for subject in ("person:anna", f"address:{HIDDEN}"):
+        lobby.moderation.ban("anna", None, HIDDEN, "")
+        assert lobby.moderation.lift(subject)
+        left = {ban.id for ban in lobby.moderation.bans(0, 10)[1]}
+        assert left == ({"person:anna"} if subject.startswith("address") else set())
+        records = {key.decode().removeprefix(f"{TAG}:ban:") for key in lobby.pipeline.execute("KEYS", f"{TAG}:ban:*")}
+        assert records == left
+
+
+def test_a_banned_person_s_record_is_that_of_someone_who_has_gone(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    version = int(anna.record["v"])
+    lobby.moderation.ban("anna", 1000, "", "")
+    assert not {"worker", "conn", "session", "room", "waiting"} & set(anna.record)
+    assert int(anna.record["v"]) >= version
+    assert expiry(lobby, ":person:anna") == HOUR_MS
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
+def test_a_ban_settles_open_reports_only(lobby: Lobby) -> None:
+    bert = Person(lobby, "bert")
+    rooms = []
+    for reporter in lobby.people("anna", "carl", "dora"):
+        bert.connect()
+        reporter.find()
+        bert.find()
+        rooms.append(reporter.room or "")
+        reporter.report()
+        lobby.pass_time(1)
+    lobby.moderation.dismiss(rooms[1])
+    lobby.moderation.ban("bert", 1000, "", "")
+    assert [lobby.hash(f":report:{room}")["state"] for room in rooms] == ["banned", "dismissed", "banned"]
+    assert lobby.sorted_set(":reports") == lobby.sorted_set(":reported:bert") == {}
+    assert lobby.moderation.dismiss(rooms[0]) is False
+
+
+def test_a_ban_does_not_settle_a_report_that_is_too_old(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room
+    anna.report()
+    lobby.pass_time(REPORT_MS)
+    assert lobby.moderation.reports(0, 10) == (0, [])
+    lobby.pipeline.execute("DEL", f"{TAG}:report:{room}")  # whose time it is by the store's own clock, too
+    lobby.moderation.ban("bert", 1000, "", "")
+    assert lobby.hash(f":report:{room}") == {}, "nothing that would stay without an expiry"
+
+
 # Automatic suspension
 
 
@@ -617,6 +860,60 @@ def test_reports_from_one_address_count_as_one_persons(lobby: Lobby, address: st
     reported_by(lobby, lobby.people("carl")[0], bert)
     assert bert.connect().state == "banned"
     assert [ban.note for ban in lobby.moderation.bans(0, 10)[1]] == ["3 people"]
+
+
+def test_one_report_is_enough_where_the_operator_says_so(lobby: Lobby) -> None:
+    lobby.moderation = Moderation(lobby.pipeline, 0, 1, clock=lobby.clock)  # type: ignore[arg-type]
+    bert, (anna,) = Person(lobby, "bert"), lobby.people("anna")
+    bert.connect()
+    anna.find()
+    bert.find()
+    room = anna.room
+    anna.report()
+    assert bert.connect().banned_ms == HOUR_MS
+    assert [(ban.report, ban.by, ban.note) for ban in lobby.moderation.bans(0, 10)[1]] == [
+        (room, "reports", "1 people")
+    ]
+    (report,) = lobby.moderation.reports(0, 10)[1]
+    assert (report.banned, report.banned_until) == (True, lobby.now + HOUR_MS)
+    lobby.pass_time(HOUR_MS)
+    (report,) = lobby.moderation.reports(0, 10)[1]
+    assert (report.banned, report.banned_until) == (False, None)
+
+
+@pytest.mark.parametrize(("age", "suspended"), [(DAY_MS - 1, True), (DAY_MS, False)])
+def test_a_day_is_24_hours(lobby: Lobby, age: int, suspended: bool) -> None:
+    strict(lobby)
+    bert = Person(lobby, "bert")
+    anna, carl, dora = lobby.people("anna", "carl", "dora")
+    reported_by(lobby, anna, bert)
+    lobby.pass_time(age)
+    reported_by(lobby, carl, bert)
+    reported_by(lobby, dora, bert)
+    assert (bert.connect().state == "banned") is suspended
+
+
+def test_reports_of_before_addresses_were_kept_count_as_one(lobby: Lobby) -> None:
+    strict(lobby)
+    bert = Person(lobby, "bert")
+    for reporter in lobby.people("anna", "carl"):
+        reported_by(lobby, reporter, bert)
+    for report in lobby.moderation.reports(0, 10)[1]:
+        lobby.pipeline.execute("HDEL", f"{TAG}:report:{report.id}", "reporter_address")
+    reported_by(lobby, lobby.people("dora")[0], bert)
+    assert bert.connect().state == "idle"
+    reported_by(lobby, lobby.people("emil")[0], bert)
+    assert bert.connect().state == "banned"
+
+
+def test_a_suspension_does_not_shorten_a_longer_one_and_takes_the_place_of_a_shorter(lobby: Lobby) -> None:
+    lobby.moderation = Moderation(lobby.pipeline, 0, 1, clock=lobby.clock)  # type: ignore[arg-type]
+    for number, (ms, expected) in enumerate([(HOUR_MS + 1, HOUR_MS + 1), (HOUR_MS - 1, HOUR_MS)]):
+        anna, bert = lobby.pair(f"anna{number}", f"bert{number}")
+        with lobby.batch() as batch:  # a ban that was decided at the same moment
+            batch.zadd(f"{TAG}:bans", {f"person:{bert.name}": lobby.now + ms})
+        anna.report()
+        assert bert.connect().banned_ms == expected
 
 
 def test_a_person_who_comes_from_several_addresses_counts_once(lobby: Lobby) -> None:

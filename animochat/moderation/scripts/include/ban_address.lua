@@ -27,11 +27,12 @@ local function keep_out(lobby, subject, now, until_when, fields)
   end
 end
 
--- Bans an address (a keyed hash) until then, or for longer where that is so for the sake of somebody else who came from
--- there. All workers hear of it. fields: as above.
+-- Bans an address (a keyed hash) until then, or for longer where that is so for the sake of someone else who came from
+-- there. All workers get a notice. fields: as above.
 local function ban_address(lobby, address, now, until_when, fields)
   local subject = 'address:' .. address
-  keep_out(lobby, subject, now, math.max(until_when, banned_until(lobby, subject)), fields)
+  until_when = math.max(until_when, banned_until(lobby, subject))
+  keep_out(lobby, subject, now, until_when, fields)
   local left = until_when < math.huge and until_when - now or nil
   redis.call('PUBLISH', everybody(lobby), cjson.encode({{p = '', e = 'banned', address = address, ms = left}}))
 end
