@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from animochat.store_url import masked_url as masked_url
 from animochat.store_url import problem
 
 #: Characters that a secret needs at least: 16 random ones can't be guessed offline.
@@ -181,8 +182,3 @@ def store_url() -> Kind:
         return text
 
     return Kind(read, "an address as in docs/stores.md")
-
-
-def masked_url(url: str) -> str:
-    """Return a store's address that can be shown: without user, password and query (a password may be there too)."""
-    return re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url, flags=re.DOTALL), flags=re.DOTALL)

@@ -16,7 +16,6 @@ import random
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import gevent
 import redis
@@ -30,6 +29,7 @@ from animochat.store import keys
 from animochat.store.connection import BROKEN, connect, neighbour, seeds
 from animochat.store.node import REDIRECTIONS, Callback, Command, Node
 from animochat.store.scripts import Script
+from animochat.store_url import parse
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,11 @@ def find(url: str, timeout: float = MAP_TIMEOUT) -> Topology | None:
 
     Raises one of BROKEN where nobody can be reached, redis.RedisError where we are refused.
     """
-    if "+sentinel:" in url:
+    kind = parse(url).kind
+    if kind == "sentinel":
         return None
     topology = _find(random.sample(seeds(url), len(seeds(url))), timeout)
-    if topology is None and "+cluster:" in url:
+    if topology is None and kind == "cluster":
         raise redis.RedisError("it is no cluster, or does not say that it is one (INFO)")
     return topology
 
@@ -109,7 +110,7 @@ def _topology(connection: Any, url: str) -> Topology | None:
     slots = [""] * SLOTS
     for first, last, (host, port, *_), *_ in ask("CLUSTER", "SLOTS"):
         # A node without a name of its own is reached as the one that was asked.
-        node = neighbour(url, host.decode() if host else urlsplit(url).hostname or "localhost", port)
+        node = neighbour(url, host.decode() if host else "", port)
         slots[first : last + 1] = [node] * (last - first + 1)
     try:
         ask("PUBSUB", "SHARDNUMSUB")
@@ -207,8 +208,7 @@ class Cluster:
                 request.answer(reply)
                 continue
             if isinstance(reply, redis.exceptions.MovedError) and not request.redirected:
-                host = reply.host or urlsplit(primary.node.url).hostname or "localhost"
-                self._slots[request.slot] = neighbour(primary.node.url, host, reply.port)
+                self._slots[request.slot] = neighbour(primary.node.url, reply.host, reply.port)
                 request.redirected = True
             elif request.slot not in self._held:  # on its way; or two nodes that send it to each other
                 self._held[request.slot] = []

@@ -1,30 +1,21 @@
-"""How a worker reaches Redis: what REDIS_URL may say, and one way to make a connection.
-
-An address names one server, or the nodes of a cluster, or the Sentinels that know where the primary is; docs/stores.md
-has the forms. User, password and options (`ssl_ca_certs=…`) hold for every server that it leads to.
-"""
+"""How a worker reaches Redis: one way to make a connection, whatever kind of store REDIS_URL names (store_url.py)."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
+from animochat.store_url import StoreUrl, parse
+
 #: Seconds to wait for a connection, and for an answer on it. Longer than any script runs, shorter than people wait.
 TIMEOUT = 2.0
 
 #: What a broken connection raises, from the network up to the protocol.
 BROKEN = (redis.ConnectionError, redis.TimeoutError, MasterNotFoundError, OSError)
-
-#: The ports of a store and of a Sentinel whose addresses name none.
-PORT, SENTINEL_PORT = 6379, 26379
-
-#: Options of a Sentinel's address that are for the Sentinels themselves.
-SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "password"}
 
 
 def connect(url: str, timeout: float = TIMEOUT) -> Any:
@@ -35,82 +26,68 @@ def connect(url: str, timeout: float = TIMEOUT) -> Any:
     Raises one of BROKEN when the store can't be reached within `timeout` seconds, redis.RedisError (a ResponseError,
     say) when it refuses us.
     """
+    address = parse(url)
+    if address.kind == "sentinel":
+        address = _primary(address, timeout)
+    return open_connection(address, timeout)
+
+
+def open_connection(address: StoreUrl, timeout: float) -> Any:
+    """As `connect`, for the address of a single server."""
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "driver_info": None,
+        **({"ssl_check_hostname": True} if address.tls else {}),
+        **address.keywords(),
     }
-    if "+sentinel:" in url:
-        url = _primary(url, timeout)
-    connection: Any = redis.ConnectionPool.from_url(url, **options).make_connection()
+    make: Any = redis.SSLConnection if address.tls else redis.Connection  # their constructors have no types
+    if address.kind == "unix":
+        make, options["path"] = redis.UnixDomainSocketConnection, address.path
+    else:
+        options["host"], options["port"] = address.hosts[0]
+    connection: Any = redis.ConnectionPool(connection_class=make, **options).make_connection()
     connection.connect()
     return connection
 
 
 def seeds(url: str) -> list[str]:
-    """The addresses of the single servers that an address of a cluster names; the address itself where it names one."""
-    parts = urlsplit(url)
-    scheme, _, kind = parts.scheme.partition("+")
-    if kind != "cluster":
+    """Return the addresses of the servers that an address of a cluster names; of another one, itself."""
+    address = parse(url)
+    if address.kind != "cluster":
         return [url]
-    credentials, at, _ = parts.netloc.rpartition("@")
-    return [
-        parts._replace(scheme=scheme, netloc=f"{credentials}{at}{_bracketed(host)}:{port}").geturl()
-        for host, port in _hosts(parts.netloc, PORT)
-    ]
+    return [address.at(host, port).url for host, port in address.hosts]
 
 
 def neighbour(url: str, host: str, port: int) -> str:
-    """The address of another server that is reached as the one at `url` is: with its user, password and options."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":  # known by its socket here; others call it by a name
-        parts = parts._replace(scheme="redis", path="")
-    credentials, at, _ = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{credentials}{at}{_bracketed(host)}:{port}").geturl()
+    """Return the address of another server that is reached as the one at `url` is.
 
-
-def _primary(url: str, timeout: float) -> str:
-    """The address of the present primary, from any of the Sentinels in
-    `redis+sentinel://[user:password@]host[:port],host[:port]…/name[/database][?options]`. User and password are the
-    primary's.
+    `host`: as a node names it; "" is the one at `url` itself. A socket has no host: others call it by a name.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.partition("+")[0]
-    credentials, at, _ = parts.netloc.rpartition("@")
-    name, _, database = parts.path.strip("/").partition("/")
-    options = parse_qsl(parts.query)
-    common = urlencode([(option, value) for option, value in options if option not in SENTINEL_OPTIONS])
-    # redis-py knows what type each option has
-    parse_url: Any = redis.connection.parse_url  # no types
-    known = parse_url(f"{scheme}://sentinel?{common}")
-    known.pop("host")
-    ssl = {"ssl": True} if known.pop("connection_class", None) is redis.SSLConnection else {}
-    known.update({SENTINEL_OPTIONS[option]: value for option, value in options if option in SENTINEL_OPTIONS})
+    address = parse(url)
+    return address.at(host or (address.hosts[0][0] if address.hosts else "localhost"), port).url
+
+
+def _primary(address: StoreUrl, timeout: float) -> StoreUrl:
+    """Return the address of the present primary, from any of the Sentinels. User and password are the primary's."""
+    shared = {name: value for name, value in address.keywords().items() if name.startswith(("ssl_", "socket_"))}
+    own = {name.removeprefix("sentinel_"): value for name, value in address.options if name.startswith("sentinel_")}
     make: Any = Sentinel  # its constructor has no types
     sentinels = make(
-        _hosts(parts.netloc, SENTINEL_PORT),
-        sentinel_kwargs={"socket_timeout": timeout, "socket_connect_timeout": timeout, **ssl, **known},
+        address.hosts,
+        sentinel_kwargs={
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            **({"ssl": True} if address.tls else {}),
+            **shared,
+            **own,
+        },
     )
     try:
-        host, port = sentinels.discover_master(unquote(name))
+        host, port = sentinels.discover_master(address.service)
     finally:
         for client in sentinels.sentinels:
             client.close()
-    query = f"?{common}" if common else ""
-    return f"{scheme}://{credentials}{at}{_bracketed(host)}:{port}/{database or 0}{query}"
-
-
-def _hosts(netloc: str, default_port: int) -> list[tuple[str, int]]:
-    """The hosts and ports of `[user:password@]host[:port],[host]:port,…`."""
-    hosts = []
-    for address in netloc.rpartition("@")[2].split(","):
-        one = urlsplit(f"//{address}")
-        hosts.append((one.hostname or "", one.port or default_port))
-    return hosts
-
-
-def _bracketed(host: str) -> str:
-    """As a host stands in an address."""
-    return f"[{host}]" if ":" in host else host
+    return address.at(host, port)

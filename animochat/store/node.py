@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 
@@ -16,6 +15,7 @@ from animochat.errors import Unavailable
 from animochat.metrics import METRICS
 from animochat.store.connection import BROKEN, connect
 from animochat.store.scripts import Script
+from animochat.store_url import parse
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Node:
         self._in_cluster = in_cluster
         self._connection: Any = None
         #: In the log: which node of a cluster, and whether it was said that it is gone.
-        self._name = f" at {urlsplit(url).hostname}:{urlsplit(url).port}" if in_cluster else ""
+        self._name = f" at {parse(url).place}" if in_cluster else ""
         self._missed = False
 
     @property
