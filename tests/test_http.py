@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 from types import SimpleNamespace
+from urllib.parse import urljoin
 
 import gevent
 import pytest
@@ -325,7 +326,7 @@ def test_the_same_rule_holds_for_socket_io(module_server, transport):
 
 
 def files_of(page):
-    return re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
+    return [f"/{path}" for path in re.findall(r'(?:src|href)="(static/[^"]+)"', page.text)]
 
 
 def test_the_page_is_cached_but_always_checked(client):
@@ -463,13 +464,37 @@ def test_no_text_is_missing_and_none_is_there_for_nothing():
     ] == []
 
 
+def test_all_of_its_addresses_are_relative_so_that_it_can_be_served_below_a_path(client):
+    for page in (client.get("/"), client.get("/?lobby=nowhere")):
+        addresses = re.findall(r'(?:src|href|action)="([^"]*)"', page.text)
+        assert len(addresses) > 3
+        assert not [address for address in addresses if address.startswith("/") or ":" in address]
+
+
+def test_a_path_that_a_proxy_did_not_take_away_is_logged_once(client, caplog):
+    for path in ("/chat/", "/chat/", "/some/chat/socket.io/"):
+        assert client.get(path).status_code == 404
+    (record,) = caplog.records
+    assert "nothing is at '/chat/'" in record.getMessage()
+    assert "proxy_pass" in record.getMessage()
+
+
+@pytest.mark.parametrize("path", ["/wp-login.php", "/nowhere", "/static/nowhere.js", "/a%0Ab/", "/" + "x" * 500 + "/"])
+def test_other_paths_that_are_not_there_are_not_logged(client, caplog, path):
+    assert client.get(path).status_code == 404
+    assert not caplog.records
+
+
 def test_it_can_be_installed(client):
     page = client.get("/")
     (address,) = (path for path in files_of(page) if path.endswith(".webmanifest"))
     answer = client.get(address)
     assert answer.content_type == "application/manifest+json"
     manifest = json.loads(answer.data)
-    assert (manifest["start_url"], manifest["scope"], manifest["display"]) == ("/", "/", "standalone")
+    for target in (manifest["start_url"], manifest["scope"]):  # the page, wherever it is
+        assert urljoin(f"https://chat.example{address}", target) == "https://chat.example/"
+        assert urljoin(f"https://chat.example/below{address}", target) == "https://chat.example/below/"
+    assert manifest["display"] == "standalone"
     sizes = {}
     for icon in manifest["icons"]:
         image = client.get(address.rsplit("/", 1)[0] + "/" + icon["src"])

@@ -94,7 +94,7 @@ def _page(language: str, lobby: str, lobbies: tuple[str, ...]) -> CachedAnswer:
         languages=LANGUAGES,
         lobby=lobby,
         lobbies=lobbies,
-        files=f"/static/v/{version()}/",
+        files=f"static/v/{version()}/",  # relative, as all of the page's addresses: it may be served below a path
         sheets=SHEETS,
         modules=_modules("main.js"),
     )

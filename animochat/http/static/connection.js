@@ -60,7 +60,8 @@ export class Connection {
     // wrote in the other tab would be missing from it. The new one gets a `session` with the whole conversation.
     // It does not connect again by itself (`reconnection`): when to do so is decided in retry.js.
     const auth = (answer) => answer(this.#token ? { lobby, token: this.#token } : { lobby });
-    this.#socket = this.#io({ forceNew: true, reconnection: false, auth });
+    const { pathname: path } = new URL("socket.io", document.baseURI); // beside the page, also below a path
+    this.#socket = this.#io({ path, forceNew: true, reconnection: false, auth });
     this.#listen(this.#socket);
   }
 

@@ -58,7 +58,8 @@ export function onLanguage(listener) {
 /** Change the language, for this visit and the next ones. Rejects when its file can't be loaded: nothing changes. */
 export async function speak(language) {
   await load(language);
-  document.cookie = `language=${language}; path=/; max-age=${COOKIE_S}; samesite=lax`;
+  const { pathname } = new URL(".", document.baseURI); // where this page is, in whichever lobby
+  document.cookie = `language=${language}; path=${pathname}; max-age=${COOKIE_S}; samesite=lax`;
   document.documentElement.lang = language;
   document.documentElement.dir = texts.dir;
   for (const element of document.querySelectorAll("[data-say]")) {
