@@ -36,6 +36,7 @@ from animochat.server.monitor import Monitor
 from animochat.server.shared_metrics import Totals
 from animochat.settings import DEFAULT_REDIS_URL, Settings
 from animochat.sockets.connections import Connection
+from animochat.stall import StallDetector
 from animochat.store.pipeline import Pipeline
 from animochat.store.subscription import Subscriptions
 from animochat.store.together import together
@@ -45,6 +46,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between heartbeats; a worker counts as dead after five (presence/scripts/include/workers.lua).
 HEARTBEAT = 1.0
+
+#: Seconds without a heartbeat after which a worker counts as dead (presence/scripts/include/workers.lua).
+LEASE = 5.0
 
 #: Clients a second that a worker which stops sends elsewhere, or more if the time is short. Each costs the worker it
 #: comes to some 0.6 ms (docs/performance.md, "connects").
@@ -66,6 +70,8 @@ class Chat:
         url = settings.redis_url or DEFAULT_REDIS_URL
         scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS + readings.SCRIPTS
         self.pipeline = Pipeline(url, scripts)
+        self._stall = StallDetector(LEASE, self._stood_still)
+        self.pipeline.before_replies = self._stall.check
         self.readings = readings.Readings(self.pipeline, self.worker_id)
         words = word_filter(settings)
         #: By name; the first is where clients go that name none.
@@ -78,6 +84,7 @@ class Chat:
                 words,
                 self._share_secret,
                 partial(self._renew_subscription, number),
+                self._stall.check,
             )
             for number, name in enumerate(settings.lobbies)
         }
@@ -111,6 +118,7 @@ class Chat:
                 gevent.spawn(self._repeat, matchmaking.TICK_INTERVAL, lobby.tick),
             ]
         self._loops += [
+            gevent.spawn(self._repeat, HEARTBEAT, self._stall.check),
             gevent.spawn(self._repeat, HEARTBEAT, self.on_heartbeat),
             gevent.spawn(self._repeat, INTERVAL_MS / 1000, self.readings.add),
         ]
@@ -237,6 +245,11 @@ class Chat:
             self._tell_secret()
 
     # How things stand
+
+    def _stood_still(self, seconds: float) -> None:
+        log.warning("This worker stood still for %.1f s: asking the store about everyone", seconds)
+        for lobby in self.lobbies.values():
+            lobby.doubt_all()
 
     def _renew_subscription(self, number: int) -> None:
         self.subscriptions.renew(number)

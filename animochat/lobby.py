@@ -18,7 +18,8 @@ from animochat.matchmaking.service import TICK_GAP_MS, Matchmaking, tick_interva
 from animochat.moderation.service import Moderation
 from animochat.moderation.words import WordFilter
 from animochat.presence.service import Presence
-from animochat.rooms.service import ENDED_LIFE_MS, Rooms
+from animochat.rooms.life import ENDED_LIFE_MS
+from animochat.rooms.service import Rooms
 from animochat.server.engine import websocket_frame
 from animochat.settings import Settings
 from animochat.sockets.connections import Connections, send_online_count
@@ -41,7 +42,8 @@ class Lobby:
     """Everything of a lobby on one worker.
 
     `share_secret` is called when the lobby's data are new or lost, before anybody is told so: it may wait for the store
-    and raise Unavailable. `renew` is called when nobody listens on the worker's channel.
+    and raise Unavailable. `renew` is called when nobody listens on the worker's channel, `check_stall` before anything
+    is done by what is remembered here (stall.py).
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Lobby:
         words: WordFilter | None,
         share_secret: Callable[[], None],
         renew: Callable[[], None],
+        check_stall: Callable[[], None],
     ) -> None:
         self.name = name
         self._grace_ms = settings.reconnect_grace_ms
@@ -92,8 +95,9 @@ class Lobby:
             self.moderation,
             words,
             worker_id,
+            check_stall,
         )
-        news = News(self.connections, self.lifecycle, self.namespace, self.rooms)
+        news = News(self.connections, self.lifecycle, self.namespace, self.rooms, check_stall)
         channels = [keys.worker_channel(worker_id, name), keys.everybody(name)]
         self.listener = Listener(channels, news.receive, self.recheck_all)
         self._epoch: str | None = None
@@ -104,7 +108,7 @@ class Lobby:
         """Do what is due. Returns the seconds until the next tick. Raises Unavailable."""
         while self.matchmaking.tick(TICK_GAP_MS):
             pass
-        self.rooms.close_ended()
+        self.rooms.life.close_ended()
         return tick_interval(self._workers)
 
     def beat(self) -> None:
@@ -149,6 +153,11 @@ class Lobby:
         for connection in self.connections:
             if which(connection):
                 self.lifecycle.recheck(connection)
+
+    def doubt_all(self) -> None:
+        """Go by nothing that is known here of the connections until the store has been asked. Does not wait."""
+        for connection in self.connections:
+            self.lifecycle.doubt(connection)
 
     def _forget_rooms(self) -> None:
         """What was said, where it isn't stored: kept as long as the room has somebody here, and for the grace time."""

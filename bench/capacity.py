@@ -31,7 +31,8 @@ from support import Server
 from animochat.embedded import EmbeddedStore
 from animochat.matchmaking import service as matchmaking
 from animochat.presence import service as presence
-from animochat.rooms.service import APPEND_MESSAGES, Entry
+from animochat.rooms.service import SCRIPTS as ROOM_SCRIPTS
+from animochat.rooms.service import Entry
 from animochat.sockets.tokens import new_person
 
 #: People of one measurement, messages in each room's log, characters in each message, and how many each has met.
@@ -47,7 +48,7 @@ TICK = 0.01
 def memory(url: str) -> dict[str, float]:
     """Bytes in the store for each person, room, message and meeting."""
     lobby = Lobby(url)
-    lobby.load_scripts(*presence.SCRIPTS, *matchmaking.SCRIPTS, APPEND_MESSAGES)
+    lobby.load_scripts(*presence.SCRIPTS, *matchmaking.SCRIPTS, *ROOM_SCRIPTS)
     with redis.Redis.from_url(url) as client:
 
         def used() -> int:
@@ -61,9 +62,11 @@ def memory(url: str) -> dict[str, float]:
         steps.append(used())
         rooms = {person.room for person in people}
         for room in sorted(name for name in rooms if name):
+            for slot in "ab":
+                lobby.worker.rooms.life.open(room, slot, 1)
             for number in range(MESSAGES):
                 body = json.dumps({"senderId": "u" * 13, "content": "x" * CHARACTERS, "type": "text"})
-                entry = Entry(room, "ab"[number % 2], "p", "worker0", number, f"{number:036}", body, lambda *_: None)
+                entry = Entry(room, "ab"[number % 2], "p", "worker0", number, 1, f"{number:036}", body, lambda *_: None)
                 lobby.worker.rooms.append(entry)
         steps.append(used())
         names = [person.name for person in people]

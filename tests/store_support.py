@@ -86,6 +86,9 @@ class DirectPipeline:
     def submit(self, command: Command, callback: Callable[[Any], None]) -> None:
         callback(self.execute(*command))
 
+    def by_slot(self, items: Sequence[Any], key: Callable[[Any], str]) -> list[list[Any]]:
+        return [list(items)] if items else []
+
     def add_collector(self, collect: Callable[[], list[tuple[Command, Callable[[Any], None]]]]) -> None:
         self._collectors.append(collect)
 

@@ -140,19 +140,19 @@ def test_a_slot_that_does_not_arrive_is_unavailable_and_the_others_are_not(empty
     slot = key_slot(keys.room(room_id).encode())
     source, target = empty.owner_of_slot(slot), elsewhere(empty, slot)
     log = Rooms(pipe, "here")
-    log.attach(room_id, "anna", "a")
+    log.attach(room_id, "anna", "a", 1)
     target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
     source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
     try:
-        attempt = gevent.spawn(outcome, lambda: log.attach(room_id, "bert", "b"))
+        attempt = gevent.spawn(outcome, lambda: log.attach(room_id, "bert", "b", 1))
         assert pipe.execute("SET", "other", "x") == b"OK"
         assert attempt.get() is Unavailable
-        assert source.run("HGETALL", keys.room(room_id) + ":meta").keys() == {"a"}
+        assert source.run("HGETALL", keys.room(room_id) + ":meta").keys() == {"a", "va", "seq"}
         assert target.run("DBSIZE") == len(target.run("KEYS", "*"))
     finally:
         for node in (source, target):
             node.run("CLUSTER", "SETSLOT", slot, "STABLE")
-    assert log.attach(room_id, "bert", "b") == (0, [], True)
+    assert log.attach(room_id, "bert", "b", 1) == (0, [], True)
     pipe.stop()
 
 
@@ -195,8 +195,9 @@ def test_where_nothing_is_stored_a_message_and_its_repetition_are_told_as_a_whol
     log = Rooms(pipe, "here", storing=False)
     told: list[Any] = []
     pipe.execute("PING")
+    log.life.open("r", "a", 1)
     for client_id, body in (("1", '"content":"x"'), ("2", '"content":"y"'), ("1", '"content":"x"')):
-        log.append(Entry("r", "a", "bert", "there", 0, client_id, body, lambda *result: told.append(result)))
+        log.append(Entry("r", "a", "bert", "there", 0, 1, client_id, body, lambda *result: told.append(result)))
     soon(lambda: len(told) == 3)
     (first, at), (second, then), (again, before) = (result[:2] for result in told)
     assert (first, second, again, before) == (1, 2, 1, at)
@@ -265,11 +266,14 @@ def test_the_load_of_many_rooms_is_even_over_the_nodes(empty: RedisCluster) -> N
     outcomes: list[bytes | None] = []
     room_ids = [hashlib.sha1(bytes([n // 256, n % 256])).hexdigest()[:16] for n in range(900)]
     pipe.execute("PING")
+    for room_id in room_ids:
+        log.life.open(room_id, "a", 1)
+    pipe.execute("PING")
     empty.reset_statistics()
     for count in (900, 1800, 2700):
         for room_id in room_ids:
             entry = Entry(
-                room_id, "a", "bert", "there", 0, "", '"content":"x"', lambda *result: outcomes.append(result[2])
+                room_id, "a", "bert", "there", 0, 1, "", '"content":"x"', lambda *result: outcomes.append(result[2])
             )
             log.append(entry)
         soon(lambda count=count: len(outcomes) == count, "all stored and told")
@@ -325,7 +329,8 @@ def store_and_die(cluster: RedisCluster, room_id: str, slot: str, body: str, sto
     """What is left of a worker that is killed when it has stored a message and told nobody."""
     pipe = started(cluster)
     stored: list[int] = []
-    entry = Entry(room_id, slot, "", "", 0, "", body, lambda seq, *_: stored.append(seq))
+    later_than_any = 10**13
+    entry = Entry(room_id, slot, "", "", 0, later_than_any, "", body, lambda seq, *_: stored.append(seq))
     log = Rooms(pipe, "dead", storing=storing)
     log._outbox.collect = list  # which is never sent, also where the store knows the partner's worker
     log.append(entry)

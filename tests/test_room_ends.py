@@ -16,7 +16,7 @@ from animochat.matchmaking import service as matchmaking
 from animochat.moderation import service as moderation
 from animochat.presence import service as presence
 from animochat.rooms import service as rooms
-from animochat.rooms.service import CLOSING, CLOSING_MS, ENDED_LIFE_MS, LOG_LIFE_MS, TAKE_ENDED
+from animochat.rooms.life import CLOSING_MS, ENDED_LIFE_MS, LOG_LIFE_MS, PORTION, TAKE_ENDED
 from animochat.store import keys
 
 SCRIPTS = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS
@@ -124,7 +124,7 @@ def test_no_key_of_a_room_outlives_its_end_by_more_than_15_minutes(
     write(lobby, room)
     end(lobby, anna, bert)
     assert lobby.sorted_set(":rooms") == {}
-    lobby.workers[-1].rooms.close_ended()
+    lobby.workers[-1].rooms.life.close_ended()
     assert all(0 < life <= 15 * 60_000 for life in lives(lobby, room).values()), lives(lobby, room)
     assert lobby.sorted_set(":ended") == {}
     assert lobby.hash(f":room:{room}") == {}
@@ -135,8 +135,8 @@ def test_where_nothing_is_stored_the_rest_goes_after_the_grace_time(lobby: Lobby
     room = anna.room or ""
     write(lobby, room)
     anna.leave()
-    lobby.worker.rooms._ended_life_ms = GRACE_MS
-    lobby.worker.rooms.close_ended()
+    lobby.worker.rooms.life._ended_life_ms = GRACE_MS
+    lobby.worker.rooms.life.close_ended()
     assert all(0 < life <= GRACE_MS for life in lives(lobby, room).values())
 
 
@@ -146,16 +146,16 @@ def test_the_first_to_close_a_log_says_when_it_goes(lobby: Lobby) -> None:
     room = anna.room or ""
     write(lobby, room)
     anna.leave()
-    lobby.worker.rooms.close_ended()
+    lobby.worker.rooms.life.close_ended()
     for name in ("log", "meta"):
         lobby.pipeline.execute("PEXPIRE", f"{keys.room(room)}:{name}", 1000)
-    lobby.worker.rooms.close(room)
-    assert lobby.worker.rooms.attach(room, "anna", "a").last_seq == 1
+    lobby.worker.rooms.life.close(room)
+    assert lobby.worker.rooms.attach(room, "anna", "a", lobby.now).last_seq == 1
     assert all(0 < life <= 1000 for life in lives(lobby, room).values())
 
 
 def take(lobby: Lobby, worker: Worker) -> list[bytes]:
-    return list(lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [CLOSING, CLOSING_MS, lobby.now]))
+    return list(lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [PORTION, CLOSING_MS, lobby.now]))
 
 
 def test_what_a_worker_dies_over_another_one_closes(lobby: Lobby) -> None:
@@ -165,20 +165,20 @@ def test_what_a_worker_dies_over_another_one_closes(lobby: Lobby) -> None:
     anna.leave()
     assert take(lobby, lobby.worker) == [room.encode()]
     other = lobby.add_worker()
-    other.rooms.close_ended()
+    other.rooms.life.close_ended()
     assert lives(lobby, room)["log"] > ENDED_LIFE_MS  # the first may be at it
     lobby.pass_time(CLOSING_MS)
-    other.rooms.close_ended()
+    other.rooms.life.close_ended()
     assert 0 < lives(lobby, room)["log"] <= ENDED_LIFE_MS
 
 
 def test_one_script_takes_a_bounded_number_of_rooms_and_none_is_left(lobby: Lobby) -> None:
-    names = {f"r{number}": 0 for number in range(2 * CLOSING + 1)}
+    names = {f"r{number}": 0 for number in range(2 * PORTION + 1)}
     with lobby.batch() as batch:
         batch.zadd(f"{keys.lobby()}:ended", names)
-    assert len(take(lobby, lobby.worker)) == CLOSING
+    assert len(take(lobby, lobby.worker)) == PORTION
     lobby.pass_time(CLOSING_MS)
-    lobby.worker.rooms.close_ended()
+    lobby.worker.rooms.life.close_ended()
     assert lobby.sorted_set(":ended") == {}
 
 

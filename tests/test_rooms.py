@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from store_support import HISTORY_MS, HOUR_MS, Lobby, Person, Worker
 
 from animochat.rooms import service as rooms
+from animochat.rooms.life import ENDED_LIFE_MS, LOG_LIFE_MS
 from animochat.rooms.memory import Memory, Remembered
-from animochat.rooms.service import BATCH, ENDED_LIFE_MS, LOG_LENGTH, LOG_LIFE_MS, Entry, Logged
+from animochat.rooms.service import BATCH, LOG_LENGTH, Attached, Entry, Logged
 from animochat.store import keys
 
 
@@ -47,6 +48,7 @@ def say_all(
     stored: list[Stored] = []
     entries = []
     places: dict[str, tuple[str, str, str, str]] = {}
+    versions: dict[str, int] = {}
     for person, body, client_id in messages:
         if person.name not in places:
             room = person.room
@@ -57,12 +59,23 @@ def say_all(
             if where is None:
                 where = worker.lobby.hash(f":person:{partner}").get("worker", "")
             places[person.name] = (room, slot, partner, where)
-        entries.append(
-            Entry(*places[person.name], last_seq, client_id, body, lambda *result: stored.append(Stored(*result)))
-        )
+            versions[person.name] = int(person.record["v"])
+            worker.rooms.life.open(room, slot, versions[person.name])
+        done = lambda *result: stored.append(Stored(*result))  # noqa: E731
+        entries.append(Entry(*places[person.name], last_seq, versions[person.name], client_id, body, done))
     worker.rooms._entries += entries[:-1]
     worker.rooms.append(entries[-1])
     return stored
+
+
+def slot_of(person: Person) -> str:
+    return "a" if person.lobby.members(person.room or "")[0] == person.name else "b"
+
+
+def attach(person: Person, after: int = 0) -> Attached:
+    """The person's worker has the room's messages sent to it, as when the person has just connected."""
+    version = int(person.record["v"])
+    return person.worker.rooms.attach(person.room or "", person.name, slot_of(person), version, after=after)
 
 
 def lines(worker: Worker) -> list[list[str]]:
@@ -99,7 +112,7 @@ def test_messages_stored_together_keep_their_order(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     stored = say_all([(anna, "one", ""), (bert, "two", ""), (anna, "three", "")])
     assert [s.seq for s in stored] == [1, 2, 3]
-    logged = lobby.worker.rooms.attach(anna.room or "", "anna", "a").messages
+    logged = attach(anna).messages
     assert [m.body for m in logged] == ["one", "two", "three"]
 
 
@@ -152,7 +165,7 @@ def test_messages_go_where_the_partner_is_even_if_the_sender_s_worker_does_not_k
     anna, bert = lobby.pair("anna", "bert")
     old = lobby.worker.name
     bert.connect(lobby.add_worker())
-    bert.worker.rooms.attach(bert.room or "", "bert", "a" if lobby.members(bert.room or "")[0] == "bert" else "b")
+    attach(bert)
     assert say(anna, "x", partner_worker=old).outcome == b"remote"
     assert [line[4] for line in lines(bert.worker)] == ["x"]
 
@@ -161,7 +174,7 @@ def test_a_partner_who_came_to_the_sender_s_worker_is_local(lobby: Lobby) -> Non
     anna, bert = two_workers(lobby)
     other = bert.worker
     bert.connect(anna.worker)
-    anna.worker.rooms.attach(bert.room or "", "bert", "a" if lobby.members(bert.room or "")[0] == "bert" else "b")
+    attach(bert)
     assert say(anna, "x", partner_worker=other.name).outcome == b"local"
     assert lines(other) == []
 
@@ -172,7 +185,7 @@ def test_what_is_said_to_somebody_who_is_away_waits_in_the_log(lobby: Lobby) -> 
     assert say(anna, "x", partner_worker="").outcome == b"remote"
     assert lines(bert.worker) == []
     bert.connect(anna.worker)
-    logged = anna.worker.rooms.attach(bert.room or "", "bert", "b").messages
+    logged = attach(bert).messages
     assert [m.body for m in logged] == ["x"]
 
 
@@ -180,7 +193,7 @@ def test_typing_reaches_the_partner_s_worker_and_is_not_stored(lobby: Lobby) -> 
     anna, bert = two_workers(lobby)
     anna.worker.rooms.publish_typing(bert.worker.name, "bert", anna.room or "", True)
     assert bert.worker.listen()[-1].decode() == f"typing bert {anna.room} 1"
-    assert anna.worker.rooms.attach(anna.room or "", "anna", "a") == (0, [], True)
+    assert attach(anna) == (0, [], True)
 
 
 # The same message again
@@ -194,7 +207,7 @@ def test_a_client_id_already_stored_is_not_stored_or_delivered_again(lobby: Lobb
     again = say(anna, "x", client_id="one")
     assert (again.seq, again.timestamp, again.outcome) == (first.seq, first.timestamp, b"again")
     assert [line[4] for line in lines(bert.worker)] == ["x", "y"]
-    assert [m.body for m in bert.worker.rooms.attach(anna.room or "", "bert", "b").messages] == ["x", "y"]
+    assert [m.body for m in attach(bert).messages] == ["x", "y"]
 
 
 def test_a_client_id_twice_in_one_batch_is_stored_once(lobby: Lobby) -> None:
@@ -239,16 +252,16 @@ def test_the_heartbeat_counts_messages(lobby: Lobby) -> None:
 def test_a_log_keeps_the_latest_messages(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     say_all([(anna, str(n), f"id{n}") for n in range(1, LOG_LENGTH + 11)])
-    last, logged, _ = lobby.worker.rooms.attach(anna.room or "", "anna", "a")
+    last, logged, _ = attach(anna)
     assert last == LOG_LENGTH + 10
     assert [m.seq for m in logged] == list(range(11, LOG_LENGTH + 11))
 
 
 @pytest.mark.parametrize(("after", "complete"), [(0, False), (9, False), (10, True), (LOG_LENGTH + 10, True)])
 def test_a_log_knows_when_it_no_longer_reaches_back(lobby: Lobby, after: int, complete: bool) -> None:
-    anna, _ = lobby.pair("anna", "bert")
+    anna, bert = lobby.pair("anna", "bert")
     say_all([(anna, str(n), "") for n in range(1, LOG_LENGTH + 11)])
-    assert lobby.worker.rooms.attach(anna.room or "", "bert", "b", after).complete is complete
+    assert attach(bert, after).complete is complete
     assert lobby.worker.rooms.history(anna.room or "", "bert", "b", after).complete is complete
 
 
@@ -256,7 +269,7 @@ def test_client_ids_are_forgotten_with_their_messages(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     say_all([(anna, str(n), f"id{n}") for n in range(1, LOG_LENGTH + 51)])
     fields = int(lobby.pipeline.execute("HLEN", keys.room(anna.room or "") + ":meta"))
-    assert fields <= 2 * LOG_LENGTH + 3
+    assert fields <= 2 * LOG_LENGTH + 4
     assert say(anna, "late", client_id=f"id{LOG_LENGTH + 50}").outcome == b"again"
     assert say(anna, "late", client_id="id51").outcome == b"again"
     assert say(anna, "late", client_id="id50").outcome == b"local"
@@ -268,12 +281,12 @@ def test_who_comes_back_gets_what_was_said_after_what_is_known(lobby: Lobby) -> 
     other = "b" if slot == "a" else "a"
     for person, body in ((anna, "one"), (bert, "two"), (anna, "three")):
         say(person, body)
-    assert lobby.worker.rooms.attach(anna.room or "", "anna", slot, after=1) == (
+    assert attach(anna, after=1) == (
         3,
         [Logged(2, other, lobby.now, "two"), Logged(3, slot, lobby.now, "three")],
         True,
     )
-    assert lobby.worker.rooms.attach(anna.room or "", "anna", slot, after=3) == (3, [], True)
+    assert attach(anna, after=3) == (3, [], True)
 
 
 @pytest.mark.parametrize("name", [":log", ":meta"])
@@ -295,7 +308,7 @@ def test_a_closed_log_is_kept_for_as_long_as_a_report_may_be_filed(lobby: Lobby)
     room = anna.room or ""
     say(anna, "x")
     anna.leave()
-    lobby.worker.rooms.close(room)
+    lobby.worker.rooms.life.close(room)
     assert all(0 < ttl(lobby, room, name) <= ENDED_LIFE_MS for name in (":log", ":meta"))
 
 
@@ -304,8 +317,8 @@ def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: L
     for _ in range(3):
         say(anna, "x")
     lobby.pipeline.execute("DEL", keys.room(anna.room or "") + ":log", keys.room(anna.room or "") + ":meta")
-    assert say(anna, "y", last_seq=3).outcome == b"lost"
-    assert lobby.worker.rooms.attach(anna.room or "", "anna", "a") == (0, [], True)
+    assert say_late(anna, anna.room or "", slot_of(anna), version(anna)).outcome == b"lost"
+    assert attach(anna) == (0, [], True)
 
 
 def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(lobby: Lobby) -> None:
@@ -314,11 +327,98 @@ def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(
     third = lobby.add_worker()
     bert.connect(third)
     say(anna, "between", partner_worker=lobby.workers[1].name)
-    slot = "a" if lobby.members(bert.room or "")[0] == "bert" else "b"
-    logged = third.rooms.attach(bert.room or "", "bert", slot).messages
+    logged = attach(bert).messages
     say(anna, "after", partner_worker=lobby.workers[1].name)
     assert [m.body for m in logged] == ["before", "between"]
     assert [line[4] for line in lines(third)] == ["after"]
+
+
+# Who may not say anything
+
+
+def version(person: Person) -> int:
+    """The person's version, as the connection that it has now knows it."""
+    return int(person.record["v"])
+
+
+def say_late(person: Person, room: str, slot: str, known: int, client_id: str = "") -> Stored:
+    """A connection that believes to be in the room stores a message; `known` is the version that it has."""
+    stored: list[Stored] = []
+    entry = Entry(room, slot, "x", "", 0, known, client_id, "late", lambda *result: stored.append(Stored(*result)))
+    person.worker.rooms.append(entry)
+    return stored[0]
+
+
+def test_words_of_a_connection_that_was_replaced_meanwhile_are_not_stored(lobby: Lobby) -> None:
+    anna, bert = two_workers(lobby)
+    slot, old, known = slot_of(anna), anna.worker, version(anna)
+    assert say(anna, "before").seq == 1
+    anna.connect(lobby.add_worker())
+    attach(anna)
+    assert say(anna, "since").seq == 2
+    heard = len(bert.worker.listen())
+    anna.worker, new = old, anna.worker
+    assert say_late(anna, anna.room or "", slot, known) == (0, lobby.now, b"stale")
+    assert len(bert.worker.listen()) == heard
+    anna.worker = new
+    assert [m.body for m in attach(anna).messages] == ["before", "since"]
+
+
+def test_a_recheck_that_comes_late_does_not_bring_a_replaced_connection_back(lobby: Lobby) -> None:
+    """Its worker stood still between the two scripts: the store has said that it is the one, and no longer is."""
+    anna, bert = two_workers(lobby)
+    room, slot, old = anna.room or "", slot_of(anna), anna.worker
+    again = anna.recheck().version
+    anna.connect(lobby.add_worker())
+    attach(anna)
+    assert old.rooms.attach(room, "anna", slot, again).messages == []
+    assert say(anna, "mine").outcome == b"remote"
+    assert say(bert, "to the new one", partner_worker=old.name).outcome == b"remote"
+    assert [line[4] for line in lines(anna.worker)] == ["to the new one"]
+
+
+def test_a_registration_is_later_than_any_before_it_whatever_the_store_has_lost(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    for _ in range(3):
+        before = version(anna)
+        assert anna.recheck().version > before
+    lobby.pass_time(1000)
+    lobby.pipeline.execute("DEL", "{lobby:main}:person:anna")
+    assert anna.connect().version > before
+
+
+@pytest.mark.parametrize("client_id", ["", "known"])
+def test_in_a_room_that_is_over_nothing_is_stored_or_acknowledged(lobby: Lobby, client_id: str) -> None:
+    anna, bert = two_workers(lobby)
+    room, slot = bert.room or "", slot_of(bert)
+    say(bert, "last words", client_id=client_id)
+    anna.leave()
+    anna.worker.rooms.life.close(room)
+    assert say_late(bert, room, slot, 10**13, client_id) == (0, lobby.now, b"ended")
+    assert [m.body for m in bert.worker.rooms.history(room, "bert", slot, 0).messages] == ["last words"]
+
+
+def test_a_room_that_is_over_does_not_begin_again(lobby: Lobby) -> None:
+    """Whatever arrives late: the beginning itself, or a member who comes back."""
+    anna, bert = two_workers(lobby)
+    room, slot, known = anna.room or "", slot_of(anna), version(anna)
+    anna.leave()
+    anna.worker.rooms.life.close(room)
+    anna.worker.rooms.life.open(room, slot, known)
+    bert.worker.rooms.attach(room, "bert", "b" if slot == "a" else "a", version(bert))
+    assert say_late(anna, room, slot, known).outcome == b"ended"
+    assert ttl(lobby, room, ":log") == -2
+    assert 0 < ttl(lobby, room, ":meta") <= ENDED_LIFE_MS
+
+
+def test_in_a_room_that_the_store_does_not_know_nothing_is_stored_not_even_the_first_words(lobby: Lobby) -> None:
+    """A store that has lost its data: nobody has said anything yet, so that no place in an order is missing."""
+    anna, _ = lobby.pair("anna", "bert")
+    room, slot, known = anna.room or "", slot_of(anna), version(anna)
+    anna.worker.rooms.life.open(room, slot, known)
+    lobby.pipeline.execute("FLUSHALL")
+    assert say_late(anna, room, slot, known).outcome == b"lost"
+    assert lobby.pipeline.execute("KEYS", keys.room(room) + "*") == []
 
 
 # Where messages may not be stored
@@ -342,10 +442,8 @@ def hear(worker: Worker) -> None:
 
 def missed(person: Person, after: int = 0) -> tuple[list[str], bool]:
     """What the person's worker has for somebody who comes back, and whether it says that this is all."""
-    room = person.room or ""
-    slot = "a" if person.lobby.members(room)[0] == person.name else "b"
-    attached = person.worker.rooms.attach(room, person.name, slot, after)
-    return [m.body for m in attached.messages if m.slot != slot], attached.complete
+    attached = attach(person, after)
+    return [m.body for m in attached.messages if m.slot != slot_of(person)], attached.complete
 
 
 def test_what_may_not_be_stored_is_nowhere_in_the_store(discreet: Lobby) -> None:

@@ -408,7 +408,7 @@ class World(RuleBasedStateMachine):
             self.workers[worker.name].people.add(person)
             if not self.workers[worker.name].listed:
                 self.workers[worker.name].listed, self.workers[worker.name].beat = True, self.lobby.now + 0.5
-            record.version += 1
+            record.version = max(record.version + 1, self.lobby.now)
             assert (reply.version, reply.online) == (record.version, self.online())
             partner = self.partner(person)
             if partner is not None:

@@ -1,6 +1,6 @@
 """What is said: each room's log, stored by group commit, and how a room ends.
 
-    log.append(Entry(room, slot, partner, partner_worker, last_seq, client_id, body, done))
+    log.append(Entry(room, slot, partner, partner_worker, last_seq, version, client_id, body, done))
 
 hands a message in, from anywhere, the hub included; `done(seq, timestamp, outcome)` is called once it is stored.
 All messages that wait together are stored by one script call. Where messages may not be stored (`STORE_MESSAGES=0`),
@@ -12,39 +12,26 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 from animochat.errors import Unavailable
 from animochat.metrics import METRICS
+from animochat.rooms.life import CLOSE_ROOMS, ENDED_LIFE_MS, LOG_LIFE_MS, OPEN_ROOMS, TAKE_ENDED, LogLife
 from animochat.rooms.memory import Memory, Remembered
 from animochat.rooms.outbox import Outbox
 from animochat.store import keys
 from animochat.store.node import Command
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import load
-from animochat.store.together import together
 
 APPEND_MESSAGES = load("rooms/append_messages")
 ATTACH = load("rooms/attach")
-CLOSE_ROOMS = load("rooms/close_rooms")
 LEAVE_ROOM = load("rooms/leave_room")
-TAKE_ENDED = load("rooms/take_ended")
 
-SCRIPTS = [APPEND_MESSAGES, ATTACH, CLOSE_ROOMS, LEAVE_ROOM, TAKE_ENDED]
+SCRIPTS = [APPEND_MESSAGES, ATTACH, CLOSE_ROOMS, LEAVE_ROOM, OPEN_ROOMS, TAKE_ENDED]
 
 #: Messages that a room's log keeps.
 LOG_LENGTH = 200
-
-#: Milliseconds that a log is kept when nothing is said, longer than any silence in a room that is still one: a day, and
-#: the hour in which append_messages.lua doesn't renew it.
-LOG_LIFE_MS = 25 * 3600 * 1000
-
-#: Milliseconds that a log is kept after its room's end: for as long a report may still be filed.
-ENDED_LIFE_MS = 15 * 60 * 1000
-
-#: Rooms whose logs one round closes, and milliseconds until another worker does it for one that dies meanwhile.
-CLOSING, CLOSING_MS = 100, 5000
 
 #: Messages that one script call stores at most: bounds its time to about 2 ms.
 BATCH = 400
@@ -54,10 +41,11 @@ class Entry(NamedTuple):
     """A message to be stored: see rooms/scripts/append_messages.lua.
 
     `body` is a piece of JSON (`"senderId":…,"content":…`) that the message's receivers get as it is. `done` gets seq,
-    timestamp (Unix ms) and outcome (b"local", b"remote", b"again" or b"lost"; b"late" for one that is said again and
-    was never heard of here, where nothing is stored), or (0, 0, None) where it could not be stored. It runs in the
-    pipeline's greenlet and must not block. In a cluster it gets a fourth value, the seq of the sender's message before
-    this one (0 for none): the receiver may not have got that one yet.
+    timestamp (Unix ms) and outcome (b"local", b"remote" or b"again"; b"late" for one that is said again and was never
+    heard of here, where nothing is stored); seq 0 where it was not stored: because of b"lost", b"stale" or b"ended", or
+    because the store can't be reached (None). It runs in the pipeline's greenlet and must not block. In a cluster it
+    gets a fourth value, the seq of the sender's message before this one (0 for none): the receiver may not have got
+    that one yet.
     """
 
     room_id: str
@@ -65,6 +53,7 @@ class Entry(NamedTuple):
     partner: str
     partner_worker: str
     last_seq: int
+    version: int
     client_id: str
     body: str
     done: Callable[..., None]
@@ -92,7 +81,7 @@ class Rooms:
     """The rooms' logs, for one worker. `stored` counts messages since it was last set to 0 (by the heartbeat).
 
     `storing`: False, and nothing that is said gets into the store. `ended_life_ms`: how long a log is kept after its
-    room has ended.
+    room has ended. `life` begins and ends the logs.
     """
 
     def __init__(
@@ -105,13 +94,13 @@ class Rooms:
         ended_life_ms: int = ENDED_LIFE_MS,
     ) -> None:
         self._pipeline = pipeline
-        self._ended_life_ms = ended_life_ms
         #: What was said, where it may not be stored; else None.
         self.memory = None if storing else Memory(LOG_LENGTH)
         self._worker = worker
         self._lobby = [keys.lobby(lobby)]
         self._now: Callable[[], int | str] = clock or (lambda: "")
         self._entries: list[Entry] = []
+        self.life = LogLife(pipeline, self._lobby[0], self._now, ended_life_ms)
         self._outbox = Outbox(self._lobby[0])
         self.stored = 0
         pipeline.add_collector(self._collect)
@@ -128,16 +117,16 @@ class Rooms:
 
     def _collect(self) -> list[tuple[Command, Callable[[Any], None]]]:
         entries, self._entries = self._entries, []
+        commands = self.life.collect()
         if self._pipeline.in_cluster:
-            return self._collect_for_cluster(entries)
-        return [
-            self._command(entries[start : start + BATCH], self._lobby[0]) for start in range(0, len(entries), BATCH)
-        ]
+            return commands + self._collect_for_cluster(entries)
+        batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
+        return commands + [self._command(batch, self._lobby[0]) for batch in batches]
 
     def _command(self, entries: list[Entry], lobby: str) -> tuple[Command, Callable[[Any], None]]:
         args: list[Any] = [self._worker, LOG_LENGTH, LOG_LIFE_MS, 0 if self.memory else 1, self._now(), lobby]
         for entry in entries:
-            args += entry[1:7]
+            args += entry[1:8]
 
         def stored(reply: Any) -> None:
             if isinstance(reply, Unavailable):
@@ -147,7 +136,7 @@ class Rooms:
             results = iter(reply)
             before = self.stored
             for entry, seq, timestamp, outcome in zip(entries, results, results, results, strict=True):
-                if self.memory is not None and not outcome.startswith(b"lost"):
+                if self.memory is not None and seq:
                     new = self.memory.keep(entry.room_id, seq, Remembered(entry.partner, timestamp, entry.body))
                     if new and outcome.startswith(b"again"):
                         outcome = outcome.replace(b"again", b"late", 1)
@@ -164,11 +153,8 @@ class Rooms:
     # In a cluster: a command for each slot, and publications by the worker that has stored
 
     def _collect_for_cluster(self, entries: list[Entry]) -> list[tuple[Command, Callable[[Any], None]]]:
-        by_slot: dict[int, list[Entry]] = {}
-        for entry in entries:
-            by_slot.setdefault(self._pipeline.slot(keys.room(entry.room_id)), []).append(entry)
         commands = self._outbox.collect()
-        for some in by_slot.values():
+        for some in self._pipeline.by_slot(entries, lambda entry: keys.room(entry.room_id)):
             commands += [self._command(some[start : start + BATCH], "") for start in range(0, len(some), BATCH)]
         return commands
 
@@ -213,15 +199,15 @@ class Rooms:
 
     # What was said, and who is there to hear it
 
-    def attach(self, room_id: str, person: str, slot: str, after: int = 0, known: int = 0) -> Attached:
+    def attach(self, room_id: str, person: str, slot: str, version: int, *, after: int = 0, known: int = 0) -> Attached:
         """Have the room's messages for that member sent here, and get what was said after `after`.
 
-        `known`: the highest seq that this worker has seen; what comes next has a higher one, whatever the store lost.
-        Waits for the store; raises Unavailable.
+        `version`: that of the member's registration, unless there is a later one: words of an earlier one are refused
+        from now on. `known`: the highest seq that this worker has seen; what comes next has a higher one, whatever the
+        store lost. Waits for the store; raises Unavailable.
         """
-        last, flat, theirs = self._pipeline.call(
-            ATTACH, [keys.room(room_id)], [slot, self._worker, after, LOG_LIFE_MS, known]
-        )
+        args = [slot, self._worker, after, LOG_LIFE_MS, known, version]
+        last, flat, theirs = self._pipeline.call(ATTACH, [keys.room(room_id)], args)
         if self.memory is not None:
             messages = self.remembered(room_id, person, slot, after)
             return Attached(last, messages, self.memory.has_all(room_id, after, theirs))
@@ -273,37 +259,6 @@ class Rooms:
         """
         state, *rest = self._pipeline.call(LEAVE_ROOM, self._lobby, [person, connection])
         return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
-
-    def close(self, room_id: str, closed: Callable[[], None] = lambda: None) -> None:
-        """Close the log of an ended room, which its end has put on the agenda, without waiting for that.
-
-        Does not wait: `closed` is called once that is answered, and so is whatever was to be stored there before; also
-        where the store can't be reached.
-        """
-        self._pipeline.submit(self._closing([room_id]), lambda reply: closed())
-
-    def close_ended(self) -> None:
-        """Close the logs of rooms that are on the lobby's agenda of ended ones. To be called now and then.
-
-        In a cluster they are in other slots than the lobby, whose scripts end rooms. Waits for the store; raises
-        Unavailable.
-        """
-        while True:
-            reply = self._pipeline.call(TAKE_ENDED, self._lobby, [CLOSING, CLOSING_MS, self._now()])
-            slots: dict[int, list[str]] = {}
-            for room_id in (name.decode() for name in reply):
-                slot = self._pipeline.slot(keys.room(room_id)) if self._pipeline.in_cluster else 0
-                slots.setdefault(slot, []).append(room_id)
-            asked = together([partial(self._pipeline.execute, *self._closing(ended)) for ended in slots.values()])
-            answered = zip(slots.values(), asked, strict=True)
-            closed = [room_id for ended, answer in answered if answer == 1 for room_id in ended]
-            if closed:
-                self._pipeline.execute("ZREM", self._lobby[0] + ":ended", *closed)
-            if len(reply) < CLOSING:
-                return
-
-    def _closing(self, room_ids: list[str]) -> Command:
-        return evalsha(CLOSE_ROOMS, [keys.room(room_id) for room_id in room_ids], [self._ended_life_ms])
 
     def publish_typing(self, worker: str, person: str, room_id: str, is_typing: bool) -> None:
         """Tell the partner's worker. Not stored, not repeated; does not wait."""

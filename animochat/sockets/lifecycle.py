@@ -208,7 +208,7 @@ class Lifecycle:
             return None, Attached(0, [])
         room = Room.of(record)
         after = max(after, 0)
-        entered = self._rooms.attach(room.room_id, person, room.slot, after, known)
+        entered = self._rooms.attach(room.room_id, person, room.slot, registration.version, after=after, known=known)
         room.last_seq = entered.last_seq
         room.received = max(
             (entry.seq for entry in entered.messages if entry.slot != room.slot), default=min(after, room.last_seq)
@@ -229,6 +229,7 @@ class Lifecycle:
         if connection.asked_at:
             METRICS.match_wait.observe(max(0.0, time.monotonic() - connection.asked_at))
         connection.enter_room(Room.of(record))
+        self._rooms.life.open(record.room_id, record.slot, connection.version)
         tell_beginning(connection, record)
         if connection.early == record.room_id:
             self.catch_up(connection)
@@ -391,7 +392,7 @@ class Lifecycle:
             late = before.late
         self._settle(connection, registration, room)
         if before is not None and not same:
-            self._rooms.close(before.room_id)  # which the store may have lost, with its agenda
+            self._rooms.life.close(before.room_id)  # which the store may have lost, with its agenda
         if before is not None and not same and not ended:
             connection.emit("partner-disconnected", PartnerDisconnected("disconnected"))
             self._send_session(connection, registration, entered.messages)
@@ -527,7 +528,7 @@ class Lifecycle:
                 self._rooms.settle(connection.room.room_id)
             gone = self._presence.disconnect(connection.person, connection.id, grace_ms)
             if gone and grace_ms is None and connection.room is not None:
-                self._rooms.close(connection.room.room_id)
+                self._rooms.life.close(connection.room.room_id)
         except Unavailable:
             self._farewells.append((connection, grace_ms))
 

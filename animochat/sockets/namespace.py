@@ -75,6 +75,7 @@ class ChatNamespace(socketio.Namespace):
         moderation: Moderation,
         words: WordFilter | None,
         worker: str,
+        check_stall: Callable[[], None],
     ) -> None:
         super().__init__("/")
         self._settings = settings
@@ -85,6 +86,7 @@ class ChatNamespace(socketio.Namespace):
         self._moderation = moderation
         self._words = words
         self._worker = worker
+        self._check_stall = check_stall
         self._handlers: dict[str, Handler] = {
             "find-match": self.on_find_match,
             "cancel-match": self.on_cancel_match,
@@ -157,7 +159,7 @@ class ChatNamespace(socketio.Namespace):
         room, entered = connection.room, search.room
         if room is not None and (entered is None or entered.room_id != room.room_id):  # the partner ended it
             connection.leave_room()
-            self._rooms.close(room.room_id)
+            self._rooms.life.close(room.room_id)
             reason = search.ended[1] if search.ended[0] == room.room_id else "disconnected"
             connection.emit("partner-disconnected", PartnerDisconnected(reason))
         if entered is not None and connection.room is None:
@@ -230,7 +232,7 @@ class ChatNamespace(socketio.Namespace):
         return {}
 
     def _leave(self, connection: Connection, room_id: str) -> None:
-        self._rooms.close(room_id)
+        self._rooms.life.close(room_id)
         if connection.room is not None and connection.room.room_id == room_id:
             connection.leave_room()
 
@@ -308,7 +310,17 @@ class ChatNamespace(socketio.Namespace):
         body = message_body(room.user_id, content) if quote is None else reply_body(room.user_id, content, quote)
         done = partial(self._stored, connection, room, body, ack_id, received)
         self._rooms.append(
-            Entry(room.room_id, room.slot, room.partner, room.partner_worker, room.last_seq, client_id, body, done)
+            Entry(
+                room.room_id,
+                room.slot,
+                room.partner,
+                room.partner_worker,
+                room.last_seq,
+                connection.version,
+                client_id,
+                body,
+                done,
+            )
         )
 
     def _stored(
@@ -323,8 +335,9 @@ class ChatNamespace(socketio.Namespace):
         outcome: bytes | None,
         before: int = 0,
     ) -> None:
-        if outcome is None or outcome == b"lost":
-            self._lifecycle.refuse(connection, "send-message", ack_id, Unavailable())
+        if not seq:
+            refusal = NotInRoom() if outcome == b"ended" else Unavailable()
+            self._lifecycle.refuse(connection, "send-message", ack_id, refusal)
             # The partner, if it is here: the message may be stored all the same, and this worker has to deliver it.
             doubtful = connection if outcome is not None else self._connections.in_room(room.partner, room.room_id)
             if doubtful is not None:
@@ -387,7 +400,10 @@ class ChatNamespace(socketio.Namespace):
     def on_typing(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         is_typing = args[0] if len(args) == 1 and type(args[0]) is bool else one(args, Typing).isTyping
         self._limit(connection.buckets.typing, self._settings.rate_typing)
+        self._check_stall()
         room = connection.room
+        if connection.stale:
+            raise Unavailable
         if room is None:
             raise NotInRoom
         if room.partner in self._connections.by_person:
@@ -438,4 +454,5 @@ class ChatNamespace(socketio.Namespace):
             if ack_id is not None:
                 connection.acknowledge(ack_id, {"ok": True, **result})
 
+        self._check_stall()
         connection.perform(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import gevent
@@ -18,17 +19,26 @@ from animochat.sockets.payloads import Notice, PartnerDisconnected, PartnerRecon
 class News:
     """Applies the channel's messages to this worker's connections. Nothing here waits."""
 
-    def __init__(self, connections: Connections, lifecycle: Lifecycle, namespace: ChatNamespace, rooms: Rooms) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        lifecycle: Lifecycle,
+        namespace: ChatNamespace,
+        rooms: Rooms,
+        check_stall: Callable[[], None],
+    ) -> None:
         self._connections = connections
         self._lifecycle = lifecycle
         self._namespace = namespace
         self._rooms = rooms
+        self._check_stall = check_stall
 
     def receive(self, data: bytes) -> None:
         """Take one message of the channel: a JSON list of notices, or lines of messages, or a `typing` line.
 
         In a cluster messages come as a `chain` (rooms/outbox.py), and `look` names those who may have missed one.
         """
+        self._check_stall()
         if data.startswith(b"["):
             for notice in decode_notices(data):
                 self._notice(notice)
@@ -91,7 +101,7 @@ class News:
             # The partner's last words may be stored, and the answer that says so still on its way: the store's answers
             # and its channel are two connections. The answer to this comes behind it.
             end = partial(self._end, connection, room, notice.reason)
-            self._rooms.close(notice.room, partial(connection.hear, end))
+            self._rooms.life.begin_to_close(notice.room, partial(connection.hear, end))
         elif notice.e == "reconnecting":
             room.partner_away = True
             connection.emit("partner-reconnecting", PartnerReconnecting(notice.graceMs))

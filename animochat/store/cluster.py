@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gevent
@@ -146,8 +146,15 @@ class _Request:
 class Cluster:
     """A worker's connections to a cluster's primaries, each made when it is first needed."""
 
-    def __init__(self, url: str, topology: Topology, scripts: Sequence[Script]) -> None:
+    def __init__(
+        self,
+        url: str,
+        topology: Topology,
+        scripts: Sequence[Script],
+        before_replies: Callable[[], None] = lambda: None,
+    ) -> None:
         self._url = url
+        self._before_replies = before_replies
         self._slots = topology.slots
         #: What is written for a single server -> what it is called here.
         self._names: dict[str, str] = {}
@@ -202,6 +209,7 @@ class Cluster:
 
     def answered(self, primary: _Primary, batch: list[_Request], replies: list[Any]) -> None:
         """Hand out a node's answers, and send elsewhere what it did not run."""
+        self._before_replies()
         redirected: dict[int, list[_Request]] = {}
         for request, reply in zip(batch, replies, strict=True):
             if not isinstance(reply, REDIRECTIONS):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from gevent import Greenlet, spawn
@@ -30,6 +30,8 @@ from animochat.store.node import Callback, Command, Node
 from animochat.store.scripts import Script
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Commands waiting beyond this are refused at once: the store is too slow, and memory isn't endless.
 MAX_WAITING = 50_000
@@ -49,6 +51,8 @@ class Pipeline:
         self._cluster: Cluster | None = None
         self._waiting: list[tuple[Command, Callback]] = []
         self._collectors: list[Callable[[], list[tuple[Command, Callback]]]] = []
+        #: Called before replies are handed out.
+        self.before_replies: Callable[[], None] = lambda: None
         self._work = Event()
         self._greenlet: Greenlet | None = None
 
@@ -75,9 +79,14 @@ class Pipeline:
         """Are keys with different hash tags on different nodes? For collectors: what they return is spread."""
         return self._cluster is not None
 
-    def slot(self, name: str) -> int:
-        """The slot of a key or channel: in a cluster a script may only touch keys of one."""
-        return slot_of(name)
+    def by_slot(self, items: Sequence[T], key: Callable[[T], str]) -> list[list[T]]:
+        """Divide items by what one script may touch together: in a cluster the keys of one slot, else all."""
+        if self._cluster is None or len(items) < 2:
+            return [list(items)] if items else []
+        slots: dict[int, list[T]] = {}
+        for item in items:
+            slots.setdefault(slot_of(key(item)), []).append(item)
+        return list(slots.values())
 
     @property
     def waiting(self) -> int:
@@ -130,6 +139,7 @@ class Pipeline:
     def _commit(self, batch: list[tuple[Command, Callback]]) -> None:
         commands = [command for command, _ in batch]
         replies = [Unavailable() for _ in batch] if self._node is None else self._node.exchange(commands)
+        self.before_replies()
         for (_, callback), reply in zip(batch, replies, strict=True):
             try:
                 callback(reply)
@@ -150,7 +160,7 @@ class Pipeline:
             if topology is None:
                 self._node = Node(self._url, self._scripts)
             else:
-                self._cluster = Cluster(self._url, topology, self._scripts)
+                self._cluster = Cluster(self._url, topology, self._scripts, self.before_replies)
 
 
 def evalsha(script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Command:

@@ -61,7 +61,10 @@ redis.call('ZADD', lobby .. ':workers', 'NX', now + 0.5, worker)
 local online = count_online(lobby, redis.call('SADD', lobby .. ':worker:' .. worker, person) - gone)
 redis.call('PEXPIRE', lobby .. ':worker:' .. worker, LIFE)
 local was_away = redis.call('ZREM', lobby .. ':away', person) > 0
-local version = redis.call('HINCRBY', key, 'v', 1)
+-- A registration's version comes from the clock: none repeats, whatever the store has lost meanwhile, and a room's log
+-- can tell which of two is the later one (append_messages.lua).
+local version = math.max(redis.call('HINCRBY', key, 'v', 1), now)
+redis.call('HSET', key, 'v', version)
 
 local room = old[3] and room_as_seen(lobby, old[3], person, now)
 if room then

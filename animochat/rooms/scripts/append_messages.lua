@@ -1,9 +1,11 @@
 -- Stores what was said, in rooms of any number, and tells the workers of those partners who are elsewhere: once a
--- worker, whatever the number of messages. Where nothing may be stored it does all of that but for the log.
+-- worker, whatever the number of messages. Where nothing may be stored it does all of that but for the log. Nothing is
+-- stored of a connection that another one has replaced, nor in a room that is over or that the store doesn't know.
 --
 -- KEYS[i]  tag of the i-th message's room; the script touches, behind it:
 --          :log (stream, capped; an entry's id is `<seq>-0`), :meta (hash: `seq` the last message's place in the room's
---          order; `a`, `b` the worker of that member, where it isn't the one that the match named; `<slot>:<clientId>`
+--          order; `a`, `b` the worker of that member, where it isn't the one that the match named; `va`, `vb` the
+--          version of that member's latest registration, `inf` once the room is over; `<slot>:<clientId>`
 --          its message's seq and time, and `#<seq>` the other way round, to forget it with the entry; `last:<slot>`,
 --          in a cluster or where nothing may be stored, the seq of that member's last message; `renewed` when both
 --          were last kept from expiring)
@@ -13,13 +15,15 @@
 -- ARGV[4]  '1', or '0' where messages may not be stored
 -- ARGV[5]  time in milliseconds, or '' for the store's clock
 -- ARGV[6]  tag of the lobby whose workers are told; '' in a cluster: its slot is elsewhere, and the caller tells them
--- then for each message six:
+-- then for each message seven:
 --          sender's slot ('a' or 'b'); the partner; the partner's worker, as far as the sender's knows;
---          the highest seq that the sender's worker knows of; client id or ''; the message's body, a piece of JSON
+--          the highest seq that the sender's worker knows of; the sender's version, as its connection knows it;
+--          client id or ''; the message's body, a piece of JSON
 --
--- Returns  for each message {seq, timestamp in ms, 'local', 'remote', 'again' or 'lost'}, flat
+-- Returns  for each message {seq, timestamp in ms, outcome}, flat; seq 0: nothing was stored
 --          local: the partner is at the asking worker. remote: another worker was told. again: this client id was
---          stored before, seq and timestamp are the first one's. lost: the log is shorter than it was.
+--          stored before, seq and timestamp are the first one's. lost: the store doesn't know the room.
+--          stale: the sender has registered another connection since. ended: the room is over.
 --          Where nothing may be stored, another worker is told `again` as well: no log has what it may have missed.
 --          In a cluster '<outcome> <the partner's worker> <seq of the sender's message before this one>'.
 -- @include presence/now
@@ -31,20 +35,23 @@ local me, keep, life, storing = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == 
 local now, lobby = clock(ARGV[5]), ARGV[6]
 local in_cluster = lobby == ''
 local result, lines, order = {}, {}, {}
+local version_of = {a = 'va', b = 'vb'}
 for i, room in ipairs(KEYS) do
-  local at = 6 + (i - 1) * 6
-  local slot, partner, worker, client_id, body = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 5], ARGV[at + 6]
+  local at = 6 + (i - 1) * 7
+  local slot, partner, worker, version = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 5]
+  local client_id, body = ARGV[at + 6], ARGV[at + 7]
   local meta, log = room .. ':meta', room .. ':log'
   local field = client_id ~= '' and slot .. ':' .. client_id
-  local known = redis.call('HMGET', meta, 'seq', slot == 'a' and 'b' or 'a', 'renewed', field or 'seq')
+  local known =
+    redis.call('HMGET', meta, 'seq', slot == 'a' and 'b' or 'a', 'renewed', version_of[slot], field or 'seq')
   worker = known[2] or worker
   -- A store that lost the end of the log (a replica that became the primary) doesn't count twice what was seen.
   local seen = tonumber(ARGV[at + 4])
   local seq, timestamp, before, outcome = math.max(tonumber(known[1] or 0), seen), now, 0
-  if not known[1] and seen > 0 then
-    seq, outcome = 0, 'lost'
-  elseif field and known[4] then
-    local first, at_that_time = string.match(known[4], '^(%d+) (%d+)$')
+  if known[4] ~= version and (not known[4] or tonumber(known[4]) > tonumber(version)) then
+    seq, outcome = 0, not known[4] and 'lost' or known[4] == 'inf' and 'ended' or 'stale'
+  elseif field and known[5] then
+    local first, at_that_time = string.match(known[5], '^(%d+) (%d+)$')
     seq, timestamp, outcome = tonumber(first), tonumber(at_that_time), 'again'
   else
     seq = seq + 1

@@ -7,8 +7,8 @@
 -- Returns  1
 for _, room in ipairs(KEYS) do
   local meta = room .. ':meta'
-  if redis.call('HGET', meta, 'ended') == false then
-    redis.call('HSET', meta, 'ended', 1)
+  if redis.call('HGET', meta, 'va') ~= 'inf' then
+    redis.call('HSET', meta, 'va', 'inf', 'vb', 'inf') -- no registration is recent enough
     redis.call('PEXPIRE', meta, ARGV[1])
     redis.call('PEXPIRE', room .. ':log', ARGV[1])
   end

@@ -1,0 +1,105 @@
+"""How a room's log begins and ends.
+
+A log is in a slot of its own in a cluster, so the scripts that make and end rooms can't touch it: workers open and
+close it. Those that have a member do so at once; the rest of what has ended is on an agenda in the lobby's slot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from animochat.errors import Unavailable
+from animochat.store import keys
+from animochat.store.node import Command
+from animochat.store.pipeline import Pipeline, evalsha
+from animochat.store.scripts import load
+from animochat.store.together import together
+
+CLOSE_ROOMS = load("rooms/close_rooms")
+OPEN_ROOMS = load("rooms/open_rooms")
+TAKE_ENDED = load("rooms/take_ended")
+
+#: Milliseconds that a log is kept when nothing is said, longer than any silence in a room that is still one: a day, and
+#: the hour in which append_messages.lua doesn't renew it.
+LOG_LIFE_MS = 25 * 3600 * 1000
+
+#: Milliseconds that a log is kept after its room's end: for as long a report may still be filed.
+ENDED_LIFE_MS = 15 * 60 * 1000
+
+#: Rooms that one script call opens or closes at most: bounds its time to about a millisecond.
+PORTION = 100
+
+#: Milliseconds until another worker closes what one has begun to: longer than it waits for the store.
+CLOSING_MS = 5000
+
+
+class _Opening(NamedTuple):
+    room_id: str
+    slot: str
+    version: int
+
+
+class LogLife:
+    """Opens and closes the logs of one lobby. `lobby` is its tag; `ended_life_ms`: how long an ended room's is kept."""
+
+    def __init__(self, pipeline: Pipeline, lobby: str, now: Callable[[], int | str], ended_life_ms: int) -> None:
+        self._pipeline = pipeline
+        self._lobby = lobby
+        self._now = now
+        self._ended_life_ms = ended_life_ms
+        self._openings: list[_Opening] = []
+
+    def open(self, room_id: str, slot: str, version: int) -> None:
+        """Have the log of a room that has just begun take what a member says.
+
+        `version`: the person's at the match. Does not wait: it goes out ahead of what is said from now on. Where it
+        fails, the first message is refused as lost, and the member attached again.
+        """
+        self._openings.append(_Opening(room_id, slot, version))
+        self._pipeline.wake()
+
+    def collect(self) -> list[tuple[Command, Callable[[Any], None]]]:
+        """Return what was to be opened, as commands."""
+        openings, self._openings = self._openings, []
+        commands: list[tuple[Command, Callable[[Any], None]]] = []
+        for some in self._pipeline.by_slot(openings, lambda opening: keys.room(opening.room_id)):
+            for start in range(0, len(some), PORTION):
+                portion = some[start : start + PORTION]
+                args: list[Any] = [LOG_LIFE_MS]
+                for opening in portion:
+                    args += [opening.slot, opening.version]
+                rooms = [keys.room(opening.room_id) for opening in portion]
+                commands.append((evalsha(OPEN_ROOMS, rooms, args), lambda reply: None))
+        return commands
+
+    def close(self, room_id: str) -> None:
+        """Close the log of a room that is over, so that nothing is said there from now on.
+
+        Waits for the store; where it can't be reached, the agenda still has the room.
+        """
+        with contextlib.suppress(Unavailable):
+            self._pipeline.execute(*self._closing([room_id]))
+
+    def begin_to_close(self, room_id: str, closed: Callable[[], None]) -> None:
+        """Do the same without waiting. `closed` is called once that is answered, behind whatever was stored there
+        before; also where the store can't be reached.
+        """
+        self._pipeline.submit(self._closing([room_id]), lambda reply: closed())
+
+    def close_ended(self) -> None:
+        """Close the logs of the rooms on the agenda. Call it now and then. Waits for the store; raises Unavailable."""
+        while True:
+            reply = self._pipeline.call(TAKE_ENDED, [self._lobby], [PORTION, CLOSING_MS, self._now()])
+            slots = self._pipeline.by_slot([name.decode() for name in reply], keys.room)
+            answers = together([partial(self._pipeline.execute, *self._closing(rooms)) for rooms in slots])
+            closed = [room for rooms, answer in zip(slots, answers, strict=True) if answer == 1 for room in rooms]
+            if closed:
+                self._pipeline.execute("ZREM", self._lobby + ":ended", *closed)
+            if len(reply) < PORTION:
+                return
+
+    def _closing(self, room_ids: list[str]) -> Command:
+        return evalsha(CLOSE_ROOMS, [keys.room(room_id) for room_id in room_ids], [self._ended_life_ms])
