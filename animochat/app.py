@@ -10,7 +10,10 @@ from animochat import http
 from animochat.chat import Chat
 from animochat.documents.routes import blueprint as documents
 from animochat.http.cors import origin_check
-from animochat.settings import Settings
+from animochat.rooms.service import LOG_LENGTH
+from animochat.server.backlog import MAX_QUEUED
+from animochat.server.engine import MAX_BACKLOG, MAX_PAYLOAD
+from animochat.settings import FRAME_OVERHEAD, Settings
 from animochat.sockets.server import SocketIO
 
 
@@ -29,6 +32,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         worker_id=chat.worker_id,
         lobbies=chat.lobbies,
         cors_allowed_origins=origin_check(settings),
+        max_http_buffer_size=max(MAX_PAYLOAD, settings.longest_frame),
+        max_backlog=max(MAX_BACKLOG, MAX_QUEUED + longest_recovery(settings.max_message_length)),
         rate_frames=settings.rate_frames,
         rate_connects=settings.rate_connects,
         rate_requests=settings.rate_requests,
@@ -39,3 +44,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     chat.engine = socketio.server.eio
     chat.on_heartbeat = socketio.server.close_silent
     return app
+
+
+def longest_recovery(max_message_length: int) -> int:
+    """Return the bytes of the messages that someone may have missed: a whole log of control characters, of six each."""
+    return LOG_LENGTH * (6 * max_message_length + FRAME_OVERHEAD)

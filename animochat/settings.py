@@ -33,6 +33,11 @@ MAIN_LOBBY = "main"
 #: Lobbies at most: each worker sends every lobby a heartbeat and ticks, five scripts a second.
 MAX_LOBBIES = 100
 
+#: Bytes of an event around the text of its message, at most.
+FRAME_OVERHEAD = 4 * 1024
+#: Bytes of a long frame that count as much as a frame of its own.
+FRAME_PIECE = 4 * 1024
+
 _HOUR_MS = 3_600_000
 
 
@@ -272,10 +277,20 @@ class Settings:
     )
 
     @property
+    def longest_frame(self) -> int:
+        """Bytes of the longest message with what comes with it, from a client that escapes everything beyond ASCII."""
+        return 12 * self.max_message_length + FRAME_OVERHEAD
+
+    @property
     def rate_frames(self) -> float:
-        """WebSocket frames per second and connection, whatever is in them: twice the sum of the rates of a person."""
+        """WebSocket frames per second and connection: twice the rates of a person, and the pieces of long messages.
+
+        A piece of a long frame counts as much as a frame; twice the rates have room for messages of seven pieces.
+        """
         rates = (self.rate_messages, self.rate_typing, self.rate_searches, self.rate_refusals)
-        return 2 * sum(rates) if all(rates) else 0
+        if not all(rates):
+            return 0
+        return 2 * sum(rates) + self.rate_messages * max(0.0, self.longest_frame / FRAME_PIECE - 7)
 
     @property
     def production(self) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,10 +144,19 @@ class RawClient:
     """A WebSocket that speaks Engine.IO as badly as the test wants. `connected=False`: no Socket.IO CONNECT is sent."""
 
     def __init__(
-        self, server: Server, connected: bool = True, auth: dict[str, Any] | None = None, **headers: str
+        self,
+        server: Server,
+        connected: bool = True,
+        auth: dict[str, Any] | None = None,
+        receive_buffer: int | None = None,
+        **headers: str,
     ) -> None:
+        sockopt = [(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)] if receive_buffer is not None else []
         self.socket = websocket.create_connection(
-            f"{server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket", timeout=PATIENCE, header=headers
+            f"{server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket",
+            timeout=PATIENCE,
+            header=headers,
+            sockopt=sockopt,
         )
         #: Every frame that came in, as text.
         self.frames: list[str] = []

@@ -40,6 +40,7 @@ from animochat.sockets.payloads import (
     SessionRoom,
     Waiting,
     encode,
+    latest,
     message_json,
 )
 from animochat.sockets.room_events import greet, greeting, message_packet, send_messages, tell_beginning
@@ -322,8 +323,8 @@ class Lifecycle:
         session = Session(token, False, registration.state, self._lobby, self.limits)
         room, record = connection.room, registration.room
         if room is not None and record is not None:
-            history = [encode(greeting(room.room_id, record.since))]
-            history += [message_json(room.room_id, m.seq, m.timestamp, m.body).encode() for m in messages]
+            said = [message_json(room.room_id, m.seq, m.timestamp, m.body).encode() for m in messages]
+            history = [encode(greeting(room.room_id, record.since)), *latest(said)]
             session.room = SessionRoom(
                 room.room_id,
                 room.user_id,

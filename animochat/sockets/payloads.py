@@ -46,6 +46,10 @@ ErrorCode = Literal[
 ]  # fmt: skip
 
 
+#: Bytes of the messages in a session: the smallest bound on a frame that a stock client has is aiohttp's 4 MiB.
+MAX_HISTORY = 3 * 1024 * 1024
+
+
 class Auth(Struct):
     """`auth` in the handshake. `pid` and `offset`: the stock client's own, by which it takes a lost connection up."""
 
@@ -316,3 +320,12 @@ def read_body(body: str) -> Body:
 def message_json(room_id: str, seq: int, timestamp: int, body: str) -> str:
     """A `message` payload, around the body that came from `message_body`."""
     return f'{{"id":"{room_id}-{seq}","roomId":"{room_id}","seq":{seq},"timestamp":{timestamp},{body}}}'
+
+
+def latest(messages: list[bytes], most: int = MAX_HISTORY) -> list[bytes]:
+    """Return the last of the messages, as many as have `most` bytes together."""
+    first = len(messages)
+    while first and len(messages[first - 1]) <= most:
+        first -= 1
+        most -= len(messages[first])
+    return messages[first:]
