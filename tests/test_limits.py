@@ -40,9 +40,8 @@ def server(module_server: Server) -> Server:
 def chat(server: Server) -> tuple[RawClient, RawClient]:
     anna, bert = RawClient(server), RawClient(server)
     anna.call("find-match")
-    bert.call("find-match")
-    for client in (anna, bert):
-        client.wait_event("matched")
+    bert.call("find-match")  # `matched` comes before the acknowledgement
+    anna.wait_event("matched")
     return anna, bert
 
 
