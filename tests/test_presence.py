@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from store_support import COOLDOWN_MS, GRACE_MS, HOUR_MS, TAG, TICK_MS, Lobby
+import redis
+from store_support import COOLDOWN_MS, GRACE_MS, HOUR_MS, TAG, TICK_MS, Lobby, Person
 
 from animochat.presence.service import REAP_WORKER, Registration, shared_secret
 from animochat.settings import Settings, SettingsError
@@ -25,7 +26,7 @@ def lobby(redis_url: str) -> Iterator[Lobby]:
 def test_somebody_new_is_idle_and_counted(lobby: Lobby) -> None:
     lobby.people("anna")
     (bert,) = lobby.people("bert", worker=lobby.add_worker())
-    assert bert.connect() == Registration("idle", version=2, online=2)
+    assert bert.connect() == Registration("idle", version=lobby.now + 1, online=2)
     assert lobby.worker.presence.stats()["onlineUsers"] == 2
 
 
@@ -409,6 +410,154 @@ def test_touching_keeps_people_and_their_rooms(lobby: Lobby) -> None:
     lobby.worker.presence.touch([*(f"nobody{n}" for n in range(250)), "anna"])
     assert all(lobby.pipeline.execute("PTTL", name) > 3_600_000 for name in names)
     assert lobby.pipeline.execute("EXISTS", f"{TAG}:person:nobody1") == 0
+
+
+#: Keys of a lobby that last LIFE (docs/keys.md), as far as the fixture below makes them.
+INDEXES = [":epoch", ":online", ":workers", ":pool", ":resting", ":selective", ":searching", ":away", ":rooms"]
+
+LIFE_MS = 7 * 24 * HOUR_MS
+
+
+@pytest.fixture
+def busy(lobby: Lobby) -> Lobby:
+    """Somebody in every state: each of INDEXES is there, and no two of its counts are alike."""
+    other = lobby.add_worker()
+    lobby.pair("anna", "bert")  # in a room
+    lobby.pair("gone", "left")[0].drop()  # in one, and away
+    lobby.people("carl", worker=other)[0].find("chess", "go")  # waits for an interest
+    lobby.pair("emil", "fred")[0].next()  # rests
+    lobby.people("hugo", worker=other)[0].find()
+    people = [Person(lobby, name) for name in ("hugo", "ines", "jane")]
+    lobby.all_have_met(people)
+    for person in people:  # wait side by side, and will be searched for again
+        person.connect(other)
+        person.find()
+    return lobby
+
+
+def lifetime(lobby: Lobby, name: str) -> int:
+    return int(lobby.pipeline.execute("PTTL", TAG + name))
+
+
+def is_whole(lobby: Lobby, name: str) -> bool:
+    """Is this key kept for as long as any is?"""
+    return LIFE_MS - 60_000 < lifetime(lobby, name) <= LIFE_MS
+
+
+def test_a_heartbeat_keeps_the_lobby_and_its_own_people_for_seven_days(busy: Lobby) -> None:
+    kept = [*INDEXES, f":worker:{busy.worker.name}"]
+    others = f":worker:{busy.workers[1].name}"
+    for name in [*kept, others]:
+        assert busy.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS) == 1, name
+    busy.worker.heartbeat()
+    assert [name for name in kept if not is_whole(busy, name)] == []
+    assert lifetime(busy, others) <= HOUR_MS, "that worker does so itself, or its people are nobody's"
+
+
+def test_touching_keeps_a_person_the_room_and_the_interests_for_seven_days(busy: Lobby) -> None:
+    room = busy.hash(":person:anna")["room"]
+    interests = [f":interest:{name}" for name in busy.hash(":person:carl")["interests"].split()]
+    kept = [":person:anna", ":person:carl", f":room:{room}", *interests]
+    for name in [*kept, ":person:bert"]:
+        busy.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS)
+    busy.worker.presence.touch(["anna", "carl"])
+    assert (len(interests), [name for name in kept if not is_whole(busy, name)]) == (2, [])
+    assert lifetime(busy, ":person:bert") <= HOUR_MS
+
+
+def test_connecting_keeps_the_record_and_the_worker_s_people_for_seven_days(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    kept = [":person:anna", f":worker:{lobby.worker.name}", ":online"]
+    for name in kept:
+        lobby.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS)
+    anna.goodbye()
+    anna.connect()
+    assert [name for name in kept if not is_whole(lobby, name)] == []
+
+
+def test_a_room_and_its_people_s_records_are_kept_for_seven_days(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    for name in (":person:anna", ":person:bert", f":room:{anna.room}"):
+        assert is_whole(lobby, name), name
+
+
+def test_stats_tell_each_number(busy: Lobby) -> None:
+    busy.worker.heartbeat(11)
+    assert busy.worker.presence.stats() == {
+        "onlineUsers": 9,
+        "waitingUsers": 5,
+        "activeRooms": 2,
+        "workers": 2,
+        "matchesTotal": 3,
+        "messagesTotal": 11,
+    }
+
+
+def test_the_number_of_people_is_right_whatever_comes_and_goes(busy: Lobby) -> None:
+    """Counted by change, it is what counting everybody anew says."""
+
+    def online() -> int:
+        return busy.worker.presence.stats()["onlineUsers"]
+
+    def counted() -> int:
+        return sum(busy.pipeline.execute("SCARD", f"{TAG}:worker:{worker.name}") for worker in busy.workers)
+
+    assert online() == counted() == 9
+    (anna,) = busy.people("anna")  # a second window
+    assert online() == counted() == 9
+    anna.connect(busy.workers[1])
+    assert online() == counted() == 9
+    anna.goodbye()
+    assert online() == counted() == 8
+    anna.goodbye()
+    assert online() == counted() == 8
+    busy.pipeline.execute("DEL", f"{TAG}:online")
+    busy.add_worker()
+    assert online() == counted() == 8
+
+
+@pytest.mark.parametrize("count", [49, 50, 51])
+def test_a_worker_is_reaped_as_a_whole_whatever_the_portions(lobby: Lobby, count: int) -> None:
+    other = lobby.add_worker()
+    lobby.people(*(f"p{n}" for n in range(count)), worker=other)
+    other.presence.stopping()
+    other.presence.reap(other.name, GRACE_MS)
+    assert lobby.worker.presence.stats()["onlineUsers"] == 0
+    assert lobby.pipeline.execute("EXISTS", f"{TAG}:worker:{other.name}", f"{TAG}:stopping") == 0
+    assert set(lobby.sorted_set(":workers")) == {lobby.worker.name}
+
+
+def test_a_worker_that_stops_is_not_counted_among_those_that_stay(lobby: Lobby) -> None:
+    second, third = lobby.add_worker(), lobby.add_worker()
+    third.kill()
+    assert lobby.worker.presence.stopping() == 2
+    assert is_whole(lobby, ":stopping")
+    assert second.presence.stopping() == 1
+    lobby.pass_time(4999)
+    assert second.presence.stopping() == 1
+    lobby.pass_time(1)
+    assert second.presence.stopping() == 0
+
+
+def test_a_check_leaves_nothing_behind(lobby: Lobby) -> None:
+    before = lobby.pipeline.execute("KEYS", "*")
+    lobby.worker.presence.check()
+    assert sorted(lobby.pipeline.execute("KEYS", "*")) == sorted(before)
+
+
+@pytest.mark.parametrize(
+    "refused", ["hset", "hincrby", "zadd", "sadd", "incrby", "pexpire", "del", "publish", "pubsub|numsub"]
+)
+def test_a_check_fails_where_the_store_refuses_what_a_join_needs(store_url: str, refused: str) -> None:
+    lobby = Lobby(store_url)
+    lobby.worker.presence.check()
+    lobby.pipeline.execute("ACL", "SETUSER", "default", f"-{refused}")
+    try:
+        with pytest.raises(redis.exceptions.ResponseError):
+            lobby.worker.presence.check()
+    finally:
+        lobby.pipeline.execute("ACL", "SETUSER", "default", "+@all")
+        lobby.close()
 
 
 @pytest.mark.parametrize("going", ["goodbye", "drop", "drop while waiting", "drop from a room", "ban", "death"])
