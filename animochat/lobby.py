@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 import gevent
 
@@ -22,7 +21,7 @@ from animochat.rooms.life import ENDED_LIFE_MS
 from animochat.rooms.service import Rooms
 from animochat.server.engine import websocket_frame
 from animochat.settings import Settings
-from animochat.sockets.connections import Connections, send_online_count
+from animochat.sockets.connections import Connection, Connections, send_online_count
 from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.namespace import ChatNamespace
 from animochat.sockets.news import News
@@ -100,6 +99,8 @@ class Lobby:
         news = News(self.connections, self.lifecycle, self.namespace, self.rooms, check_stall)
         channels = [keys.worker_channel(worker_id, name), keys.everybody(name)]
         self.listener = Listener(channels, news.receive, self.recheck_all)
+        #: Whether the store may have come back older than what has happened.
+        self._compare = False
         self._epoch: str | None = None
         self._workers = 1
         self._touched_at = self._forgot_at = time.monotonic()
@@ -137,8 +138,10 @@ class Lobby:
                 "Worker %s is dead: its people's places in lobby %s are kept for the grace time", worker, self.name
             )
             self.presence.reap(worker, self._grace_ms)
-        self.recheck_all(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
+        self._recheck(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
         self.lifecycle.retry_farewells()
+        if self._compare:
+            self._make_up()
         self.rooms.repeat()
         self.connections.forget_departed()
         self._forget_rooms()
@@ -148,8 +151,21 @@ class Lobby:
             self.presence.touch(list(self.connections.by_person))
             self._share_secret()
 
-    def recheck_all(self, which: Callable[[Any], bool] = lambda connection: True) -> None:
-        """Bring connections and the store together again: all, or some. Does not wait."""
+    def recheck_all(self) -> None:
+        """Bring everything here and the store together again. Does not wait."""
+        self._compare = True
+        self._recheck(lambda connection: True)
+
+    def _make_up(self) -> None:
+        self._compare = False
+        try:
+            if self.lifecycle.make_up():
+                log.warning("The store of lobby %s came back older than what has happened: made up for it", self.name)
+        except Unavailable:
+            self._compare = True
+            raise
+
+    def _recheck(self, which: Callable[[Connection], bool]) -> None:
         for connection in self.connections:
             if which(connection):
                 self.lifecycle.recheck(connection)

@@ -86,12 +86,13 @@ ENDS: dict[str, Callable[[Lobby, Person, Person], object]] = {
     "both vanish": vanish_then(Person.drop),
     "their worker dies": reaped,
     "the record is lost": lost,
+    "a worker saw it end before": lambda lobby, anna, bert: lobby.worker.rooms.end_again([anna.room or "", "other"]),
 }
 
 #: The scripts that these go through.
 ENDING = {
     "rooms/leave_room", "matchmaking/next_match", "moderation/block_partner", "moderation/report_partner",
-    "moderation/ban_person", "presence/disconnect", "matchmaking/tick", "presence/connect",
+    "moderation/ban_person", "presence/disconnect", "matchmaking/tick", "presence/connect", "rooms/end_rooms",
 }  # fmt: skip
 
 

@@ -17,14 +17,18 @@ CONNECT = load("presence/connect")
 DISCONNECT = load("presence/disconnect")
 HEARTBEAT = load("presence/heartbeat")
 REAP_WORKER = load("presence/reap_worker")
+RELEASE = load("presence/release")
 STATS = load("presence/stats")
 STOPPING = load("presence/stopping")
 TOUCH = load("presence/touch")
 
-SCRIPTS = [CHECK, CONNECT, DISCONNECT, HEARTBEAT, REAP_WORKER, STATS, STOPPING, TOUCH]
+SCRIPTS = [CHECK, CONNECT, DISCONNECT, HEARTBEAT, REAP_WORKER, RELEASE, STATS, STOPPING, TOUCH]
 
 #: How many records one script keeps from expiring: bounds its time to about a millisecond.
 TOUCH_PORTION = 200
+
+#: How many people one script takes as vanished: bounds its time to about a millisecond.
+RELEASE_PORTION = 50
 
 #: Seconds that the shared secret outlives the last worker: who comes back later is a new person.
 SECRET_LIFE = 30 * 24 * 3600
@@ -85,14 +89,16 @@ class Presence:
         recover: str = "",
         grace_ms: int = 0,
         address: str = "",
+        version: int = 0,
     ) -> Registration:
         """Make `connection` the person's one connection, in the Socket.IO session `session`.
 
-        `again`: the connection is there already, and a newer one wins. `recover` names a session to take up instead, if
-        it was there less than `grace_ms` ago. `address`: a keyed hash of the one it comes from.
+        `again`: the connection is there already, and a newer one wins; `version` is the person's as it knows it.
+        `recover` names a session to take up instead, if it was there less than `grace_ms` ago. `address`: a keyed hash
+        of the one it comes from.
         """
         args = [person, self._worker, connection, session, recover, grace_ms, "1" if again else "", address]
-        args.append(self._now())
+        args += [self._now(), version]
         reply = self._pipeline.call(CONNECT, self._lobby, args)
         state = reply[0].decode()
         if state == "replaced":
@@ -125,6 +131,16 @@ class Presence:
         own = "1" if worker == self._worker else ""
         while self._pipeline.call(REAP_WORKER, self._lobby, [worker, grace_ms, own, self._now()]):
             pass
+
+    def listed(self) -> list[str]:
+        """Return the people whom the store has at this worker."""
+        return [name.decode() for name in self._pipeline.execute("SMEMBERS", f"{self._lobby[0]}:worker:{self._worker}")]
+
+    def release(self, people: list[str], grace_ms: int) -> None:
+        """Take people as vanished whom the store has at this worker, which has no connection of theirs."""
+        for start in range(0, len(people), RELEASE_PORTION):
+            args = [self._worker, grace_ms, self._now(), *people[start : start + RELEASE_PORTION]]
+            self._pipeline.call(RELEASE, self._lobby, args)
 
     def stopping(self) -> int:
         """Say that this worker is about to stop; how many live that are not."""

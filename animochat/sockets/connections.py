@@ -17,6 +17,8 @@ from msgspec import UNSET
 
 from animochat.room_record import RoomRecord
 from animochat.sockets import offset, packets
+from animochat.sockets.ended_rooms import EndedRooms
+from animochat.sockets.offset import Offset
 from animochat.sockets.payloads import Announcement
 from animochat.turns import Turn
 
@@ -80,6 +82,10 @@ class Room:
         """The offset of a member who has got the partner's messages up to the one with that seq."""
         return offset.chatting(self.room_id, self.slot, received, self.partner_away)
 
+    def known(self) -> Offset:
+        """Return what the client knows of the room."""
+        return Offset("chatting", self.room_id, self.slot, self.received, self.partner_away)
+
 
 class Bucket:
     """A token bucket that holds ten seconds' worth. Times are monotonic, in seconds."""
@@ -127,12 +133,14 @@ class Connection:
     connection; `stale` that it may not be as it is known here, and that the store has to be asked. `online_count` is
     the number last sent, at `online_count_at`. `interests`: what the person named when it began to wait. `asked_at`:
     when its present or last search began, at the end of the rest where there is one (monotonic); 0 where it never did.
-    `early`: the room of a message that came before the notice of the match did.
+    `asking`: the client has asked for a partner, and the answer is not here (it may be lost). `early`: the room of a
+    message that came before the notice of the match did.
     """
 
     __slots__ = (
-        "_busy", "_queue", "asked_at", "buckets", "closed", "early", "held", "id", "interests", "lobby", "online_count",
-        "online_count_at", "person", "registered", "room", "sid", "stale", "token", "transport", "version", "waiting",
+        "_busy", "_queue", "asked_at", "asking", "buckets", "closed", "early", "held", "id", "interests", "lobby",
+        "online_count", "online_count_at", "person", "registered", "room", "sid", "stale", "token", "transport",
+        "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, transport: Transport, lobby: str) -> None:
@@ -148,6 +156,7 @@ class Connection:
         self.version = 0
         self.room: Room | None = None
         self.early = ""
+        self.asking = False
         self.waiting = False
         self.asked_at = 0.0
         self.interests: tuple[str, ...] = ()
@@ -175,6 +184,10 @@ class Connection:
             return self.room.offset(self.room.received)
         return offset.WAITING if self.waiting else offset.IDLE
 
+    def known(self) -> Offset:
+        """Return the same as the client's next connection would."""
+        return self.room.known() if self.room is not None else Offset("waiting" if self.waiting else "idle")
+
     def acknowledge(self, ack_id: str, payload: Any) -> None:
         """Answer the client's acknowledgement callback."""
         self.transport.send(packets.acknowledgement(ack_id, payload))
@@ -190,13 +203,20 @@ class Connection:
         """Note a version of the person that an answer of the store's names: older notices change nothing any more."""
         self.version = max(self.version, version)
 
+    def apply(self, state: str, version: int, room: Room | None, interests: tuple[str, ...]) -> None:
+        """Take over what the store says of the person, whom it knows to be here. `state`: as in a Registration."""
+        self.registered, self.stale, self.asking = True, False, False
+        self.version, self.room = version, room
+        self.waiting, self.interests = state == "waiting", interests
+
     def enter_room(self, room: Room) -> None:
         """The person is in a room from now on, and waits no more."""
         self.room, self.waiting = room, False
 
-    def leave_room(self) -> None:
-        """The room is over, or the person has left it."""
-        self.room = None
+    def leave_room(self, room_id: str) -> None:
+        """That room is over for the person, who may be in another one by now."""
+        if self.room is not None and self.room.room_id == room_id:
+            self.room = None
 
     def begin_waiting(self, interests: tuple[str, ...]) -> None:
         """The person waits for a partner. `interests`: as the person named them."""
@@ -265,6 +285,7 @@ class Connections:
     def __init__(self) -> None:
         self.by_id: dict[str, Connection] = {}
         self.by_person: dict[str, Connection] = {}
+        self.ended = EndedRooms()
         #: What people who left lately had used up, and when they left: a reload fills no bucket.
         self._departed: dict[str, tuple[float, Buckets]] = {}
 
@@ -290,6 +311,11 @@ class Connections:
         elif connection.person in self._departed:
             connection.buckets = self._departed.pop(connection.person)[1]
         self.by_person[connection.person] = connection
+
+    def leave_room(self, connection: Connection, room_id: str) -> None:
+        """A room is over for its member who is connected here: the one way out."""
+        connection.leave_room(room_id)
+        self.ended.add(room_id)
 
     def remove(self, connection: Connection) -> None:
         connection.closed = True

@@ -90,6 +90,8 @@ class Lifecycle:
         self._stopping = False
         #: Connections that are gone, while the store couldn't be told.
         self._farewells: list[tuple[Connection, int | None]] = []
+        #: People who have gone, and of whom the store may not know it yet.
+        self._leaving: set[str] = set()
 
     def admit_nobody(self) -> None:
         """Send whoever comes from now on elsewhere: this worker is about to stop."""
@@ -172,7 +174,7 @@ class Lifecycle:
 
     def _connect(self, connection: Connection, again: bool = False, recover: str = "") -> Registration:
         """Have the store know the connection, see Presence.connect. Raises Unavailable."""
-        return self._presence.connect(
+        registration = self._presence.connect(
             connection.person,
             connection.id,
             again=again,
@@ -180,7 +182,31 @@ class Lifecycle:
             recover=recover,
             grace_ms=self.grace_ms,
             address=self.hidden_address(connection),
+            version=connection.version,
         )
+        room = registration.room
+        if room is not None and room.room_id in self._connections.ended:  # the store is older than its end
+            self._rooms.end_again([room.room_id])
+            return self._connect(connection, again, recover)
+        return registration
+
+    def _connect_again(self, connection: Connection) -> Registration:
+        """As `_connect`, for a connection that is there; it gets into no state that its client did not ask for.
+
+        A store that comes back older than what has happened (a replica that was behind, a snapshot) would put people
+        into rooms that they have left, or among those who wait. Raises Unavailable.
+        """
+        registration = self._connect(connection, again=True)
+        room, before = registration.room, connection.room
+        if connection.asking or (connection.waiting and before is None):
+            return registration
+        if room is not None and (before is None or room.room_id != before.room_id):
+            self._rooms.end_again([room.room_id])
+        elif registration.state == "waiting":
+            self._matchmaking.cancel_match(connection.person, connection.id)
+        else:
+            return registration
+        return self._connect(connection, again=True)
 
     def hidden_address(self, connection: Connection) -> str:
         """What stands for the connection's address in the store: Tokens.hide_address."""
@@ -188,12 +214,7 @@ class Lifecycle:
 
     def _settle(self, connection: Connection, registration: Registration, room: Room | None) -> bool:
         """Take over what the store says. False where the client has gone meanwhile; its farewell comes behind this."""
-        connection.registered = True
-        connection.stale = False
-        connection.version = registration.version
-        connection.room = room
-        connection.waiting = registration.state == "waiting"
-        connection.interests = registration.interests
+        connection.apply(registration.state, registration.version, room, registration.interests)
         _note(connection, "Registered: %s", registration.state)
         return not connection.closed
 
@@ -235,6 +256,50 @@ class Lifecycle:
         if connection.early == record.room_id:
             self.catch_up(connection)
 
+    # A room ends
+
+    def end_room(self, connection: Connection, room: Room, reason: str) -> None:
+        """The partner, or the store, has ended the room. Does not wait."""
+        connection.perform(partial(self._end_room, connection, room, reason))
+
+    def _end_room(self, connection: Connection, room: Room, reason: str) -> None:
+        # Where the connection is in doubt, the recheck that follows tells of the end.
+        if connection.room is room and not connection.stale and not connection.closed:
+            try:
+                self.finish_room(connection, room, reason)
+            except Unavailable:
+                self.doubt(connection)
+
+    def finish_room(self, connection: Connection, room: Room, reason: str) -> None:
+        """Send what is in the log and not with the client yet, then the end. Waits for the store.
+
+        Raises Unavailable, nothing being told, also where some of it is lost: only a new session can say so, which the
+        next recheck sends.
+        """
+        known = room.known()
+        rest = self._rest(connection.person, known)
+        if not rest.complete:
+            raise Unavailable
+        self._tell_end(connection, known, rest.messages, reason)
+
+    def _rest(self, person: str, known: Offset) -> Attached:
+        """Return what was still said in a room that is over. Nothing can be said there any more. Raises Unavailable.
+
+        The partner's last words may be stored, and the answer that says so on its way, or waiting in the log for a
+        recheck. The answer to this comes behind it.
+        """
+        self._rooms.life.begin_to_close(known.room_id, lambda: None)
+        return self._rooms.history(known.room_id, person, known.slot, known.received)
+
+    def _tell_end(self, connection: Connection, known: Offset, messages: list[Logged], reason: str) -> None:
+        """Send what was still said in a room that is over, and how it ended: the one way out that nobody asked for."""
+        for entry in messages:
+            if entry.slot != known.slot:
+                place = offset.chatting(known.room_id, known.slot, entry.seq)
+                connection.transport.send(message_packet(known.room_id, entry.seq, entry.timestamp, entry.body, place))
+        self._connections.leave_room(connection, known.room_id)
+        connection.emit("partner-disconnected", PartnerDisconnected(reason), offset.IDLE)
+
     # A client comes back
 
     def _recover(self, connection: Connection, session: str, known: Offset) -> None:
@@ -274,13 +339,9 @@ class Lifecycle:
             self._send_session(connection, registration, self._all_of(connection, entered))
             return
         if ended:
-            self._send_rest(connection, known, rest.messages, registration.ended[1])
+            self._tell_end(connection, known, rest.messages, registration.ended[1])
         self._send_missed(connection, registration, known, entered.messages)
         connection.tell_online_count(registration.online)
-
-    def _rest(self, person: str, known: Offset) -> Attached:
-        """What was still said in a room that is over. Raises Unavailable."""
-        return self._rooms.history(known.room_id, person, known.slot, known.received)
 
     def _all_of(self, connection: Connection, entered: Attached, late: bool = False) -> list[Logged]:
         """What a new session has to show: where there is more to be had than what was asked for, that."""
@@ -288,14 +349,6 @@ class Lifecycle:
         if room is None or (entered.complete and not late):
             return entered.messages
         return self._rooms.remembered(room.room_id, connection.person, room.slot) or entered.messages  # the whole log
-
-    def _send_rest(self, connection: Connection, known: Offset, messages: list[Logged], reason: str) -> None:
-        """What was still said in a room that is over, and how it ended."""
-        for entry in messages:
-            if entry.slot != known.slot:
-                place = offset.chatting(known.room_id, known.slot, entry.seq)
-                connection.transport.send(message_packet(known.room_id, entry.seq, entry.timestamp, entry.body, place))
-        connection.emit("partner-disconnected", PartnerDisconnected(reason), offset.IDLE)
 
     def _send_missed(
         self, connection: Connection, registration: Registration, known: Offset, messages: list[Logged]
@@ -360,10 +413,9 @@ class Lifecycle:
             return
         if connection.closed:
             return
-        before, known = connection.room, offset.parse(connection.offset())
-        assert known is not None  # we wrote it
+        before, known = connection.room, connection.known()
         try:
-            registration = self._connect(connection, again=True)
+            registration = self._connect_again(connection)
             if registration.state == "replaced":
                 self.replace(connection)
                 return
@@ -371,16 +423,16 @@ class Lifecycle:
                 self.ban(connection, registration.banned_ms)
                 return
             same, ended = _compare(registration, known)
+            over = before is not None and not same
             last_seq = before.last_seq if before is not None and same else 0
             room, entered = self._enter(connection.person, registration, known.received if same else 0, last_seq)
-            rest = self._rest(connection.person, known) if ended else Attached(0, [])
+            rest = self._rest(connection.person, known) if over else Attached(0, [])
             if registration.state == "idle" and connection.waiting:
                 # The store forgot that this person is waiting; the person didn't.
                 search = self._matchmaking.find_match(connection.person, connection.id, connection.interests)
                 if search.state == "unknown":
                     raise Unavailable  # another connection came in between; the notice of that follows
-                connection.version = search.version
-                connection.stale = False
+                connection.apply("waiting", search.version, None, connection.interests)
                 if search.room is not None:
                     self.begin_room(connection, search.room)
                 return
@@ -392,15 +444,9 @@ class Lifecycle:
             room.missed = max(room.missed, before.missed)
             late = before.late
         self._settle(connection, registration, room)
-        if before is not None and not same:
-            self._rooms.life.close(before.room_id)  # which the store may have lost, with its agenda
-        if before is not None and not same and not ended:
-            connection.emit("partner-disconnected", PartnerDisconnected("disconnected"))
-            self._send_session(connection, registration, entered.messages)
-            return
-        if ended:
-            self._send_rest(connection, known, rest.messages, registration.ended[1])
-        if late or not entered.complete:
+        if over:
+            self._tell_end(connection, known, rest.messages, registration.ended[1] if ended else "disconnected")
+        if (over and not ended) or late or not entered.complete or not rest.complete:
             self._send_session(connection, registration, self._all_of(connection, entered, late))
             return
         self._send_missed(connection, registration, known, entered.messages)
@@ -459,7 +505,7 @@ class Lifecycle:
         self._turn_out(connection, Banned(retry_after_ms=ms))
         connection.forget_queued()
         # A person's ban has ended everything in the store already; an address's has not.
-        connection.perform(partial(self._farewell, connection, None))
+        self._leave(connection, None)
 
     def ban_address(self, hidden: str, ms: int | None) -> None:
         """Ban whoever is here from that address (Tokens.hide_address), in portions."""
@@ -519,19 +565,39 @@ class Lifecycle:
     def _close(self, connection: Connection, grace_ms: int | None) -> None:
         self._connections.remove(connection)
         connection.forget_queued()
+        self._leave(connection, grace_ms)
+
+    def _leave(self, connection: Connection, grace_ms: int | None) -> None:
+        if connection.person:
+            self._leaving.add(connection.person)
         connection.perform(partial(self._farewell, connection, grace_ms))
 
     def _farewell(self, connection: Connection, grace_ms: int | None) -> None:
         if not connection.person:
             return
+        room = connection.room
         try:
-            if grace_ms is None and connection.room is not None:
-                self._rooms.settle(connection.room.room_id)
+            if grace_ms is None and room is not None:
+                self._rooms.settle(room.room_id)
             gone = self._presence.disconnect(connection.person, connection.id, grace_ms)
-            if gone and grace_ms is None and connection.room is not None:
-                self._rooms.life.close(connection.room.room_id)
+            self._leaving.discard(connection.person)
+            if gone and grace_ms is None and room is not None:
+                self._rooms.life.close(room.room_id)
+                self._connections.leave_room(connection, room.room_id)
         except Unavailable:
             self._farewells.append((connection, grace_ms))
+
+    def make_up(self) -> bool:
+        """End for the store what is over here: it may have come back older than that. Raises Unavailable.
+
+        That is, rooms that this worker saw end, and connections of people who are not here any more. Returns whether
+        there was anything.
+        """
+        revived = self._rooms.end_again(self._connections.ended.latest())
+        here = self._connections.by_person
+        gone = [p for p in self._presence.listed() if p not in here and p not in self._leaving]
+        self._presence.release(gone, self.grace_ms)
+        return bool(revived or gone)
 
     def retry_farewells(self) -> None:
         """Tell the store of those who went while it couldn't be reached. Waits for it."""

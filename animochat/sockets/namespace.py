@@ -37,7 +37,6 @@ from animochat.sockets.connections import Bucket, Connection, Connections, Room
 from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.payloads import (
     MAX_QUOTE,
-    PartnerDisconnected,
     PartnerTyping,
     Quote,
     ReportPartner,
@@ -133,6 +132,7 @@ class ChatNamespace(socketio.Namespace):
         return self._searching(connection, search, wanted)
 
     def _search_begins(self, connection: Connection) -> None:
+        connection.asking = True
         if not connection.waiting:
             connection.asked_at = time.monotonic()
 
@@ -155,13 +155,14 @@ class ChatNamespace(socketio.Namespace):
         self._check_known(connection, search.state)
         if search.state == "in-room" and search.room is None:  # its record is lost
             self._check_known(connection, "unknown")
-        connection.advance(search.version)
         room, entered = connection.room, search.room
+        if entered is not None and entered.room_id in self._connections.ended:  # the store is older than its end
+            self._check_known(connection, "unknown")
         if room is not None and (entered is None or entered.room_id != room.room_id):  # the partner ended it
-            connection.leave_room()
-            self._rooms.life.close(room.room_id)
             reason = search.ended[1] if search.ended[0] == room.room_id else "disconnected"
-            connection.emit("partner-disconnected", PartnerDisconnected(reason))
+            self._lifecycle.finish_room(connection, room, reason)
+        connection.advance(search.version)
+        connection.asking = False
         if entered is not None and connection.room is None:
             self._lifecycle.begin_room(connection, entered)
         if search.state == "in-room":
@@ -233,8 +234,7 @@ class ChatNamespace(socketio.Namespace):
 
     def _leave(self, connection: Connection, room_id: str) -> None:
         self._rooms.life.close(room_id)
-        if connection.room is not None and connection.room.room_id == room_id:
-            connection.leave_room()
+        self._connections.leave_room(connection, room_id)
 
     def on_send_message(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         if len(args) == 1 and type(args[0]) is str:
@@ -250,18 +250,28 @@ class ChatNamespace(socketio.Namespace):
         received = self._limit(connection.buckets.messages, self._settings.rate_messages)
         if self._words is not None:
             content = self._words.apply(content)
+        say = partial(self._say, connection, content, client_id or "", ack_id, received)
         if reply_to is not None:
-            connection.perform(partial(self._reply, connection, content, client_id or "", reply_to, ack_id, received))
-        elif connection.busy:  # behind what this client asked for before
-            connection.perform(partial(self._say_later, connection, content, client_id or "", ack_id, received))
-        else:
-            self._say(connection, content, client_id or "", ack_id, received)
+            say = partial(self._reply, connection, content, client_id or "", reply_to, ack_id, received)
+        elif not connection.busy:
+            say()
+            return
+        meant_for = None
+        if connection.registered:
+            meant_for = connection.room.room_id if connection.room is not None else ""
+        connection.perform(partial(self._say_later, connection, meant_for, ack_id, say))
 
     def _say_later(
-        self, connection: Connection, content: str, client_id: str, ack_id: str | None, received: float
+        self, connection: Connection, meant_for: str | None, ack_id: str | None, say: Callable[[], None]
     ) -> None:
+        """Say something behind what the client asked for before: in the room that it was in then, or not at all.
+
+        `meant_for`: that room, "" for none; None where the store had yet to say which.
+        """
         try:
-            self._say(connection, content, client_id, ack_id, received)
+            if meant_for is not None and (connection.room is None or connection.room.room_id != meant_for):
+                raise NotInRoom
+            say()
         except ChatError as exc:
             self._lifecycle.refuse(connection, "send-message", ack_id, exc)
 
@@ -274,12 +284,9 @@ class ChatNamespace(socketio.Namespace):
         ack_id: str | None,
         received: float,
     ) -> None:
-        """As `_say_later`, with a look at the original first: only a reply waits for the store before it is stored."""
-        try:
-            quote = None if connection.room is None else self._quote(connection, connection.room, reply_to, client_id)
-            self._say(connection, content, client_id, ack_id, received, quote)
-        except ChatError as exc:
-            self._lifecycle.refuse(connection, "send-message", ack_id, exc)
+        """As `_say`, with a look at the original first: only a reply waits for the store before it is stored."""
+        quote = None if connection.room is None else self._quote(connection, connection.room, reply_to, client_id)
+        self._say(connection, content, client_id, ack_id, received, quote)
 
     def _quote(self, connection: Connection, room: Room, message_id: str, client_id: str) -> Quote | None:
         """What a reply quotes. None for one that is stored already: what it quoted may be gone from the log by now."""

@@ -10,10 +10,10 @@ import gevent
 from animochat.room_record import RoomRecord
 from animochat.rooms.memory import Remembered
 from animochat.rooms.service import Rooms
-from animochat.sockets.connections import Connection, Connections, Room, announce
+from animochat.sockets.connections import Connection, Connections, announce
 from animochat.sockets.lifecycle import Lifecycle
 from animochat.sockets.namespace import ChatNamespace
-from animochat.sockets.payloads import Notice, PartnerDisconnected, PartnerReconnecting, decode_notices
+from animochat.sockets.payloads import Notice, PartnerReconnecting, decode_notices
 
 
 class News:
@@ -92,16 +92,15 @@ class News:
             return  # what the store answered since says the same, or more
         connection.version = notice.v
         room = connection.room
+        if notice.e == "ended":
+            self._connections.ended.add(notice.room)
         if notice.e == "matched":
             names = notice.room, notice.slot, notice.user, notice.partner, notice.mate, notice.worker
             self._lifecycle.begin_room(connection, RoomRecord(*names, notice.since, interests=notice.interests))
         elif room is None or room.room_id != notice.room:
             return
         elif notice.e == "ended":
-            # The partner's last words may be stored, and the answer that says so still on its way: the store's answers
-            # and its channel are two connections. The answer to this comes behind it.
-            end = partial(self._end, connection, room, notice.reason)
-            self._rooms.life.begin_to_close(notice.room, partial(connection.hear, end))
+            self._lifecycle.end_room(connection, room, notice.reason)
         elif notice.e == "reconnecting":
             room.partner_away = True
             connection.emit("partner-reconnecting", PartnerReconnecting(notice.graceMs))
@@ -112,12 +111,6 @@ class News:
             if not notice.quiet:
                 connection.emit("partner-reconnected")
             self._look_into_log(connection)
-
-    def _end(self, connection: Connection, room: Room, reason: str) -> None:
-        # Where the connection is in doubt, last words may wait in the log: the recheck that follows shows both.
-        if connection.room is room and not connection.stale:
-            connection.leave_room()
-            connection.emit("partner-disconnected", PartnerDisconnected(reason))
 
     def _look_into_log(self, connection: Connection) -> None:
         """In a cluster the worker where the partner was may have died between storing a message and telling of it."""

@@ -13,6 +13,7 @@
 -- ARGV[7]  '1': run again for a connection that is there
 -- ARGV[8]  keyed hash of the address that it comes from, or ''
 -- ARGV[9]  time in milliseconds, or '' for the store's clock
+-- ARGV[10] the person's version as the connection knows it, when run again: the store may have come back older
 --
 -- Returns  {'banned', ms}                 the person or the address, for ms more, or -1 for good. Nothing was changed
 --          {'replaced'}                   a newer connection is there already (only when run again)
@@ -37,12 +38,13 @@ end
 if banned > now then return {'banned', banned < math.huge and banned - now or -1} end
 
 local key = lobby .. ':person:' .. person
-local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended', 'spelled'}
+local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended', 'spelled', 'v'}
 local old = redis.call('HMGET', key, unpack(fields))
 
 local gone = 0
 if old[2] and old[2] ~= conn then
-  if ARGV[7] == '1' then return {'replaced'} end
+  -- Whoever came later has counted the version up; a store that has not heard of the asker yet knows an earlier one.
+  if ARGV[7] == '1' and tonumber(old[10]) > tonumber(ARGV[10]) then return {'replaced'} end
   gone = redis.call('SREM', lobby .. ':worker:' .. old[1], person)
   redis.call('PUBLISH', channel(lobby, old[1]), cjson.encode({{p = person, e = 'replaced', conn = old[2]}}))
 end
