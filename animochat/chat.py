@@ -37,6 +37,7 @@ from animochat.server.shared_metrics import Totals
 from animochat.settings import DEFAULT_REDIS_URL, Settings
 from animochat.sockets.connections import Connection
 from animochat.stall import StallDetector
+from animochat.store.outages import Outages
 from animochat.store.pipeline import Pipeline
 from animochat.store.subscription import Subscriptions
 from animochat.store.together import together
@@ -69,7 +70,8 @@ class Chat:
         self.worker_id = secrets.token_hex(4)
         url = settings.redis_url or DEFAULT_REDIS_URL
         scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS + readings.SCRIPTS
-        self.pipeline = Pipeline(url, scripts)
+        outages = Outages()
+        self.pipeline = Pipeline(url, scripts, outages)
         self._stall = StallDetector(LEASE, self._stood_still)
         self.pipeline.before_replies = self._stall.check
         self.readings = readings.Readings(self.pipeline, self.worker_id)
@@ -90,7 +92,7 @@ class Chat:
         }
         self.operator_access = OperatorAccess(self.pipeline, settings.lobbies[0])
         self.oversight = Oversight([lobby.moderation for lobby in self.lobbies.values()])
-        self.subscriptions = Subscriptions(url, [lobby.listener for lobby in self.lobbies.values()])
+        self.subscriptions = Subscriptions(url, [lobby.listener for lobby in self.lobbies.values()], outages)
         self._monitor = Monitor(self._sample)
         #: This worker's Engine.IO server, set by the factory.
         self.engine: EngineServer

@@ -11,7 +11,7 @@ from gevent.event import AsyncResult
 from store_support import Relay, cooperative, outcome, soon
 
 from animochat.errors import Unavailable
-from animochat.store import cluster, connection, node, pipeline, subscription
+from animochat.store import cluster, connection, node, outages, pipeline, subscription
 from animochat.store.cluster import Cluster, Topology, find
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import Script, load
@@ -416,8 +416,10 @@ def test_a_subscription_waits_for_a_store_that_is_gone_and_says_so_once(
     soon(lambda: len(attempts) > 3, "it tries again")
     relay.reopen()
     soon(lambda: listener.subscribed == 2, "subscribed again")
-    said = [record.getMessage() for record in caplog.records if record.name == subscription.__name__]
-    assert said == ["The subscription is cut: ConnectionError", "The subscription is back"]
+    said = [record.getMessage() for record in caplog.records if record.name == outages.__name__]
+    assert said[0] == "The store can't be reached: the connection was closed"
+    assert said[-1] == "The store is back"
+    assert len(said) == len(set(said)) <= 3, "each reason once: at first it was closed, then refused"
     listener.subscription.stop()
     pipe.stop()
     relay.close()
@@ -462,8 +464,8 @@ def test_a_subscription_that_is_open_and_silent_is_made_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """As behind a middlebox that swallows what goes one way: TCP sees nothing, and nobody else closes it."""
-    monkeypatch.setattr(subscription, "PING", 0.05)
-    monkeypatch.setattr(subscription, "connect", lambda url: connection.connect(url, timeout=0.2))
+    monkeypatch.setattr(subscription, "PING", 0.2)
+    monkeypatch.setattr(subscription, "connect", lambda url: connection.connect(url, timeout=0.5))
     relay = Relay(redis_url)
     listener, pipe = Listener(relay.url), started(redis_url)
     gate = getattr(relay, way)
@@ -486,7 +488,7 @@ def test_a_subscription_that_is_open_and_silent_is_made_again(
 def test_a_subscription_is_proven_both_ways_although_messages_keep_coming(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscription, "PING", 0.05)
+    monkeypatch.setattr(subscription, "PING", 0.2)
     relay = Relay(redis_url)
     listener, pipe = Listener(relay.url), started(redis_url)
 
@@ -496,7 +498,7 @@ def test_a_subscription_is_proven_both_ways_although_messages_keep_coming(
             gevent.sleep(0.01)
 
     talking = gevent.spawn(chatter)
-    gevent.sleep(0.3)  # several PINGs
+    gevent.sleep(1.0)  # several PINGs
     assert listener.subscribed == 1
     relay.requests.clear()
     before = relay.accepted
@@ -516,7 +518,7 @@ def test_a_connection_to_a_clusters_node_that_is_idle_open_and_silent_is_made_ag
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     monkeypatch.setattr(cluster, "IDLE", 0.05)
-    monkeypatch.setattr(node, "connect", lambda url: connection.connect(url, timeout=0.2))
+    monkeypatch.setattr(node, "connect", lambda url: connection.connect(url, timeout=0.5))
     monkeypatch.setattr(cluster, "REFRESH", 60.0)  # nobody else asks through the relay
     relay = Relay(redis_url)
     nodes = Cluster(relay.url, Topology([relay.url] * cluster.SLOTS, sharded=False), [ADD])
@@ -531,7 +533,7 @@ def test_a_connection_to_a_clusters_node_that_is_idle_open_and_silent_is_made_ag
     soon(lambda: any(b"PING" in piece for piece in relay.written[written:]), "it is proven while nobody asks")
     gate = getattr(relay, way)
     gate.clear()
-    soon(lambda: "can't be reached: TimeoutError" in caplog.text, "the silent connection is given up")
+    soon(lambda: "can't be reached: no answer in time" in caplog.text, "the silent connection is given up")
     gate.set()
     assert ask() == 0, "the next command finds a good one"
     nodes.stop()
@@ -540,9 +542,9 @@ def test_a_connection_to_a_clusters_node_that_is_idle_open_and_silent_is_made_ag
 
 @cooperative
 def test_silence_is_no_reason_to_subscribe_again(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription, "PING", 0.05)
+    monkeypatch.setattr(subscription, "PING", 0.2)
     listener, pipe = Listener(redis_url), started(redis_url)
-    gevent.sleep(0.3)  # several PINGs
+    gevent.sleep(1.0)  # several PINGs
     pipe.execute("PUBLISH", "ours", "still here")
     assert soon(lambda: listener.heard) == [b"still here"]
     assert listener.subscribed == 1

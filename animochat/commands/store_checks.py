@@ -20,6 +20,7 @@ from animochat.settings import Settings
 from animochat.store import keys
 from animochat.store.cluster import find, slot_of
 from animochat.store.connection import BROKEN, connect, seeds
+from animochat.store.reasons import reason
 from animochat.store.scripts import PACKAGE, load
 
 #: ZRANDMEMBER and the like came with it.
@@ -63,11 +64,8 @@ def store_findings(url: str, settings: Settings) -> Iterator[Finding]:
     secret."""
     try:
         topology = find(url)
-    except BROKEN as error:
-        yield Finding(Level.ERROR, "store", f"{masked_url(url)} can't be reached ({_why(error)}): {_advice(error)}")
-        return
-    except redis.RedisError as error:
-        yield Finding(Level.ERROR, "store", f"{masked_url(url)} refuses us: {_why(error)}")
+    except (*BROKEN, redis.RedisError) as error:
+        yield _unreachable(error, url)
         return
     at: dict[str, list[str]] = {}
     for lobby in settings.lobbies:
@@ -89,32 +87,24 @@ def _findings(store: _Store, settings: Settings) -> Iterator[Finding]:
             yield from _clock(store)
             for lobby in store.lobbies:
                 yield from _heartbeats(store, lobby)
-    except BROKEN as error:
-        shown = masked_url(store.url)
-        if store.answered:
-            yield Finding(Level.ERROR, "store", f"{shown} was lost while looking at it ({_why(error)})")
+    except (*BROKEN, redis.RedisError) as error:
+        if isinstance(error, BROKEN) and store.answered:
+            text = f"{masked_url(store.url)} was lost while looking at it ({reason(error, store.node)})"
+            yield Finding(Level.ERROR, "store", text)
         else:
-            yield Finding(Level.ERROR, "store", f"{shown} can't be reached ({_why(error)}): {_advice(error)}")
-    except redis.RedisError as error:
-        yield Finding(Level.ERROR, "store", f"{masked_url(store.url)} refuses us: {_why(error)}")
+            yield _unreachable(error, store.url)
 
 
-def _why(error: Exception) -> str:
-    """The kind of error, and of a refusal its first word ("WRONGPASS"): the rest may quote what is secret."""
+def _unreachable(error: Exception, url: str) -> Finding:
+    """Return the finding of a store that could not be used at all."""
+    if not isinstance(error, BROKEN):
+        return Finding(Level.ERROR, "store", f"{masked_url(url)} refuses us: {reason(error, url)}")
+    text = f"{masked_url(url)} can't be reached ({reason(error, url)})"
     if isinstance(error, redis.AuthenticationError):
-        return "user or password is wrong, or missing"
-    if isinstance(error, redis.ResponseError):
-        return str(error).split(" ")[0][:40]
-    # What is exactly a RedisError is our own (store/cluster.py).
-    return str(error) if type(error) is redis.RedisError else type(error).__name__
-
-
-def _advice(error: Exception) -> str:
-    if isinstance(error, redis.AuthenticationError):
-        return "check the credentials in REDIS_URL"
+        return Finding(Level.ERROR, "store", f"{text}: check the credentials in REDIS_URL")
     if isinstance(error, (redis.TimeoutError, TimeoutError)):
-        return "check the host, and the firewall between"
-    return "check that it runs, and host and port in REDIS_URL"
+        return Finding(Level.ERROR, "store", f"{text}: check the host, and the firewall between")
+    return Finding(Level.ERROR, "store", f"{text}: check that it runs, and host and port in REDIS_URL")
 
 
 class _Store:

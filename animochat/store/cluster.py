@@ -28,6 +28,7 @@ from animochat.metrics import METRICS
 from animochat.store import keys
 from animochat.store.connection import BROKEN, connect, neighbour, seeds
 from animochat.store.node import REDIRECTIONS, Callback, Command, Node
+from animochat.store.outages import Outages
 from animochat.store.scripts import Script
 from animochat.store_url import parse
 
@@ -152,8 +153,10 @@ class Cluster:
         topology: Topology,
         scripts: Sequence[Script],
         before_replies: Callable[[], None] = lambda: None,
+        outages: Outages | None = None,
     ) -> None:
         self._url = url
+        self.outages = outages or Outages()
         self._before_replies = before_replies
         self._slots = topology.slots
         #: What is written for a single server -> what it is called here.
@@ -254,8 +257,10 @@ class Cluster:
         try:
             topology = _find(urls, MAP_TIMEOUT)
         except (*BROKEN, redis.RedisError) as exc:
-            log.warning("No node of the store says who has which slot: %s", type(exc).__name__)
+            self.outages.failed("map", exc, self._url)
             topology = None
+        else:
+            self.outages.works("map")
         if topology is not None:
             self._slots = topology.slots
             for url in self._primaries.keys() - set(topology.slots):
@@ -268,7 +273,7 @@ class _Primary:
     """A node and its queue: one batch is under way at a time, the next gathers meanwhile."""
 
     def __init__(self, cluster: Cluster, url: str, scripts: Sequence[Script]) -> None:
-        self.node = Node(url, scripts, in_cluster=True)
+        self.node = Node(url, scripts, in_cluster=True, outages=cluster.outages)
         self._cluster = cluster
         self.waiting: list[_Request] = []
         self._work = Event()
@@ -305,3 +310,4 @@ class _Primary:
             elif not asked and self.node.connected:
                 self._cluster.answered(self, [], self.node.exchange([("PING",)])[:0])
         self.node.disconnect()
+        self._cluster.outages.forget(self.node.part)

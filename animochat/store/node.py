@@ -14,6 +14,7 @@ from animochat import tracing
 from animochat.errors import Unavailable
 from animochat.metrics import METRICS
 from animochat.store.connection import BROKEN, connect
+from animochat.store.outages import Outages, kind_of
 from animochat.store.scripts import Script
 from animochat.store_url import parse
 
@@ -50,14 +51,17 @@ WITHIN_SCRIPT_CLASSES: dict[str, type[redis.ResponseError]] = {
 class Node:
     """The server at `url` (or the primary that its Sentinels name). `in_cluster`: others are there to redirect to."""
 
-    def __init__(self, url: str, scripts: Sequence[Script], in_cluster: bool = False) -> None:
+    def __init__(
+        self, url: str, scripts: Sequence[Script], in_cluster: bool = False, outages: Outages | None = None
+    ) -> None:
         self.url = url
         self._scripts = scripts
         self._in_cluster = in_cluster
         self._connection: Any = None
-        #: In the log: which node of a cluster, and whether it was said that it is gone.
-        self._name = f" at {parse(url).place}" if in_cluster else ""
-        self._missed = False
+        self._outages = outages or Outages()
+        #: In the log: which node of a cluster; and what part of the worker this is.
+        self._server = parse(url).place if in_cluster else ""
+        self.part = f"commands at {self._server}" if in_cluster else "commands"
 
     @property
     def connected(self) -> bool:
@@ -88,28 +92,19 @@ class Node:
                     replies[i] = self._read()
             if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
                 self.disconnect()  # a replica by now: the next connection goes to the primary
-            if self._missed:
-                log.warning("The store%s is back", self._name)
-                self._missed = False
+            self._outages.works(self.part)
         except (UnicodeEncodeError, redis.DataError):
             # A command that can't be written: nothing was sent. Whoever let it through, the others are not to suffer.
             if len(commands) > 1:
                 return [reply for command in commands for reply in self.exchange([command])]
             log.exception("A command could not be written")
             replies = [Unavailable()]
-        except BROKEN as exc:
-            # Once: while it is gone there is an attempt for every batch.
-            if not self._missed:
-                log.warning("The store%s can't be reached: %s", self._name, type(exc).__name__)
-                self._missed = True
-            METRICS.store_failures["unreachable"] += 1
+        except (*BROKEN, redis.RedisError) as exc:
+            self._outages.failed(self.part, exc, self.url, self._server)
+            METRICS.store_failures["unreachable" if isinstance(exc, BROKEN) else "refused"] += 1
             self.disconnect()
             replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
-        except redis.RedisError as exc:
-            log.warning("The store%s refuses this worker: %s", self._name, exc)
-            METRICS.store_failures["refused"] += 1
-            self.disconnect()
-            replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
+        self._outages.accepted(self._server)
         return [self._refused(reply) if isinstance(reply, redis.ResponseError) else reply for reply in replies]
 
     def disconnect(self) -> None:
@@ -139,5 +134,6 @@ class Node:
             return error
         METRICS.store_failures["refused"] += 1
         not_now = isinstance(error, NOT_NOW) or str(error).startswith(NOT_NOW_WORDS)
-        log.log(logging.WARNING if not_now else logging.ERROR, "The store refused a command: %s", error)
+        level = logging.WARNING if not_now else logging.ERROR
+        self._outages.refused(self._server, kind_of(error, not_now), str(error), level)
         return Unavailable()

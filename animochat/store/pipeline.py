@@ -27,6 +27,7 @@ from animochat.metrics import METRICS
 from animochat.store.cluster import Cluster, find, slot_of
 from animochat.store.connection import BROKEN
 from animochat.store.node import Callback, Command, Node
+from animochat.store.outages import Outages
 from animochat.store.scripts import Script
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,9 @@ class Pipeline:
     Not usable before `start()`.
     """
 
-    def __init__(self, url: str, scripts: Sequence[Script]) -> None:
+    def __init__(self, url: str, scripts: Sequence[Script], outages: Outages | None = None) -> None:
         self._url = url
+        self._outages = outages or Outages()
         self._scripts = scripts
         #: Either, once it is known which.
         self._node: Node | None = None
@@ -150,17 +152,15 @@ class Pipeline:
         """Learn what the store is."""
         try:
             topology = find(self._url)
-        except BROKEN as exc:
-            log.warning("The store can't be reached: %s", type(exc).__name__)
-            METRICS.store_failures["unreachable"] += 1
-        except redis.RedisError as exc:
-            log.warning("The store refuses this worker: %s", exc)
-            METRICS.store_failures["refused"] += 1
+        except (*BROKEN, redis.RedisError) as exc:
+            self._outages.failed("commands", exc, self._url)
+            METRICS.store_failures["unreachable" if isinstance(exc, BROKEN) else "refused"] += 1
         else:
+            self._outages.works("commands")
             if topology is None:
-                self._node = Node(self._url, self._scripts)
+                self._node = Node(self._url, self._scripts, outages=self._outages)
             else:
-                self._cluster = Cluster(self._url, topology, self._scripts, self.before_replies)
+                self._cluster = Cluster(self._url, topology, self._scripts, self.before_replies, self._outages)
 
 
 def evalsha(script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Command:

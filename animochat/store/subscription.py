@@ -14,6 +14,8 @@ from gevent import Greenlet
 
 from animochat.store.cluster import find, slot_of
 from animochat.store.connection import BROKEN, connect
+from animochat.store.outages import Outages
+from animochat.store_url import parse
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,10 @@ class Subscriptions:
     """All listeners of a worker: over one connection, or in a cluster one for each, as slots move and nodes are gone
     one by one."""
 
-    def __init__(self, url: str, listeners: Sequence[Listener]) -> None:
+    def __init__(self, url: str, listeners: Sequence[Listener], outages: Outages | None = None) -> None:
         self._url = url
         self._listeners = listeners
+        self._outages = outages or Outages()
         #: The subscription of each listener, or one that all have; none until it is known which.
         self._subscriptions: list[Subscription] = []
         self._greenlet: Greenlet | None = None
@@ -73,16 +76,23 @@ class Subscriptions:
         groups = [self._listeners]
         if len(self._listeners) > 1 and self._in_cluster():
             groups = [[listener] for listener in self._listeners]
-        self._subscriptions = [Subscription(self._url, group) for group in groups]
+        self._subscriptions = [
+            Subscription(self._url, group, self._outages, f"subscription {number}")
+            for number, group in enumerate(groups)
+        ]
         for subscription in self._subscriptions:
             subscription.start()
 
     def _in_cluster(self) -> bool:
         while True:
             try:
-                return find(self._url) is not None
-            except (*BROKEN, redis.RedisError):  # said in the log by the pipeline
+                in_cluster = find(self._url) is not None
+            except (*BROKEN, redis.RedisError) as exc:
+                self._outages.failed("subscriptions", exc, self._url)
                 gevent.sleep(RETRY)
+            else:
+                self._outages.works("subscriptions")
+                return in_cluster
 
 
 class Subscription:
@@ -91,17 +101,21 @@ class Subscription:
     Listeners are called in this subscription's greenlet.
     """
 
-    def __init__(self, url: str, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self, url: str, listeners: Sequence[Listener], outages: Outages | None = None, part: str = "subscription"
+    ) -> None:
         self._url = url
         self._listeners = listeners
+        self._outages = outages or Outages()
+        self._part = part
+        #: Where it is, or was to be: the address, and in the log which node of a cluster.
+        self._at = (url, "")
         self._channels = [channel for listener in listeners for channel in listener.channels]
         self._by_channel = {name.encode(): listener for listener in listeners for name in listener.channels}
         self._subscribed = False
         #: PINGs that the store has not answered, and when the next one is due (monotonic, in seconds).
         self._unanswered = 0
         self._ping_at = 0.0
-        #: Whether it was said that there is none.
-        self._missed = False
         self._greenlet: Greenlet | None = None
 
     @property
@@ -129,9 +143,7 @@ class Subscription:
             try:
                 self._listen()
             except (*BROKEN, redis.RedisError) as exc:
-                if not self._missed:
-                    log.warning("The subscription is cut: %s", type(exc).__name__)
-                    self._missed = True
+                self._outages.failed(self._part, exc, *self._at)
             self._subscribed = False
             gevent.sleep(RETRY)
 
@@ -145,9 +157,7 @@ class Subscription:
             self._subscribed = True
             self._unanswered = 0
             self._ping_at = time.monotonic() + PING
-            if self._missed:
-                log.warning("The subscription is back")
-                self._missed = False
+            self._outages.works(self._part)
             for listener in self._listeners:
                 listener.on_subscribed()
             while True:
@@ -181,6 +191,7 @@ class Subscription:
 
     def _where(self) -> tuple[str, str]:
         """The address to subscribe at, and the command."""
+        self._at = (self._url, "")
         topology = find(self._url)
         if topology is None:
             return self._url, "SUBSCRIBE"
@@ -188,4 +199,5 @@ class Subscription:
         node = topology.slots[slot_of(self._channels[0])]
         if not node:
             raise redis.ConnectionError("no node has the channels' slot")
+        self._at = (node, parse(node).place)
         return node, "SSUBSCRIBE" if topology.sharded else "SUBSCRIBE"

@@ -1,0 +1,117 @@
+"""What a worker knows of the store's failures: each is logged once, also when it is over, and again for a new reason.
+
+Several parts of a worker use the same server (commands, subscriptions, the cluster's map): an outage is the server's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gevent
+import redis
+
+from animochat.store.connection import BROKEN
+from animochat.store.reasons import is_ambiguous, reason
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which a reason that comes back within the same outage is logged again: two may take turns.
+REPEAT = 30.0
+
+#: Seconds without a refused command after which the store takes them again: some succeed while it is full.
+QUIET = 5.0
+
+#: Kinds of refusal that are remembered: what no program counts on has no end.
+MAX_REFUSALS = 100
+
+
+@dataclass
+class _Failure:
+    """Why a part of the worker fails. `text` is None until it is known."""
+
+    server: str
+    kind: tuple[str, str]
+    text: str | None = None
+
+
+class Outages:
+    """One for each worker. A `server` is named as in the log: "" for the only one, or "host:port" in a cluster."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures: dict[str, _Failure] = {}
+        #: Server -> what was logged in this outage, and when.
+        self._said: dict[str, dict[str, float]] = {}
+        #: Server and kind -> when a command was last refused.
+        self._refused: dict[tuple[str, str], float] = {}
+
+    def failed(self, part: str, error: Exception, url: str, server: str = "") -> None:
+        """Note that `part` of this worker could not use the server at `url`. Does not wait."""
+        kind = (repr(error), repr(error.__cause__ or error.__context__))
+        failure = self._failures.get(part)
+        if failure is None or (failure.server, failure.kind) != (server, kind):
+            failure = self._failures[part] = _Failure(server, kind)
+            if is_ambiguous(error, url):
+                gevent.spawn(self._find_reason, part, failure, error, url)
+            else:
+                self._find_reason(part, failure, error, url)
+
+    def works(self, part: str) -> None:
+        """Note that `part` works. Cheap: it is called for each batch of commands."""
+        failure = self._failures.pop(part, None) if self._failures else None
+        if failure is None or any(other.server == failure.server for other in self._failures.values()):
+            return
+        if self._said.pop(failure.server, None):
+            log.warning("The store%s is back", _at(failure.server))
+
+    def forget(self, part: str) -> None:
+        """Note that `part` is needed no more."""
+        self._failures.pop(part, None)
+
+    def refused(self, server: str, kind: str, text: str, level: int) -> None:
+        """Note that a command was refused: logged once for each `kind`, until none was for QUIET seconds."""
+        if (server, kind) not in self._refused:
+            if len(self._refused) == MAX_REFUSALS:
+                return
+            log.log(level, "The store%s refused a command: %s", _at(server), text)
+        self._refused[server, kind] = self._clock()
+
+    def accepted(self, server: str) -> None:
+        """Note that a batch of commands was answered. Cheap: it is called for each."""
+        if self._refused:
+            now = self._clock()
+            for known, last in list(self._refused.items()):
+                if known[0] == server and now - last > QUIET:
+                    del self._refused[known]
+                    log.warning("The store%s takes commands again (it said %s)", _at(server), known[1])
+
+    def _find_reason(self, part: str, failure: _Failure, error: Exception, url: str) -> None:
+        verb = "can't be reached" if isinstance(error, BROKEN) else "refuses this worker"
+        text = f"The store{_at(failure.server)} {verb}: {reason(error, url)}"
+        if self._failures.get(part) is failure:  # it may be over meanwhile
+            failure.text = text
+            self._say(failure)
+
+    def _say(self, failure: _Failure) -> None:
+        assert failure.text is not None
+        said, now = self._said.setdefault(failure.server, {}), self._clock()
+        latest = next(reversed(said), None)
+        if failure.text != latest and now - said.get(failure.text, -REPEAT) >= REPEAT:
+            said.pop(failure.text, None)
+            said[failure.text] = now
+            log.warning("%s", failure.text)
+
+
+def _at(server: str) -> str:
+    return f" at {server}" if server else ""
+
+
+def kind_of(error: redis.ResponseError, temporary: bool) -> str:
+    """Return what two refusals have in common that are one: the store's word for it, or where a script is at fault."""
+    if not temporary:
+        return str(error)[:200]
+    # redis-py has classes for some words, and leaves those out
+    return str(error).split(" ")[0] if type(error) is redis.ResponseError else type(error).__name__

@@ -1,0 +1,129 @@
+"""Why a store can't be used, in the operator's words: for the log and `animochat doctor`. Never shows a secret."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+
+import redis
+from redis.sentinel import MasterNotFoundError
+
+from animochat.store.connection import BROKEN, open_connection
+from animochat.store_url import StoreUrl, parse
+
+#: Seconds that a look at what speaks on a port may take.
+LOOK = 1.0
+
+#: How OpenSSL's word for an error begins or ends -> what it means here.
+_TLS_ERRORS = {
+    "CERTIFICATE_REQUIRED": "the store asks for a certificate of ours: set ssl_certfile and ssl_keyfile",
+    "HANDSHAKE_FAILURE": "TLS: no cipher in common, or the store asks for a certificate of ours (ssl_certfile)",
+    "ALERT_UNKNOWN_CA": "the store does not trust our certificate (ssl_certfile)",
+    "ALERT_BAD_CERTIFICATE": "the store does not accept our certificate (ssl_certfile)",
+    "ALERT_CERTIFICATE_EXPIRED": "our certificate has expired (ssl_certfile)",
+    "KEY_VALUES_MISMATCH": "the key in ssl_keyfile does not belong to the certificate in ssl_certfile",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "the file in ssl_ca_certs has no certificate in it",
+    "PROTOCOL_VERSION": "TLS: no version in common",
+}
+
+#: OpenSSL's numbers for what is wrong with a certificate (x509_vfy.h).
+_UNTRUSTED, _TIMES, _NAMES = (18, 19, 20, 21), {9: "is not valid yet", 10: "has expired"}, (62, 63, 64)
+
+
+def reason(error: BaseException, url: str) -> str:
+    """Return why `error` came of using the store at `url`. May connect there, to see what speaks on its port."""
+    known = _known(error)
+    if known is not None:
+        return known
+    address = parse(url)
+    if is_ambiguous(error, url):
+        for host, port in address.hosts:
+            if address.tls and _speaks_plain(address.at(host, port)):
+                return "it speaks no TLS: the address has to begin with redis, not rediss, or the port is another one"
+            if not address.tls and _speaks_tls(address.at(host, port)):
+                return "it speaks TLS: the address has to begin with rediss"
+    if isinstance(error, (redis.TimeoutError, TimeoutError)):
+        return "no answer in time"
+    if address.tls and isinstance(error, BROKEN):
+        has_one = "ssl_certfile" in dict(address.options)
+        question = "does it accept our certificate" if has_one else "does it ask for a certificate of ours"
+        return f"the connection was closed (with TLS: {question}, ssl_certfile?)"
+    return "the connection was closed" if isinstance(error, BROKEN) else type(error).__name__
+
+
+def is_ambiguous(error: BaseException, url: str) -> bool:
+    """Return whether only a look at the port tells what is wrong, which takes a moment."""
+    late = isinstance(error, (redis.TimeoutError, TimeoutError)) and not parse(url).tls
+    return _known(error) is None and isinstance(error, BROKEN) and not late
+
+
+def _known(error: BaseException) -> str | None:
+    """Return the reason where the error itself tells it."""
+    if isinstance(error, redis.AuthenticationError):
+        return "user or password is wrong, or missing"
+    if "max number of clients reached" in str(error):
+        return "it has no room for more clients (maxclients)"
+    if isinstance(error, redis.exceptions.BusyLoadingError):
+        return "it is still loading its data"
+    if isinstance(error, MasterNotFoundError):
+        return "no Sentinel names a primary that is there"
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _certificate(cause)
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            for word, text in _TLS_ERRORS.items():
+                if cause.reason.endswith(word):
+                    return text
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection is refused"
+        if isinstance(cause, socket.gaierror):
+            return "the name of its host is not known"
+        if isinstance(cause, FileNotFoundError):
+            return "there is no such socket"
+        if isinstance(cause, PermissionError):
+            return "we may not use its socket"
+    if isinstance(error, redis.ResponseError):
+        return str(error).split(" ")[0][:40]  # the rest may quote what is secret
+    # What is exactly a RedisError is our own (store/cluster.py).
+    return str(error) if type(error) is redis.RedisError else None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _certificate(error: ssl.SSLCertVerificationError) -> str:
+    said = error.verify_message.rstrip(".")
+    if error.verify_code in _UNTRUSTED:
+        return f"its certificate is not trusted ({said}): name its authority in ssl_ca_certs"
+    if error.verify_code in _NAMES:
+        return f"its certificate is for another name ({said}): use one that it has, or ssl_check_hostname=false"
+    return f"its certificate {_TIMES.get(error.verify_code, f'is not valid ({said})')}"
+
+
+def _speaks_tls(address: StoreUrl) -> bool:
+    bare = replace(address, tls=True, options=(("ssl_cert_reqs", "none"),), username="", password="", database=0)
+    try:
+        open_connection(bare, LOOK).disconnect()
+    except (*BROKEN, redis.RedisError) as error:
+        # A certificate of ours that is missing is asked for in TLS.
+        return any(isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "") for cause in _causes(error))
+    return True
+
+
+def _speaks_plain(address: StoreUrl) -> bool:
+    bare = replace(address, tls=False, options=(), username="", password="", database=0)
+    try:
+        connection = open_connection(bare, LOOK)
+        connection.send_command("PING", check_health=False)
+        connection.read_response()
+    except (redis.AuthenticationError, redis.ResponseError):  # it answers, whatever
+        return True
+    except (*BROKEN, redis.RedisError):
+        return False
+    connection.disconnect()
+    return True
