@@ -24,6 +24,7 @@ from store_support import (
 
 from animochat.matchmaking.interests import by_name
 from animochat.matchmaking.service import TICK_GAP_MS, tick_interval
+from animochat.moderation.service import BLOCK_MS
 
 
 @pytest.fixture
@@ -239,6 +240,94 @@ def test_next_match_while_waiting_changes_nothing(lobby: Lobby) -> None:
     record = anna.record
     assert anna.next() == first
     assert anna.record == record
+
+
+@pytest.mark.parametrize("ask", ["find", "next"])
+def test_who_asks_again_while_resting_is_told_what_is_left(lobby: Lobby, ask: str) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    lobby.pass_time(1000)
+    record = anna.record
+    assert (getattr(anna, ask)().cooldown_ms, anna.record) == (COOLDOWN_MS - 1000, record)
+    lobby.pass_time(COOLDOWN_MS)
+    assert getattr(anna, ask)().cooldown_ms == 0, "no tick has come yet"
+
+
+def test_a_rest_that_is_over_is_over_to_the_millisecond(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    anna.cancel()
+    lobby.pass_time(COOLDOWN_MS)
+    assert anna.find().cooldown_ms == 0
+    assert set(lobby.sorted_set(":pool")) == {"anna"}
+
+
+def test_a_skip_while_resting_begins_another_rest(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    lobby.run(COOLDOWN_MS)
+    (carl,) = lobby.people("carl")
+    carl.find()
+    assert anna.partner == "carl"
+    assert anna.next().cooldown_ms == COOLDOWN_MS
+    assert float(anna.record["rest"]) == lobby.now + COOLDOWN_MS
+
+
+@pytest.mark.parametrize("ask", ["find", "next", "cancel"])
+def test_every_answer_names_the_room_that_the_partner_ended_and_why(lobby: Lobby, ask: str) -> None:
+    """For a worker whose notice of that is still on its way."""
+    anna, bert = lobby.pair("anna", "bert")
+    room = anna.room
+    bert.next()
+    answer = getattr(anna, ask)()
+    assert (answer.ended, answer.room_left) == ((room, "skipped"), "")
+    assert answer.version == int(anna.record["v"])
+
+
+def test_every_step_of_a_search_makes_the_version_grow(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    versions = [int(anna.record["v"])]
+    for step in (anna.find, anna.cancel, anna.next, anna.cancel):
+        versions.append(step().version)
+        assert versions[-1] == int(anna.record["v"])
+    lobby.people("bert")[0].find()
+    versions.append(anna.find().version)
+    versions.append(anna.next().version)
+    assert versions == sorted(set(versions))
+
+
+def test_nobody_whom_all_were_compared_with_is_searched_for_again(lobby: Lobby) -> None:
+    """But at the time at which a meeting may be repeated."""
+    anna, _ = lobby.pair("anna", "bert")
+    lobby.people("carl")[0].find()
+    assert lobby.sorted_set(":searching") == {}
+    lobby.moderation.block_partner("anna", anna.conn)
+    (dora,) = lobby.people("dora")
+    lobby.have_met("dora", ["carl"], lobby.now + 5000)
+    dora.find()
+    assert lobby.sorted_set(":searching") == {"dora": lobby.now + 5000}
+
+
+def test_whom_somebody_met_is_kept_an_hour_longer_than_it_holds(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    for person in (anna, bert):
+        left = lobby.pipeline.execute("PTTL", f"{TAG}:met:{person.name}")
+        assert HISTORY_MS + HOUR_MS - 60_000 < left <= HISTORY_MS + HOUR_MS
+    anna.block()
+    lobby.people("carl")[0].find()
+    anna.find()
+    left = lobby.pipeline.execute("PTTL", f"{TAG}:met:anna")
+    assert BLOCK_MS + HOUR_MS - 60_000 < left <= BLOCK_MS + HOUR_MS, "by the longest of all"
+
+
+def test_meetings_that_are_over_are_cleared_away_and_no_others(lobby: Lobby) -> None:
+    anna, bert, *_ = lobby.people("anna", "bert", "carl", "dora")
+    lobby.have_met("anna", ["carl", "dora"], lobby.now + 1000)
+    lobby.have_met("anna", ["bert"], lobby.now + 5000)
+    bert.find()
+    lobby.pass_time(1000)
+    assert anna.find().state == "waiting"
+    assert set(lobby.sorted_set(":met:anna")) == {"bert"}
 
 
 def test_only_the_skipper_rests(lobby: Lobby) -> None:
@@ -902,6 +991,17 @@ def test_the_only_one_among_800_who_share_whom_the_seeker_has_not_met_is_found(e
     embedded.run(1000)
     assert anna.partner == crowd[place].name
     assert anna.heard("matched")[0]["interests"] == ["Tea", "chess"]
+
+
+@pytest.mark.parametrize("place", [0, 50, 119])
+def test_the_only_one_among_120_who_share_two_interests_is_found(embedded: Lobby, place: int) -> None:
+    """More than one look takes in, so that how many each one shares has to be counted anew."""
+    crowd = _all_for_one_interest(embedded, 120)
+    (anna,) = embedded.people("anna")
+    _has_met_all_but(embedded, "anna", crowd, crowd[place])
+    anna.find("tea", "chess")
+    embedded.run(1000)
+    assert anna.partner == crowd[place].name
 
 
 def test_whose_wait_ends_in_the_middle_of_a_look_goes_on_to_the_pool(embedded: Lobby) -> None:

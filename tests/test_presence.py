@@ -481,6 +481,11 @@ def test_a_room_and_its_people_s_records_are_kept_for_seven_days(lobby: Lobby) -
         assert is_whole(lobby, name), name
 
 
+def test_an_empty_lobby_counts_nothing(lobby: Lobby) -> None:
+    lobby.pipeline.execute("FLUSHALL")
+    assert set(lobby.worker.presence.stats().values()) == {0}
+
+
 def test_stats_tell_each_number(busy: Lobby) -> None:
     busy.worker.heartbeat(11)
     assert busy.worker.presence.stats() == {
