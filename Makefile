@@ -9,7 +9,7 @@ NODE_READY := node_modules/.ready
 PARSER_READY := tests/asyncapi/node_modules/.ready
 PAGE_LIBRARIES := $(addprefix animochat/http/static/vendor/,socket.io.esm.min.js uPlot.esm.js uPlot.min.css)
 
-.PHONY: setup test-setup run test coverage lint format documents bench simulate clean
+.PHONY: setup test-setup test-packages run test coverage lint format documents bench simulate clean
 
 setup: $(PYTHON_READY) $(PAGE_LIBRARIES)
 
@@ -37,7 +37,11 @@ $(PARSER_READY): tests/asyncapi/package-lock.json $(NODE_READY)
 	npm ci --prefix tests/asyncapi --ignore-scripts --no-progress --loglevel=error
 	@touch $@
 
-test-setup: setup $(PARSER_READY)
+# Where they can't be installed the tests run without them, and say in the end what that cost.
+test-packages: setup
+	@tools/test_packages || true
+
+test-setup: setup test-packages $(PARSER_READY)
 
 run: setup
 	$(BIN)/animochat serve

@@ -203,15 +203,15 @@ class Settings:
         "An IPv6 address counts by its /64. Each worker counts for itself. A campus or a mobile carrier may "
         "share one address.",
     )
-    # Two hundred people on long polling, or the first visit of seven a second, thirty files each.
+    # Of an address: two hundred people on long polling, or seven first visits a second, of thirty files each.
     rate_requests: float = _setting(
         200.0,
         rate(),
         "Limits",
         "HTTP requests per second and address, with a burst of ten seconds' worth; beyond, 429.",
-        "Each worker counts for itself. From an eighth of a burst on, requests wait for their turn beside those who "
-        "hurry less. The requests of open polling sessions and of load balancers (`/health`, `/health/live`) count, "
-        "and are never refused.",
+        "Each worker counts for itself. Beyond an eighth of the rate, and of the burst, requests wait for their turn "
+        "beside those of addresses that hurry less. The requests of open polling sessions and of load balancers "
+        "(`/health`, `/health/live`) count, and are never refused.",
     )
     max_connections_per_address: int = _setting(
         2_000, integer(0, 1_000_000), "Limits", "Open connections of one address on one worker; 0 = no limit."

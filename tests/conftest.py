@@ -10,7 +10,10 @@ def test_something(server, connect):
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import redis
 from documents_support import UNDOCUMENTED
 from faults.crowd import Crowd
 from people import NodePool
-from support import Client, NodeClient, PythonClient, Server, find_redis_6, find_redis_server
+from support import ROOT, Client, NodeClient, PythonClient, Server, find_redis_6, find_redis_server
 
 from animochat.embedded import EmbeddedStore, find_binary
 
@@ -47,6 +50,26 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where everything has to be there: {report.longrepr}"
     return report
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Print what was skipped for want of what, and the one command that installs it: the run's last words."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):
+        return
+    reasons = [
+        re.search(r"(\S+) is not installed", str(report.longrepr)) for report in reporter.stats.get("skipped", [])
+    ]
+    wanted = Counter(reason[1] for reason in reasons if reason)
+    if not wanted:
+        return
+    reporter.write_line(
+        f"{wanted.total()} skipped for want of "
+        + ", ".join(f"{name} ({count})" for name, count in wanted.most_common())
+    )
+    command = subprocess.run([ROOT / "tools/test_packages", "--command"], capture_output=True, text=True, check=False)
+    if command.stdout.strip():
+        reporter.write_line(f"to install it: {command.stdout.strip()}")
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ BURST_SECONDS = 10.0
 #: milliseconds until it is cut off, and so comes back more slowly than others connect.
 ABUSE_CHARGE = 10.0
 
-#: What is left of a burst, as a part of it, below which an address that asks for more waits for its turn.
-UNHURRIED = 7 / 8
+#: The part of an address's requests, of its rate and of its burst, that need not wait for their turn.
+UNHURRIED = 1 / 8
 
 #: Probes of an address a second that need not wait for their turn. Load balancers ask every few seconds.
 PROBES = 2.0
@@ -160,6 +160,7 @@ class ConnectionLimits:
         self._open_by_address: Counter[str] = Counter()
         self._connects = Buckets(rate, now)
         self._requests = Buckets(rate_requests, now)
+        self._unhurried = Buckets(rate_requests * UNHURRIED, now)
         self._probes = Buckets(PROBES, now)
         # When they were last charged; the one for which that is longest ago first.
         self._charged: OrderedDict[str, float] = OrderedDict()
@@ -193,14 +194,11 @@ class ConnectionLimits:
         group = group_of(address)
         if not group:
             return Pace.FREE
-        pace = Pace.THROTTLED if self.suspects(address) else Pace.FREE
-        if self._requests.rate:
-            left = self._requests.take(group)
-            if left < 0:
-                return Pace.REFUSED
-            if left < self._requests.burst * UNHURRIED:
-                return Pace.THROTTLED
-        return pace
+        if self._requests.rate and self._requests.take(group) < 0:
+            return Pace.REFUSED
+        if self.suspects(address) or (self._requests.rate and self._unhurried.take(group) < 0):
+            return Pace.THROTTLED
+        return Pace.FREE
 
     def probe(self, address: str) -> bool:
         """Count a load balancer's question, and say whether it is one of few."""

@@ -12,9 +12,10 @@ import asyncio
 import base64
 import json
 import os
+import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -33,6 +34,14 @@ SEND_BUFFER = 64 * 1024
 
 CONNECT = "40"
 
+QUOTED = '"a",'
+
+#: Four header fields of 7 to 8 kB, each of many parts.
+LARGE_FIELDS = (
+    f"Accept-Language: {'a-b;q=0.1,' * 760}\r\nAccept-Encoding: {'a;q=0.1,' * 950}\r\n"
+    f"If-None-Match: {QUOTED * 1900}\r\nCookie: {'a=b;' * 1800}\r\n"
+)
+
 
 def frame(data: str | bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True) -> bytes:
     """A client's frame."""
@@ -47,6 +56,32 @@ def event(name: str, *arguments: object, ack: str = "") -> bytes:
 def block(one: bytes) -> bytes:
     """So many of one frame that they fill a block."""
     return one * -(-BLOCK // len(one))
+
+
+#: What a client sends next, given the body of the last answer; empty at first.
+Conversation = Generator[bytes, bytes, None]
+
+
+def request(target: str, fields: str = "", method: str = "GET", body: bytes | None = None) -> bytes:
+    length = f"Content-Length: {len(body)}\r\n" if body is not None else ""
+    return f"{method} {target} HTTP/1.1\r\nHost: chat\r\n{fields}{length}\r\n".encode() + (body or b"")
+
+
+def asking(one: bytes) -> Conversation:
+    """The same request as often as it is answered."""
+    while True:
+        yield one
+
+
+def posting(body: bytes) -> Conversation:
+    """A session on long polling that posts the same payload as often as it is answered."""
+    target = "/socket.io/?EIO=4&transport=polling"
+    answer = yield request(target)
+    target += "&sid=" + json.loads(answer[1:])["sid"]
+    yield request(target, method="POST", body=CONNECT.encode())
+    while (yield request(target, method="POST", body=body)) == b"ok":
+        pass
+    raise ValueError
 
 
 def handshake() -> bytes:
@@ -66,6 +101,8 @@ class Attacker(asyncio.Protocol):
         self._count = count
         self._open = False
         self._flood = b""
+        self._conversation: Conversation | None = None
+        self._answer = b""
         self._writable = True
         self._timer: asyncio.TimerHandle | None = None
         self.gone = asyncio.get_running_loop().create_future()
@@ -86,6 +123,25 @@ class Attacker(asyncio.Protocol):
                 return
             self.transport.write(frame(CONNECT))
             self._opened()
+        elif self._conversation is not None:
+            self._answer += data
+            head, end, body = self._answer.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            if end and length is not None and len(body) >= int(length[1]):
+                self._answer = b""
+                self._say(body)
+
+    def converse(self, conversation: Conversation) -> None:
+        """Send what it yields, each when the last is answered."""
+        self._conversation = conversation
+        self._say(None)
+
+    def _say(self, answer: bytes | None) -> None:
+        assert self._conversation is not None
+        try:
+            self.transport.write(next(self._conversation) if answer is None else self._conversation.send(answer))
+        except ValueError:  # refused, or cut off
+            self.transport.abort()
 
     def eof_received(self) -> None:
         self.transport.abort()  # what is still to be written would be waited for
@@ -158,6 +214,15 @@ def slow_head(attacker: Attacker) -> None:
     attacker.repeat(DROP, b"X: y\r\n")
 
 
+def slow_body(attacker: Attacker) -> None:
+    attacker.transport.write(request("/health", "Content-Length: 60000\r\n", "POST"))
+    attacker.repeat(DROP, b"x")
+
+
+def conversing(conversation: Callable[[bytes], Conversation], one: bytes) -> Callable[[Attacker], None]:
+    return lambda attacker: attacker.converse(conversation(one))
+
+
 def silent(attacker: Attacker) -> None:
     pass
 
@@ -184,6 +249,14 @@ STRANGERS: dict[str, Callable[[Attacker], None]] = {
     "never a word": silent,
     "endless head": lambda attacker: attacker.flood(b"x" * BLOCK),
     "half a WebSocket": lambda attacker: attacker.transport.write(handshake()),
+    "slow body": slow_body,
+    "flood of pages": conversing(asking, request("/", "Accept-Encoding: gzip\r\n")),
+    "flood of large heads": conversing(asking, request("/", LARGE_FIELDS)),
+    "flood of documents": conversing(asking, request("/docs")),
+    "flood of probes": conversing(asking, request("/health")),
+    "flood of requests ahead": flooding(request("/health/live")),
+    "polling: flood of pongs": conversing(posting, b"\x1e".join([b"3"] * 1000)),
+    "polling: flood of requests": conversing(posting, b"6"),
 }
 
 KINDS = [*TALKERS, *STRANGERS]

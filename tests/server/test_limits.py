@@ -246,9 +246,9 @@ class TestRequests:
         assert paces == [Pace.FREE] * 10 + [Pace.THROTTLED] * 70 + [Pace.REFUSED] * 10
         assert limit.request("b") is Pace.FREE
         clock.now += 1
-        assert [limit.request("a") for _ in range(9)] == [Pace.THROTTLED] * 8 + [Pace.REFUSED]
+        assert [limit.request("a") for _ in range(9)] == [Pace.FREE] + [Pace.THROTTLED] * 7 + [Pace.REFUSED]
         clock.now += 10
-        assert limit.request("a") is Pace.FREE
+        assert [limit.request("a") for _ in range(11)] == [Pace.FREE] * 10 + [Pace.THROTTLED]
 
     def test_a_network_of_ones_own_is_one_address(self) -> None:
         limit = ConnectionLimits(rate_requests=0.1, now=Clock())

@@ -130,12 +130,16 @@ class Person:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium. One for a module, because Playwright keeps an event loop in this thread as long as it runs."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
+    """Debian's Chromium, else Playwright's own.
+
+    One for a module, because Playwright keeps an event loop in this thread as long as it runs.
+    """
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        chromium = shutil.which("chromium") or (own if os.path.exists(own) else shutil.which("chromium-browser"))
+        if chromium is None:
+            pytest.skip("chromium is not installed")
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
         browser.close()
