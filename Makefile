@@ -4,37 +4,50 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Files that tell when a step was last done; it is done again when what it depends on has changed.
+# `make run` needs the packages that run the server; tests, lint and documents need the others too.
+RUN_READY := $(VENV)/.ready-run
 PYTHON_READY := $(VENV)/.ready
+NODE_RUN_READY := node_modules/.ready-run
 NODE_READY := node_modules/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+NPM := npm ci --ignore-scripts --no-progress --loglevel=error
 PARSER_READY := tests/asyncapi/node_modules/.ready
 PAGE_LIBRARIES := $(addprefix animochat/http/static/vendor/,socket.io.esm.min.js uPlot.esm.js uPlot.min.css)
 
-.PHONY: setup test-setup test-packages run test coverage lint format documents bench simulate clean
+.PHONY: setup test-setup test-packages run test test-lowest coverage lint format documents site constraints bench simulate clean
 
-setup: $(PYTHON_READY) $(PAGE_LIBRARIES)
+setup: $(PYTHON_READY) $(NODE_READY) $(PAGE_LIBRARIES)
 
-$(PYTHON_READY): setup.cfg pyproject.toml
+$(RUN_READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "make: $(PYTHON) is missing or older than 3.10; name another one with PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "make: $(PYTHON) can't make virtual environments; install it (Debian, Ubuntu: python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) .
 	@touch $@
 
-$(NODE_READY): package-lock.json package.json
+$(PYTHON_READY): $(RUN_READY)
+	$(PIP) '.[dev]'
+	@touch $@
+
+$(NODE_RUN_READY): package-lock.json package.json
 	@command -v npm >/dev/null \
 		|| { echo "make: npm is missing; install Node 18 or later with npm" >&2; exit 1; }
-	npm ci --ignore-scripts --no-progress --loglevel=error
+	$(NPM) --omit=dev
 	@touch $@
 
-$(PAGE_LIBRARIES): $(NODE_READY)
+$(NODE_READY): $(NODE_RUN_READY)
+	$(NPM)
+	@touch $(NODE_RUN_READY) $@
+
+$(PAGE_LIBRARIES): $(NODE_RUN_READY)
 	npm run --silent build
 	@touch $(PAGE_LIBRARIES)
 
 # AsyncAPI's parser is 170 packages, which only the tests need.
 $(PARSER_READY): tests/asyncapi/package-lock.json $(NODE_READY)
-	npm ci --prefix tests/asyncapi --ignore-scripts --no-progress --loglevel=error
+	$(NPM) --prefix tests/asyncapi
 	@touch $@
 
 # Where they can't be installed the tests run without them, and say in the end what that cost.
@@ -43,7 +56,7 @@ test-packages: setup
 
 test-setup: setup test-packages $(PARSER_READY)
 
-run: setup
+run: $(RUN_READY) $(PAGE_LIBRARIES)
 	$(BIN)/animochat serve
 
 test: test-setup
@@ -59,10 +72,26 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/luacheck.py
+	npx --no-install biome lint --error-on-warnings .
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The documents as a site, in site/; a broken link is an error.
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# The versions that installing and CI use: the newest ones that setup.cfg allows.
+constraints: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --no-header --no-annotate --upgrade \
+		--output-file constraints.txt setup.cfg
+
+# The tests of the contract and of the server on the lowest versions that setup.cfg allows.
+test-lowest: test-setup
+	$(BIN)/python tools/lowest.py
 
 # What is made from the server's own types and stands in the repository.
 documents: setup
@@ -78,5 +107,5 @@ simulate: setup
 	$(BIN)/python bench/simulate.py
 
 clean:
-	rm -rf $(VENV) node_modules bench/node_modules tests/asyncapi/node_modules animochat/http/static/vendor
+	rm -rf $(VENV) .venv-lowest site node_modules bench/node_modules tests/asyncapi/node_modules animochat/http/static/vendor
 	rm -rf build dist tests/fuzz/corpus *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -45,9 +45,8 @@ async function run(options) {
 
   const answered = new Set();
   let matched = 0;
-  let startedAt;
   let finishedAt;
-  let allAnswered;
+  let allAnswered = () => {};
   const everybodyAnswered = new Promise((resolve) => {
     allAnswered = resolve;
   });
@@ -75,8 +74,8 @@ async function run(options) {
     });
   });
   const meter = new CpuMeter(options);
-  startedAt = performance.now();
-  clients.forEach((client, index) => client.write(frames[index]));
+  const startedAt = performance.now();
+  for (const [index, client] of clients.entries()) client.write(frames[index]);
   const deadline = sleep(DEADLINE_MS, undefined, { ref: false });
   await Promise.race([interests ? everybodyAnswered : everybody, deadline]);
   const used = meter.stop();

@@ -111,7 +111,9 @@ class TestAbuse:
             limit.charge(address)
         assert [limit.suspects(address) for address in "abc"] == [True, False, True]
 
-    @pytest.mark.parametrize("sent", [b"\xf1\x80\0\0\0\0", Frame(PING, b"").serialize(mask=True) * 30])
+    @pytest.mark.parametrize(
+        "sent", [b"\xf1\x80\0\0\0\0", Frame(PING, b"").serialize(mask=True) * 30], ids=["broken", "flood"]
+    )
     def test_who_breaks_the_protocol_or_floods_is_charged(self, serve: Callable[..., InThread], sent: bytes) -> None:
         server = serve(rate_connects=2, rate_frames=2)
         server.websocket().connection.sendall(sent)

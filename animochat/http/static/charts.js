@@ -166,6 +166,8 @@ pause.addEventListener("click", () => {
 });
 document.addEventListener("visibilitychange", renew);
 for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
-  matchMedia(query).addEventListener("change", () => charts.forEach((chart) => chart.recolour()));
+  matchMedia(query).addEventListener("change", () => {
+    for (const chart of charts.values()) chart.recolour();
+  });
 }
 renew();
