@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from flask import Flask
 
-from animochat import http
+from animochat import http, server
 from animochat.chat import Chat
 from animochat.documents.routes import blueprint as documents
 from animochat.http.cors import origin_check
@@ -16,12 +17,35 @@ from animochat.server.engine import MAX_BACKLOG, MAX_PAYLOAD
 from animochat.settings import FRAME_OVERHEAD, Settings
 from animochat.sockets.server import SocketIO
 
+#: gunicorn's status for an application that can't be loaded: its master stops instead of trying again.
+EXIT_APP_LOAD_ERROR = 4
+
+
+def refuse_other_servers() -> None:
+    """Exit with one line, unless this is one of our workers."""
+    if not server.in_worker:
+        print(
+            "animochat: no other server can run it: start it with `animochat serve`, or with gunicorn, its worker class"
+            " animochat.server.worker.Worker, and without --preload",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_APP_LOAD_ERROR)
+
+
+def _is_served_otherwise() -> bool:
+    """Return whether `flask run` or gunicorn is about to serve the application, rather than a test or a script."""
+    flask = os.environ.get("FLASK_RUN_FROM_CLI") == "true" and "run" in sys.argv
+    return flask or os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
+
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Make the Flask application of one worker. Opens no connection: the worker starts it once it serves.
 
-    `settings` come from the environment where they are not given. Raises SettingsError.
+    `settings` come from the environment where they are not given. Raises SettingsError, and exits where a server is
+    about to run it that can't.
     """
+    if _is_served_otherwise():
+        refuse_other_servers()
     settings = settings or Settings.from_environ(os.environ)
     app = Flask("animochat", static_folder=None)
     chat = app.extensions["animochat"] = Chat(settings)

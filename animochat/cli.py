@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import sys
 
 from animochat import __version__
 
@@ -20,6 +22,9 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status if it did not become gunicorn."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever the locale's encoding can't write
     commands = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="animochat",

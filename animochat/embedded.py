@@ -9,12 +9,13 @@ A guardian and a pipe, since they work alike on Linux and macOS; Linux's PR_SET_
 that started the store, and leave the directory behind.
 """
 
-# The guardian runs this file without site-packages: only the standard library is imported here, nothing of animochat.
+# The guardian runs this file by its path: nothing of animochat is imported but by those who import it.
 from __future__ import annotations
 
 import contextlib
 import importlib.util
 import os
+import re
 import select
 import shutil
 import signal
@@ -31,6 +32,7 @@ START_TIMEOUT = 10.0
 STOP_TIMEOUT = 5.0
 #: The socket's name in the private directory. Short: a socket's whole path may have 104 characters on macOS.
 SOCKET_NAME = "valkey.sock"
+_PREFIX = "animochat-"
 
 
 class EmbeddedStoreError(Exception):
@@ -63,7 +65,7 @@ class EmbeddedStore:
         """
         guardian = subprocess.Popen(
             # -I -S: a bare interpreter, half the memory and start-up time.
-            [sys.executable, "-I", "-S", __file__, binary or find_binary()],
+            [sys.executable, "-I", "-S", __file__, binary or find_binary(), _place()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # A session of its own: Ctrl-C in the terminal stops the workers, who still need the store while they stop.
@@ -107,14 +109,28 @@ def find_binary() -> str:
     )
 
 
-def _guard(binary: str) -> int:
+def _place() -> str:
+    """Return where the store's directory can be made: its path has to fit into a socket's, and into a URL.
+
+    Raises EmbeddedStoreError if there is none.
+    """
+    from animochat.places import advice, socket_places
+
+    ours = len(f"/{_PREFIX}12345678/{SOCKET_NAME}")
+    for place in socket_places(ours):
+        if re.fullmatch(r"[\w/.-]+", str(place), re.ASCII):
+            return str(place)
+    raise EmbeddedStoreError(advice(ours))
+
+
+def _guard(binary: str, place: str) -> int:
     """The guardian's life: start the store, report "<pid> <url>" on stdout, stop it when stdin ends or on SIGTERM."""
     # SIGTERM becomes something to be read beside stdin.
     wakeup, notify = socket.socketpair()
     notify.setblocking(False)
     signal.set_wakeup_fd(notify.fileno())
     signal.signal(signal.SIGTERM, lambda *_: None)
-    directory = tempfile.mkdtemp(prefix="animochat-")
+    directory = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
     try:
         path = os.path.join(directory, SOCKET_NAME)
         server = subprocess.Popen(
@@ -195,4 +211,4 @@ def _rest(descriptor: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(_guard(sys.argv[1]))
+    sys.exit(_guard(*sys.argv[1:]))

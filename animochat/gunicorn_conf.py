@@ -14,6 +14,7 @@ from animochat import logs
 from animochat.commands.configuration import settings_or_exit
 from animochat.embedded import EmbeddedStore, EmbeddedStoreError
 from animochat.environment import masked_url
+from animochat.places import MEMORY, writable_places
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -43,11 +44,19 @@ keepalive = 75
 control_socket_disable = True
 # Each worker loads the application for itself: it has to be patched for gevent first, and the master is not.
 preload_app = False
+# A worker's sign of life: in memory where there is such a place, since on a disk it can be delayed for seconds.
+worker_tmp_dir = next((str(place) for place in sorted(writable_places(), key=lambda place: place != MEMORY)), None)
 
 
 def on_starting(server: Arbiter) -> None:
-    """In the master, once, before it listens (not upon SIGHUP): the embedded store, if one is due."""
+    """In the master, once, before it listens (not upon SIGHUP): refuse what can't work, start the embedded store."""
     global _store
+    from animochat.server.worker import unsupported  # late: as gunicorn itself does, behind the workers' settings
+
+    problem = unsupported(server.cfg)
+    if problem is not None:
+        print(f"animochat: {problem}", file=sys.stderr)
+        sys.exit(1)
     if _settings.redis_url is None:
         try:
             _store = EmbeddedStore.start()
@@ -64,6 +73,17 @@ def when_ready(server: Arbiter) -> None:
     server.log.info("AniMoChat is at %s, with %s", _page_address(server), store)
 
 
+def pre_exec(server: Arbiter) -> None:
+    """In a new process that SIGUSR2 has asked for, before it becomes the next master."""
+    if _store is not None:
+        server.log.error("SIGUSR2 needs REDIS_URL: an embedded store ends with its master")
+        os._exit(1)
+    command = server.START_CTX["args"]
+    if command[1].endswith("/gunicorn/__main__.py"):
+        # `python -m gunicorn` runs this file by its path, next to which are modules with names of Python's own.
+        command[1:2] = ["-m", "gunicorn"]
+
+
 def on_exit(server: Arbiter) -> None:
     """In the master, when the workers are gone."""
     if _store is not None:
@@ -71,7 +91,8 @@ def on_exit(server: Arbiter) -> None:
 
 
 def _page_address(server: Arbiter) -> str:
-    address = server.LISTENERS[0].getsockname()
+    # with --reuse-port each worker has listeners of its own, and the master none
+    address = server.LISTENERS[0].getsockname() if server.LISTENERS else server.cfg.address[0]
     if not isinstance(address, tuple):
         return str(address)
     host, port = address[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -17,11 +18,24 @@ EXIT_USAGE = 2
 
 def read_settings() -> Settings:
     """The settings of this process, `.env` in the current directory included. Raises SettingsError."""
-    # What the environment already has wins over the file.
-    load_dotenv(Path.cwd() / ".env")
+    _read_dot_env(Path.cwd() / ".env")
     settings = Settings.from_environ(os.environ)
     word_filter(settings)  # its file too is named before anything starts
     return settings
+
+
+def _read_dot_env(path: Path) -> None:
+    """Put what the file has into the environment; what is there already wins. Raises SettingsError."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8; save it as that"
+        raise SettingsError([f".env: it can't be read: {why}"]) from None
+    if "\0" in text:
+        raise SettingsError([".env: it can't be read: it is not UTF-8; save it as that"])
+    load_dotenv(stream=io.StringIO(text))
 
 
 def settings_or_exit(status: int = EXIT_USAGE) -> Settings:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import sysconfig
+from pathlib import Path
 
+import animochat
 from animochat.commands.configuration import settings_or_exit
 
 
@@ -32,6 +35,17 @@ def main(arguments: list[str]) -> int:
     if options.host is not None:
         bracketed = f"[{options.host}]" if ":" in options.host else options.host
         command += ["--bind", f"{bracketed}:{settings.port}"]
+    _make_package_found()
     # A new program in this same process: signals and the exit status are gunicorn's own, and its USR2 can run it again.
     # The factory is called in the worker, which has patched the standard library by then, as wsgi.py does.
     os.execv(sys.executable, [*command, "animochat:create_app()"])
+
+
+def _make_package_found() -> None:
+    """See to it that the new program finds this package, where it is installed as a link to a folder of sources.
+
+    gunicorn looks in the current directory first, where any folder called `animochat` would pass for it.
+    """
+    sources = str(Path(animochat.__file__).parent.parent)
+    if sources != sysconfig.get_path("purelib"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sources, os.environ.get("PYTHONPATH")]))

@@ -76,6 +76,6 @@ class Monitor:
 
 def _resident() -> int:
     """Bytes of memory that this process occupies; 0 where the system doesn't say."""
-    with contextlib.suppress(OSError), open("/proc/self/statm") as statm:
+    with contextlib.suppress(OSError), open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[1]) * _PAGE
     return 0

@@ -19,17 +19,14 @@ import stat
 import tempfile
 from pathlib import Path
 
-_VARIABLE = "ANIMOCHAT_RUN_DIRECTORY"
-_PREFIX = "animochat-run-"
+from animochat.places import advice, socket_places, writable_places
 
-#: Bytes of the longest path that every system takes for a Unix socket, with the end mark.
-MAX_SOCKET_PATH = 104
+#: Names the directory to the workers, and to a master that replaces this one.
+VARIABLE = "ANIMOCHAT_RUN_DIRECTORY"
+_PREFIX = "animochat-run-"
 
 #: Bytes of a socket's path that are ours: the directory's name, a slash, a worker's id.
 _OUR_PART = 60
-
-#: Where a directory is made if nowhere else. In memory, and writable where the rest of a container is not.
-_LAST_RESORT = "/dev/shm"
 
 #: The bit of a socket's mode (it has no other meaning there) that says that its owner listens, or did. Between bind()
 #: and listen() it refuses just as one whose owner is dead.
@@ -65,7 +62,7 @@ class RunDirectory:
         if uid != os.geteuid() or gid != os.getegid():
             os.chown(directory.path, uid, gid)
         directory._hold()
-        os.environ[_VARIABLE] = str(directory.path)
+        os.environ[VARIABLE] = str(directory.path)
         _current = os.getpid(), directory
         atexit.register(directory._leave_at_exit, os.getpid())
         return directory
@@ -78,7 +75,7 @@ class RunDirectory:
             return _current[1]
         if _current is not None:
             _current[1]._drop_copy()
-        path = os.environ.get(_VARIABLE)
+        path = os.environ.get(VARIABLE)
         _current = (os.getpid(), cls(path)) if path else None
         return _current[1] if _current is not None else None
 
@@ -142,33 +139,19 @@ class RunDirectory:
             self.leave()
 
 
-def writable_places() -> list[Path]:
-    """Return where temporary files may be made, the best place first: systemd's for the service, then TMPDIR."""
-    places = [Path(entry) for entry in os.environ.get("RUNTIME_DIRECTORY", "").split(":") if entry]
-    with contextlib.suppress(FileNotFoundError):  # it tries /tmp and others, and the working directory at last
-        places.append(Path(tempfile.gettempdir()))
-    places += [Path("/tmp"), Path(_LAST_RESORT)]
-    return [place for place in dict.fromkeys(places) if os.access(place, os.W_OK | os.X_OK)]
-
-
 def _make(uid: int) -> Path:
     for place in writable_places():
         _remove_abandoned(place, uid)
-        if len(os.fsencode(place)) <= MAX_SOCKET_PATH - _OUR_PART:
-            with contextlib.suppress(OSError):
-                return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
-    raise RunDirectoryError(
-        f"no directory to make sockets in: set TMPDIR to one of at most {MAX_SOCKET_PATH - _OUR_PART} bytes"
-        " that can be written to and has space left"
-    )
+    for place in socket_places(_OUR_PART):
+        with contextlib.suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
+    raise RunDirectoryError(advice(_OUR_PART))
 
 
 def _shared_with_predecessor(uid: int) -> Path | None:
-    predecessor = os.environ.get("GUNICORN_PID", "")
-    if not predecessor.isdecimal():
-        return None
-    found = (path for place in writable_places() for path in place.glob(f"{_PREFIX}{predecessor}-*"))
-    return next((path for path in found if _is_private(path, uid)), None)
+    """Return the directory of the master that has started this one to replace it."""
+    path = os.environ.get(VARIABLE) if "GUNICORN_PID" in os.environ else None
+    return Path(path) if path and _is_private(Path(path), uid) else None
 
 
 def _is_private(path: Path, uid: int) -> bool:

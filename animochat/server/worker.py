@@ -26,9 +26,10 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.ggevent import VERSION
 
 from animochat import logs
+from animochat import server as server_package
 from animochat.server.handler import RequestHandler, RequestServer
 from animochat.server.handover import Handover
-from animochat.server.rundir import RunDirectory, RunDirectoryError
+from animochat.server.rundir import VARIABLE, RunDirectory, RunDirectoryError
 
 #: Bytes that the kernel keeps of what a client has sent and we have not read. Left to itself it keeps some megabytes
 #: for each flood that waits for its turn.
@@ -61,6 +62,25 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(20_000, 20, 1_000)
 
 
+def unsupported(cfg: Any) -> str | None:
+    """Return what of gunicorn's settings keeps the server from working, and what to do; None where nothing does."""
+    if not issubclass(cfg.worker_class, Worker):
+        return (
+            f"the worker class {cfg.worker_class_str} can't serve it: leave --worker-class out,"
+            " or give animochat.server.worker.Worker"
+        )
+    if cfg.preload_app:
+        return "each worker has to load the application for itself: leave --preload out"
+    if cfg.is_ssl:
+        return "TLS is not supported: leave --certfile and --keyfile out, and end it at a proxy in front"
+    if cfg.proxy_protocol not in (False, "off"):
+        return (
+            "--proxy-protocol is not supported: leave it out, let the proxy send X-Forwarded-For (of HTTP), and set"
+            " TRUSTED_PROXIES"
+        )
+    return None
+
+
 class Worker(GeventWebSocketWorker):
     """Serves one Flask application on gevent."""
 
@@ -75,14 +95,16 @@ class Worker(GeventWebSocketWorker):
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """In the master, before the first worker: refuse what is not supported, make the run directory."""
-        if cfg.is_ssl:
-            log.error("TLS is not supported by this worker class; end it at a proxy in front (see certfile, keyfile).")
+        problem = unsupported(cfg)
+        if problem is not None:
+            log.error("Can't start: %s", problem)
             sys.exit(1)
         try:
-            RunDirectory.create(cfg.uid, cfg.gid)
+            directory = RunDirectory.create(cfg.uid, cfg.gid)
         except (RunDirectoryError, OSError) as error:
             log.error("Can't start: %s", error)
             sys.exit(1)
+        cfg.env_orig[VARIABLE] = str(directory.path)  # for a master that SIGUSR2 starts
 
     # Signals. gunicorn's handlers run between any two instructions: they only say what to do.
 
@@ -112,6 +134,7 @@ class Worker(GeventWebSocketWorker):
         signal.signal(signal.SIGTERM, self.handle_exit)
         signal.signal(signal.SIGQUIT, self.handle_quit)
         signal.signal(signal.SIGINT, self.handle_quit)
+        server_package.in_worker = True
         super().init_process()
 
     def run(self) -> None:

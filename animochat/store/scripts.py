@@ -38,7 +38,7 @@ def load(name: str) -> Script:
     Raises FileNotFoundError for a script or include that isn't there.
     """
     folder, operation = name.split("/")
-    source = _resolve((PACKAGE / folder / "scripts" / f"{operation}.lua").read_text(), set())
+    source = _resolve((PACKAGE / folder / "scripts" / f"{operation}.lua").read_text("utf-8"), set())
     return Script(name, source, _sha(source))
 
 
@@ -48,7 +48,7 @@ def _sha(source: str) -> str:
 
 @functools.cache
 def _include(folder: str, name: str) -> str:
-    return (PACKAGE / folder / "scripts" / "include" / f"{name}.lua").read_text()
+    return (PACKAGE / folder / "scripts" / "include" / f"{name}.lua").read_text("utf-8")
 
 
 def _resolve(source: str, seen: set[tuple[str, str]]) -> str:
