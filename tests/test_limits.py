@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -25,6 +26,7 @@ def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running(
         tmp_path_factory.mktemp("limits"),
         RATE_MESSAGES="1",
+        RATE_TYPING="1",
         RATE_REFUSALS=str(RATE_REFUSALS),
         MAX_CONNECTIONS=str(MAX_CONNECTIONS),
     ) as (server,):
@@ -79,6 +81,29 @@ def test_who_is_refused_now_and_then_stays(server: Server) -> None:
         assert client.call("no-such-event")["error"]["code"] == "invalid-payload"
     assert client.call("cancel-match")["ok"] is True
     client.drop()
+
+
+def test_typing_has_a_rate_of_its_own(server: Server) -> None:
+    anna, bert = chat(server)
+    answers = [anna.call("typing", True) for _ in range(20)]  # ten seconds' worth are 10
+    assert all(answer["ok"] for answer in answers[:10])
+    assert answers[-1]["error"]["code"] == "rate-limited"
+    for client in (anna, bert):
+        client.send("41")
+        client.drop()
+
+
+def test_leaving_and_coming_on_one_connection_counts_as_connecting(tmp_path: Path) -> None:
+    """It costs the store as much."""
+    with running(tmp_path, RATE_CONNECTS="0.3") as (server,):
+        client = RawClient(server)
+        for _ in range(2):
+            client.send("41")
+            client.send("40")
+            client.wait_event("session")
+        client.send("41")
+        client.wait_end()
+        assert [frame for frame in client.frames if frame][-1] == "1"
 
 
 def test_a_worker_takes_so_many_connections_and_says_503_to_others(server: Server) -> None:

@@ -189,6 +189,11 @@ class ConnectionLimits:
             if self._open_by_address[group] <= 0:
                 del self._open_by_address[group]
 
+    def connect_again(self, address: str) -> bool:
+        """Count a connect on a connection that is open already. Returns whether it is within the rate."""
+        group = group_of(address)
+        return not group or not self._connects.rate or self._connects.take(group) >= 0
+
     def request(self, address: str) -> Pace:
         """Count an HTTP request from `address`, and say how it is to be answered."""
         group = group_of(address)

@@ -131,6 +131,8 @@ class SocketIOServer(socketio.Server):
             session.owner = None
             self._silent.append((time.monotonic() + CONNECT_TIMEOUT, session.sid))
             self._lifecycle(connection).goodbye(connection)
+            if not self.eio.limits.connect_again(session.remote_addr):  # what comes next would be a connect
+                session.close()
         elif packet.type == packets.BINARY_EVENT:
             refusal = InvalidPayload("Binary data is not accepted")
             self._lifecycle(connection).refuse(connection, packet.data[0][:64], packet.ack_id, refusal)

@@ -70,6 +70,9 @@ TARGETS = {
             b"\x10POST / HTTP/1.1\nContent-Length: 5\n\nhello",
             b"\x10POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
             b"\x10GET / HTTP/1.1\r\nX : a\r\n\r\n",
+            b"\x10GET / HTTP/1.1\r\nX-Forwarded-For:\ta , b\r\nx-forwarded-for: c\r\nX_Forwarded_For: d\r\n\r\n"
+            b"X-Forwarded-For: e\n",
+            STRETCHED + b"GET / HTTP/1.1\r\nAccept:~a,~\r\n\r\n",
             STRETCHED + b"GET / HTTP/1.1\r\nX:~ ~\0\r\n\r\n",
             STRETCHED + b"GET / HTTP/1.1\r\nX: a~\t~b\r\n\r\n",
             STRETCHED + b"GET / HTTP/1.1\r\n~a:b\r\n~\r\n",

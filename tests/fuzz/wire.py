@@ -215,9 +215,14 @@ def _head(received: bytes, sent: bytes) -> str | tuple[bytes, list[tuple[str, st
         try:
             if not reader.read_head(1.0):
                 return "closed"
-            line = reader.request_line()
+            line, forwarded = reader.request_line(), reader.forwarded_for()
             assert reader.readline().rstrip(b"\r\n") == line
-            return line, Headers(reader).items()
+            fields = Headers(reader).items()
+            values = ",".join(value for name, value in fields if name.lower() == "x-forwarded-for")
+            # What requests are counted by, before they are parsed.
+            early, late = ([part.strip(" \t") for part in listed.split(",")] for listed in (forwarded, values))
+            assert early == late
+            return line, fields
         except BadHead:
             return "too large"
         except ValueError:
