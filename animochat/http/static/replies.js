@@ -33,7 +33,8 @@ export class Replies {
       composer.focus();
     });
     document.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.#quote || event.isComposing || dialogIsOpen() || menuIsOpen()) return;
+      if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
+      if (!this.#quote || dialogIsOpen() || menuIsOpen()) return;
       event.preventDefault();
       event.stopImmediatePropagation(); // otherwise it would be the first half of "next"
       this.clear();
