@@ -1,7 +1,10 @@
-"""A hundred rooms under traffic while workers are killed and Redis is restarted: is anything lost, doubled, misplaced?
+"""A hundred rooms under faults: is anything lost, doubled, misplaced, late, or acknowledged in a room that was over?
 
-    .venv/bin/python bench/faults.py                         # a minute of traffic, two minutes in all
+    .venv/bin/python bench/faults.py                         # a minute of faults, two minutes in all
     .venv/bin/python bench/faults.py --seconds 20 --rooms 20 # a look
+
+There are two servers of two workers each. Workers are killed and stopped for 15 s (SIGSTOP), networks are cut or lose
+connections, Redis kills connections, answers nobody for a while, and is killed once (tests/faults/nemesis.py).
 
 Everybody is a stock socket.io-client that connects again by itself (tests/js/crowd.mjs). Each records what it sent,
 what was acknowledged and what it received, and the checker of the tests (tests/faults/history.py) looks at the whole of
@@ -12,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import random
 import signal
 import sys
 import tempfile
@@ -28,6 +29,8 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path[0] = str(TESTS)  # in the place of this folder, where `faults` is this script
 
 from faults.crowd import Crowd, Member  # noqa: E402 (found by the line above)
+from faults.nemesis import Nemesis  # noqa: E402
+from faults.network import Network  # noqa: E402
 from people import NO_RATES, stats, status  # noqa: E402
 from support import RedisServer, Server, find_redis_server  # noqa: E402
 
@@ -37,20 +40,21 @@ START, SETTLE, ANSWER = 60.0, 60.0, 60.0
 #: What the checker's words begin with, and what that is called in the table.
 KINDS = {
     "lost": "lost", "twice": "duplicated", "order": "misordered", "place": "misordered", "two rooms": "in two rooms",
-    "crowd": "in two rooms",
+    "crowd": "in two rooms", "late": "late", "over": "acknowledged in a room that was over",
 }  # fmt: skip
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Kills workers and restarts Redis under checked conversations.")
+    parser = argparse.ArgumentParser(description="Breaks what can break under checked conversations.")
     parser.add_argument("--rooms", type=int, default=100, metavar="N", help="conversations (default 100)")
-    parser.add_argument("--workers", type=int, default=4, metavar="N", help="worker processes (default 4)")
+    parser.add_argument("--servers", type=int, default=2, metavar="N", help="servers (default 2)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes of each (default 2)")
     parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="of faults (default 60)")
-    parser.add_argument("--every", type=float, default=5.0, metavar="S", help="a worker is killed (default 5)")
+    parser.add_argument("--every", type=float, default=2.0, metavar="S", help="something breaks (default 2)")
     parser.add_argument(
         "--interval-ms", type=int, default=500, metavar="MS", help="between two sentences (default 500)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the choice of workers")
+    parser.add_argument("--seed", type=int, default=1, help="of the choice of faults")
     return parser.parse_args()
 
 
@@ -62,43 +66,43 @@ def _until(check: Callable[[], object], seconds: float, what: str) -> None:
         time.sleep(0.05)
 
 
-def _hurt(server: Server, store: RedisServer, arguments: argparse.Namespace) -> Counter[str]:
-    """Kill a worker time and again, and, half-way through, the store; returns what was done."""
-    chance, done = random.Random(arguments.seed), Counter[str]()
-    begun = time.monotonic()
-    while (passed := time.monotonic() - begun) < arguments.seconds:
-        if passed >= arguments.seconds / 2 and not done["Redis restarted"]:
-            store.stop(signal.SIGKILL)
-            store.start()
-            done["Redis restarted"] += 1
-        # the last one may not have been replaced yet: gunicorn's master takes a moment
-        _until(server.worker_pids, START, "a worker")
-        os.kill(chance.choice(server.worker_pids()), signal.SIGKILL)
-        done["workers killed"] += 1
-        time.sleep(max(0.0, begun + done["workers killed"] * arguments.every - time.monotonic()))
-    return done
+def _hurt(nemesis: Nemesis, store: RedisServer, arguments: argparse.Namespace) -> Counter[str]:
+    """Have the nemesis do what it does and, half-way through, kill the store; return what was done."""
+    done = nemesis.rage(arguments.seconds / 2, arguments.every)
+    store.stop(signal.SIGKILL)
+    store.start()
+    return done + Counter({"Redis restarted": 1}) + nemesis.rage(arguments.seconds / 2, arguments.every)
 
 
 def _run(directory: Path, arguments: argparse.Namespace) -> tuple[Counter[str], dict[str, int], list[str]]:
     with contextlib.ExitStack() as stack:
-        (directory / "server").mkdir()
         store = RedisServer(directory, find_redis_server(), persistent=True).start()
         stack.callback(store.stop, signal.SIGKILL)
-        environment = {"REDIS_URL": store.url, **NO_RATES, "RECONNECT_GRACE_MS": "60000"}
-        server = Server(directory / "server", workers=arguments.workers, env=environment).start()
-        stack.callback(server.kill)
-        _until(lambda: status(server, "/health") == 200, START, "a server")
-        _until(lambda: stats(server)["workers"] == arguments.workers, START, "all workers")
+        environment = {"REDIS_URL": store.url, **NO_RATES, "RECONNECT_GRACE_MS": "60000", "SKIP_COOLDOWN_MS": "100"}
+        servers = []
+        for number in range(arguments.servers):
+            (directory / f"server{number}").mkdir()
+            server = Server(directory / f"server{number}", workers=arguments.workers, env=environment).start()
+            stack.callback(server.kill)
+            servers.append((server, stack.enter_context(Network(server.url))))
+        for server, _ in servers:
+            _until(lambda server=server: status(server, "/health") == 200, START, "a server")
+        workers = arguments.servers * arguments.workers
+        _until(lambda: stats(servers[0][0])["workers"] == workers, START, "all workers")
         crowd = Crowd()
         stack.callback(crowd.close)
 
         # One asks after the other: answers of a crowd this size take their time.
-        people: list[Member] = [crowd.join(server.url, wait=False) for _ in range(2 * arguments.rooms)]
-        for member in people:
-            member.talk(interval_ms=arguments.interval_ms)
+        people: list[Member] = [
+            crowd.join(servers[number % len(servers)][1].url, wait=False) for number in range(2 * arguments.rooms)
+        ]
+        for number, member in enumerate(people):
+            # one in ten goes on to somebody else now and then, one in four says nothing twice
+            skip_after = 25 if number % 10 == 0 else 0
+            member.talk(interval_ms=arguments.interval_ms, skip_after=skip_after, once=number % 4 == 1)
         crowd.until(lambda h: h.counts().get("matched", 0) >= len(people), START, "everybody has a partner")
         print(f"{arguments.rooms} rooms talk", file=sys.stderr, flush=True)
-        done = _hurt(server, store, arguments)
+        done = _hurt(Nemesis(servers, store, arguments.seed), store, arguments)
         print("healing", file=sys.stderr, flush=True)
         for member in people:
             member._ask("hush", ANSWER)
@@ -106,8 +110,9 @@ def _run(directory: Path, arguments: argparse.Namespace) -> tuple[Counter[str], 
             crowd.until(lambda history: not history.violations(), SETTLE)
         for member in people:
             member.settle()  # what comes too often has come by then
-        if "Traceback" in server.log():
-            raise RuntimeError(f"the server logged an error:\n{server.log()[-4000:]}")
+        for server, _ in servers:
+            if "Traceback" in server.log():
+                raise RuntimeError(f"the server logged an error:\n{server.log()[-4000:]}")
         return done, crowd.history.counts(), crowd.history.violations()
 
 
@@ -123,9 +128,10 @@ def main() -> int:
         ("rooms", counts["rooms"]), *done.items(), ("connections lost", counts.get("disconnect", 0)),
         ("sessions recovered", counts.get("recovered", 0)), ("messages acknowledged", counts["acknowledged"]),
         ("messages received", counts["received"]),
-        *((name, found[name]) for name in ("lost", "duplicated", "misordered", "in two rooms", "otherwise wrong")),
+        *((name, found[name]) for name in (*dict.fromkeys(KINDS.values()), "otherwise wrong")),
     ]  # fmt: skip
-    print(f"\n{time.monotonic() - begun:.0f} s, {arguments.workers} workers\n\n| | |\n| --- | --- |")
+    where = f"{arguments.servers} servers with {arguments.workers} workers each"
+    print(f"\n{time.monotonic() - begun:.0f} s, {where}\n\n| | |\n| --- | --- |")
     for name, number in lines:
         print(f"| {name} | {number:,} |")
     for violation in violations[:20]:

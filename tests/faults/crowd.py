@@ -47,9 +47,12 @@ class Member(Client):
     def call(self, event: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
         return self._ask("call", timeout, event=event, args=arguments)
 
-    def talk(self, interval_ms: int = 20, skip_after: int = 0) -> None:
-        """Behave as a person from now on: look for partners, talk to them; leave them after so many sentences."""
-        self._ask("talk", interval=interval_ms, skipAfter=skip_after)
+    def talk(self, interval_ms: int = 20, skip_after: int = 0, once: bool = False) -> None:
+        """Behave as a person from now on: look for partners, talk to them; leave them after so many sentences.
+
+        `once`: say nothing twice; a sentence without an answer may have been stored or not.
+        """
+        self._ask("talk", interval=interval_ms, skipAfter=skip_after, once=once)
 
     def hush(self) -> None:
         """Say no more."""

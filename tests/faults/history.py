@@ -6,6 +6,9 @@ Each client records what it sent, what was acknowledged and what it received. `H
   somebody who left or skipped is no excuse for: its last words come before it), in its sender's order, under the `id`
   and `seq` that the sender was told,
 - a place in a room's order (`seq`) is one message's, whoever looks,
+- nothing was stored or shown late, behind what its sender said after it,
+- nothing was acknowledged that was sent to a room which somebody knew to be over by then: it had been told so, or its
+  leaving had been acknowledged,
 - nothing was received that the partner didn't say, nor in a room where the receiver wasn't,
 - nobody was in two rooms, nobody met somebody twice (or whom else they may not meet), and rooms are two people's,
 - in the end, partners agree that they are partners.
@@ -65,6 +68,10 @@ class History:
         self.forbidden = [frozenset(pair) for pair in forbidden or []]
         self.sent: dict[str, list[str]] = defaultdict(list)
         self.acknowledged: list[Acknowledged] = []
+        #: Rooms that somebody knows to be over, and, by sender and content, where and whether that was so at the last
+        #: attempt to say it.
+        self.over: set[str] = set()
+        self._attempts: dict[tuple[str, str], tuple[str, bool]] = {}
         self.stays: list[Stay] = []
         self.present: dict[str, Stay | None] = {}
         self.happened: Counter[str] = Counter()
@@ -87,17 +94,31 @@ class History:
             self._receive(client, argument)
 
     def note(self, client: str, note: str, **details: Any) -> None:
-        """The client did something: "sent", "acknowledged", "refused", "leaving" or "stayed" (see js/crowd.mjs)."""
+        """The client did something (see js/crowd.mjs): "sent", or "repeated" what it had sent, "acknowledged",
+        "refused", "leaving", "stayed" or "left".
+        """
         self.happened[note] += 1
         stay = self.present.get(client)
-        if note == "sent":
-            self.sent[client].append(details["content"])
+        if note in ("sent", "repeated"):
+            if note == "sent":
+                self.sent[client].append(details["content"])
+            self._attempts[client, details["content"]] = details["room"], details["room"] in self.over
         elif note == "acknowledged":
-            self.acknowledged.append(Acknowledged(client, details["content"], details["id"], details["seq"]))
+            self._acknowledge(Acknowledged(client, details["content"], details["id"], details["seq"]))
+        elif note == "left":
+            self.over.add(details["room"])
         elif note == "leaving" and stay is not None and stay.room == details["room"]:
             stay.leaving = True
         elif note == "stayed" and stay is not None and stay.room == details["room"]:
             stay.leaving = False
+
+    def _acknowledge(self, message: Acknowledged) -> None:
+        self.acknowledged.append(message)
+        room, was_over = self._attempts.get((message.client, message.content), ("", False))
+        if was_over:
+            self._violations.append(
+                f"over: {message.client}'s {message.content!r} was acknowledged in {room}, over when it was sent"
+            )
 
     def _enter(self, client: str, room: str, user: str, partner_user: str) -> Stay:
         before = self.present.get(client)
@@ -117,6 +138,7 @@ class History:
             self._violations.append(f"no room: {client} was told that its partner is gone, and had none")
         else:
             stay.ended = True
+            self.over.add(stay.room)
             stay.left_behind = reason != "disconnected" and not stay.leaving
 
     def _session(self, client: str, room: dict[str, Any] | None) -> None:
@@ -124,6 +146,7 @@ class History:
         stay = self.present.get(client)
         if stay is not None and (room is None or room["roomId"] != stay.room):
             stay.ended = True
+            self.over.add(stay.room)
         if room is None:
             return
         if stay is None or stay.room != room["roomId"]:
@@ -169,6 +192,7 @@ class History:
         found += self._check_pairs(rooms, settled)
         found += self._check_received(rooms)
         found += self._check_places()
+        found += self._check_order_of_storing()
         if settled:
             found += self._check_delivery(rooms)
         return found
@@ -213,7 +237,27 @@ class History:
             if len(set(places)) < len(places):
                 found.append(f"twice: {stay.client} got one thing under two ids in {stay.room}")
             elif places != sorted(places):
-                found.append(f"order: {stay.client} got {partner}'s words in another order in {stay.room}")
+                late = next(i for i, place in enumerate(places) if place < max(places[: i + 1]))
+                what = stay.received[late]["content"]
+                found.append(f"late: {stay.client} got {partner}'s {what!r} behind what was said later in {stay.room}")
+        return found
+
+    def _check_order_of_storing(self) -> list[str]:
+        """What somebody has said in a room stands there in the order in which it was said."""
+        found = []
+        place_of = {name: {text: i for i, text in enumerate(texts)} for name, texts in self.sent.items()}
+        stored: dict[tuple[str, str], list[tuple[int, int, str]]] = defaultdict(list)
+        for message in self.acknowledged:
+            place = place_of.get(message.client, {}).get(message.content, -1)
+            stored[message.client, message.room].append((place, message.seq, message.content))
+        for (client, room), messages in stored.items():
+            newest = 0
+            for _, seq, content in sorted(messages):
+                if seq < newest:
+                    found.append(
+                        f"late: {client}'s {content!r} ({seq}) was stored ahead of what was said earlier in {room}"
+                    )
+                newest = max(newest, seq)
         return found
 
     def _check_places(self) -> list[str]:

@@ -28,6 +28,7 @@ from support import ROOT, RedisServer, Server, alive, eventually, find_redis_ser
 from animochat.store import keys
 from faults.crowd import Crowd, Member
 from faults.history import History
+from faults.nemesis import STOPPED, Nemesis
 from faults.network import Network
 
 #: Seconds for things to be as before, on a busy machine.
@@ -102,9 +103,12 @@ def crowd(crowd_process: Crowd) -> Iterator[Crowd]:
 
 
 class Traffic:
-    """People in conversations, some of whom leave every now and then, and some who use the library's `retries`."""
+    """People in conversations, some of whom leave every now and then, and some who use the library's `retries`.
 
-    def __init__(self, crowd: Crowd, urls: list[str], rooms: int = ROOMS) -> None:
+    `once`: some say nothing twice, so that what is unanswered may have been stored or not.
+    """
+
+    def __init__(self, crowd: Crowd, urls: list[str], rooms: int = ROOMS, once: bool = False) -> None:
         self.crowd = crowd
         self.people: list[Member] = []
         for number in range(2 * rooms):
@@ -113,7 +117,8 @@ class Traffic:
         for number, member in enumerate(self.people):
             # the first two rooms' people meet others now and then
             # slowly enough: a room's log keeps 200 messages, and a machine may take long to bring somebody back
-            member.talk(interval_ms=60, skip_after=25 if number % 2 == 0 and number < 4 else 0)
+            skip_after = 25 if number % 2 == 0 and number < 4 else 0
+            member.talk(interval_ms=60, skip_after=skip_after, once=once and number % 4 == 2)
         self.goes_on()
 
     def goes_on(self, times: int = 5, timeout: float = HEALED) -> None:
@@ -233,6 +238,17 @@ def test_a_worker_hangs_for_longer_than_its_lease(town: Town, crowd: Crowd) -> N
     traffic.goes_on()
     traffic.ends_well()
     no_new_sessions(traffic)
+
+
+def test_whatever_can_go_wrong_goes_wrong(town: Town, crowd: Crowd) -> None:
+    """A short run of what bench/faults.py does for a minute: a worker that is stopped for 15 s, and whatever else."""
+    traffic = Traffic(crowd, town.urls, once=True)
+    nemesis = Nemesis([(town.one, town.to_one), (town.two, town.to_two)], town.store, seed=1)
+    done = nemesis.rage(STOPPED + 5, every=1.0)
+    assert all(done.values())
+    eventually(lambda: stats(town.one)["workers"] == 3, HEALED, "three workers")
+    traffic.goes_on()
+    traffic.ends_well()
 
 
 # The store

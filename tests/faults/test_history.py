@@ -148,7 +148,7 @@ def test_two_messages_that_change_places_are_found(history: History) -> None:
     says(history, "anna", "a3", 4)
     hears(history, "bert", "anna", "a3", 4)
     hears(history, "bert", "anna", "a2", 3)
-    assert {found.partition(":")[0] for found in history.violations()} == {"order"}
+    assert {found.partition(":")[0] for found in history.violations()} == {"late", "order"}
 
 
 def test_another_order_than_the_senders_is_found(history: History) -> None:
@@ -156,7 +156,60 @@ def test_another_order_than_the_senders_is_found(history: History) -> None:
     says(history, "anna", "a3", 3)
     hears(history, "bert", "anna", "a3", 3)
     hears(history, "bert", "anna", "a2", 4)
-    assert the_violation(history).startswith("order:")
+    assert [found.partition(":")[0] for found in history.violations()] == ["late", "late"]
+
+
+def test_words_that_come_late_behind_newer_ones_are_found(history: History) -> None:
+    """As when a worker stores, long after, what a connection said that had been replaced: nobody acknowledged it."""
+    says(history, "anna", "a2", None)
+    says(history, "anna", "a3", 3)
+    hears(history, "bert", "anna", "a3", 3)
+    hears(history, "bert", "anna", "a2", 4)
+    assert the_violation(history) == "late: bert got anna's 'a2' behind what was said later in r1"
+
+
+def test_words_that_were_stored_late_behind_newer_ones_are_found(history: History) -> None:
+    says(history, "anna", "a2", 4)
+    says(history, "anna", "a3", 3)
+    for name in ("anna", "bert"):
+        history.event(name, "partner-disconnected", {"reason": "disconnected"})
+    assert the_violation(history) == "late: anna's 'a3' (3) was stored ahead of what was said earlier in r1"
+
+
+@pytest.mark.parametrize("how", ["told", "left", "session"])
+def test_words_that_are_acknowledged_in_a_room_that_was_over_when_they_were_sent_are_found(
+    history: History, how: str
+) -> None:
+    """The partner knew it: it was told so, or its own leaving was acknowledged, or a new session was without it."""
+    if how == "told":
+        history.event("bert", "partner-disconnected", {"reason": "disconnected"})
+    elif how == "left":
+        history.note("bert", "leaving", room=ROOM)
+        history.note("bert", "left", room=ROOM)
+    else:
+        history.event("bert", "session", {})
+    says(history, "anna", "a2", 3)
+    history.event("anna", "partner-disconnected", {"reason": "left"})
+    assert the_violation(history) == "over: anna's 'a2' was acknowledged in r1, over when it was sent"
+
+
+def test_the_last_attempt_to_say_something_counts(history: History) -> None:
+    history.note("anna", "sent", room=ROOM, content="a2")
+    history.note("bert", "leaving", room=ROOM)
+    history.note("bert", "left", room=ROOM)
+    history.note("anna", "repeated", room=ROOM, content="a2")
+    history.note("anna", "acknowledged", content="a2", id="r1-3", seq=3)
+    history.event("anna", "partner-disconnected", {"reason": "left"})
+    assert the_violation(history).startswith("over:")
+
+
+def test_words_on_their_way_when_the_room_ends_may_be_acknowledged(history: History) -> None:
+    history.note("anna", "sent", room=ROOM, content="a2")
+    history.note("bert", "leaving", room=ROOM)
+    history.note("bert", "left", room=ROOM)
+    history.note("anna", "acknowledged", content="a2", id="r1-3", seq=3)
+    history.event("anna", "partner-disconnected", {"reason": "left"})
+    assert history.violations() == []
 
 
 def test_a_place_with_two_messages_is_found(history: History) -> None:

@@ -4,7 +4,8 @@
 // received, {client, note, …} for what it did itself.
 //
 // A client that is told to `talk` behaves as a person: it looks for a partner whenever it has none, and says numbered
-// sentences, the next one when the last was answered. What could not be stored is said again with the same `clientId`.
+// sentences, the next one when the last was answered. What could not be stored is said again with the same `clientId`;
+// one who talks `once` says it without one and, where no answer comes, goes on with the next sentence.
 
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
@@ -82,7 +83,8 @@ class Client {
     this.conversations++;
     for (let inThisRoom = 1; this.talking && this.room === room; inThisRoom++) {
       const number = ++this.said;
-      await this.say(room, { content: `${this.name} ${number}`, clientId: `${number}` });
+      const content = `${this.name} ${number}`;
+      await this.say(room, this.once ? { content } : { content, clientId: `${number}` });
       if (this.skipAfter && inThisRoom >= this.skipAfter && this.talking && this.room === room) await this.skip(room);
       await pause(this.interval);
     }
@@ -90,14 +92,17 @@ class Client {
   }
 
   async say(room, message) {
-    this.note("sent", { room, content: message.content });
+    const { content } = message;
+    this.note("sent", { room, content });
     // Said again until it is certain, for as long as the conversation goes on.
-    while (this.room === room) {
+    for (let attempt = 1; this.room === room; attempt++) {
+      if (attempt > 1) this.note("repeated", { room, content });
       const answer = await this.ask("send-message", message);
-      if (answer?.ok) return this.note("acknowledged", { content: message.content, id: answer.id, seq: answer.seq });
+      if (answer?.ok) return this.note("acknowledged", { content, id: answer.id, seq: answer.seq });
       if (answer && !["unavailable", "rate-limited"].includes(answer.error.code)) {
-        return this.note("refused", { content: message.content, code: answer.error.code });
+        return this.note("refused", { content, code: answer.error.code });
       }
+      if (this.once) return;
       await pause(PAUSE_AFTER_FAILURE);
     }
   }
@@ -107,6 +112,7 @@ class Client {
     this.note("leaving", { room });
     this.room = null;
     let answer = await this.ask("next-match");
+    if (answer?.ok) this.note("left", { room });
     while (!answer?.ok && this.room === null) {
       await pause(PAUSE_AFTER_FAILURE);
       answer = await this.ask("find-match");
@@ -119,8 +125,8 @@ class Client {
 
   // What Python asks for.
 
-  talk({ interval, skipAfter }) {
-    Object.assign(this, { interval, skipAfter, talking: true });
+  talk({ interval, skipAfter, once }) {
+    Object.assign(this, { interval, skipAfter, once, talking: true });
     if (this.room === null) this.search();
     else this.converse(this.room);
   }
@@ -136,11 +142,17 @@ class Client {
   }
 
   call({ event, args }) {
-    if (["leave-room", "next-match"].includes(event) && this.room !== null) {
-      this.note("leaving", { room: this.room });
+    const room = ["leave-room", "next-match"].includes(event) ? this.room : null;
+    if (room !== null) {
+      this.note("leaving", { room });
       this.room = null;
     }
-    return new Promise((resolve) => this.socket.emit(event, ...args, (...answer) => resolve(answer.at(-1))));
+    return new Promise((resolve) =>
+      this.socket.emit(event, ...args, (...answer) => {
+        if (room !== null && answer.at(-1)?.ok) this.note("left", { room });
+        resolve(answer.at(-1));
+      }),
+    );
   }
 
   state() {
