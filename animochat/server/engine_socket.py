@@ -7,6 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from gevent import get_hub
 from gevent.event import Event
 from websockets.frames import CloseCode
@@ -293,6 +294,8 @@ class EngineSocket:
         Raises:
             BadRequest: a second poll while one waits, which ends the session; a session on WebSocket.
         """
+        if self._upgrade is not None:
+            gevent.sleep(0)  # the end of an upgrade that came before this request may be read after it
         polling, connection = self._polling, environ.get("animochat.connection")
         if polling is None:
             raise BadRequest(Problem.REQUEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -130,6 +131,28 @@ def test_a_client_is_asked_again_to_end_its_poll(server: InThread, http: HttpCli
     client = upgrading(server, sid)
     probe(client)
     assert [http.get(polling(sid)).packets for _ in range(3)] == [["6"]] * 3
+
+
+def test_a_poll_that_comes_behind_its_end_is_refused_although_both_are_read_at_once(
+    server: InThread, http: HttpClient, sid: str
+) -> None:
+    client = upgrading(server, sid)
+    probe(client)
+    busy, go_on = threading.Event(), threading.Event()
+
+    def be_busy() -> None:
+        busy.set()
+        go_on.wait()
+
+    thread = threading.Thread(target=server.call, args=(be_busy,))
+    thread.start()
+    busy.wait()
+    client.send(TEXT, b"5")
+    http.request("GET", polling(sid))
+    go_on.set()
+    assert http.response().status == 400
+    thread.join()
+    assert server.closed() == []
 
 
 def test_one_that_is_given_up_leaves_everything_as_it_was(server: InThread, http: HttpClient, sid: str) -> None:
