@@ -10,8 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-import requests
-from people import RawClient
+from people import Poller, RawClient
 from support import Server
 from websockets.frames import Opcode
 
@@ -19,36 +18,6 @@ from websockets.frames import Opcode
 @pytest.fixture
 def server(module_server: Server) -> Server:
     return module_server
-
-
-class Poller:
-    """A long-polling client in packets, with as much of RawClient as is needed here."""
-
-    def __init__(self, server: Server) -> None:
-        self._http = requests.Session()
-        self._url = f"{server.url}/socket.io/?EIO=4&transport=polling"
-        self._packets: list[str] = []
-        self._url += "&sid=" + json.loads(self.receive()[1:])["sid"]
-
-    def send(self, packet: str) -> None:
-        assert self._http.post(self._url, data=packet.encode(), timeout=10).text == "ok"
-
-    def receive(self) -> str:
-        """The next packet but pings; "" once the session is over."""
-        while True:
-            while not self._packets:
-                response = self._http.get(self._url, timeout=60)
-                if response.status_code == 400:
-                    return ""
-                self._packets = response.content.decode().split("\x1e")
-            packet = self._packets.pop(0)
-            if packet == "2":
-                self.send("3")
-            elif packet != "6":
-                return packet
-
-    def drop(self) -> None:
-        self._http.close()
 
 
 Raw = RawClient | Poller
