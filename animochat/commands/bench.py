@@ -44,8 +44,9 @@ say that you run them.
 """
 
 EPILOG = """\
-Everybody comes from one address: set RATE_CONNECTS=0 and MAX_CONNECTIONS_PER_ADDRESS=0 on the server for the time, or
-stay below them. Exit status: 0 when every promise was kept, 1 when one was broken, 2 when it could not run.
+Everybody comes from one address: set RATE_CONNECTS=0, RATE_REQUESTS=0 and MAX_CONNECTIONS_PER_ADDRESS=0 on the server
+for the time, or stay below them. Exit status: 0 when every promise was kept, 1 when one was broken, 2 when it could not
+run.
 """
 
 

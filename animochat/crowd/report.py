@@ -58,7 +58,8 @@ def text(outcome: Mapping[str, Any]) -> str:
     lines.append(f"refused      {refusals or 'nothing'}")
     if "HTTP 429" in refusals or "HTTP 503" in refusals:
         lines.append(
-            "             (all come from one address: see RATE_CONNECTS, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS)"
+            "             (all come from one address: see RATE_CONNECTS, RATE_REQUESTS, MAX_CONNECTIONS_PER_ADDRESS,"
+            " MAX_CONNECTIONS)"
         )
     mistakes = "; ".join(f"{kind}: {count:,}" for kind, count in sorted(outcome["mistakes"].items()))
     lines.append(
