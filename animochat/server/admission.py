@@ -2,7 +2,8 @@
 
 A request is counted as soon as its head is here and before anything of it is parsed, at the address that it comes
 from. An address that hurries waits in the lane with each of its requests; beyond its burst it is refused, when it is
-its turn. So a flood costs the worker what the lane may take, whatever is asked for.
+its turn. So a flood costs the worker what the lane may take, whatever is asked for; and as addresses take turns in the
+lane, it delays nobody at another address for long.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from animochat.metrics import METRICS
 from animochat.server.lane import SlowLane
-from animochat.server.limits import ConnectionLimits, Pace, client_address
+from animochat.server.limits import ConnectionLimits, Pace, client_address, group_of
 from animochat.server.reader import RequestReader
 
 #: Connections that wait in the lane; more are closed without a word. Each holds a request's head, 32 kB at most.
@@ -58,8 +59,9 @@ class Admission:
         """
         if self._trusted_proxies or not isinstance(peer, tuple):
             return  # who it is is known when a head is read
-        if self._limits.suspects(client_address({"REMOTE_ADDR": peer[0]}, 0)):
-            self._wait()
+        address = client_address({"REMOTE_ADDR": peer[0]}, 0)
+        if self._limits.suspects(address):
+            self._wait(address)
 
     def head_read(self, peer: Any, reader: RequestReader, pipelined: bool) -> bytes | None:
         """Count a request whose head is in `reader`. Returns the response that refuses it, or None.
@@ -80,7 +82,7 @@ class Admission:
         line = reader.request_line()
         is_probe = _PROBE.match(line) is not None
         if not (is_probe and self._limits.probe(address)):
-            self._wait()
+            self._wait(address)
         if pace is not Pace.REFUSED or is_probe or self._is_of_session(line):
             return None
         METRICS.requests_refused += 1
@@ -90,7 +92,7 @@ class Admission:
         match = _SESSION.match(line)
         return match is not None and ((sid := match[1].decode()) in self._sessions or not sid.startswith(self._own))
 
-    def _wait(self) -> None:
-        if len(self._lane) >= MAX_WAITING:
+    def _wait(self, address: str) -> None:
+        if self._lane.waiting >= MAX_WAITING:
             raise ConnectionAbortedError
-        self._lane.wait()
+        self._lane.wait(group_of(address) or None)

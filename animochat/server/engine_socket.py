@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -16,6 +17,7 @@ from animochat.logs import about
 from animochat.server import packets
 from animochat.server.backlog import MIN_TAKEN
 from animochat.server.frames import websocket_frame
+from animochat.server.limits import group_of
 from animochat.server.polling import Polling
 from animochat.server.responses import BadRequest, Problem, Response
 from animochat.server.websocket import LONG_RECV_SIZE, Reason, WebSocket
@@ -393,8 +395,9 @@ class EngineSocket:
             raise packets.MalformedPayload("too many packets")
         if left >= frames.hasty:
             return Turn()
-        self.server.lane.wait()
-        return Turn(self.server.lane.wait)
+        wait = partial(self.server.lane.wait, group_of(self.remote_addr) or None)
+        wait()
+        return Turn(wait)
 
     def _read_body(self, environ: dict[str, Any]) -> bytes:
         try:

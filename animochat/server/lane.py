@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any, Protocol
 
 from gevent import get_hub, getcurrent
@@ -25,16 +26,29 @@ class Hasty(Protocol):
         """Do a little of the work. Called from the event loop, off the lane; may add itself again."""
 
 
-class _Waiter:
-    """A greenlet in the lane."""
+class _Queue:
+    """The greenlets of one group: whenever it is the group's turn, one of them goes on."""
 
-    __slots__ = ("_greenlet",)
+    __slots__ = ("greenlets", "group", "lane")
 
-    def __init__(self, greenlet: Any) -> None:
-        self._greenlet = greenlet
+    def __init__(self, lane: SlowLane, group: Hashable) -> None:
+        self.lane = lane
+        self.group = group
+        self.greenlets: dict[Any, None] = {}
 
     def on_turn(self) -> None:
-        self._greenlet.switch()
+        greenlet = next(iter(self.greenlets))
+        self.remove(greenlet)
+        if self.greenlets:
+            self.lane.add(self)
+        greenlet.switch()
+
+    def remove(self, greenlet: Any) -> None:
+        """Forget a greenlet, and the group with its last one."""
+        del self.greenlets[greenlet]
+        if not self.greenlets:
+            self.lane.remove(self)
+            self.lane.queues.pop(self.group, None)
 
 
 class SlowLane:
@@ -43,6 +57,9 @@ class SlowLane:
     def __init__(self) -> None:
         self._waiting: OrderedDict[Hasty, None] = OrderedDict()
         self._timer: Any = None
+        #: greenlets that wait, and by group
+        self.waiting = 0
+        self.queues: dict[Hashable, _Queue] = {}
 
     def add(self, entry: Hasty, first: bool = False) -> None:
         """Let an entry wait for its turn, as the first or as the last; one that waits already keeps its place."""
@@ -53,9 +70,6 @@ class SlowLane:
             self._timer = get_hub().loop.timer(PERIOD, PERIOD)
             self._timer.start(self._run)
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def __contains__(self, entry: Hasty) -> bool:
         return entry in self._waiting
 
@@ -63,18 +77,31 @@ class SlowLane:
         """An entry that is gone wants no turn any more."""
         self._waiting.pop(entry, None)
 
-    def wait(self) -> None:
-        """Hold up the present greenlet until it is its turn; what it does then counts, as far as its next pause."""
-        waiter = _Waiter(getcurrent())
-        self.add(waiter)
+    def wait(self, group: Hashable = None) -> None:
+        """Hold up the present greenlet until it is its turn; what it does then counts, as far as its next pause.
+
+        All that wait in one `group` have one turn together: a thousand connections of one address delay another one's
+        by a turn. Without a group it has turns of its own.
+        """
+        greenlet = getcurrent()
+        group = greenlet if group is None else group
+        queue = self.queues.get(group)
+        if queue is None:
+            queue = self.queues[group] = _Queue(self, group)
+        queue.greenlets[greenlet] = None
+        self.add(queue)
+        self.waiting += 1
         try:
             get_hub().switch()
         finally:
-            self.remove(waiter)
+            self.waiting -= 1
+            if greenlet in queue.greenlets:  # ended while it waits
+                queue.remove(greenlet)
 
     def stop(self) -> None:
         """Forget everybody."""
         self._waiting.clear()
+        self.queues.clear()
         if self._timer is not None:
             self._timer.stop()
             self._timer.close()

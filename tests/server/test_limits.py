@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+import gevent
 import pytest
 from gevent.event import Event
 from server.wire import (
@@ -312,7 +313,7 @@ class TestRequests:
         many, other = server.http(), server.http()
         many.request("GET", target)
         other.request("GET", "/healthy")
-        eventually(lambda: len(lane) == 2)
+        eventually(lambda: lane.waiting == 2)
         release()
         assert [many.response().status, other.response().status] == [404, 429]
 
@@ -345,7 +346,7 @@ class TestRequests:
         waiting = [server.http() for _ in range(2)]
         for number, http in enumerate(waiting, 1):
             http.request("GET", "/pid")
-            eventually(lambda number=number: len(lane) == number)
+            eventually(lambda number=number: lane.waiting == number)
         last = server.http()
         last.request("GET", "/pid")
         assert last.at_end()
@@ -523,6 +524,25 @@ class TestSlowLane:
         lane.add(Entry("other", turns))
         assert ended.wait(PATIENCE)
         assert turns == ["hasty", "other", "hasty"]
+
+    def test_those_of_one_group_have_one_turn_together(self) -> None:
+        lane, turns = SlowLane(), list[str]()
+
+        def wait(name: str, group: str | None) -> None:
+            lane.wait(group)
+            turns.append(name)
+
+        waiting = [gevent.spawn(wait, f"flood {number}", "flood") for number in range(50)]
+        others = [gevent.spawn(wait, name, name) for name in ("anna", "bert")] + [gevent.spawn(wait, "carl", None)]
+        gone = gevent.spawn(wait, "gone", "gone")
+        gevent.idle()
+        assert (lane.waiting, len(lane.queues)) == (54, 5)
+        gevent.kill(waiting.pop())
+        gevent.kill(gone)
+        gevent.joinall(waiting + others, raise_error=True, timeout=PATIENCE)
+        assert turns[:5] == ["flood 0", "anna", "bert", "carl", "flood 1"]
+        assert turns[5:] == [f"flood {number}" for number in range(2, 49)]
+        assert (lane.waiting, lane.queues) == (0, {})
 
     def test_a_flood_waits_while_others_are_answered(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=1000)
