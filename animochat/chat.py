@@ -58,6 +58,9 @@ DRAIN_RATE = 500
 #: Seconds between two slices of them. So a slice is 50 people, and a worker with fewer is empty at once.
 DRAIN_INTERVAL = 0.1
 
+#: Seconds that `GET /stats` waits for a lobby's numbers: within the second that it has, the others' are told.
+STATS_TIMEOUT = 0.8
+
 #: Seconds that a worker which stops gives its last spans.
 TRACES_TIMEOUT = 1.0
 
@@ -199,16 +202,16 @@ class Chat:
             raise Unavailable
 
     def stats(self) -> dict[str, Any]:
-        """The answer of `GET /stats`. Waits for the store; raises Unavailable where a lobby's numbers are missing."""
-        lobbies: dict[str, dict[str, int]] = {}
-        for name, numbers in self.lobby_stats().items():
-            if isinstance(numbers, Unavailable):
-                raise numbers
-            lobbies[name] = numbers
+        """Return the answer of `GET /stats`. Waits for the store; raises Unavailable where every lobby is missing."""
+        asked = self.lobby_stats(STATS_TIMEOUT)
+        lobbies = {name: numbers for name, numbers in asked.items() if not isinstance(numbers, Unavailable)}
+        if not lobbies:
+            raise Unavailable
         # Each worker serves every lobby, and may just have begun to in some.
         workers = max(numbers.pop("workers") for numbers in lobbies.values())
         sums = {name: sum(numbers[name] for numbers in lobbies.values()) for name in next(iter(lobbies.values()))}
-        return {**sums, "workers": workers, "lobbies": lobbies}
+        missing = [name for name in asked if name not in lobbies]
+        return {**sums, "workers": workers, "lobbies": lobbies, **({"missing": missing} if missing else {})}
 
     def lobby_stats(self, timeout: float | None = None) -> dict[str, dict[str, int] | Unavailable]:
         """Each lobby's numbers, as far as they are to be had within `timeout` seconds. Waits for the store."""

@@ -97,7 +97,7 @@ class Lobby:
             check_stall,
         )
         news = News(self.connections, self.lifecycle, self.namespace, self.rooms, check_stall)
-        channels = [keys.worker_channel(worker_id, name), keys.everybody(name)]
+        channels = [keys.worker_channel(worker_id, name), keys.everybody(name, pipeline.database)]
         self.listener = Listener(channels, news.receive, self.recheck_all)
         #: Whether the store may have come back older than what has happened.
         self._compare = False

@@ -450,6 +450,8 @@ def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster:
     pair("main")
     assert before[OTHER_LOBBY][0].call("leave-room")["error"]["code"] == "unavailable"
     assert status(server, "/health") == 200
+    now = server.get("/stats").json()
+    assert (now["missing"], list(now["lobbies"]), now["onlineUsers"]) == ([OTHER_LOBBY], ["main"], 4)
     eventually(lambda: len(cluster.primaries()) == 3, HEALED, "a new primary")
     victim.start()
     eventually(cluster.is_well, HEALED, "a cluster that is well")

@@ -17,6 +17,7 @@ from flask import Flask
 from support import ROOT, RedisServer, eventually
 
 from animochat import __version__, create_app, http
+from animochat.chat import Chat
 from animochat.errors import Unavailable
 from animochat.http.cors import MAX_LOGGED, origin_check
 from animochat.settings import Settings
@@ -71,6 +72,22 @@ def test_stats_are_whole_numbers_of_the_whole_system(module_server):
             "main": {"onlineUsers": 0, "waitingUsers": 0, "activeRooms": 0, "matchesTotal": 0, "messagesTotal": 0}
         },
     }
+
+
+def test_a_lobby_without_an_answer_is_named_and_in_no_number():
+    names = ("onlineUsers", "waitingUsers", "activeRooms", "workers", "matchesTotal", "messagesTotal")
+    there = Settings(lobbies=("main", "cebu", "manila"))
+    chat = Chat(there)
+    chat.lobbies["main"].presence.stats = lambda: dict.fromkeys(names, 2)
+    chat.lobbies["cebu"].presence.stats = unavailable
+    chat.lobbies["manila"].presence.stats = lambda: dict.fromkeys(names, 3)
+    numbers = chat.stats()
+    assert (numbers["onlineUsers"], numbers["workers"], numbers["missing"]) == (5, 3, ["cebu"])
+    assert list(numbers["lobbies"]) == ["main", "manila"]
+    for lobby in chat.lobbies.values():
+        lobby.presence.stats = unavailable
+    with pytest.raises(Unavailable):
+        chat.stats()
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/stats"])

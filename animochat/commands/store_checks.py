@@ -22,6 +22,7 @@ from animochat.store.cluster import find, slot_of
 from animochat.store.connection import BROKEN, connect, seeds
 from animochat.store.reasons import reason
 from animochat.store.scripts import PACKAGE, load
+from animochat.store_url import parse
 
 #: ZRANDMEMBER and the like came with it.
 OLDEST_VERSION = (6, 2)
@@ -262,7 +263,7 @@ def script_commands() -> list[str]:
 
 
 def _permissions(store: _Store) -> Iterator[Finding]:
-    wanted = _wanted(store.names, store.lobbies)
+    wanted = _wanted(store.names, store.lobbies, parse(store.url).database)
     try:
         sha = store.ask("SCRIPT", "LOAD", _MAY_RUN)
         refused = [line.decode() for line in store.ask("EVALSHA", sha, 0, *(line for line, _, _ in wanted))]
@@ -287,18 +288,18 @@ def _permissions(store: _Store) -> Iterator[Finding]:
         yield Finding(Level.OK, "permissions", "our user may run every command that we need")
 
 
-def _channels(lobbies: Sequence[str]) -> dict[str, str]:
+def _channels(lobbies: Sequence[str], database: int) -> dict[str, str]:
     """As an ACL names them, and one that is asked about. The worker's is nobody's."""
     nobody = f"doctor-{secrets.token_hex(4)}"
     channels = {keys.worker_channel("*", lobby): keys.worker_channel(nobody, lobby) for lobby in lobbies}
-    return {**channels, **{keys.everybody(lobby): keys.everybody(lobby) for lobby in lobbies}}
+    return {**channels, **{(name := keys.everybody(lobby, database)): name for lobby in lobbies}}
 
 
-def _wanted(names: Mapping[str, str], lobbies: Sequence[str]) -> list[tuple[str, str, str]]:
+def _wanted(names: Mapping[str, str], lobbies: Sequence[str], database: int = 0) -> list[tuple[str, str, str]]:
     """What we have to be allowed: the whole line to ask about, the command in it, and where it is run."""
     publish = names.get("PUBLISH", "PUBLISH")
     wanted = [(f"{command} {keys.SECRET} 1", command, keys.SECRET) for command in ("SET", "GET", "EXPIRE")]
-    wanted += [(f"{publish} {channel} x", publish, place) for place, channel in _channels(lobbies).items()]
+    wanted += [(f"{publish} {channel} x", publish, place) for place, channel in _channels(lobbies, database).items()]
     for command in sorted({*script_commands(), *OWN_COMMANDS} - {"PUBLISH"}):
         if command == "PUBSUB NUMSUB":
             name = names.get(command, command)
@@ -323,7 +324,7 @@ def _subscribing_refused(store: _Store, subscribe: str) -> list[str]:
     """On which channels. It changes what a connection may do, which is one of its own. Nothing is read there."""
     refused = []
     with _Store(store.node, store.url, store.lobbies, store.sharded) as other:
-        for place, channel in _channels(store.lobbies).items():
+        for place, channel in _channels(store.lobbies, parse(store.url).database).items():
             try:
                 other.ask(subscribe, channel)
             except redis.exceptions.NoPermissionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from animochat.moderation.service import Ban, Report
 
@@ -50,7 +50,10 @@ class LobbyStats(Struct):
 
 
 class Stats(Struct):
-    """`GET /stats`: numbers of the whole system, all workers and servers together, and by name those of each lobby."""
+    """`GET /stats`: numbers of the whole system, all workers and servers together, and by name those of each lobby.
+
+    `missing`: lobbies whose part of the store gives no answer, in none of these numbers. Absent where all are there.
+    """
 
     onlineUsers: int
     waitingUsers: int
@@ -59,6 +62,7 @@ class Stats(Struct):
     matchesTotal: int
     messagesTotal: int
     lobbies: dict[str, LobbyStats]
+    missing: list[str] | UnsetType = UNSET
 
 
 class Failed(Struct):

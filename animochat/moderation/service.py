@@ -16,6 +16,7 @@ from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
 
+ANNOUNCE = load("moderation/announce")
 BLOCK_PARTNER = load("moderation/block_partner")
 REPORT_PARTNER = load("moderation/report_partner")
 LIST_REPORTS = load("moderation/list_reports")
@@ -27,6 +28,7 @@ LIFT_BAN = load("moderation/lift_ban")
 
 #: All of this folder's.
 SCRIPTS = [
+    ANNOUNCE,
     BLOCK_PARTNER,
     REPORT_PARTNER,
     LIST_REPORTS,
@@ -130,7 +132,6 @@ class Moderation:
         self._reports_per_address = reports_per_address
         self._auto_suspend_reports = auto_suspend_reports
         self._lobby = [keys.lobby(lobby)]
-        self._everybody = keys.everybody(lobby)
         self._now: Callable[[], int | str] = clock or (lambda: "")
 
     # What people do
@@ -234,7 +235,7 @@ class Moderation:
     def announce(self, text: str) -> None:
         """Say a line to everybody who is connected now. Nothing is kept of it."""
         notice = msgspec.json.encode([{"p": "", "e": "announced", "text": text}])
-        self._pipeline.execute("PUBLISH", self._everybody, notice)
+        self._pipeline.call(ANNOUNCE, self._lobby, [notice])
 
     def _order(self, index: str) -> list[tuple[str, float]]:
         flat = iter(self._execute("ZRANGE", f":{index}", 0, -1, "WITHSCORES"))

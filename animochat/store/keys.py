@@ -12,6 +12,9 @@ from animochat.settings import MAIN_LOBBY as MAIN_LOBBY
 #: Shared secret that signs tokens where SECRET_KEY is unset.
 SECRET = "animochat:secret"
 
+#: Behind a lobby's tag: the channel for everybody, as scripts name it (moderation/scripts/include/everybody.lua).
+EVERYBODY = ":everybody"
+
 #: What the workers measured in the last hour.
 READINGS = "animochat:readings"
 
@@ -36,6 +39,14 @@ def channel(tag: str, worker_id: str) -> str:
     return f"{tag}:channel:{worker_id}"
 
 
-def everybody(lobby_name: str = MAIN_LOBBY) -> str:
-    """The channel that all workers of a lobby listen on, for the few things that are for everybody."""
-    return f"{lobby(lobby_name)}:everybody"
+def everybody(lobby_name: str = MAIN_LOBBY, database: int = 0) -> str:
+    """Return the channel that all workers of a lobby listen on, for the few things that are for everybody.
+
+    Redis keeps databases apart, but not their channels: two deployments may share a server, in a `database` each.
+    """
+    return lobby(lobby_name) + everybody_suffix(database)
+
+
+def everybody_suffix(database: int) -> str:
+    """Return what stands behind a lobby's tag in the name of that channel."""
+    return f"{EVERYBODY}:{database}" if database else EVERYBODY

@@ -29,6 +29,7 @@ from animochat.store.connection import BROKEN
 from animochat.store.node import Callback, Command, Node
 from animochat.store.outages import Outages
 from animochat.store.scripts import Script
+from animochat.store_url import parse
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,11 @@ class Pipeline:
     def __init__(self, url: str, scripts: Sequence[Script], outages: Outages | None = None) -> None:
         self._url = url
         self._outages = outages or Outages()
-        self._scripts = scripts
+        #: The database's number, in names that databases share.
+        self.database = parse(url).database
+        #: Hash of a script -> the script for that database.
+        self._own = {script.sha: script.in_database(self.database) for script in scripts}
+        self._scripts = list(self._own.values())
         #: Either, once it is known which.
         self._node: Node | None = None
         self._cluster: Cluster | None = None
@@ -121,7 +126,7 @@ class Pipeline:
 
     def call(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
         """Run a script and wait for its reply; raises as `execute` does."""
-        return self.execute(*evalsha(script, keys, args))
+        return self.execute(*evalsha(self._own.get(script.sha, script), keys, args))
 
     def _run(self) -> None:
         while True:

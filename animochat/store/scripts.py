@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from animochat.store import keys
+
 PACKAGE = Path(__file__).parent.parent
 
 INCLUDE = re.compile(r"^-- @include (\w+)/(\w+)\s*$", re.MULTILINE)
@@ -30,6 +32,11 @@ class Script:
         """The same script for a cluster with sharded pub/sub: what is published stays on the channel's own node."""
         source = self.source.replace("'PUBLISH'", "'SPUBLISH'").replace("'NUMSUB'", "'SHARDNUMSUB'")
         return Script(self.name, source, _sha(source))
+
+    def in_database(self, database: int) -> Script:
+        """Return the same script for a database: what it publishes to everybody there is for nobody in another."""
+        source = self.source.replace(f"'{keys.EVERYBODY}'", f"'{keys.everybody_suffix(database)}'")
+        return self if source == self.source else Script(self.name, source, _sha(source))
 
 
 def load(name: str) -> Script:
