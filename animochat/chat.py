@@ -19,6 +19,7 @@ import gevent
 from gevent import Greenlet
 
 from animochat import __version__, tracing
+from animochat.agreement import COMPARE, Agreement
 from animochat.errors import Unavailable
 from animochat.lobby import Lobby
 from animochat.matchmaking import service as matchmaking
@@ -104,6 +105,7 @@ class Chat:
         self._secret = settings.secret_key or secrets.token_urlsafe(32)
         self._started_at = time.monotonic()
         self._loops: list[Greenlet] = []
+        self._agreement = Agreement(settings, self.pipeline, list(self.lobbies.values()))
         if settings.secret_key:
             self._tell_secret()
 
@@ -126,6 +128,7 @@ class Chat:
             gevent.spawn(self._repeat, HEARTBEAT, self._stall.check),
             gevent.spawn(self._repeat, HEARTBEAT, self.on_heartbeat),
             gevent.spawn(self._repeat, INTERVAL_MS / 1000, self.readings.add),
+            gevent.spawn(self._repeat, COMPARE, self._look_around),
         ]
 
     def drain(self, seconds: float, pause: Callable[[float], object] = gevent.sleep) -> None:
@@ -248,6 +251,11 @@ class Chat:
         if not self.settings.secret_key:
             self._secret = presence.shared_secret(self.pipeline, self._secret)
             self._tell_secret()
+
+    def _look_around(self) -> None:
+        """Look whether this worker agrees with the others. Raises Unavailable."""
+        self._share_secret()
+        self._agreement.look(self._secret)
 
     # How things stand
 

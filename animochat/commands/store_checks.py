@@ -14,8 +14,10 @@ from typing import Any
 
 import redis
 
+from animochat import __version__
 from animochat.commands.findings import Finding, Level
 from animochat.environment import masked_url
+from animochat.presence.identity import disagreements, identity
 from animochat.settings import Settings
 from animochat.store import keys
 from animochat.store.cluster import find, slot_of
@@ -88,6 +90,7 @@ def _findings(store: _Store, settings: Settings) -> Iterator[Finding]:
             yield from _clock(store)
             for lobby in store.lobbies:
                 yield from _heartbeats(store, lobby)
+                yield from _agreement(store, settings, lobby)
     except (*BROKEN, redis.RedisError) as error:
         if isinstance(error, BROKEN) and store.answered:
             text = f"{masked_url(store.url)} was lost while looking at it ({reason(error, store.node)})"
@@ -227,7 +230,9 @@ def _persistence(store: _Store, settings: Settings) -> Iterator[Finding]:
         snapshots = store.config("save")
         kept = "nothing is kept" if snapshots == "" else "what came since the last snapshot is not kept"
         text = f"no append-only file: {kept} at a restart, rooms end, and who met, blocks and bans are forgotten"
-        if settings.production:
+        bans = sum(store.try_ask("ZCARD", keys.lobby(lobby) + ":bans") or 0 for lobby in store.lobbies)
+        text += f" ({bans} ban{'s' * (bans != 1)} now)" if bans else ""
+        if settings.production or bans:
             secret = "" if settings.secret_key else "; set SECRET_KEY too, or everybody becomes a new person"
             yield Finding(Level.WARNING, "persistence", f"{text}; set appendonly yes{secret}")
         else:
@@ -350,12 +355,37 @@ def _clock(store: _Store) -> Iterator[Finding]:
         yield Finding(Level.OK, "clock", text)
 
 
-def _heartbeats(store: _Store, lobby: str) -> Iterator[Finding]:
+def _agreement(store: _Store, settings: Settings, lobby: str) -> Iterator[Finding]:
+    """Do the workers that live agree, with each other and with these settings?"""
+    living = [name for name, age in _ages(store, lobby).items() if age <= LEASE_MS]
+    recorded = [store.try_ask("HGET", keys.lobby(lobby) + ":identities", name) for name in living]
+    others = [other.decode() for other in recorded if other is not None]
+    shared = store.try_ask("GET", keys.SECRET) if settings.secret_key is None else None
+    secret = settings.secret_key or (shared.decode() if shared else None)
+    if not others:
+        return  # nobody to agree with, or such as record nothing
+    mine = identity(secret, settings.store_messages, __version__) if secret is not None else others[0]
+    wrong = disagreements(mine, others)
+    for text in wrong.values():
+        yield Finding(Level.ERROR, "agreement", text)
+    if not wrong:
+        where = f" of {lobby}" if len(store.lobbies) > 1 else ""
+        yield Finding(
+            Level.OK, "agreement", f"the workers{where} that live have the secret and settings that are set here"
+        )
+
+
+def _ages(store: _Store, lobby: str) -> dict[str, int]:
+    """Milliseconds since each worker's last heartbeat; none where we may not ask."""
     reply, now = store.try_ask("ZRANGE", keys.lobby(lobby) + ":workers", 0, -1, "WITHSCORES"), store.try_ask("TIME")
     if reply is None or now is None:
-        return
+        return {}
     present = int(now[0]) * 1000 + int(now[1]) // 1000
-    ages = {name.decode(): present - int(float(beat)) for name, beat in zip(reply[::2], reply[1::2], strict=True)}
+    return {name.decode(): present - int(float(beat)) for name, beat in zip(reply[::2], reply[1::2], strict=True)}
+
+
+def _heartbeats(store: _Store, lobby: str) -> Iterator[Finding]:
+    ages = _ages(store, lobby)
     where = f" in {lobby}" if len(store.lobbies) > 1 else ""
     silent = {name: age for name, age in ages.items() if age > LEASE_MS}
     living = len(ages) - len(silent)

@@ -16,13 +16,14 @@ CHECK = load("presence/check")
 CONNECT = load("presence/connect")
 DISCONNECT = load("presence/disconnect")
 HEARTBEAT = load("presence/heartbeat")
+IDENTIFY = load("presence/identify")
 REAP_WORKER = load("presence/reap_worker")
 RELEASE = load("presence/release")
 STATS = load("presence/stats")
 STOPPING = load("presence/stopping")
 TOUCH = load("presence/touch")
 
-SCRIPTS = [CHECK, CONNECT, DISCONNECT, HEARTBEAT, REAP_WORKER, RELEASE, STATS, STOPPING, TOUCH]
+SCRIPTS = [CHECK, CONNECT, DISCONNECT, HEARTBEAT, IDENTIFY, REAP_WORKER, RELEASE, STATS, STOPPING, TOUCH]
 
 #: How many records one script keeps from expiring: bounds its time to about a millisecond.
 TOUCH_PORTION = 200
@@ -155,6 +156,13 @@ class Presence:
         """The lobby's numbers in `GET /stats`, and the workers that live."""
         names = ["onlineUsers", "waitingUsers", "activeRooms", "workers", "matchesTotal", "messagesTotal"]
         return dict(zip(names, self._pipeline.call(STATS, self._lobby, [self._now()]), strict=True))
+
+    def identify(self, identity: str) -> list[str]:
+        """Record this worker's identity (presence/identity.py); returns those of the other workers that live."""
+        return [
+            other.decode()
+            for other in self._pipeline.call(IDENTIFY, self._lobby, [self._worker, identity, self._now()])
+        ]
 
     def check(self) -> None:
         """Try the writes of a join where the lobby is: a store that is full or takes no writes lets nobody in."""

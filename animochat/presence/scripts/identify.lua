@@ -1,0 +1,25 @@
+-- Records what a worker should have in common with all others of its lobby.
+--
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :identities (hash), :workers (sorted set)
+-- ARGV[1]  worker
+-- ARGV[2]  its identity (presence/identity.py)
+-- ARGV[3]  time in milliseconds, or '' for the store's clock
+--
+-- Returns  the identities of the other workers that live: '' of one that records none
+-- @include presence/now
+-- @include presence/life
+-- @include presence/workers
+local lobby, worker = KEYS[1], ARGV[1]
+local now = clock(ARGV[3])
+local key = lobby .. ':identities'
+redis.call('HSET', key, worker, ARGV[2])
+redis.call('PEXPIRE', key, LIFE)
+local living, others = {[worker] = true}, {}
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', lobby .. ':workers', '(' .. (now - LEASE), '+inf')) do
+  if name ~= worker then others[#others + 1] = redis.call('HGET', key, name) or '' end
+  living[name] = true
+end
+for _, name in ipairs(redis.call('HKEYS', key)) do
+  if not living[name] then redis.call('HDEL', key, name) end
+end
+return others
