@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks: more than the lease of a worker that was killed, which seems to live until then.
 COMPARE = 6.0
 
+#: Tells whether the store keeps anything. Nothing depends on it: who may not run it need not.
+LOOK = ("INFO", "persistence")
+
+#: At how many looks in a row it has to be so where that is not two: what was recorded may just have been lost.
+LOOKS = {"older": 3}
+
 
 class Agreement:
     """One for each worker. `look` waits for the store, and raises Unavailable."""
@@ -43,15 +49,15 @@ class Agreement:
             if not isinstance(outcome, Unavailable):
                 wrong.update(disagreements(mine, outcome))
         for kind, text in wrong.items():
-            if self._seen.get(kind) == 1:
+            if self._seen.get(kind, 0) + 1 == LOOKS.get(kind, 2):
                 log.error("Wrong set-up: %s", text)
         self._seen = {kind: self._seen.get(kind, 0) + 1 for kind in wrong}
         if self._settings.production and not self._looked_at_bans:
             self._look_at_bans()
-            self._looked_at_bans = True
 
     def _look_at_bans(self) -> None:
         bans = sum(lobby.moderation.bans(0, 1)[0] for lobby in self._lobbies)
-        if bans and keeps_nothing(self._pipeline.execute("INFO", "persistence").decode()):
+        self._looked_at_bans = True  # a store that does not let us look is asked once
+        if bans and keeps_nothing(self._pipeline.execute(*LOOK).decode()):
             text = "The store has kept nothing on its disk since it started: a restart of it ends all bans, %s now."
             log.warning(text + " Set appendonly yes there", bans)

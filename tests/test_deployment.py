@@ -67,10 +67,23 @@ def test_secrets_schemas_and_storing_have_to_be_the_same_and_versions_need_not()
     wrong = disagreements(mine, [f"{SCHEMA + 1} {'0' * 16} 1 7.0.0"])
     assert list(wrong) == ["schema"]
     assert "version 7.0.0" in wrong["schema"]
-    assert "older version" in disagreements(mine, [""])["schema"]
+    assert list(disagreements(mine, [""])) == ["older"]
 
 
 # Whole servers
+
+
+def test_a_worker_of_a_version_that_records_nothing_is_told_once(tmp_path: Path, store: RedisServer) -> None:
+    with running(tmp_path, 1, store.url) as (server,), store.client() as admin:
+        server.expect_errors()
+
+        def told() -> bool:
+            seconds, microseconds = admin.time()  # its heartbeat
+            admin.zadd("{lobby:main}:workers", {"0ld": seconds * 1000 + microseconds // 1000})
+            return "records nothing of itself" in server.log()
+
+        eventually(told, 40, "the line")
+    assert server.log().count("Wrong set-up") == 1
 
 
 def test_two_secrets_on_one_store_are_told_once_by_each_worker_and_by_doctor(

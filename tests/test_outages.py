@@ -271,3 +271,30 @@ def test_a_store_that_was_never_there_is_logged_once_for_each_worker(tmp_path: P
             assert server.log().count("The store") == 4
         finally:
             store.stop(signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"), [("", "rediss", "it speaks no TLS"), ("good", "redis", "it speaks TLS")]
+)
+def test_a_worker_logs_once_that_the_store_speaks_tls_or_does_not(
+    tmp_path: Path, stores: Callable[..., int], name: str, wrong: str, said: str
+) -> None:
+    url = f"{wrong}://127.0.0.1:{stores(name)}"
+    with running(tmp_path, 1, url, ready="/health/live", APP_ENV="production") as (server,):
+        eventually(lambda: said in server.log(), 30, said)
+        before = server.log().count("\n")
+        failures = "animochat_store_failures_total{"
+        eventually(
+            lambda: (
+                sum(
+                    float(line.split()[-1])
+                    for line in server.get("/metrics").text.splitlines()
+                    if line.startswith(failures)
+                )
+                > 8
+            ),
+            40,
+            "more attempts",
+        )
+        assert server.log().count("The store") == 1
+        assert server.log().count("\n") == before

@@ -541,6 +541,21 @@ def test_a_connection_to_a_clusters_node_that_is_idle_open_and_silent_is_made_ag
 
 
 @cooperative
+def test_a_user_who_may_not_ping_keeps_the_subscription(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "PING", 0.1)
+    pipe = started(redis_url)
+    pipe.execute("ACL", "SETUSER", "mute", "on", ">any", "~*", "&*", "+@all", "-ping")
+    listener = Listener(redis_url.replace("unix://", "unix://mute:any@"))
+    gevent.sleep(1.0)  # several PINGs
+    pipe.execute("PUBLISH", "ours", "still here")
+    assert soon(lambda: listener.heard) == [b"still here"]
+    assert listener.subscribed == 1
+    listener.subscription.stop()
+    pipe.execute("ACL", "DELUSER", "mute")
+    pipe.stop()
+
+
+@cooperative
 def test_silence_is_no_reason_to_subscribe_again(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription, "PING", 0.2)
     listener, pipe = Listener(redis_url), started(redis_url)

@@ -43,7 +43,7 @@ CLOCK_MS = 2_000
 LEASE_MS = 5_000
 
 #: What Python sends of itself besides, to rooms' logs and for the operator's page.
-OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL"]
+OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL", "SMEMBERS"]
 
 #: What these are called in a cluster with sharded pub/sub (store/scripts.py, store/cluster.py).
 SHARDED = {"PUBLISH": "SPUBLISH", "SUBSCRIBE": "SSUBSCRIBE", "PUBSUB NUMSUB": "PUBSUB SHARDNUMSUB"}

@@ -25,11 +25,16 @@ def disagreements(mine: str, others: Iterable[str]) -> dict[str, str]:
     wrong: dict[str, str] = {}
     for other in others:
         fields = other.split(" ")
-        if len(fields) < 4 or fields[0] != schema:
-            known = f"version {fields[3]}, with schema {fields[0]}" if len(fields) >= 4 else "an older version"
+        if len(fields) < 4:
+            wrong["older"] = (
+                "another server on this store records nothing of itself, as versions before this one: bring all of them"
+                f" to version {version}"
+            )
+            continue
+        if fields[0] != schema:
             wrong["schema"] = (
-                f"another server on this store runs {known}; this one, version {version}, keeps its data in schema"
-                f" {schema}: run one of them alone"
+                f"another server on this store runs version {fields[3]}, with data of schema {fields[0]}; this one,"
+                f" version {version}, has schema {schema}: run one of them alone"
             )
             continue
         if fields[1] != secret:

@@ -93,6 +93,7 @@ class Node:
             if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
                 self.disconnect()  # a replica by now: the next connection goes to the primary
             self._outages.works(self.part)
+            self._outages.accepted(self._server)
         except (UnicodeEncodeError, redis.DataError):
             # A command that can't be written: nothing was sent. Whoever let it through, the others are not to suffer.
             if len(commands) > 1:
@@ -104,7 +105,6 @@ class Node:
             METRICS.store_failures["unreachable" if isinstance(exc, BROKEN) else "refused"] += 1
             self.disconnect()
             replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
-        self._outages.accepted(self._server)
         return [self._refused(reply) if isinstance(reply, redis.ResponseError) else reply for reply in replies]
 
     def disconnect(self) -> None:

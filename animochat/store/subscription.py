@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -175,8 +174,12 @@ class Subscription:
                 self._unanswered += 1
                 self._ping_at = now + PING
                 connection.send_command("PING", check_health=False)
-            with contextlib.suppress(redis.TimeoutError):
+            try:
                 return connection.read_response(timeout=self._ping_at - now, disconnect_on_error=False)
+            except redis.TimeoutError:
+                pass
+            except redis.ResponseError:  # a user who may not PING gets an answer too
+                self._unanswered = 0
 
     def _hear(self, kind: bytes, channel: bytes, data: Any = b"") -> None:
         if kind == b"pong":
