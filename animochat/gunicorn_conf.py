@@ -71,6 +71,8 @@ def when_ready(server: Arbiter) -> None:
     """In the master, once it listens: the one line that somebody who has just typed `make run` looks for."""
     store = f"an embedded store at {_store.url}" if _store else f"its store at {masked_url(_settings.redis_url or '')}"
     server.log.info("AniMoChat is at %s, with %s", _page_address(server), store)
+    if _settings.production and _settings.admin_token is None:
+        server.log.warning("ADMIN_TOKEN is unset: people can file reports, and only `animochat reports` shows them")
 
 
 def pre_exec(server: Arbiter) -> None:

@@ -130,3 +130,10 @@ def test_a_port_in_use_ends_the_start_and_leaves_no_store(servers, tmp_path):
 def test_the_version_is_told():
     result = subprocess.run([sys.executable, "-m", "animochat", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == f"animochat {__version__}\n"
+
+
+def test_production_without_an_operator_says_at_the_start_that_nobody_reads_the_reports(servers):
+    production = {"APP_ENV": "production"}
+    assert servers(env=production).log().count("ADMIN_TOKEN is unset") == 1
+    for environment in ({**production, "ADMIN_TOKEN": "correct horse battery staple"}, {}):
+        assert "ADMIN_TOKEN" not in servers(env=environment).log()

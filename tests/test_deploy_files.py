@@ -16,7 +16,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from support import ROOT, Server
+from support import ROOT, Server, free_port
 
 from animochat import __version__
 from animochat.settings import Settings
@@ -135,6 +135,24 @@ def test_the_servers_behind_haproxy_are_those_that_compose_starts() -> None:
     (mounted, *_) = balancer["volumes"][0].split(":")
     assert (ROOT / "deploy" / mounted).resolve() == ROOT / "deploy/haproxy.cfg"
     assert all(s["environment"]["TRUSTED_PROXIES"] == "1" for s in services.values() if "build" in s)
+
+
+# Docker
+
+
+def health_check(port: int) -> int:
+    """The exit status of the image's own check, where the environment names a proxy that is none."""
+    (command,) = re.findall(r"HEALTHCHECK .*\\\n    CMD (\[.*\])", (ROOT / "Dockerfile").read_text())
+    program, *arguments = json.loads(command)
+    assert program == "python"
+    proxy = "http://127.0.0.1:1"
+    env = {"PORT": str(port), "http_proxy": proxy, "HTTP_PROXY": proxy, "all_proxy": proxy}
+    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, timeout=30).returncode
+
+
+def test_the_image_s_health_check_asks_the_server_and_no_proxy(module_server: Server) -> None:
+    assert health_check(module_server.port) == 0
+    assert health_check(free_port()) != 0
 
 
 # Kubernetes

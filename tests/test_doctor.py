@@ -57,6 +57,7 @@ def examine(
     def run(**settings: str) -> tuple[int, dict[str, str]]:
         monkeypatch.chdir(tmp_path)  # no .env here
         usual = {"REDIS_URL": store_process.url, "PORT": str(free_port()), "APP_ENV": "production"}
+        usual["ADMIN_TOKEN"] = "correct horse battery staple"
         for name, value in {**usual, "MAX_CONNECTIONS": "100", **settings}.items():
             monkeypatch.setenv(name, value)
         status = doctor.main([])
@@ -286,6 +287,13 @@ def test_a_platform_whose_proxy_is_not_believed_is_a_warning(store: redis.Redis,
     assert status == 1
     assert "TRUSTED_PROXIES=1" in lines["proxies"]
     assert examine(DYNO="web.1", TRUSTED_PROXIES="1")[0] == 0
+
+
+def test_reports_that_no_page_shows_are_a_warning_in_production(store: redis.Redis, examine: Examine) -> None:
+    status, lines = examine(ADMIN_TOKEN="")
+    assert status == 1
+    assert "set ADMIN_TOKEN" in lines["reports"]
+    assert examine(ADMIN_TOKEN="", APP_ENV="development")[0] == 0
 
 
 def test_fewer_open_files_than_a_full_worker_needs_are_a_warning(store: redis.Redis, examine: Examine) -> None:

@@ -40,6 +40,7 @@ def machine_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator
     yield _settings(settings)
     yield _client_url(settings)
     yield _page()
+    yield _reports(settings)
     yield _workers(settings)
     yield _open_files(settings)
     yield _port(settings)
@@ -67,6 +68,13 @@ def _page() -> Finding:
     if not missing:
         return Finding(Level.OK, "page", "its files are there")
     return Finding(Level.WARNING, "page", f"{', '.join(missing)} missing: run `npm ci` and `npm run build`")
+
+
+def _reports(settings: Settings) -> Finding:
+    if settings.admin_token is not None:
+        return Finding(Level.OK, "reports", "read at /admin")
+    text = "people can file them, and only `animochat reports` shows them: set ADMIN_TOKEN for the page at /admin"
+    return Finding(Level.WARNING if settings.production else Level.OK, "reports", text)
 
 
 def _workers(settings: Settings) -> Finding:

@@ -29,7 +29,7 @@ from animochat.server.backlog import PATIENCE, Backlog
 from animochat.server.engine_socket import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
 from animochat.server.frames import FrameReader, websocket_frame
 from animochat.server.lane import SlowLane
-from animochat.server.limits import ConnectionLimits, client_address
+from animochat.server.limits import ConnectionLimits, client_address, comes_through_proxy
 from animochat.server.responses import BadRequest, Problem, Response, done, refusal
 from animochat.server.timers import TimerWheel
 from animochat.server.websocket import LINGER, WebSocket
@@ -92,6 +92,7 @@ class EngineServer(engineio.Server):
         self.sockets: dict[str, EngineSocket] = {}
         #: sessions that have ended and whose last packets wait for a poll
         self.closing: dict[str, EngineSocket] = {}
+        self._proxy_noticed = False
         #: set to refuse new sessions, when the worker is about to stop
         self.stopping = False
         longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT, PATIENCE)
@@ -119,6 +120,12 @@ class EngineServer(engineio.Server):
 
     def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         address = client_address(environ, self.trusted_proxies)
+        if not self.trusted_proxies and not self._proxy_noticed and comes_through_proxy(environ):
+            self._proxy_noticed = True
+            log.warning(
+                "People come through a proxy while TRUSTED_PROXIES=0: all count as one address, for limits and bans;"
+                " set it to the number of proxies in front"
+            )
         if self.stopping:
             METRICS.connects_refused["stopping"] += 1
             return self._refuse("503 Service Unavailable", "Stopping", 1)

@@ -85,6 +85,14 @@ def client_address(environ: Mapping[str, Any], trusted_proxies: int) -> str:
     return _address(peer) or peer
 
 
+def comes_through_proxy(environ: Mapping[str, Any]) -> bool:
+    """Return whether a proxy of the operator's own network seems to have sent a request: it says for whom."""
+    if not environ.get("HTTP_X_FORWARDED_FOR"):
+        return False
+    peer = _address(str(environ.get("REMOTE_ADDR") or ""))
+    return peer is None or ipaddress.ip_address(peer).is_private  # None: a Unix socket
+
+
 def group_of(address: str) -> str:
     """What counts as one address: an IPv6 customer has a whole /64, and so has an attacker."""
     if ":" not in address:

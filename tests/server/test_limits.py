@@ -38,6 +38,7 @@ from animochat.server.limits import (
     ConnectionLimits,
     Pace,
     client_address,
+    comes_through_proxy,
 )
 from animochat.server.websocket import MAX_DROPPED, RECV_SIZE
 
@@ -191,6 +192,42 @@ def test_only_what_trusted_proxies_say_is_believed(
 ) -> None:
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
     assert client_address({name: value for name, value in environ.items() if value is not None}, trusted) == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "noticed"),
+    [
+        ("10.0.0.1", "1.2.3.4", True),
+        ("172.17.0.1", "1.2.3.4, 10.0.0.9", True),
+        ("127.0.0.1", "1.2.3.4", True),
+        ("::1", "1.2.3.4", True),
+        ("fd00::1", "1.2.3.4", True),
+        ("::ffff:192.168.1.1", "1.2.3.4", True),
+        ("", "1.2.3.4", True),  # a Unix socket
+        ("10.0.0.1", None, False),
+        ("10.0.0.1", "", False),
+        ("8.8.8.8", "1.2.3.4", False),  # anybody can send the header
+        ("2001:4860::1", "1.2.3.4", False),
+    ],
+)
+def test_a_proxy_of_ones_own_is_noticed(peer: str, forwarded: str | None, noticed: bool) -> None:
+    environ = {"REMOTE_ADDR": peer, **({} if forwarded is None else {"HTTP_X_FORWARDED_FOR": forwarded})}
+    assert comes_through_proxy(environ) is noticed
+
+
+@pytest.mark.parametrize("trusted", [0, 1])
+def test_a_proxy_that_is_not_believed_is_said_once(
+    serve: Callable[..., InThread], caplog: pytest.LogCaptureFixture, trusted: int
+) -> None:
+    server = serve(trusted_proxies=trusted)
+    for _ in range(3):
+        assert server.http().get(polling()).status == 200
+    assert "TRUSTED_PROXIES" not in caplog.text
+    for _ in range(3):
+        assert server.http().get(polling(), "X-Forwarded-For: 1.2.3.4\r\n").status == 200
+        server.websocket(headers="X-Forwarded-For: 1.2.3.4\r\n")
+    assert caplog.text.count("TRUSTED_PROXIES") == (not trusted)
+    assert "1.2.3.4" not in caplog.text
 
 
 class TestOnTheWire:
