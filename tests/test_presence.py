@@ -106,6 +106,119 @@ def test_who_is_asked_again_after_the_store_forgot_is_registered_again(lobby: Lo
     assert anna.record["conn"] == anna.conn
 
 
+# A session is taken up again
+
+
+def take_up(lobby: Lobby, session: str, grace_ms: int = GRACE_MS, new: str = "new") -> bool:
+    """Anna comes back and asks for a session."""
+    conn = lobby.new_connection()
+    return lobby.worker.presence.connect("anna", conn, session=new, recover=session, grace_ms=grace_ms).recovered
+
+
+@pytest.mark.parametrize(("gone_for", "recovered"), [(0, True), (GRACE_MS, True), (GRACE_MS + 1, False)])
+def test_a_session_can_be_taken_up_again_until_the_grace_time_is_over(
+    lobby: Lobby, gone_for: int, recovered: bool
+) -> None:
+    lobby.worker.presence.connect("anna", "first", session="one")
+    lobby.pass_time(HOUR_MS)
+    lobby.worker.presence.disconnect("anna", "first", GRACE_MS)
+    lobby.pass_time(gone_for)
+    assert take_up(lobby, "one") is recovered
+    assert lobby.hash(":person:anna")["session"] == ("one" if recovered else "new")
+    assert "gone" not in lobby.hash(":person:anna")
+
+
+def test_a_session_whose_connection_is_thought_to_be_there_can_be_taken_up_again_and_again(lobby: Lobby) -> None:
+    lobby.worker.presence.connect("anna", "first", session="one")
+    lobby.pass_time(HOUR_MS)
+    assert take_up(lobby, "one")
+    assert take_up(lobby, "one")
+    assert not take_up(lobby, "another", new="two")
+    assert not take_up(lobby, "one", new="three"), "it is not the latest any more"
+
+
+@pytest.mark.parametrize("end", ["goodbye", "ban"])
+def test_a_session_that_has_ended_is_not_taken_up_again(lobby: Lobby, end: str) -> None:
+    lobby.worker.presence.connect("anna", "first", session="one")
+    if end == "goodbye":
+        lobby.worker.presence.disconnect("anna", "first", None)
+    else:
+        lobby.moderation.ban("anna", 1, "", "")
+        lobby.pass_time(1)
+    assert "session" not in lobby.hash(":person:anna")
+    assert not take_up(lobby, "one")
+
+
+def test_who_asks_for_no_session_gets_none(lobby: Lobby) -> None:
+    lobby.worker.presence.connect("anna", "first")
+    assert not take_up(lobby, "")
+
+
+@pytest.mark.parametrize("who", ["anna", "bert"])
+def test_the_partner_of_whoever_goes_and_comes_back_learns_both_with_the_room(lobby: Lobby, who: str) -> None:
+    """Whichever place in the room the person has."""
+    people = {person.name: person for person in lobby.pair("anna", "bert")}
+    other = people[next(name for name in people if name != who)]
+    room = other.room
+    people[who].drop()
+    (away,) = other.heard("reconnecting")
+    assert (away["room"], away["graceMs"]) == (room, GRACE_MS)
+    elsewhere = lobby.add_worker()
+    assert people[who].connect(elsewhere).room.partner == other.name  # type: ignore[union-attr]
+    (back,) = other.heard("reconnected")
+    assert (back["room"], back["worker"], back["quiet"]) == (room, elsewhere.name, False)
+    assert [notice["e"] for notice in people[who].heard()] == []
+
+
+def test_a_partner_whose_grace_time_is_over_is_waited_for_no_longer(lobby: Lobby) -> None:
+    """No tick has come yet."""
+    anna, bert = lobby.pair("anna", "bert")
+    bert.drop()
+    lobby.pass_time(GRACE_MS + 5000)
+    room = anna.connect().room
+    assert room is not None
+    assert (room.partner, room.grace_ms) == ("bert", 0)
+
+
+def test_who_comes_back_to_a_room_whose_record_is_lost_is_idle_and_the_room_over(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room
+    lobby.pipeline.execute("DEL", f"{TAG}:room:{room}")
+    assert anna.connect().state == "idle"
+    assert anna.room is None
+    assert room not in lobby.sorted_set(":rooms")
+    assert room in lobby.sorted_set(":ended")
+
+
+def test_who_comes_back_while_waiting_is_searched_for_at_once(lobby: Lobby) -> None:
+    anna = lobby.people("anna")[0]
+    anna.find("Tea")
+    anna.connect()
+    assert lobby.sorted_set(":searching") == {}, "whoever is in the sets of those who wait is found there"
+    anna.drop()
+    lobby.pass_time(1)
+    registration = anna.connect()
+    assert (registration.state, registration.cooldown_ms, registration.interests) == ("waiting", 0, ("Tea",))
+    assert lobby.sorted_set(":searching") == {"anna": lobby.now}
+    assert lobby.sorted_set(":resting") == lobby.sorted_set(":away") == {}
+
+
+@pytest.mark.parametrize(("left", "set_"), [(1, ":resting"), (0, ":searching")])
+def test_who_comes_back_while_resting_rests_for_what_is_left(lobby: Lobby, left: int, set_: str) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    anna.drop()
+    lobby.pass_time(COOLDOWN_MS - left)
+    assert anna.connect().cooldown_ms == left
+    assert lobby.sorted_set(set_) == {"anna": lobby.now + left}
+
+
+def test_a_worker_is_known_at_every_time_of_the_clock(lobby: Lobby) -> None:
+    for _ in range(4):
+        lobby.pass_time(1)
+        assert lobby.worker.heartbeat().known
+
+
 # Goodbye or drop
 
 

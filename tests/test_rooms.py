@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from store_support import HISTORY_MS, HOUR_MS, Lobby, Person, Worker
 
 from animochat.rooms import service as rooms
-from animochat.rooms.life import ENDED_LIFE_MS, LOG_LIFE_MS
+from animochat.rooms.life import ENDED_LIFE_MS, LOG_LIFE_MS, TAKE_ENDED
 from animochat.rooms.memory import Memory, Remembered
 from animochat.rooms.service import BATCH, LOG_LENGTH, Attached, Entry, Logged
 from animochat.store import keys
@@ -377,6 +377,16 @@ def test_a_recheck_that_comes_late_does_not_bring_a_replaced_connection_back(lob
     assert [line[4] for line in lines(anna.worker)] == ["to the new one"]
 
 
+def test_a_connection_that_is_newer_than_the_log_knows_may_speak(lobby: Lobby) -> None:
+    """The store is a replica that has not heard of it."""
+    anna, _ = lobby.pair("anna", "bert")
+    room, slot, known = anna.room or "", slot_of(anna), version(anna)
+    anna.worker.rooms.life.open(room, slot, known)
+    assert say_late(anna, room, slot, known + 1)[0] == 1
+    assert say_late(anna, room, slot, known)[0] == 2
+    assert say_late(anna, room, slot, known - 1) == (0, lobby.now, b"stale")
+
+
 def test_a_registration_is_later_than_any_before_it_whatever_the_store_has_lost(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     for _ in range(3):
@@ -515,6 +525,69 @@ def test_memory_keeps_the_latest_messages_of_rooms_that_have_somebody_here() -> 
     assert len(memory.after("gone", 0)) == 3, "for the grace time"
     memory.forget({"here"})
     assert (len(memory.after("here", 0)), memory.after("gone", 0)) == (3, [])
+
+
+@pytest.mark.parametrize("name", [":log", ":meta"])
+def test_whoever_comes_to_a_room_keeps_its_log(lobby: Lobby, name: str) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    say(anna, "x")
+    lobby.pipeline.execute("PEXPIRE", keys.room(anna.room or "") + name, 60_000)
+    attach(anna)
+    assert LOG_LIFE_MS - 60_000 < ttl(lobby, anna.room or "", name) <= LOG_LIFE_MS
+
+
+def test_a_log_s_life_is_renewed_once_an_hour(lobby: Lobby) -> None:
+    """Not with each message, which would double its cost."""
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room or ""
+    say(anna, "x")
+    for passed, renewed in ((HOUR_MS, False), (1, True), (HOUR_MS, False)):
+        lobby.pass_time(passed)
+        lobby.pipeline.execute("PEXPIRE", keys.room(room) + ":log", 60_000)
+        say(anna, "y")
+        assert (ttl(lobby, room, ":log") > 60_000) is renewed
+
+
+def test_a_log_is_closed_once_and_what_comes_later_does_not_keep_it(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    room, slot, version = anna.room or "", slot_of(anna), int(anna.record["v"])
+    say(anna, "x")
+    lobby.worker.rooms.life.close(room)
+    for name in (":log", ":meta"):
+        lobby.pipeline.execute("PEXPIRE", keys.room(room) + name, 60_000)
+    lobby.worker.rooms.life.close(room)
+    said = lobby.worker.rooms.attach(room, "anna", slot, version)
+    lobby.worker.rooms.life.open(room, slot, version)
+    assert [message.body for message in said.messages] == ["x"], "which can still be read"
+    assert all(0 < ttl(lobby, room, name) <= 60_000 for name in (":log", ":meta"))
+    assert say(anna, "y").outcome == b"ended"
+
+
+def test_what_a_worker_has_seen_is_not_counted_again_by_a_log_that_lost_it(lobby: Lobby) -> None:
+    """A replica that was behind was promoted: the room goes on behind the highest number that anyone knows."""
+    anna, bert = lobby.pair("anna", "bert")
+    say(anna, "x")
+    version = int(anna.record["v"])
+    lobby.worker.rooms.attach(anna.room or "", "anna", slot_of(anna), version, known=7)
+    assert say(bert, "y").seq == 8
+
+
+def test_what_ends_is_on_the_agenda_until_its_log_is_closed_and_is_taken_by_one(lobby: Lobby) -> None:
+    rooms = []
+    for number in range(3):
+        anna, _ = lobby.pair(f"a{number}", f"b{number}")
+        rooms.append(anna.room)
+        anna.leave()
+    assert set(lobby.sorted_set(":ended")) == set(rooms)
+    assert lobby.pipeline.execute("PTTL", f"{keys.lobby()}:ended") > 24 * HOUR_MS
+    args = [2, 5000, lobby.now]
+    first = lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], args)
+    rest = lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], args)
+    assert sorted(room.decode() for room in first + rest) == sorted(map(str, rooms))
+    assert lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], args) == []
+    assert lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [2, 5000, lobby.now + 4999]) == []
+    again = lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [9, 5000, lobby.now + 5000])
+    assert len(again) == 3, "of a worker that died meanwhile"
 
 
 # Leaving
