@@ -83,16 +83,16 @@ class Polling:
         while self.queue and len(taken) < packets.MAX_PACKETS_OUT:
             taken.append(self.queue.popleft())
             self._waiting -= len(taken[-1])
-        response = payload(taken or [packets.NOOP], self._has_taken)
-        self._sending += len(response.body)
         self._connection = connection
-        if self.queued > MAX_QUEUED:
-            self._backlog.look_at(self)
-        return response
+        return payload(taken or [packets.NOOP], self._progress)
 
-    def _has_taken(self, count: int) -> None:
-        self._sending -= count
-        self.taken += count
+    def _progress(self, change: int) -> None:
+        """Count the bytes of a response that begin to wait for the client, or, where negative, wait no longer."""
+        self._sending += change
+        if change < 0:
+            self.taken -= change
+        elif self.queued > MAX_QUEUED:
+            self._backlog.look_at(self)
 
     def cut_off(self) -> None:
         """The client is too slow: hang up."""

@@ -26,23 +26,23 @@ class Response(NamedTuple):
     status: str
     headers: list[tuple[str, str]]
     body: bytes = b""
-    #: called with the number of bytes that the client has taken, or that nobody will take
-    on_taken: Callable[[int], object] | None = None
+    #: called with a number of bytes that begin to wait for the client; or, negative, that wait no longer
+    on_progress: Callable[[int], object] | None = None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body in pieces, so that the time for taking it grows with its length."""
         left = len(self.body)
+        report = self.on_progress or (lambda _change: None)
+        report(left)
         try:
             while left:
                 start = len(self.body) - left
                 yield self.body[start : start + PIECE]
                 taken = min(PIECE, left)
                 left -= taken
-                if self.on_taken is not None:
-                    self.on_taken(taken)
+                report(-taken)
         finally:
-            if left and self.on_taken is not None:
-                self.on_taken(left)
+            report(-left)  # what nobody will take
 
     def compressed(self, accept_encoding: str) -> Response:
         """Return the answer as a client wants it that accepts these encodings."""
@@ -89,7 +89,7 @@ def done() -> Response:
     return Response("200 OK", [("Content-Type", "text/html")], b"ok")
 
 
-def payload(packets_: Sequence[str | bytes], on_taken: Callable[[int], object]) -> Response:
+def payload(packets_: Sequence[str | bytes], on_progress: Callable[[int], object]) -> Response:
     """Return the answer to a poll."""
     headers = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
-    return Response("200 OK", headers, packets.encode_payload(packets_), on_taken)
+    return Response("200 OK", headers, packets.encode_payload(packets_), on_progress)

@@ -15,6 +15,9 @@ from animochat.server import backlog
 from animochat.server.backlog import MAX_BEHIND, MAX_QUEUED, MIN_TAKEN, PATIENCE, Backlog, Outgoing
 from animochat.server.engine import MAX_BACKLOG
 
+#: Some text that does not get shorter by much.
+NOISE = "".join(f"{number * 2_654_435_761 % 2**32:08x}" for number in range(250))
+
 
 class Wheel:
     """A timer wheel whose time passes when a test says so."""
@@ -253,6 +256,18 @@ class TestPolling:
         assert client.get(polling(sid)).packets == ["4later"]
         eventually(lambda: session._polling.queued == 0)
         assert server.closed() == []
+
+    @pytest.mark.parametrize("encoding", ["identity", "gzip", "deflate"])
+    @pytest.mark.parametrize("text", ["x" * 5000, "x" * 200_000, NOISE], ids=["text", "long", "noise"])
+    def test_nothing_waits_when_a_response_is_taken_however_it_is_encoded(
+        self, server: InThread, http: HttpClient, encoding: str, text: str
+    ) -> None:
+        sid = open_polling(http)
+        session = server.session(sid)
+        for _ in range(3):
+            server.call(lambda: session.send(text))
+            assert http.get(polling(sid), f"Accept-Encoding: {encoding}\r\n").status == 200
+            eventually(lambda: session._polling.queued == 0)
 
     def test_a_ping_does_not_wait_behind_them(self, server: InThread, http: HttpClient) -> None:
         sid = open_polling(http)
