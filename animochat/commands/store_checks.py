@@ -10,18 +10,17 @@ import secrets
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import redis
 
-from animochat import __version__
+from animochat.commands.examined_store import ExaminedStore
 from animochat.commands.findings import Finding, Level
+from animochat.commands.worker_checks import agreement, heartbeats
 from animochat.environment import masked_url
-from animochat.presence.identity import disagreements, identity
 from animochat.settings import Settings
 from animochat.store import keys
 from animochat.store.cluster import find, slot_of
-from animochat.store.connection import BROKEN, connect, seeds
+from animochat.store.connection import BROKEN, seeds
 from animochat.store.reasons import reason
 from animochat.store.scripts import PACKAGE, load
 from animochat.store_url import parse
@@ -39,14 +38,8 @@ FULL = 0.8
 #: Milliseconds between the store's clock and this machine's that people would notice in a message's time.
 CLOCK_MS = 2_000
 
-#: Milliseconds without a heartbeat after which a worker counts as dead (presence/scripts/include/workers.lua).
-LEASE_MS = 5_000
-
 #: What Python sends of itself besides, to rooms' logs and for the operator's page.
 OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL", "SMEMBERS"]
-
-#: What these are called in a cluster with sharded pub/sub (store/scripts.py, store/cluster.py).
-SHARDED = {"PUBLISH": "SPUBLISH", "SUBSCRIBE": "SSUBSCRIBE", "PUBSUB NUMSUB": "PUBSUB SHARDNUMSUB"}
 
 _CALL = re.compile(r"""redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?""")
 
@@ -76,11 +69,11 @@ def store_findings(url: str, settings: Settings) -> Iterator[Finding]:
     sharded = topology is not None and topology.sharded
     for node, lobbies in at.items():
         about = f"{', '.join(lobbies)}: " if len(at) > 1 else ""
-        for finding in _findings(_Store(node or seeds(url)[0], url, lobbies, sharded), settings):
+        for finding in _findings(ExaminedStore(node or seeds(url)[0], url, lobbies, sharded), settings):
             yield Finding(finding.level, finding.check, about + finding.text)
 
 
-def _findings(store: _Store, settings: Settings) -> Iterator[Finding]:
+def _findings(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     """Everything about a single server, or the node of some lobbies."""
     try:
         with store:
@@ -89,8 +82,8 @@ def _findings(store: _Store, settings: Settings) -> Iterator[Finding]:
             yield from _permissions(store)
             yield from _clock(store)
             for lobby in store.lobbies:
-                yield from _heartbeats(store, lobby)
-                yield from _agreement(store, settings, lobby)
+                yield from heartbeats(store, lobby)
+                yield from agreement(store, settings, lobby)
     except (*BROKEN, redis.RedisError) as error:
         if isinstance(error, BROKEN) and store.answered:
             text = f"{masked_url(store.url)} was lost while looking at it ({reason(error, store.node)})"
@@ -111,55 +104,7 @@ def _unreachable(error: Exception, url: str) -> Finding:
     return Finding(Level.ERROR, "store", f"{text}: check that it runs, and host and port in REDIS_URL")
 
 
-class _Store:
-    """One connection, and what INFO says. In a cluster it leads to a node that has `lobbies`.
-
-    `url`: as the operator wrote it. `names`: what commands are called there, where it isn't what they are called on a
-    single server.
-    """
-
-    def __init__(self, node: str, url: str, lobbies: Sequence[str], sharded: bool) -> None:
-        self.node = node
-        self.url = url
-        self.lobbies = lobbies
-        self.sharded = sharded
-        self.names = SHARDED if sharded else {}
-        self.info: dict[str, str] = {}
-        #: Has it told anything?
-        self.answered = False
-
-    def __enter__(self) -> _Store:
-        self._connection = connect(self.node)
-        self.info = self._info()
-        self.answered = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.disconnect()
-
-    def ask(self, *command: Any) -> Any:
-        """The reply. Raises redis.ResponseError for a refusal, one of BROKEN."""
-        self._connection.send_command(*command, check_health=False)
-        return self._connection.read_response()
-
-    def try_ask(self, *command: Any) -> Any:
-        """The reply, or None where we may not ask."""
-        try:
-            return self.ask(*command)
-        except redis.ResponseError:
-            return None
-
-    def config(self, name: str) -> str | None:
-        """A setting of the store's, or None where we may not ask."""
-        reply = self.try_ask("CONFIG", "GET", name)
-        return reply[1].decode() if reply else None
-
-    def _info(self) -> dict[str, str]:
-        lines = (self.try_ask("INFO") or b"").decode(errors="replace").splitlines()
-        return dict(line.split(":", 1) for line in lines if ":" in line)
-
-
-def _version(store: _Store, settings: Settings) -> Iterator[Finding]:
+def _version(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     name = "valkey" if "valkey_version" in store.info else "redis"
     version = store.info.get("valkey_version") or store.info.get("redis_version")
     if version is None:
@@ -175,7 +120,7 @@ def _version(store: _Store, settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, "store", text)
 
 
-def _latency(store: _Store, settings: Settings) -> Iterator[Finding]:
+def _latency(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     times = []
     for _ in range(PINGS):
         start = time.perf_counter()
@@ -189,13 +134,13 @@ def _latency(store: _Store, settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, "latency", text)
 
 
-def _role(store: _Store, settings: Settings) -> Iterator[Finding]:
+def _role(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     if store.info.get("role", "master") != "master":
         text = "it is a replica, which takes no writes: REDIS_URL has to lead to the primary"
         yield Finding(Level.ERROR, "role", f"{text} (or name the Sentinels, redis+sentinel://)")
 
 
-def _memory(store: _Store, settings: Settings) -> Iterator[Finding]:
+def _memory(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     if "maxmemory" not in store.info:
         return
     policy, bound, used = (store.info.get(name, "0") for name in ("maxmemory_policy", "maxmemory", "used_memory"))
@@ -217,7 +162,7 @@ def _mib(size: str) -> str:
     return f"{int(size) / 2**20:,.0f} MiB"
 
 
-def _persistence(store: _Store, settings: Settings) -> Iterator[Finding]:
+def _persistence(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     if "aof_enabled" not in store.info:
         return
     failing = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if store.info.get(name) == "err"]
@@ -239,13 +184,13 @@ def _persistence(store: _Store, settings: Settings) -> Iterator[Finding]:
             yield Finding(Level.OK, "persistence", f"{text} (set appendonly yes in production)")
 
 
-def _slow_log(store: _Store, settings: Settings) -> Iterator[Finding]:
+def _slow_log(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     if not settings.store_messages and store.config("slowlog-log-slower-than") not in ("-1", None):
         text = "STORE_MESSAGES=0, but slow commands are kept with what people say: set slowlog-log-slower-than -1"
         yield Finding(Level.WARNING, "slow log", text)
 
 
-def _cluster(store: _Store, settings: Settings) -> Iterator[Finding]:
+def _cluster(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     if store.info.get("cluster_enabled") != "1":
         return
     reply = store.try_ask("CLUSTER", "INFO")
@@ -267,7 +212,7 @@ def script_commands() -> list[str]:
     return sorted({" ".join(filter(None, call)) for name in names for call in _CALL.findall(load(name).source)})
 
 
-def _permissions(store: _Store) -> Iterator[Finding]:
+def _permissions(store: ExaminedStore) -> Iterator[Finding]:
     wanted = _wanted(store.names, store.lobbies, parse(store.url).database)
     try:
         sha = store.ask("SCRIPT", "LOAD", _MAY_RUN)
@@ -325,10 +270,10 @@ def _some(commands: list[str]) -> str:
     return f"{shown} and {len(commands) - 4} more" if len(commands) > 4 else shown
 
 
-def _subscribing_refused(store: _Store, subscribe: str) -> list[str]:
+def _subscribing_refused(store: ExaminedStore, subscribe: str) -> list[str]:
     """On which channels. It changes what a connection may do, which is one of its own. Nothing is read there."""
     refused = []
-    with _Store(store.node, store.url, store.lobbies, store.sharded) as other:
+    with ExaminedStore(store.node, store.url, store.lobbies, store.sharded) as other:
         for place, channel in _channels(store.lobbies, parse(store.url).database).items():
             try:
                 other.ask(subscribe, channel)
@@ -339,7 +284,7 @@ def _subscribing_refused(store: _Store, subscribe: str) -> list[str]:
     return refused
 
 
-def _clock(store: _Store) -> Iterator[Finding]:
+def _clock(store: ExaminedStore) -> Iterator[Finding]:
     before = time.time()
     reply = store.try_ask("TIME")
     if reply is None:
@@ -353,49 +298,3 @@ def _clock(store: _Store) -> Iterator[Finding]:
     else:
         text = "the store's agrees with this machine's; nothing depends on the workers' own"
         yield Finding(Level.OK, "clock", text)
-
-
-def _agreement(store: _Store, settings: Settings, lobby: str) -> Iterator[Finding]:
-    """Do the workers that live agree, with each other and with these settings?"""
-    living = [name for name, age in _ages(store, lobby).items() if age <= LEASE_MS]
-    recorded = [store.try_ask("HGET", keys.lobby(lobby) + ":identities", name) for name in living]
-    others = [other.decode() for other in recorded if other is not None]
-    shared = store.try_ask("GET", keys.SECRET) if settings.secret_key is None else None
-    secret = settings.secret_key or (shared.decode() if shared else None)
-    if not others:
-        return  # nobody to agree with, or such as record nothing
-    mine = identity(secret, settings.store_messages, __version__) if secret is not None else others[0]
-    wrong = disagreements(mine, others)
-    for text in wrong.values():
-        yield Finding(Level.ERROR, "agreement", text)
-    if not wrong:
-        where = f" of {lobby}" if len(store.lobbies) > 1 else ""
-        yield Finding(
-            Level.OK, "agreement", f"the workers{where} that live have the secret and settings that are set here"
-        )
-
-
-def _ages(store: _Store, lobby: str) -> dict[str, int]:
-    """Milliseconds since each worker's last heartbeat; none where we may not ask."""
-    reply, now = store.try_ask("ZRANGE", keys.lobby(lobby) + ":workers", 0, -1, "WITHSCORES"), store.try_ask("TIME")
-    if reply is None or now is None:
-        return {}
-    present = int(now[0]) * 1000 + int(now[1]) // 1000
-    return {name.decode(): present - int(float(beat)) for name, beat in zip(reply[::2], reply[1::2], strict=True)}
-
-
-def _heartbeats(store: _Store, lobby: str) -> Iterator[Finding]:
-    ages = _ages(store, lobby)
-    where = f" in {lobby}" if len(store.lobbies) > 1 else ""
-    silent = {name: age for name, age in ages.items() if age > LEASE_MS}
-    living = len(ages) - len(silent)
-    if silent and living:
-        names = ", ".join(sorted(silent)[:3])
-        text = f"{living} live{where}, and {len(silent)} fell silent ({names}): look in their logs why"
-        yield Finding(Level.WARNING, "heartbeats", text)
-    elif silent:
-        text = f"none lives{where}; {len(silent)} ended without a goodbye"
-        yield Finding(Level.OK, "heartbeats", f"{text}, the next server that starts clears up after them")
-    else:
-        text = f"{living} workers live" if living else "no worker runs yet"
-        yield Finding(Level.OK, "heartbeats", text + where)
