@@ -11,8 +11,10 @@ from typing import Any
 
 import gevent
 import pytest
+import redis
 from clusters import HEALED, RedisCluster
 from faults.crowd import Crowd
+from faults.network import Network
 from faults.test_faults import ENV, Traffic, no_new_sessions, workers_are_back
 from people import meet, running, say, status, texts, wait_until_empty
 from redis.crc import key_slot
@@ -467,6 +469,36 @@ def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster:
     for client in clients:
         client.disconnect()
         client.close()
+
+
+def test_what_a_room_s_node_has_lost_is_noticed_when_the_partner_comes_back(
+    cluster: RedisCluster, server: Server, crowd: Crowd
+) -> None:
+    """Nobody's subscription is cut by that node: it is the partner's return that makes the sender's worker look."""
+    wait_until_empty(server)
+    with Network(server.url) as network:
+        anna, bert = crowd.join(server.url), crowd.join(network.url)
+        for member in (anna, bert):
+            assert member.call("find-match")["ok"] is True
+        room = anna.wait("matched")["roomId"]
+        bert.wait("matched")
+        assert anna.call("send-message", "before")["ok"] is True
+        bert.wait("message", where=lambda message: message["content"] == "before")
+        network.up = False
+        network.cut()
+        anna.wait("partner-reconnecting")
+        node = cluster.owner(keys.room(room))
+        names = [f"{keys.room(room)}:{name}" for name in ("log", "meta")]
+        with redis.Redis("127.0.0.1", node.port) as store:
+            kept = [store.dump(name) for name in names]
+            assert anna.call("send-message", "lost")["ok"] is True
+            for name, value in zip(names, kept, strict=True):
+                store.restore(name, 0, value, replace=True)
+        network.up = True
+        session = bert.wait("session", where=lambda session: session["state"] == "chatting")
+        assert [message["content"] for message in session["room"]["messages"]][1:] == ["before"]
+        assert anna.call("send-message", {"content": "after", "clientId": "1"})["ok"] is True
+        bert.wait("message", where=lambda message: message["content"] == "after")
 
 
 def test_slots_move_under_traffic(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:

@@ -6,41 +6,16 @@ What the clients were told stays true. Each test takes a snapshot of every key a
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
-import redis
+from old_store import OldStore
 from people import Connect, goodbye, meet, running, say, stats, status, texts, wait_until_empty
 from store_support import Lobby
 from support import Client, RedisServer, Server, eventually
 
 from animochat.sockets import ended_rooms
 from animochat.sockets.ended_rooms import EndedRooms
-
-
-class OldStore:
-    """A store that can be set back."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self.client = redis.Redis.from_url(server.url)
-        self.rounds = itertools.count()
-
-    def snapshot(self) -> Callable[[], None]:
-        """Returns what brings the store back to how it is now, as a failover does: all connections are cut."""
-        kept = [(key, self.client.dump(key), max(0, self.client.pttl(key))) for key in self.client.keys("*")]
-
-        def restore() -> None:
-            with self.client.pipeline(transaction=True) as batch:
-                batch.flushall()
-                for key, value, life in kept:
-                    if value is not None:
-                        batch.restore(key, life, value, replace=True)
-                batch.execute()
-            for kind in ("normal", "pubsub"):
-                self.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-
-        return restore
 
 
 @pytest.fixture(scope="module")

@@ -321,6 +321,75 @@ def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: L
     assert attach(anna) == (0, [], True)
 
 
+def attach_again(person: Person, known: int, said: int, after: int = 0) -> Attached:
+    """As `attach`, by a worker that has seen the room up to `known`; the person's own last message was `said`."""
+    partner = person.worker.name, next(m for m in person.lobby.members(person.room or "") if m != person.name)
+    return person.worker.rooms.attach(
+        person.room or "", person.name, slot_of(person), version(person),
+        after=after, known=known, said=said, partner=partner,
+    )  # fmt: skip
+
+
+def set_back(lobby: Lobby, room: str, seq: int) -> None:
+    """The store has lost what came after `seq` in the room."""
+    lobby.pipeline.execute("HSET", keys.room(room) + ":meta", "seq", seq)
+    for number in range(seq + 1, seq + 10):
+        lobby.pipeline.execute("XDEL", keys.room(room) + ":log", f"{number}-0")
+
+
+def test_nothing_is_stored_where_the_store_has_lost_the_end_of_the_log_until_the_sender_is_attached(
+    lobby: Lobby,
+) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    seqs = [say(anna, str(number)).seq for number in range(3)]
+    set_back(lobby, anna.room or "", 1)
+    assert say(anna, "next", last_seq=seqs[-1]).outcome == b"lost"
+    attach_again(anna, known=seqs[-1], said=seqs[-1])
+    assert say(anna, "next", last_seq=seqs[-1])[0] == seqs[-1] + 1
+
+
+def test_a_partner_s_words_that_the_store_has_lost_are_missing_to_who_has_not_got_them(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    for number in range(1, 5):
+        say(anna, str(number))
+    set_back(lobby, anna.room or "", 2)
+    assert attach(bert, after=2).complete, "nobody knows yet"
+    anna.worker.listen()
+    attach_again(anna, known=4, said=4)
+    assert anna.worker.listen()[-1] == f"look\nbert {anna.room}".encode()
+    say(anna, "5", last_seq=4)
+    assert [m.seq for m in attach(bert, after=2).messages] == [5]
+    read = lobby.worker.rooms.history(anna.room or "", "bert", slot_of(bert), 2)
+    assert not attach(bert, after=2).complete
+    assert not read.complete
+    assert attach(bert, after=4).complete, "who had got them before misses nothing"
+    assert attach(anna, after=0).complete, "one's own words are no news"
+    heard = len(anna.worker.listen())
+    attach_again(anna, known=5, said=5)
+    attach_again(anna, known=5, said=4)
+    assert len(anna.worker.listen()) == heard, "it is told once"
+
+
+def test_words_that_a_full_log_has_let_go_of_are_not_lost(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    say(anna, "first")
+    say_all([(bert, str(number), "") for number in range(LOG_LENGTH + 5)])
+    attach_again(anna, known=LOG_LENGTH + 6, said=1)
+    assert attach(bert, after=100).complete
+
+
+def test_where_nothing_is_stored_lost_places_are_noticed_too(discreet: Lobby) -> None:
+    anna, bert = two_workers(discreet)
+    for number in range(1, 3):
+        say(anna, str(number))
+    room = anna.room or ""
+    discreet.pipeline.execute("HSET", keys.room(room) + ":meta", "seq", 0, f"last:{slot_of(anna)}", 0)
+    elsewhere = discreet.add_worker().rooms
+    assert elsewhere.attach(room, "bert", slot_of(bert), version(bert)).complete
+    attach_again(anna, known=2, said=2)
+    assert not elsewhere.attach(room, "bert", slot_of(bert), version(bert)).complete
+
+
 def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
     say(anna, "before")

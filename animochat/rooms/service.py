@@ -28,8 +28,9 @@ APPEND_MESSAGES = load("rooms/append_messages")
 ATTACH = load("rooms/attach")
 END_ROOMS = load("rooms/end_rooms")
 LEAVE_ROOM = load("rooms/leave_room")
+READ_LOG = load("rooms/read_log")
 
-SCRIPTS = [APPEND_MESSAGES, ATTACH, CLOSE_ROOMS, END_ROOMS, LEAVE_ROOM, OPEN_ROOMS, TAKE_ENDED]
+SCRIPTS = [APPEND_MESSAGES, ATTACH, CLOSE_ROOMS, END_ROOMS, LEAVE_ROOM, OPEN_ROOMS, READ_LOG, TAKE_ENDED]
 
 #: Messages that a room's log keeps.
 LOG_LENGTH = 200
@@ -203,15 +204,44 @@ class Rooms:
 
     # What was said, and who is there to hear it
 
-    def attach(self, room_id: str, person: str, slot: str, version: int, *, after: int = 0, known: int = 0) -> Attached:
+    def attach(
+        self,
+        room_id: str,
+        person: str,
+        slot: str,
+        version: int,
+        *,
+        after: int = 0,
+        known: int = 0,
+        said: int = 0,
+        partner: tuple[str, str] = ("", ""),
+    ) -> Attached:
         """Have the room's messages for that member sent here, and get what was said after `after`.
 
         `version`: that of the member's registration, unless there is a later one: words of an earlier one are refused
         from now on. `known`: the highest seq that this worker has seen; what comes next has a higher one, whatever the
-        store lost. Waits for the store; raises Unavailable.
+        store lost. `said`: the seq of what the member said last, as far as this worker knows. Where the store has lost
+        that, the `partner`, a worker and a person, is sent to look into the log: only the partner knows whether it is
+        missing. Waits for the store; raises Unavailable.
         """
-        args = [slot, self._worker, after, LOG_LIFE_MS, known, version]
-        last, flat, theirs = self._pipeline.call(ATTACH, [keys.room(room_id)], args)
+        args = [slot, self._worker, after, LOG_LIFE_MS, known, version, said, 0 if self.memory else 1]
+        last, *read, lost = self._pipeline.call(ATTACH, [keys.room(room_id)], args)
+        if lost:
+            self._outbox.tell_to_look(*partner, room_id)
+            self.repeat()
+        return self._read(room_id, person, slot, after, last, *read)
+
+    def history(self, room_id: str, person: str, slot: str, after: int) -> Attached:
+        """What was said after `after` in a room that may be over. Waits for the store; raises Unavailable."""
+        after = max(after, 0)
+        flat, theirs, lost = self._pipeline.call(READ_LOG, [keys.room(room_id)], [slot, after])
+        last = theirs if self.memory is not None else int(flat[-4]) if flat else after
+        return self._read(room_id, person, slot, after, last, flat, theirs, lost)
+
+    def _read(
+        self, room_id: str, person: str, slot: str, after: int, last: int, flat: list[bytes], theirs: int, lost: int
+    ) -> Attached:
+        """Return what a script has read, or this worker remembers. `theirs`, `lost`: as log_after.lua has them."""
         if self.memory is not None:
             messages = self.remembered(room_id, person, slot, after)
             return Attached(last, messages, self.memory.has_all(room_id, after, theirs))
@@ -220,19 +250,7 @@ class Rooms:
             Logged(int(seq), slot.decode(), int(timestamp), body.decode())
             for seq, slot, timestamp, body in zip(values, values, values, values, strict=True)
         ]
-        return Attached(last, logged, _reaches_back(logged, after))
-
-    def history(self, room_id: str, person: str, slot: str, after: int) -> Attached:
-        """What was said after `after` in a room that may be over. Waits for the store; raises Unavailable."""
-        after = max(after, 0)
-        if self.memory is not None:
-            field = f"last:{'b' if slot == 'a' else 'a'}"
-            theirs = int(self._pipeline.execute("HGET", keys.room(room_id) + ":meta", field) or 0)
-            messages = self.remembered(room_id, person, slot, after)
-            return Attached(theirs, messages, self.memory.has_all(room_id, after, theirs))
-        entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", f"({after}-0", "+")
-        logged = [_logged(entry) for entry in entries]
-        return Attached(logged[-1].seq if logged else after, logged, _reaches_back(logged, after))
+        return Attached(last, logged, _reaches_back(logged, after) and lost <= after)
 
     def remembered(self, room_id: str, person: str, slot: str, after: int = 0) -> list[Logged]:
         """What this worker has in its memory of a room, for its member `person`; nothing where messages are stored."""

@@ -47,15 +47,16 @@ class Transport(Protocol):
 class Room:
     """The room that a connection's person is in, as this worker knows it.
 
-    `last_seq` is the highest place in the room's order that is known here, `received` the highest of the partner's that
-    was handed to this connection; `partner_away` says whether the client was told so; `behind`, that the log is about
+    `last_seq` is the highest place in the room's order that is known here, `said` the highest of this member's own,
+    `received` the highest of the partner's that was handed to this connection; `version` that by which the log knows
+    this member's connection; `partner_away` says whether the client was told so; `behind`, that the log is about
     to be looked into for what was not; `missed`, that what the partner said up to there is not to be had, and the
     client knows; `late`, that some of it was said again and has to be shown.
     """
 
     __slots__ = (
         "behind", "last_seq", "late", "missed", "partner", "partner_away", "partner_user_id", "partner_worker",
-        "received", "room_id", "slot", "user_id",
+        "received", "room_id", "said", "slot", "user_id", "version",
     )  # fmt: skip
 
     def __init__(self, room_id: str, slot: str, user_id: str, partner_user_id: str, partner: str, worker: str) -> None:
@@ -67,6 +68,8 @@ class Room:
         self.partner_worker = worker
         self.last_seq = 0
         self.received = 0
+        self.said = 0
+        self.version = 0
         self.partner_away = False
         self.behind = False
         self.missed = 0

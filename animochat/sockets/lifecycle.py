@@ -219,26 +219,44 @@ class Lifecycle:
         return not connection.closed
 
     def _enter(
-        self, person: str, registration: Registration, after: int = 0, known: int = 0
+        self, person: str, registration: Registration, after: int = 0, before: Room | None = None
     ) -> tuple[Room | None, Attached]:
         """The room that the store names, with what was said in it after `after`. Raises Unavailable.
 
-        `known`: the highest seq of the room that this worker has seen.
+        `before`: the room as this worker knows it, where it is the same.
         """
         record = registration.room
         if record is None:
             return None, Attached(0, [])
         room = Room.of(record)
+        room.version = registration.version
+        if before is not None:
+            room.last_seq, room.said, room.missed = before.last_seq, before.said, before.missed
         after = max(after, 0)
-        entered = self._rooms.attach(room.room_id, person, room.slot, registration.version, after=after, known=known)
+        entered = self._attach(person, room, after)
+        theirs = (entry.seq for entry in entered.messages if entry.slot != room.slot)
+        mine = (entry.seq for entry in entered.messages if entry.slot == room.slot)
         room.last_seq = entered.last_seq
-        room.received = max(
-            (entry.seq for entry in entered.messages if entry.slot != room.slot), default=min(after, room.last_seq)
-        )
+        room.received = max(theirs, default=min(after, room.last_seq))
+        room.said = max(mine, default=room.said)
         if not entered.complete:
             room.missed = entered.last_seq
+            if self._rooms.memory is None:  # else it may be said again
+                room.received = entered.last_seq
         room.partner_away = record.grace_ms is not None
         return room, entered
+
+    def _attach(self, person: str, room: Room, after: int) -> Attached:
+        return self._rooms.attach(
+            room.room_id,
+            person,
+            room.slot,
+            room.version,
+            after=after,
+            known=room.last_seq,
+            said=room.said,
+            partner=(room.partner_worker, room.partner),
+        )
 
     # A match is made
 
@@ -250,7 +268,9 @@ class Lifecycle:
         METRICS.matches += record.slot == "a"  # there is one of each match in all
         if connection.asked_at:
             METRICS.match_wait.observe(max(0.0, time.monotonic() - connection.asked_at))
-        connection.enter_room(Room.of(record))
+        room = Room.of(record)
+        room.version = connection.version
+        connection.enter_room(room)
         self._rooms.life.open(record.room_id, record.slot, connection.version)
         tell_beginning(connection, record)
         if connection.early == record.room_id:
@@ -321,6 +341,7 @@ class Lifecycle:
             if registration.recovered and lost:
                 # The store knows the old session, and has to know the new one, for the next time.
                 registration = self._connect(connection)
+            said = self._to_show(connection.person, room, entered)
         except Unavailable:
             METRICS.recoveries["unavailable"] += 1
             connection.transport.hang_up()  # upon which the client tries again, with the same session
@@ -336,19 +357,25 @@ class Lifecycle:
         if not self._settle(connection, registration, room):
             return
         if not recovered:
-            self._send_session(connection, registration, self._all_of(connection, entered))
+            self._send_session(connection, registration, said)
             return
         if ended:
             self._tell_end(connection, known, rest.messages, registration.ended[1])
-        self._send_missed(connection, registration, known, entered.messages)
+        self._send_missed(connection, registration, known, said)
         connection.tell_online_count(registration.online)
 
-    def _all_of(self, connection: Connection, entered: Attached, late: bool = False) -> list[Logged]:
-        """What a new session has to show: where there is more to be had than what was asked for, that."""
-        room = connection.room
+    def _to_show(self, person: str, room: Room | None, entered: Attached, late: bool = False) -> list[Logged]:
+        """Return what the client has to be shown: what was asked for, or, in a new session, all that there is.
+
+        Waits for the store; raises Unavailable.
+        """
         if room is None or (entered.complete and not late):
             return entered.messages
-        return self._rooms.remembered(room.room_id, connection.person, room.slot) or entered.messages  # the whole log
+        messages = self._rooms.history(room.room_id, person, room.slot, 0).messages
+        for entry in messages:
+            if entry.slot != room.slot:
+                room.received = max(room.received, entry.seq)
+        return messages
 
     def _send_missed(
         self, connection: Connection, registration: Registration, known: Offset, messages: list[Logged]
@@ -424,8 +451,10 @@ class Lifecycle:
                 return
             same, ended = _compare(registration, known)
             over = before is not None and not same
-            last_seq = before.last_seq if before is not None and same else 0
-            room, entered = self._enter(connection.person, registration, known.received if same else 0, last_seq)
+            after = known.received if same else 0
+            room, entered = self._enter(connection.person, registration, after, before if same else None)
+            late = before is not None and same and before.late
+            said = self._to_show(connection.person, room, entered, late)
             rest = self._rest(connection.person, known) if over else Attached(0, [])
             if registration.state == "idle" and connection.waiting:
                 # The store forgot that this person is waiting; the person didn't.
@@ -439,17 +468,13 @@ class Lifecycle:
         except Unavailable:
             connection.stale = True  # the next heartbeat that comes through asks again
             return
-        late = False
-        if before is not None and room is not None and same:
-            room.missed = max(room.missed, before.missed)
-            late = before.late
         self._settle(connection, registration, room)
         if over:
             self._tell_end(connection, known, rest.messages, registration.ended[1] if ended else "disconnected")
         if (over and not ended) or late or not entered.complete or not rest.complete:
-            self._send_session(connection, registration, self._all_of(connection, entered, late))
+            self._send_session(connection, registration, said)
             return
-        self._send_missed(connection, registration, known, entered.messages)
+        self._send_missed(connection, registration, known, said)
 
     def catch_up(self, connection: Connection) -> None:
         """Hand over what the partner has said and this worker may not have been told of. Does not wait."""
@@ -463,7 +488,7 @@ class Lifecycle:
         if connection.room is not room or connection.closed or connection.stale:
             return
         try:
-            said = self._rooms.history(room.room_id, connection.person, room.slot, room.received)
+            said = self._attach(connection.person, room, room.received)
         except Unavailable:
             self.doubt(connection)
             return
@@ -473,7 +498,7 @@ class Lifecycle:
         for entry in said.messages:
             if entry.slot != room.slot:
                 room.received = entry.seq
-                room.last_seq = max(room.last_seq, entry.seq)
+        room.last_seq = max(room.last_seq, said.last_seq)
         send_messages(connection, room, said.messages)
 
     # A client goes

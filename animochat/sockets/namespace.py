@@ -352,6 +352,8 @@ class ChatNamespace(socketio.Namespace):
             return
         if seq > room.last_seq:
             room.last_seq = seq
+        if seq > room.said:
+            room.said = seq
         if outcome in (b"local", b"late"):
             self.deliver(room.partner, room.room_id, seq, timestamp, body, before, received, late=outcome == b"late")
         elif outcome == b"remote":

@@ -22,8 +22,9 @@
 --
 -- Returns  for each message {seq, timestamp in ms, outcome}, flat; seq 0: nothing was stored
 --          local: the partner is at the asking worker. remote: another worker was told. again: this client id was
---          stored before, seq and timestamp are the first one's. lost: the store doesn't know the room.
---          stale: the sender has registered another connection since. ended: the room is over.
+--          stored before, seq and timestamp are the first one's. lost: the store doesn't know the room, or has lost
+--          the end of its log (a replica that became the primary); attach the sender again, so that no place is taken
+--          twice. stale: the sender has registered another connection since. ended: the room is over.
 --          Where nothing may be stored, another worker is told `again` as well: no log has what it may have missed.
 --          In a cluster '<outcome> <the partner's worker> <seq of the sender's message before this one>'.
 -- @include presence/now
@@ -45,14 +46,15 @@ for i, room in ipairs(KEYS) do
   local known =
     redis.call('HMGET', meta, 'seq', slot == 'a' and 'b' or 'a', 'renewed', version_of[slot], field or 'seq')
   worker = known[2] or worker
-  -- A store that lost the end of the log (a replica that became the primary) doesn't count twice what was seen.
   local seen = tonumber(ARGV[at + 4])
-  local seq, timestamp, before, outcome = math.max(tonumber(known[1] or 0), seen), now, 0
+  local seq, timestamp, before, outcome = tonumber(known[1] or 0), now, 0
   if known[4] ~= version and (not known[4] or tonumber(known[4]) > tonumber(version)) then
     seq, outcome = 0, not known[4] and 'lost' or known[4] == 'inf' and 'ended' or 'stale'
   elseif field and known[5] then
     local first, at_that_time = string.match(known[5], '^(%d+) (%d+)$')
     seq, timestamp, outcome = tonumber(first), tonumber(at_that_time), 'again'
+  elseif seq < seen then
+    seq, outcome = 0, 'lost'
   else
     seq = seq + 1
     if storing then

@@ -9,20 +9,35 @@
 -- ARGV[4]  milliseconds that an untouched log is kept
 -- ARGV[5]  the highest seq that the worker knows of: the store may have lost the end of the log
 -- ARGV[6]  the version of the member's registration: words of an earlier one are refused from now on
+-- ARGV[7]  the seq of what this member said last, as far as the worker knows; 0 for nothing
+-- ARGV[8]  '1', or '0' where messages may not be stored
 --
--- Returns  {the room's last seq, {seq, slot, timestamp in ms, body, …}, the partner's last seq where it is kept}
-local log, meta = KEYS[1] .. ':log', KEYS[1] .. ':meta'
-local known = redis.call('HMGET', meta, 'seq', 'v' .. ARGV[1])
+-- Returns  {the room's last seq, the three things that include/log_after.lua returns,
+--           1 where it has just become known that the store lost what this member said last: a receiver who has not got
+--           that misses it; else 0}
+-- @include rooms/log_after
+local log, meta, slot, said = KEYS[1] .. ':log', KEYS[1] .. ':meta', ARGV[1], tonumber(ARGV[7])
+
+-- Is what the member said last in the store no more? A log that is full has let go of it in time.
+local function is_lost()
+  if said == 0 then return false end
+  if ARGV[8] ~= '1' then return said > tonumber(redis.call('HGET', meta, 'last:' .. slot) or 0) end
+  if #redis.call('XRANGE', log, said .. '-0', said .. '-0') > 0 then return false end
+  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  return not first or tonumber(string.match(first[1], '^%d+')) < said
+end
+
+local known = redis.call('HMGET', meta, 'seq', 'v' .. slot, 'lost:' .. slot, 'last:' .. slot)
 local last = math.max(tonumber(known[1] or 0), tonumber(ARGV[5]))
+local lost = false
 if tonumber(known[2] or 0) <= tonumber(ARGV[6]) then
-  redis.call('HSET', meta, ARGV[1], ARGV[2], 'v' .. ARGV[1], ARGV[6], 'seq', last)
+  redis.call('HSET', meta, slot, ARGV[2], 'v' .. slot, ARGV[6], 'seq', last)
+  lost = said > tonumber(known[3] or 0) and is_lost()
+  if lost then
+    redis.call('HSET', meta, 'lost:' .. slot, said, 'last:' .. slot, math.max(said, tonumber(known[4] or 0)))
+  end
   redis.call('PEXPIRE', meta, ARGV[4])
   redis.call('PEXPIRE', log, ARGV[4])
 end
-local entries = {}
-for _, entry in ipairs(redis.call('XRANGE', log, '(' .. ARGV[3] .. '-0', '+')) do
-  local seq = string.match(entry[1], '^%d+')
-  for _, value in ipairs({seq, entry[2][2], entry[2][4], entry[2][6]}) do entries[#entries + 1] = value end
-end
-local theirs = redis.call('HGET', meta, 'last:' .. (ARGV[1] == 'a' and 'b' or 'a'))
-return {last, entries, tonumber(theirs or 0)}
+local entries, theirs, theirs_lost = log_after(KEYS[1], slot, ARGV[3])
+return {last, entries, theirs, theirs_lost, lost and 1 or 0}
