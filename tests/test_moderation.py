@@ -714,6 +714,17 @@ def test_a_second_longer_ban_makes_an_address_s_longer(lobby: Lobby) -> None:
     assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms is None
 
 
+@pytest.mark.parametrize("ms", [MINUTE_MS, None])
+def test_an_address_is_banned_here_for_as_long_as_the_person_in_another_lobby(lobby: Lobby, ms: int | None) -> None:
+    lobby.moderation.ban_address(HIDDEN, "anna", "cebu", ms, "why", "report")
+    answer = Person(lobby, "carl").connect(address=HIDDEN)
+    assert (answer.state, answer.banned_ms) == ("banned", ms)
+    until = None if ms is None else lobby.now + ms
+    ban = Ban(f"address:{HIDDEN}", "cebu", "anna", lobby.now, until, "operator", "why", "report")
+    assert lobby.moderation.bans(0, 10) == (1, [ban])
+    assert Person(lobby, "anna").connect().state == "idle", "the person is someone else here"
+
+
 def test_an_address_s_ban_that_is_over_is_replaced(lobby: Lobby) -> None:
     lobby.moderation.ban("anna", 1000, HIDDEN, "")
     lobby.pass_time(1000)
