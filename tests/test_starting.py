@@ -234,6 +234,39 @@ def test_a_file_dot_env_that_may_not_be_read_is_named_in_one_line(start: Any, di
     assert server.log == "animochat: .env: it can't be read: Is a directory\n"
 
 
+@pytest.fixture(scope="module", params=["ja_JP EUC-JP", "de_DE ISO-8859-1"])
+def locale(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a locale that is not UTF-8, made for this test."""
+    language, encoding = request.param.split()
+    path = tmp_path_factory.mktemp("locales")
+    name = f"{language}.{encoding}"
+    if shutil.which("localedef") is None:
+        pytest.skip("localedef is not installed")
+    made = subprocess.run(["localedef", "-i", language, "-f", encoding, path / name], capture_output=True)
+    if made.returncode and not (path / name).exists():
+        pytest.skip("the sources of locales are not installed")
+    environment = {"LOCPATH": str(path), "LC_ALL": name}
+    code = "import locale; print(locale.getpreferredencoding(False))"
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip().lower() != "utf-8"
+    return environment
+
+
+@pytest.mark.may_skip
+def test_any_locale_will_do(start: Any, directory: Path, store_url: str, locale: dict[str, str]) -> None:
+    (directory / "filter").write_text("größer\n字\n", "utf-8")
+    (directory / ".env").write_text("# größer 字\nWORD_FILTER_FILE=filter\n", "utf-8")
+    server = start(*SERVE, env={"REDIS_URL": store_url, **locale})
+    eventually(server.serves, 30)
+    assert "Español" in requests.get(server.url + "/", timeout=10).content.decode()
+    for arguments in (["--help"], ["serve", "--help"], ["doctor"]):
+        command = [BIN / "animochat", *arguments]
+        env = {**locale, "REDIS_URL": store_url, "PORT": str(server.port)}
+        shown = subprocess.run(command, cwd=directory, env=env, capture_output=True)
+        assert shown.returncode in (0, 1), shown.stderr
+        assert b"Traceback" not in shown.stderr
+
+
 #: Makes everything read-only but /dev/shm, and leaves no other place for temporary files.
 READ_ONLY = """
 mount --make-rprivate /
