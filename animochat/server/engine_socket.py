@@ -362,6 +362,10 @@ class EngineSocket:
         try:
             body = self._read_body(environ)
             received = packets.decode_payload(body)
+            if packets.CLOSE in received and polling.waiter is None:
+                gevent.sleep(
+                    0
+                )  # the poll that came before this request may be read after it, and gets the last packets
             turn = self._turn(polling, max(len(received), len(body) / LONG_RECV_SIZE))
             for packet in received:
                 if self._paused:

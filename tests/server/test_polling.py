@@ -160,6 +160,30 @@ def test_goodbye_by_request(server: InThread, http: HttpClient) -> None:
     assert server.closed() == ["client disconnect"]
 
 
+def test_a_poll_that_comes_before_the_goodbye_is_answered_although_both_are_read_at_once(
+    server: InThread, http: HttpClient
+) -> None:
+    sid = open_polling(http)
+    other = server.http()
+    assert other.get("/pid").status == 200
+    busy, go_on = threading.Event(), threading.Event()
+
+    def be_busy() -> None:
+        busy.set()
+        go_on.wait()
+
+    thread = threading.Thread(target=server.call, args=(be_busy,))
+    thread.start()
+    busy.wait()
+    http.request("GET", polling(sid))
+    other.request("POST", polling(sid), b"1")
+    go_on.set()
+    assert http.response().packets == ["6"]
+    assert other.response().status == 200
+    thread.join()
+    assert json.loads(http.get(polling(sid)).body) == UNKNOWN_SESSION
+
+
 def test_what_was_sent_before_the_end_can_still_be_fetched(server: InThread, http: HttpClient) -> None:
     sid = open_polling(http)
     session = server.session(sid)
