@@ -332,11 +332,23 @@ class Lobby:
                 batch.zadd(f"{TAG}:met:{person.name}", others, gt=True)
 
     def pass_time(self, ms: int) -> None:
-        """Moves the clock; the workers that live have sent heartbeats meanwhile."""
-        self.now += ms
+        """Moves the clock; the workers that live have sent heartbeats, and ticked where any has, meanwhile."""
+        self.advance(ms)
         for worker in self.workers:
             if worker.beating:
                 worker.heartbeat()
+
+    def advance(self, ms: int) -> None:
+        """Time passes, and workers tick meanwhile, with nothing due: all at once, instead of once a tick."""
+        self.now += ms
+        last = self.pipeline.execute("GET", f"{TAG}:clock")
+        if last is not None:
+            seen, ahead = map(int, last.split())
+            self.pipeline.execute("SET", f"{TAG}:clock", f"{seen + ms} {ahead}", "KEEPTTL")
+
+    def set_clock(self, ms: int) -> None:
+        """The store's clock is set, by so much: no time passes, and nobody has ticked since."""
+        self.now += ms
 
     def tick(self, limit: int = 1000) -> int:
         """What one worker does each TICK_MS: ticks until no more is due now. Returns how many scripts that took."""

@@ -564,7 +564,7 @@ class World(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from(TIMES))
     def pass_time(self, ms: int) -> None:
-        self.lobby.now += ms
+        self.lobby.advance(ms)
         running = self.running()
         for worker in running:
             self.beat(worker, look=worker is running[-1])

@@ -2,7 +2,7 @@
 -- people whose grace time is over. Every worker asks for it again and again; it does nothing when nothing is due.
 --
 -- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :away, :ended (sorted sets),
---          :ticked (string)
+--          :ticked, :clock (strings)
 -- ARGV[1]  seed, a random string
 -- ARGV[2]  milliseconds for which two who met do not meet again
 -- ARGV[3]  milliseconds: where all that was due was done less than so long ago, nothing is done now; 0 for in any case
@@ -18,6 +18,8 @@ local lobby, seed, history = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local now = clock(ARGV[4])
 local since = now - tonumber(redis.call('GET', lobby .. ':ticked') or 0)
 if since >= 0 and since < tonumber(ARGV[3]) then return 0 end
+-- What the lobby's clock shows (presence/now). A full store refuses it: then no time passes for those who wait.
+redis.pcall('SET', lobby .. ':clock', string.format('%.0f %.0f', now, clock_ahead), 'PX', LIFE)
 
 -- BUDGET: how much one script may have done when it begins with another person, in people looked at: so it takes in
 -- one portion of a large pool, and little else, or a few people with less to look at. Handling a person costs about as

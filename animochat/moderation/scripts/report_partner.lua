@@ -28,6 +28,7 @@
 --                                       so long. Nothing was changed
 --          {'left', version, room}      the partner's worker hears that the person has left
 -- @include presence/now
+-- @include presence/shown
 -- @include moderation/part
 -- @include moderation/ban
 -- @include moderation/bound_reports
@@ -63,7 +64,7 @@ end
 
 -- A room ends with its first report: the room's name is the report's as well.
 redis.call(
-  'HSET', lobby .. ':report:' .. room, 'filed', now, 'reason', ARGV[4], 'details', ARGV[5], 'evidence', ARGV[6],
+  'HSET', lobby .. ':report:' .. room, 'filed', shown(now), 'reason', ARGV[4], 'details', ARGV[5], 'evidence', ARGV[6],
   'reporter', person, 'reporter_address', address, 'reported', reported, 'state', 'open',
   'bytes', #ARGV[5] + #ARGV[6],
   'address', redis.call('HGET', lobby .. ':person:' .. reported, 'address') or ''

@@ -24,6 +24,7 @@
 --                                         interests: in the person's own spelling, a JSON list, or ''
 --          {'chatting', version, online, recovered, ended, then the room as room_as_seen has it}
 -- @include presence/now
+-- @include presence/shown
 -- @include presence/life
 -- @include presence/notify
 -- @include presence/count_online
@@ -63,9 +64,9 @@ redis.call('ZADD', lobby .. ':workers', 'NX', now + 0.5, worker)
 local online = count_online(lobby, redis.call('SADD', lobby .. ':worker:' .. worker, person) - gone)
 redis.call('PEXPIRE', lobby .. ':worker:' .. worker, LIFE)
 local was_away = redis.call('ZREM', lobby .. ':away', person) > 0
--- A registration's version comes from the clock: none repeats, whatever the store has lost meanwhile, and a room's log
--- can tell which of two is the later one (append_messages.lua).
-local version = math.max(redis.call('HINCRBY', key, 'v', 1), now)
+-- A registration's version comes from the store's clock: none repeats, whatever the store has lost meanwhile, and a
+-- room's log can tell which of two is the later one (append_messages.lua).
+local version = math.max(redis.call('HINCRBY', key, 'v', 1), shown(now))
 redis.call('HSET', key, 'v', version)
 
 local room = old[3] and room_as_seen(lobby, old[3], person, now)

@@ -7,8 +7,8 @@
 -- ARGV[4]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  the time
--- @include presence/now
-local now = clock(ARGV[4])
+-- @include presence/wall_clock
+local now = wall_clock(ARGV[4])
 -- With the time in front no two are the same: a worker with nothing to do has the same to say each time.
 redis.call('ZADD', KEYS[1], now, now .. ' ' .. ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])

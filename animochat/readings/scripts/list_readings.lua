@@ -8,8 +8,8 @@
 -- ARGV[5]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  {the time, a space and the reading, …}
--- @include presence/now
-local now = clock(ARGV[5])
+-- @include presence/wall_clock
+local now = wall_clock(ARGV[5])
 local interval, oldest = tonumber(ARGV[3]), now - ARGV[4]
 -- From an interval of which nothing has been thrown away yet, to one to which nothing will be added.
 local from = math.max(tonumber(ARGV[1]), oldest + -oldest % interval)

@@ -27,13 +27,13 @@
 --          twice. stale: the sender has registered another connection since. ended: the room is over.
 --          Where nothing may be stored, another worker is told `again` as well: no log has what it may have missed.
 --          In a cluster '<outcome> <the partner's worker> <seq of the sender's message before this one>'.
--- @include presence/now
+-- @include presence/wall_clock
 -- @include presence/workers
 
 -- RENEW: milliseconds after which a log's life is renewed; not with each message, which would double its cost.
 local RENEW = 3600000
 local me, keep, life, storing = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
-local now, lobby = clock(ARGV[5]), ARGV[6]
+local now, lobby = wall_clock(ARGV[5]), ARGV[6]
 local in_cluster = lobby == ''
 local result, lines, order = {}, {}, {}
 local version_of = {a = 'va', b = 'vb'}

@@ -2,6 +2,7 @@
 -- @include matchmaking/leave_interests
 -- @include presence/life
 -- @include presence/notify
+-- @include presence/shown
 -- The interests that one person shares with another, as that person spells them. Both are lists of worker, version,
 -- interests and spelled, as they stand in the records.
 local function interests_in_common(mine, theirs)
@@ -28,7 +29,8 @@ local function match(lobby, a, b, now, seed, history)
   end
   shared[a] = interests_in_common(record[a], record[b])
   shared[b] = interests_in_common(record[b], record[a])
-  redis.call('HSET', lobby .. ':room:' .. room, 'a', a, 'b', b, 'ua', user[a], 'ub', user[b], 'since', now)
+  local since = shown(now)
+  redis.call('HSET', lobby .. ':room:' .. room, 'a', a, 'b', b, 'ua', user[a], 'ub', user[b], 'since', since)
   if #shared[a] > 0 then
     redis.call('HSET', lobby .. ':room:' .. room, 'ia', cjson.encode(shared[a]), 'ib', cjson.encode(shared[b]))
   end
@@ -47,7 +49,7 @@ local function match(lobby, a, b, now, seed, history)
     worker[person] = record[person][1] or ''
     events[#events + 1] = {
       p = person, e = 'matched', v = version, room = room, slot = person == a and 'a' or 'b', user = user[person],
-      partner = user[partner], mate = partner, since = now, interests = #shared[person] > 0 and shared[person] or nil,
+      partner = user[partner], mate = partner, since = since, interests = #shared[person] > 0 and shared[person] or nil,
     }
   end
   for _, event in ipairs(events) do event.worker = worker[event.mate] end

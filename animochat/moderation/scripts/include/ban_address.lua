@@ -1,4 +1,5 @@
 -- @include moderation/everybody
+-- @include presence/shown
 -- Until when a subject is banned, in milliseconds; 0 for one that isn't. A subject is `person:<person>` or
 -- `address:<keyed hash>`.
 local function banned_until(lobby, subject)
@@ -11,7 +12,7 @@ local function keep_out(lobby, subject, now, until_when, fields)
   local bans, record = lobby .. ':bans', lobby .. ':ban:' .. subject
   redis.call('ZREMRANGEBYSCORE', bans, '-inf', now)
   redis.call('DEL', record)
-  redis.call('HSET', record, 'since', now, 'person', fields.person, 'address', fields.address,
+  redis.call('HSET', record, 'since', shown(now), 'person', fields.person, 'address', fields.address,
     'by', fields.by, 'note', fields.note, 'report', fields.report, 'lobby', fields.lobby)
   if until_when == math.huge then
     redis.call('ZADD', bans, '+inf', subject)
