@@ -363,9 +363,8 @@ class EngineSocket:
             body = self._read_body(environ)
             received = packets.decode_payload(body)
             if packets.CLOSE in received and polling.waiter is None:
-                gevent.sleep(
-                    0
-                )  # the poll that came before this request may be read after it, and gets the last packets
+                # A poll that came before this may be read after it; it gets the last packets.
+                gevent.sleep(0)
             turn = self._turn(polling, max(len(received), len(body) / LONG_RECV_SIZE))
             for packet in received:
                 if self._paused:
