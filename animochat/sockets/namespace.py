@@ -250,11 +250,12 @@ class ChatNamespace(socketio.Namespace):
         received = self._limit(connection.buckets.messages, self._settings.rate_messages)
         if self._words is not None:
             content = self._words.apply(content)
-        say = partial(self._say, connection, content, client_id or "", ack_id, received)
         if reply_to is not None:
             say = partial(self._reply, connection, content, client_id or "", reply_to, ack_id, received)
-        elif not connection.busy:
-            say()
+        elif connection.busy:
+            say = partial(self._say, connection, content, client_id or "", ack_id, received)
+        else:
+            self._say(connection, content, client_id or "", ack_id, received)
             return
         meant_for = None
         if connection.registered:
