@@ -160,6 +160,7 @@ class RawClient:
         )
         #: Every frame that came in, as text.
         self.frames: list[str] = []
+        self._waited = 0  # the frames before this one were waited for
         self._ack_ids = itertools.count(1)
         self.opened = json.loads(self.receive()[1:])
         if connected:
@@ -187,7 +188,12 @@ class RawClient:
             return text
 
     def wait_frame(self, begins: str) -> str:
-        """The next frame that begins so."""
+        """Return the next frame that begins so."""
+        frame = self._wait(begins)
+        self._waited = len(self.frames)
+        return frame
+
+    def _wait(self, begins: str) -> str:
         while True:
             frame = self.receive()
             assert frame, f"closed before {begins!r}; received: {self.frames}"
@@ -195,8 +201,15 @@ class RawClient:
                 return frame
 
     def wait_event(self, name: str) -> Any:
-        """The first argument of the next event of this name."""
-        arguments = json.loads(self.wait_frame(f'42["{name}"')[2:])[1:]
+        """Return the first argument of the next event of this name; one that came before an answer counts."""
+        begins = f'42["{name}"'
+        received = (i for i in range(self._waited, len(self.frames)) if self.frames[i].startswith(begins))
+        place = next(received, None)
+        if place is None:
+            self._wait(begins)
+            place = len(self.frames) - 1
+        self._waited = place + 1
+        arguments = json.loads(self.frames[place][2:])[1:]
         return arguments[0] if arguments else None
 
     def wait_end(self) -> None:
@@ -208,7 +221,7 @@ class RawClient:
         """As Client.call."""
         number = next(self._ack_ids)
         self.send(f"42{number}{json.dumps([event, *arguments])}")
-        return json.loads(self.wait_frame(f"43{number}[")[2 + len(str(number)) :])[0]
+        return json.loads(self._wait(f"43{number}[")[2 + len(str(number)) :])[0]
 
     def drop(self) -> None:
         """Vanishes without a goodbye."""

@@ -49,7 +49,7 @@ def test_fuzzing_finds_nothing(name: str, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert f"Done {RUNS[name]} runs" in result.stderr
     covered = re.findall(r"cov: (\d+)", result.stderr)
-    assert int(covered[-1]) > 20, "libFuzzer sees the code"
+    assert int(covered[-1]) > 10, "libFuzzer sees the code"
 
 
 def lenient(data: bytes) -> str | None:
@@ -65,7 +65,7 @@ def lenient(data: bytes) -> str | None:
         ("frames", frames.FrameReader, "remembers_nothing", lambda parser: True),
         ("heads", headers.Headers, "_check_length", lambda self: None),
         ("heads", headers, "_FIELD", re.compile(rb"([^:]+):([^\x00\r]*)\r?\Z")),
-        ("payloads", packets, "_ESCAPED", re.compile(r"\\(n)")),
+        ("payloads", packets, "encode_payload", lambda received: b"4"),
         ("packet", socketio_packets, "decode", json.loads),
         ("packet", socketio_packets, "_HEAD", re.compile(r"(?:(\d{1,2})-)?(?:(/[^,]*),?)?(\d{1,15})?\d*")),
         ("arguments", msgspec, "convert", partial(msgspec.convert, strict=False)),
