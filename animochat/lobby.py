@@ -85,6 +85,7 @@ class Lobby:
         )
         self.connections = Connections()
         self.lifecycle = Lifecycle(settings, name, self.connections, self.presence, self.matchmaking, self.rooms)
+        self.lifecycle.check_stall = check_stall
         self.namespace = ChatNamespace(
             settings,
             self.connections,
@@ -172,6 +173,7 @@ class Lobby:
 
     def doubt_all(self) -> None:
         """Go by nothing that is known here of the connections until the store has been asked. Does not wait."""
+        self.lifecycle.distrust_arrivals()
         for connection in self.connections:
             self.lifecycle.doubt(connection)
 

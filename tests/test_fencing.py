@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import redis
 from people import RawClient, running, say, texts, wait_until_empty
-from support import PythonClient, Server, eventually
+from support import PATIENCE, PythonClient, Server, eventually
 
 from animochat.chat import LEASE
 from animochat.embedded import EmbeddedStore
@@ -50,12 +51,19 @@ def stopped(server: Server, seconds: float = 0) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+def admitted(server: Server) -> RawClient | None:
+    """A client of its own; None where the worker has stood still just now, and has it try again."""
+    with contextlib.suppress(AssertionError):
+        return RawClient(server)
+    return None
+
+
 class Talk:
     """Anna, a raw client at the first server, and Bert, a stock client at the second, in a room."""
 
     def __init__(self, servers: list[Server]) -> None:
         self.one, self.two = servers
-        self.anna = RawClient(self.one)
+        self.anna = eventually(lambda: admitted(self.one), what="a worker that admits people")
         self.bert = PythonClient(self.two.url)
         self.bert.connect()
         assert self.anna.call("find-match")["ok"]
@@ -145,6 +153,34 @@ def test_nothing_is_acknowledged_that_the_store_has_no_room_for(talk: Talk, stor
         assert [answer["ok"] for answer in talk.answers().values()] == [False]
         assert client.keys(f"{{room:{talk.room}}}:log") == []
     talk.bert.wait("partner-disconnected")
+
+
+def test_a_connect_that_waited_for_a_stopped_worker_replaces_nobody(talk: Talk) -> None:
+    """Its client gave up, and is elsewhere: the newest connection wins, and what comes late is not the newest."""
+    token = talk.anna.session["token"]
+    with stopped(talk.one, LEASE + 1):
+        late = socket.create_connection(("127.0.0.1", talk.one.port))
+        late.sendall(
+            b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            + masked(f'40{{"token":"{token}"}}')
+        )
+        anna = PythonClient(talk.two.url)
+        anna.connect(token=token)
+        assert anna.wait("session")["state"] == "chatting"
+    late.settimeout(PATIENCE)
+    while late.recv(65_536):  # until it is hung up on
+        pass
+    late.close()
+    say(anna, talk.bert, "still here")
+    assert anna.received("error") == []
+    anna.disconnect()
+    anna.close()
+
+
+def masked(text: str) -> bytes:
+    """A client's text frame of up to 125 bytes, with a mask of zeros."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
 
 
 def test_a_worker_that_stood_still_says_so_and_goes_on(talk: Talk) -> None:

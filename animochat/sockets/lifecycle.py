@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,9 @@ log = logging.getLogger(__name__)
 #: Seconds that a client waits for a worker which has just started to learn the secret.
 SECRET_TIMEOUT = 2.0
 
+#: Seconds after this worker stood still in which whoever connects is sent away: what comes then may have waited for it.
+WARY = 1.0
+
 #: Seconds that a client has to fetch why it is turned out, and to close by itself, before the server does.
 LINGER = 3.0
 
@@ -88,6 +92,9 @@ class Lifecycle:
         self._tokens: Tokens | None = None
         self._secret_known = Event()
         self._stopping = False
+        #: Until when nobody is let in (monotonic, in seconds), and what notices a stall; set by the lobby.
+        self._wary_until = 0.0
+        self.check_stall: Callable[[], None] = lambda: None
         #: Connections that are gone, while the store couldn't be told.
         self._farewells: list[tuple[Connection, int | None]] = []
         #: People who have gone, and of whom the store may not know it yet.
@@ -97,6 +104,16 @@ class Lifecycle:
         """Send whoever comes from now on elsewhere: this worker is about to stop."""
         self._stopping = True
 
+    def distrust_arrivals(self) -> None:
+        """Send whoever connects now away, to connect again: this worker stood still, and the client may have given up
+        long ago and be elsewhere. The newest connection wins, and this one would not be it.
+        """
+        self._wary_until = time.monotonic() + WARY
+
+    @property
+    def _admits(self) -> bool:
+        return not self._stopping and time.monotonic() >= self._wary_until
+
     # A client comes
 
     def open(self, transport: Transport, auth: dict[str, Any]) -> Connection:
@@ -105,7 +122,8 @@ class Lifecycle:
         self._connections.by_id[connection.id] = connection
         transport.owner = connection
         _note(connection, "Connected from %s", Shortened(transport.remote_addr))
-        if self._stopping:
+        self.check_stall()
+        if not self._admits:
             transport.hang_up()
         else:
             connection.perform(partial(self._admit, connection, auth))
@@ -139,9 +157,10 @@ class Lifecycle:
         self._register(connection)
 
     def _turned_away(self, connection: Connection) -> bool:
-        if self._stopping:
-            connection.transport.hang_up()  # upon which the client comes to a worker that stays
-        return self._stopping
+        if self._admits:
+            return False
+        connection.transport.hang_up()  # so that the client connects again, to a worker that stays
+        return True
 
     def _identify(self, connection: Connection, tokens: Tokens) -> None:
         if not connection.person:
