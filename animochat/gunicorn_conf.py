@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from animochat import logs
@@ -59,7 +60,7 @@ def on_starting(server: Arbiter) -> None:
         sys.exit(1)
     if _settings.redis_url is None:
         try:
-            _store = EmbeddedStore.start()
+            _store = EmbeddedStore.start(folder=Path.cwd())
         except EmbeddedStoreError as error:
             print(f"animochat: {error}", file=sys.stderr)
             sys.exit(1)

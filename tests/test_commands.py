@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from store_support import Lobby
-from support import ROOT, free_port
+from support import ROOT, PythonClient, Server, eventually, free_port
 
 from animochat import cli
 from animochat.moderation.service import Moderation, Said
@@ -146,10 +146,6 @@ def test_what_is_not_there_and_a_store_that_is_not_there_are_told(run: Run, monk
     assert run("reports", "ban", "none", "--hours", "1")[0] == 1
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
     assert run("bans", "list")[0] == 1
-    monkeypatch.delenv("REDIS_URL")
-    status, printed = run("bans", "list")
-    assert status == 2
-    assert "REDIS_URL" in printed
 
 
 def test_a_command_runs_as_a_program(store_url: str, tmp_path: Path) -> None:
@@ -163,3 +159,37 @@ def test_a_command_runs_as_a_program(store_url: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "0 of 0 bans\n", "")
+
+
+def test_without_an_address_the_store_is_that_of_the_server_in_this_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REDIS_URL")
+    none = (
+        1,
+        "animochat: no server runs in this folder with an embedded store: set REDIS_URL to its address\n",
+    )
+    assert run("bans", "list") == none
+    (tmp_path / "elsewhere").mkdir()
+    server, second = Server(tmp_path), Server(tmp_path)
+    elsewhere = Server(tmp_path / "elsewhere")
+    try:
+        elsewhere.start()
+        assert run("bans", "list") == none
+        server.start()
+        client = PythonClient(server.url)
+        client.connect()
+        assert run("announce", "Back in five minutes") == (0, "Said.\n")
+        assert client.wait("announcement") == {"text": "Back in five minutes"}
+        client.close()
+        second.start()
+        status, printed = run("reports", "list")
+        assert status == 1
+        assert "several servers run in this folder" in printed
+        server.stop()
+        assert run("bans", "list") == (0, "0 of 0 bans\n")
+        second.kill()  # its store's files may stay behind
+        eventually(lambda: run("bans", "list") == none, what="end of the store")
+    finally:
+        for running in (server, second, elsewhere):
+            running.stop()

@@ -7,11 +7,13 @@ import logging
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from animochat.commands.configuration import settings_or_exit
+from animochat.embedded import running_stores
 from animochat.errors import Unavailable
 from animochat.http.admin import MAX_PORTION, PORTION
 from animochat.moderation.oversight import Oversight
@@ -26,19 +28,20 @@ EXIT_USAGE = 2
 
 
 def moderate(action: Callable[[Oversight], int], lobby: str | None = None) -> int:
-    """Do something with the lobbies of the store at REDIS_URL. Returns the exit status.
+    """Run `action` on the store's lobbies and return the exit status.
 
-    `lobby`: the one that it is to be about, which has to be there.
+    The store is the one at REDIS_URL. Where that is unset, it is the embedded store of the server that runs in this
+    folder. `lobby` is the one that the action is about; it has to exist.
     """
     settings = settings_or_exit()
     if lobby is not None and lobby not in settings.lobbies:
         return complain(f"there is no lobby {shown(lobby)}: LOBBIES is {', '.join(settings.lobbies)}", EXIT_USAGE)
-    if settings.redis_url is None:
-        return complain(
-            "REDIS_URL is unset: name the store of the running server (its log says where it is)", EXIT_USAGE
-        )
+    urls = running_stores(Path.cwd()) if settings.redis_url is None else [settings.redis_url]
+    if len(urls) != 1:
+        found = "several servers run" if urls else "no server runs"
+        return complain(f"{found} in this folder with an embedded store: set REDIS_URL to its address")
     logging.basicConfig(format="animochat: %(message)s", level=logging.WARNING)
-    pipeline = Pipeline(settings.redis_url, SCRIPTS)
+    pipeline = Pipeline(urls[0], SCRIPTS)
     pipeline.start()
     try:
         return action(
