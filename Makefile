@@ -14,7 +14,7 @@ NPM := npm ci --ignore-scripts --no-progress --loglevel=error
 PARSER_READY := tests/asyncapi/node_modules/.ready
 PAGE_LIBRARIES := $(addprefix animochat/http/static/vendor/,socket.io.esm.min.js uPlot.esm.js uPlot.min.css)
 
-.PHONY: setup test-setup test-packages run test test-lowest coverage lint format documents site constraints bench simulate clean
+.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site constraints bench simulate clean
 
 setup: $(PYTHON_READY) $(NODE_READY) $(PAGE_LIBRARIES)
 
@@ -56,7 +56,10 @@ test-packages: setup
 
 test-setup: setup test-packages $(PARSER_READY)
 
-run: $(RUN_READY) $(PAGE_LIBRARIES)
+# What running needs, for a machine that a service manager runs the server on.
+run-setup: $(RUN_READY) $(PAGE_LIBRARIES)
+
+run: run-setup
 	$(BIN)/animochat serve
 
 test: test-setup

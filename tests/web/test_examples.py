@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import http.server
 import queue
+import re
+import shutil
 import subprocess
 import sys
 import threading
 import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from people import running
@@ -58,17 +61,25 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def page_origin() -> Iterator[str]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that is served at `page_origin`."""
+    folder = tmp_path_factory.mktemp("pages")
+    shutil.copy(EXAMPLES / "browser.html", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page_origin(pages: Path) -> Iterator[str]:
     """Where the example page is served: another origin than the chat's."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=EXAMPLES)) as pages:
-        threading.Thread(target=pages.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{pages.server_port}"
-        pages.shutdown()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=pages)) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +177,22 @@ def test_two_of_the_40_lines_pages_talk_from_another_origin(server: Server, brow
     assert complaints == []
     for page in pages:
         page.close()
+
+
+def test_the_readmes_client_of_five_lines_works_when_pasted(
+    server: Server, browser: Browser, connect: Callable[..., Client], pages: Path, page_origin: str
+) -> None:
+    (snippet,) = re.findall(r"```html\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(snippet.splitlines()) == 2 + 5
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    (pages / "index.html").write_text(snippet.replace("http://localhost:3001", server.url))
+    page.goto(f"{page_origin}/index.html")
+    partner = connect(server)
+    partner.emit("find-match")
+    assert partner.wait("message", where=lambda message: message["type"] == "text")["content"] == "Hello!"
+    assert partner.call("send-message", "Hello yourself")["ok"]
+    expect(page.locator("body")).to_contain_text("text: Hello yourself")
+    assert complaints == []
+    page.close()
