@@ -2,85 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import gevent
 import pytest
+from local_chat import HUNG_UP, LocalClient, start_chat
 from store_support import cooperative, soon
 
 from animochat.chat import DRAIN_INTERVAL, DRAIN_RATE, Chat, drain_slices
-from animochat.settings import Settings
 from animochat.sockets.connections import Connection
 
 #: People of one slice.
 SLICE = int(DRAIN_RATE * DRAIN_INTERVAL)
 
-HUNG_UP = "hung up"
-
-
-class Transport:
-    """What a chat is told and tells, in place of an Engine.IO session: `packets`, and HUNG_UP behind the last one."""
-
-    def __init__(self, chat: Chat, auth: dict[str, Any] | None = None) -> None:
-        self.sid, self.remote_addr, self.owner = "", "192.0.2.1", None  # type: ignore[var-annotated]
-        self.packets: list[str] = []
-        self.paused = False
-        self._chat = chat
-        self.connection = chat.lobbies["main"].lifecycle.open(self, auth or {})
-
-    def send(self, packet: str) -> None:
-        if not self.gone:
-            self.packets.append(packet)
-
-    def send_frame(self, frame: bytes, packet: str) -> None:
-        self.send(packet)
-
-    def pause(self) -> None:
-        self.paused = True
-
-    def close(self) -> None:
-        raise AssertionError("an Engine.IO CLOSE, after which some clients stay away")
-
-    def hang_up(self) -> None:
-        self.packets.append(HUNG_UP)
-        if self.owner is not None:
-            self._chat.lobbies["main"].lifecycle.drop(self.owner)
-
-    @property
-    def gone(self) -> bool:
-        return HUNG_UP in self.packets
-
-    def ask(self, event: str, *args: Any) -> str:
-        """Sends an event; returns the beginning of its acknowledgement."""
-        ack_id = str(len(self.packets))
-        self._chat.lobbies["main"].namespace.trigger_event(event, self.connection, list(args), ack_id)
-        return f"3{ack_id}["
-
-    def is_answered(self, answer: str) -> bool:
-        return any(packet.startswith(answer) for packet in self.packets)
-
-    def payload(self, event: str) -> Any:
-        """The last event of this name, or None."""
-        found = [json.loads(p[1:])[1] for p in self.packets if p.startswith(f'2["{event}"')]
-        return found[-1] if found else None
-
 
 @pytest.fixture
 def start(store_url: str) -> Callable[[], Chat]:
-    def chat() -> Chat:
-        started = Chat(Settings.from_environ({"REDIS_URL": store_url, "RATE_SEARCHES": "0"}))
-        started.start()
-        soon(lambda: started.lobbies["main"]._epoch)
-        return started
-
-    return chat
+    return lambda: start_chat(store_url)
 
 
-def join(chat: Chat, count: int) -> list[Transport]:
-    people = [Transport(chat) for _ in range(count)]
+def join(chat: Chat, count: int) -> list[LocalClient]:
+    people = [LocalClient(chat) for _ in range(count)]
     soon(lambda: all(person.payload("session") for person in people), "sessions")
     return people
 
@@ -138,7 +81,7 @@ def test_who_was_not_sent_away_yet_is_served_and_the_others_keep_their_places(st
 
     leaving.drain(8, pause)
     assert left[:2] == [SLICE, 2 * SLICE]
-    assert all(person.gone for person in people)
+    assert all(person.packets[-1] == HUNG_UP for person in people), "after an Engine.IO CLOSE some stay away"
     now = staying.stats()
     assert (now["onlineUsers"], now["activeRooms"]) == (0, 2)
     leaving.stop(1)
@@ -155,7 +98,7 @@ def test_with_nobody_to_go_to_all_leave_at_once(start: Callable[[], Chat]) -> No
     pauses: list[float] = []
     one.drain(8, lambda seconds: (pauses.append(seconds), gevent.sleep(0)))
     assert DRAIN_INTERVAL not in pauses
-    assert all(person.gone for person in people)
+    assert all(person.packets[-1] == HUNG_UP for person in people), "after an Engine.IO CLOSE some stay away"
     for chat in (one, two):
         chat.stop(1)
 
@@ -164,7 +107,7 @@ def test_with_nobody_to_go_to_all_leave_at_once(start: Callable[[], Chat]) -> No
 def test_who_comes_while_a_worker_drains_is_sent_elsewhere(start: Callable[[], Chat]) -> None:
     chat = start()
     chat.lobbies["main"].lifecycle.admit_nobody()
-    late = Transport(chat)
+    late = LocalClient(chat)
     assert late.packets == [HUNG_UP]
     assert len(chat.lobbies["main"].connections) == 0
     chat.stop(1)
