@@ -1,4 +1,4 @@
-"""docs/security.md is true: everything that a stranger can send is in its table, and what it names exists."""
+"""docs/security.md is true: everything that a stranger can send is in its list, and what it names exists."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ DERIVED = {"RATE_FRAMES": Settings().rate_frames}
 
 
 def rows(title: str) -> list[list[str]]:
-    """The cells of the table below a heading."""
+    """Return for each item of the list below a heading what it is about, its limits if it has some, and its tests."""
     section = TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:] if "---" not in line]
+    items = re.findall(r"^- (.*?)(?=^- |^\S|\Z)", section, re.MULTILINE | re.DOTALL)
+    return [re.split(r"^ +- (?:Limits|Tests):\s+", item, flags=re.MULTILINE) for item in items]
 
 
 def code(cell: str) -> list[str]:
@@ -57,7 +57,7 @@ def routes() -> set[str]:
     }
 
 
-def test_everything_that_a_stranger_can_send_is_in_the_table() -> None:
+def test_everything_that_a_stranger_can_send_is_listed() -> None:
     engine, socket = constants(engine_packets, "Engine.IO"), constants(socket_packets, "Socket.IO")
     assert (len(engine), len(socket)) == (7, 7)
     events = {event.name for event in CLIENT_EVENTS}
@@ -65,7 +65,7 @@ def test_everything_that_a_stranger_can_send_is_in_the_table() -> None:
     assert routes() | ENGINE_REQUESTS | engine | socket | events | frames | {"connection", "request"} == NAMED
 
 
-def test_nothing_is_in_it_twice_and_every_row_has_a_limit_and_a_test() -> None:
+def test_nothing_is_listed_twice_and_every_item_has_a_limit_and_a_test() -> None:
     assert sum(len(code(what)) for what, _, _ in REQUESTS) == len(NAMED)
     for what, limits, tests in REQUESTS:
         assert code(limits), what
@@ -97,7 +97,7 @@ def test_each_test_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("title", ["Promises, and what proves them", "Limits"])
-def test_the_tests_that_the_other_tables_name_exist(title: str) -> None:
+def test_the_tests_that_the_other_lists_name_exist(title: str) -> None:
     """There a name may be cut by an ellipsis, and one without a path is in the file that was named before it."""
     path, text = "", ""
     for cell in (row[-1] for row in rows(title)):
