@@ -2,7 +2,8 @@
 
 Over Engine.IO it speaks just enough Socket.IO for stock clients: CONNECT is answered, an event comes back as it was,
 and the event ``who`` is answered with the worker's process id and the client's address. As a WSGI application it
-answers ``/pid``, ``/body``, ``/environ`` and ``/slow``; everything under ``/socket.io/`` is the Engine.IO server's.
+answers ``/pid``, ``/body``, ``/pieces``, ``/lines``, ``/environ`` and ``/slow``; everything under
+``/socket.io/`` is the Engine.IO server's.
 
 Settings come from the environment: ECHO_OPTIONS is a JSON object of options for `EngineServer`.
 """
@@ -93,6 +94,10 @@ class EchoApp:
             body = json.dumps(self.about())
         elif path == "/body":
             body = str(len(environ["wsgi.input"].read()))
+        elif path == "/pieces":
+            body = json.dumps([len(piece) for piece in iter(lambda: environ["wsgi.input"].read(4), b"")])
+        elif path == "/lines":
+            body = json.dumps([line.decode() for line in environ["wsgi.input"].readlines()])
         elif "HTTP_X_SHOW" in environ:
             body = json.dumps([path, environ["HTTP_HOST"]])
         elif path == "/environ":

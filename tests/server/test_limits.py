@@ -11,6 +11,7 @@ from collections.abc import Callable
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.socket import socket as GeventSocket
 from server.wire import (
     CLOSE,
     CONT,
@@ -35,11 +36,13 @@ from animochat.server.limits import (
     TOO_FAST,
     TOO_MANY,
     TOO_MANY_FROM_ADDRESS,
+    Buckets,
     ConnectionLimits,
     Pace,
     client_address,
     comes_through_proxy,
 )
+from animochat.server.reader import RequestReader
 from animochat.server.websocket import MAX_DROPPED, RECV_SIZE
 
 
@@ -82,6 +85,27 @@ class TestRate:
             limit.admit("a")
         clock.now += 1
         assert limit.admit("a") is None
+
+    def test_time_gives_no_more_than_ten_seconds_worth(self) -> None:
+        clock = Clock()
+        buckets = Buckets(2, clock)
+        buckets.take("a")
+        clock.now += 9.9  # it is forgotten later
+        assert buckets.take("a") == 19
+
+    def test_a_customer_with_a_network_of_their_own_is_one_address(self) -> None:
+        limit = ConnectionLimits(rate=0.1, now=Clock())
+        assert limit.admit("2001:db8:1:2::1") is None
+        assert limit.admit("2001:db8:1:2:ffff::9") is TOO_FAST
+        assert limit.admit("2001:db8:1:3::1") is None
+
+    def test_connecting_again_on_an_open_connection_counts_at_the_same_address(self) -> None:
+        limit = ConnectionLimits(rate=0.2, now=Clock())
+        assert limit.admit("2001:db8:1:2::1") is None
+        assert limit.connect_again("2001:db8:1:2:ffff::9")
+        assert not limit.connect_again("2001:db8:1:2::1")
+        assert limit.admit("2001:db8:1:2::1") is TOO_FAST
+        assert [limit.connect_again(address) for address in ("2001:db8:1:3::1", "")] == [True, True]
 
 
 class TestAbuse:
@@ -157,6 +181,8 @@ class TestCount:
         assert limit.admit("2001:db8:1:2::1") is None
         assert limit.admit("2001:db8:1:2:ffff::9") is TOO_MANY_FROM_ADDRESS
         assert limit.admit("2001:db8:1:3::1") is None
+        limit.release("2001:db8:1:2:ffff::9")
+        assert limit.admit("2001:db8:1:2::2") is None
 
     def test_zero_is_no_limit(self) -> None:
         limit = ConnectionLimits()
@@ -294,6 +320,22 @@ class TestRequests:
         limit = ConnectionLimits(rate_requests=0.1, now=Clock())
         assert limit.request("2001:db8:1:2::1") is not Pace.REFUSED
         assert limit.request("2001:db8:1:2:ffff::9") is Pace.REFUSED
+        assert limit.request("2001:db8:1:3::1") is not Pace.REFUSED
+        probes = [limit.probe(f"2001:db8:1:2::{number}") for number in range(21)]
+        assert probes == [True] * 20 + [False]
+        assert limit.probe("2001:db8:1:3::1")
+
+    def test_it_has_one_turn_in_the_lane_together(self) -> None:
+        """A worker's lane is fair to addresses, not to connections."""
+        lane = SlowLane()
+        admission_ = admission.Admission(ConnectionLimits(), lane, (), "own", 0)
+        with GeventSocket() as unused:
+            reader = RequestReader(unused, b"GET / HTTP/1.1\r\n\r\n")
+            peers = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"]
+            waiting = [gevent.spawn(admission_.head_read, (peer, 1), reader, pipelined=True) for peer in peers]
+            gevent.idle()
+            assert (lane.waiting, len(lane.queues)) == (3, 2)
+            gevent.joinall(waiting, raise_error=True, timeout=PATIENCE)
 
     def test_zero_is_no_limit_and_a_unix_socket_has_no_address(self) -> None:
         assert {ConnectionLimits().request("a") for _ in range(500)} == {Pace.FREE}
@@ -340,15 +382,26 @@ class TestRequests:
             assert http.get(polling(sid)).packets == [f"4n{number}"]
         assert http.get(polling(sid[:-1])).status == 429
 
+    def test_a_session_of_another_worker_is_for_that_one_to_know(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_requests=0.1)
+        assert server.http().get("/pid").status == 200
+        assert server.http().get(polling("other-session")).status == 400  # there is no other one here
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
     @pytest.mark.parametrize("target", ["/health", "/health/live", "/health?x"])
-    def test_a_load_balancer_that_asks_is_answered(self, serve: Callable[..., InThread], target: str) -> None:
+    def test_a_load_balancer_that_asks_is_answered(
+        self, serve: Callable[..., InThread], target: str, method: str
+    ) -> None:
         """It would take the server out. Some of its questions a second don't even wait."""
         server = serve(rate_requests=0.1)
         assert server.http().get("/pid").status == 200
         lane, release = fill_lane(server)
-        assert [server.http().get(target).status for _ in range(20)] == [404] * 20  # as the echo server has it
+        for _ in range(20):
+            http = server.http()
+            http.request(method, target)
+            assert http.response().status == 404  # as the echo server has it
         many, other = server.http(), server.http()
-        many.request("GET", target)
+        many.request(method, target)
         other.request("GET", "/healthy")
         eventually(lambda: lane.waiting == 2)
         release()
@@ -434,6 +487,13 @@ class TestPostedPackets:
             assert http.post(polling(sid), b"6").status == 200
             polling_._counted_at -= 0.51  # so much time has passed
 
+    def test_time_gives_no_more_than_ten_seconds_worth(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=2)
+        http = server.http()
+        sid = open_polling(http)
+        server.session(sid)._polling._counted_at -= 1_000  # so much time has passed
+        assert http.post(polling(sid), b"\x1e".join([b"4x"] * 21)).status == 400
+
     def test_a_session_that_hurries_waits_for_its_turn(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=10)
         hasty, other = server.http(), server.http()
@@ -477,6 +537,14 @@ class TestFrames:
             assert flooder.close_code() == 1008
             other.send(TEXT, b"4" + b"long" * 100)
             assert other.message() == "4" + "long" * 100
+
+    def test_time_gives_no_more_than_ten_seconds_worth(self, serve: Callable[..., InThread]) -> None:
+        server = serve(rate_frames=self.RATE)
+        client = server.websocket()
+        websocket = server.session(client.sid)._websocket
+        websocket._counted_at -= 1_000  # so much time has passed
+        client.connection.sendall(Frame(TEXT, b"4x").serialize(mask=True) * 200)
+        assert client.close_code() == 1008  # whatever one read has of them
 
     def test_a_message_in_endless_pieces_is_a_flood(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=self.RATE)

@@ -11,6 +11,7 @@ from server.wire import PATIENCE, HttpClient, InThread, open_polling, polling
 from support import eventually
 
 from animochat.server import handler, headers, reader
+from animochat.server.body import MAX_CHUNKED
 from animochat.server.headers import Headers
 from animochat.server.reader import RequestReader
 
@@ -68,6 +69,9 @@ def test_a_large_one_does(http: HttpClient) -> None:
         b"GET /pid HTTP/1.1\r\nno colon",
         b"GET /pid HTTP/1.1\r\nOrigin: http://x\r\n folded: yes",
         b"GET /pid HTTP/1.1\r\nOrigin: a\rb",
+        b"GET /pid HTTP/1.1\r\nOrigin: a\x01b",
+        b"GET /pid HTTP/1.1\r\nOrigin: a\x7fb",
+        b"GET /pid HTTP/1.1\r\nOrigin : a",
         b"GET /pid HTTP/1.1" + b"\r\nA: b" * 150,
         b"GET http:///pid HTTP/1.1",
         b"GET http://a@b/pid HTTP/1.1",
@@ -324,7 +328,8 @@ def test_chunks_end_where_they_say(http: HttpClient, chunks: bytes, length: int)
     "chunks",
     [
         b"\r\n", b"-1\r\n", b"0x5\r\nhello\r\n", b" 5\r\nhello\r\n", b"5\nhello\n0\n\n", b"123456789\r\n",
-        b"3\r\nhello\r\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"5;" + b"x" * 2_000 + b"\r\nhello\r\n",
+        b"3\r\nhello\r\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n",
+        b"5\r\nhelloX\r\n0\r\n\r\n", b"0;" + b"x" * 255 + b"\r\n\r\n", b"5;" + b"x" * 2_000 + b"\r\nhello\r\n",
         b"1\r\na\r\n" * 10_000, b"0\r\n" + b"A: b\r\n" * 10_000,
     ],
 )  # fmt: skip
@@ -333,6 +338,80 @@ def test_malformed_and_wasteful_chunks_are_refused(http: HttpClient, chunks: byt
     http.send(chunks)
     assert http.response().status == 400
     assert http.at_end()
+
+
+def test_a_request_has_a_hundred_fields_at_most(http: HttpClient) -> None:
+    assert http.get("/pid", "A: b\r\n" * 99).status == 200  # Host is one
+    http.request("GET", "/pid", headers="A: b\r\n" * 100)
+    assert http.response().status == 400
+
+
+def test_everything_that_something_takes_apart_has_a_bound() -> None:
+    assert set(headers.IGNORED_BEYOND) == {
+        "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "content-type", "cookie",
+        "forwarded", "if-modified-since", "if-none-match", "if-range", "pragma", "range", "x-forwarded-host",
+        "x-forwarded-proto",
+    }  # fmt: skip
+    assert set(headers.REFUSED_BEYOND) == {
+        "connection", "content-length", "expect", "host", "if-match", "if-unmodified-since", "origin",
+        "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-protocol", "sec-websocket-version", "te",
+        "transfer-encoding", "upgrade",
+    }  # fmt: skip
+    assert {name for name, most in (headers.IGNORED_BEYOND | headers.REFUSED_BEYOND).items() if most > 1024} == {
+        "cookie"
+    }
+
+
+def test_a_body_in_chunks_has_at_most_twenty_trailer_fields(http: HttpClient) -> None:
+    http.request("POST", "/body", headers=CHUNKED)
+    http.send(b"0\r\n" + b"A: b\r\n" * 20 + b"\r\n")
+    assert http.response().body == b"0"
+    http.request("POST", "/body", headers=CHUNKED)
+    http.send(b"0\r\n" + b"A: b\r\n" * 21 + b"\r\n")
+    assert http.response().status == 400
+
+
+def test_a_body_in_chunks_may_be_as_long_as_its_bound(http: HttpClient) -> None:
+    half = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    http.request("POST", "/body", headers=CHUNKED)
+    http.send(half + half + b"0\r\n\r\n")
+    assert http.response().body == b"%d" % MAX_CHUNKED
+    http.request("POST", "/body", headers=CHUNKED)
+    http.send(half + half + b"1\r\nx\r\n0\r\n\r\n")
+    assert http.response().status == 400
+
+
+@pytest.mark.parametrize("headers", ["Content-Length: 10\r\n", CHUNKED], ids=["by length", "in chunks"])
+def test_a_body_that_is_read_in_pieces_ends_where_it_says(http: HttpClient, headers: str) -> None:
+    body = b"0123456789" if headers != CHUNKED else b"6\r\n012345\r\n4\r\n6789\r\n0\r\n\r\n"
+    http.request("POST", "/pieces", headers=headers)
+    http.send(body + b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert http.response().body == b"[4, 4, 2]"
+    assert http.response().status == 200
+
+
+@pytest.mark.parametrize("headers", ["Content-Length: 8\r\n", CHUNKED], ids=["by length", "in chunks"])
+def test_a_body_that_is_read_by_lines_ends_where_it_says(http: HttpClient, headers: str) -> None:
+    body = b"one\ntwo\n" if headers != CHUNKED else b"8\r\none\ntwo\n\r\n0\r\n\r\n"
+    http.request("POST", "/lines", headers=headers)
+    http.send(body + b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert json.loads(http.response().body) == ["one\n", "two\n"]
+    assert http.response().status == 200
+
+
+def test_a_line_of_a_body_that_breaks_off_is_an_error(http: HttpClient) -> None:
+    http.request("POST", "/lines", headers="Content-Length: 50\r\n")
+    http.send(b"one\ntw")
+    http.connection.shutdown(socket.SHUT_WR)
+    assert http.response().status == 400
+    assert http.at_end()
+
+
+def test_the_sign_to_send_a_body_is_given_once(http: HttpClient) -> None:
+    http.request("POST", "/pieces", headers="Expect: 100-continue\r\nContent-Length: 10\r\n")
+    assert http.response().status == 100
+    http.send(b"0123456789")
+    assert http.response().body == b"[4, 4, 2]"
 
 
 def test_a_body_that_breaks_off_is_no_next_request(http: HttpClient) -> None:
