@@ -211,6 +211,27 @@ def test_wrong_tokens_are_counted_by_what_one_customer_has(
     assert answer.status_code == (429 if counted else 200)
 
 
+@pytest.mark.parametrize(("trusted", "status"), [(0, 429), (1, 200)])
+def test_wrong_tokens_are_counted_behind_the_proxies_that_are_trusted(lobby: Lobby, trusted: int, status: int) -> None:
+    client = app(lobby, trusted_proxies=trusted).test_client()
+    for _ in range(MAX_ATTEMPTS):
+        client.get("/admin/api/bans", headers={"Authorization": "Bearer wrong", "X-Forwarded-For": "192.0.2.7"})
+    answer = client.get("/admin/api/bans", headers={**BEARER, "X-Forwarded-For": "192.0.2.8"})
+    assert answer.status_code == status
+
+
+def test_whoever_has_to_wait_is_never_told_to_come_back_at_once(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OperatorAccess, "try_token", lambda *_: 1)
+    assert client.get("/admin/api/bans", headers=BEARER).headers["Retry-After"] == "1"
+
+
+def test_a_wrong_token_in_a_header_is_refused_also_where_there_is_a_session(browser: FlaskClient) -> None:
+    """The header says who asks: a program that is wrong must notice."""
+    assert browser.get("/admin/api/bans", headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
 def test_right_tokens_are_not_counted(client: FlaskClient) -> None:
     for _ in range(MAX_ATTEMPTS + 1):
         assert client.get("/admin/api/bans", headers=BEARER).status_code == 200
@@ -286,9 +307,19 @@ def test_who_has_logged_in_is_on_the_page_that_was_asked_for(
     assert client.post("/admin/login", data=form, headers={"Origin": OWN}).headers["Location"] == location
 
 
-@pytest.mark.parametrize(("origin", "base", "secure"), [(OWN, OWN, False), ("https://localhost", OWN, True)])
-def test_the_cookie_is_for_this_page_alone(client: FlaskClient, origin: str, base: str, secure: bool) -> None:
-    cookie = log_in(client, Origin=origin).headers["Set-Cookie"]
+@pytest.mark.parametrize(
+    ("origin", "base", "secure"),
+    [
+        (OWN, OWN, False),
+        ("https://localhost", OWN, True),  # TLS ends at a proxy
+        ("https://localhost", "https://localhost", True),
+        (None, "https://localhost", True),
+    ],
+)
+def test_the_cookie_is_for_this_page_alone(client: FlaskClient, origin: str | None, base: str, secure: bool) -> None:
+    headers = {"Origin": origin} if origin else {"Sec-Fetch-Site": "same-origin"}
+    answer = client.post("/admin/login", base_url=base, data={"token": TOKEN}, headers=headers)
+    cookie = answer.headers["Set-Cookie"]
     parts = {part.strip() for part in cookie.split(";")[1:]}
     assert {"HttpOnly", "SameSite=Strict", "Path=/admin"} <= parts
     assert ("Secure" in parts) is secure
@@ -440,8 +471,10 @@ def test_the_page_may_load_and_run_its_own_files_only(browser: FlaskClient) -> N
         headers = browser.get(path).headers
         assert "script-src 'self';" in headers["Content-Security-Policy"]
         assert "default-src 'none';" in headers["Content-Security-Policy"]
-        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert "; base-uri 'none'; form-action 'self'; frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "same-origin"
 
 
@@ -528,6 +561,8 @@ def test_bans_are_made_and_lifted(client: FlaskClient, lobby: Lobby) -> None:
         ("bans", {"person": "carl", "hours": -1}),
         ("bans", {"person": "carl", "hours": "1"}),
         ("bans", {"person": "carl", "hours": 1e9}),
+        ("bans", {"person": "carl", "hours": 87_600.1}),
+        ("bans", {"person": "x" * 65, "hours": 1}),
         ("bans", {"person": "a b", "hours": 1}),
         ("bans", {"person": "", "hours": 1}),
         ("bans", {"person": "carl", "hours": 1, "address": "yes"}),
@@ -548,6 +583,28 @@ def test_a_bad_request_is_told_what_is_wrong_and_changes_nothing(
     assert answer.json["error"]["code"] == "bad-request"
     assert answer.json["error"]["message"]
     assert state(lobby) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("bans", {"person": "x" * 64, "hours": 87_600, "note": "x" * 1000}),
+        ("bans", {"person": "a-Z_9", "hours": 1e-9}),
+        ("announcements", {"text": "x" * 500}),
+    ],
+)
+def test_what_is_just_within_the_bounds_is_done(client: FlaskClient, lobby: Lobby, path: str, body: Any) -> None:
+    assert client.post(f"/admin/api/{path}", json=body, headers=BEARER).status_code == 200
+    if path == "bans":
+        ban = next(ban for ban in lobby.moderation.bans(0, 100)[1] if ban.id == f"person:{body['person']}")
+        assert ban.until is not None
+        assert ban.until == pytest.approx(lobby.now + max(1, body["hours"] * 3_600_000), abs=1)
+
+
+@pytest.mark.parametrize("query", ["offset=0&count=1", "count=100", "offset=1000000000"])
+def test_a_portion_may_be_as_large_as_its_bounds(client: FlaskClient, query: str) -> None:
+    for path in ("reports", "bans"):
+        assert client.get(f"/admin/api/{path}?{query}", headers=BEARER).status_code == 200
 
 
 def test_a_body_has_a_bound(client: FlaskClient) -> None:

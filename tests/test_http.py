@@ -270,6 +270,9 @@ def test_made_up_origins_fill_neither_the_log_nor_the_memory(caplog):
     now = 3600.0
     allowed("https://later.example", {})
     assert "https://later.example" in caplog.text
+    for number in range(1000):
+        allowed(f"https://later{number}.example", {})
+    assert len(caplog.records) == MAX_LOGGED + 1
 
 
 def test_what_a_proxy_says_counts_only_where_proxies_are_trusted():
@@ -281,7 +284,16 @@ def test_what_a_proxy_says_counts_only_where_proxies_are_trusted():
     # a client can put entries in front of the proxy's
     forwarded["HTTP_X_FORWARDED_HOST"] = "evil.example, public.example"
     assert not check("http://evil.example", trusting, **forwarded)
+    assert not check("https://evil.example", trusting, **forwarded)
     assert check("https://public.example", trusting, **forwarded)
+
+
+def test_of_several_trusted_proxies_the_outermost_knows_the_public_name():
+    trusting = Settings(client_url=(LISTED,), trusted_proxies=2)
+    for entries in ("evil.example, public.example, inner.example", "public.example, inner.example"):
+        assert check("https://public.example", trusting, HTTP_X_FORWARDED_HOST=entries)
+        assert not check("https://inner.example", trusting, HTTP_X_FORWARDED_HOST=entries)
+        assert not check("https://evil.example", trusting, HTTP_X_FORWARDED_HOST=entries)
 
 
 @pytest.mark.parametrize(
@@ -307,6 +319,16 @@ def test_a_foreign_origin_gets_no_cors_header(client):
         answer = client.open("/stats", method=method, headers=headers)
         assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
         assert "Origin" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": LISTED}, {"Origin": FOREIGN}])
+def test_no_cache_mixes_up_the_answers_to_different_origins(client, headers):
+    assert "Origin" in client.get("/stats", headers=headers).headers["Vary"]
+
+
+def test_only_a_preflight_request_is_told_what_is_allowed(client):
+    answer = client.options("/stats", headers={"Origin": LISTED})
+    assert not [name for name, _ in answer.headers if name.startswith(("Access-Control-Allow-M", "Access-Control-M"))]
 
 
 def test_a_preflight_request_is_answered(client):
@@ -354,6 +376,15 @@ def test_the_page_is_cached_but_always_checked(client):
     again = client.get("/", headers={"If-None-Match": page.headers["ETag"]})
     assert again.status_code == 304
     assert not again.data
+    assert page.headers["ETag"].startswith('W/"'), "one for both codings"
+    assert client.get("/", headers={"If-None-Match": "*"}).status_code == 304
+    assert client.get("/", headers={"If-None-Match": '"another"'}).status_code == 200
+
+
+def test_a_page_that_is_not_there_is_not_taken_from_a_cache(client):
+    page = client.get("/?lobby=nowhere")
+    assert page.status_code == 404
+    assert client.get("/?lobby=nowhere", headers={"If-None-Match": page.headers["ETag"]}).status_code == 404
 
 
 def test_its_files_are_kept_for_good_under_an_address_that_changes_with_them(client):
@@ -400,6 +431,7 @@ def test_text_is_compressed_for_those_who_take_it(client, path):
         ("tl", None, "fil"),
         ("es", "fil", "fil"),
         ("es", "xx", "es"),
+        ("fil, es", None, "fil"),
         ("*", None, "en"),
         ("es;q=0, en;q=0.1", None, "en"),
         ("en;q=0.8, fil;q=0.9,es;q=0.8", None, "fil"),
@@ -419,7 +451,7 @@ def test_the_page_speaks_the_language_that_was_chosen_or_the_browsers(client, he
     [
         ("gzip", True), ("br, GZIP ;q=0.5", True), ("x-gzip", True), ("*", True), ("identity;q=1, *;q=0.1", True),
         ("", False), ("br", False), ("gzip;q=0", False), ("gzip; q=0.000, br", False), ("*;q=0", False),
-        ("*, gzip;q=0", False), ("notgzip", False), ("gzip-like", False),
+        ("*, gzip;q=0", False), ("gzip;q=0, *", False), ("notgzip", False), ("gzip-like", False),
     ],
 )  # fmt: skip
 def test_what_the_client_says_of_gzip_counts(client, header, taken):
@@ -532,7 +564,7 @@ def test_every_answer_tells_the_browser_to_be_strict(client):
         assert headers["Referrer-Policy"] == "no-referrer"
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-        assert "camera=()" in headers["Permissions-Policy"]
+        assert headers["Permissions-Policy"] == "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
 def policy(answer):
