@@ -603,7 +603,12 @@ def fill_lane(server: InThread) -> tuple[SlowLane, Callable[[], object]]:
     """Let nobody in the server's lane have a turn, as if it were full; call the second result to let them again."""
     lane, run = server.engine.lane, server.engine.lane._run
     lane._run = lambda: None  # type: ignore[method-assign]
-    return lane, lambda: server.call(lambda: lane._timer.start(run))
+
+    def release() -> None:
+        lane._run = run  # type: ignore[method-assign]
+        server.call(lambda: lane._timer.start(run))
+
+    return lane, release
 
 
 class TestSlowLane:
