@@ -162,6 +162,53 @@ def test_a_bad_value_is_named_with_its_variable_in_one_line(name, value):
     assert "\n" not in line
 
 
+#: The ends of what is allowed, and what is just beyond them.
+ENDS = [
+    ("PORT", ("1", "65535"), ("0", "65536")),
+    ("WEB_CONCURRENCY", ("1", "1000"), ("0", "1001")),
+    ("TRUSTED_PROXIES", ("0", "10"), ("11",)),
+    ("MATCH_HISTORY_HOURS", ("0", "8760"), ("8761",)),
+    ("SKIP_COOLDOWN_MS", ("0", "3600000"), ("3600001",)),
+    ("INTEREST_WAIT_MS", ("0", "3600000"), ("3600001",)),
+    ("RECONNECT_GRACE_MS", ("0", "3600000"), ("3600001",)),
+    ("MAX_MESSAGE_LENGTH", ("1", "20000"), ("0", "20001")),
+    ("RATE_MESSAGES", ("0", "0.000001", "100000"), ("100000.000001", "100001", "-1", "0.0000001")),
+    ("MAX_CONNECTIONS_PER_ADDRESS", ("0", "1000000"), ("1000001",)),
+    ("MAX_CONNECTIONS", ("0", "1000000"), ("1000001",)),
+    ("REPORTS_PER_HOUR", ("0", "10000"), ("10001",)),
+    ("REPORTS_PER_HOUR_PER_ADDRESS", ("0", "100000"), ("100001",)),
+    ("AUTO_SUSPEND_REPORTS", ("0", "1000"), ("1001",)),
+    ("SECRET_KEY", ("x" * 16,), ("x" * 15,)),
+    ("ADMIN_TOKEN", ("x" * 16,), ("x" * 15,)),
+    ("METRICS_TOKEN", ("x" * 16,), ("x" * 15,)),
+    ("LOBBIES", ("a" * 32, ",".join(f"l{n}" for n in range(100))), ("a" * 33, ",".join(f"l{n}" for n in range(101)))),
+    ("LOBBIES", ("a-9",), ("a:9", "a{9", "a_9", "")),
+    ("CLIENT_URL", ("https://a.example:1", "https://a.example:65535"), ("https://a.example:65536",)),
+]
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), ENDS, ids=[row[0] for row in ENDS])
+def test_a_value_may_be_at_either_end_of_its_range_and_not_beyond(name, good, bad):
+    for value in good:
+        assert Settings.from_environ({name: value})
+    for value in filter(None, bad):
+        (line,) = mistakes(**{name: value})
+        assert line.startswith(f"{name}: ")
+
+
+def test_white_space_around_a_value_does_not_count_but_in_a_secret():
+    settings = Settings.from_environ({"PORT": " 80 ", "LOG_LEVEL": "error\n", "SECRET_KEY": " " + "x" * 15})
+    assert (settings.port, settings.log_level, settings.secret_key) == (80, "error", " " + "x" * 15)
+    assert Settings.from_environ({"PORT": "  "}).port == 3001
+
+
+def test_frames_have_no_limit_where_one_of_their_rates_has_none():
+    assert Settings().rate_frames == 2 * (5 + 5 + 1 + 10)
+    for name in ("rate_messages", "rate_typing", "rate_searches", "rate_refusals"):
+        assert Settings(**{name: 0}).rate_frames == 0
+    assert Settings(max_message_length=20_000).rate_frames == pytest.approx(42 + 5 * (244_096 / 4096 - 7))
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

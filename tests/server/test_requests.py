@@ -340,6 +340,14 @@ def test_malformed_and_wasteful_chunks_are_refused(http: HttpClient, chunks: byt
     assert http.at_end()
 
 
+def test_wsgi_has_each_field_once_under_its_own_name(http: HttpClient) -> None:
+    """One with an underscore would pass for the one with a dash that a proxy has set."""
+    fields = "X-Forwarded_For: a\r\nContent_Length: 5\r\nContent-Type: text/plain\r\n"
+    names = http.post("/environ", b"abc", fields).body.decode().split()
+    assert not {"HTTP_X_FORWARDED_FOR", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & set(names)
+    assert {"CONTENT_LENGTH", "CONTENT_TYPE"} <= set(names)
+
+
 def test_a_request_has_a_hundred_fields_at_most(http: HttpClient) -> None:
     assert http.get("/pid", "A: b\r\n" * 99).status == 200  # Host is one
     http.request("GET", "/pid", headers="A: b\r\n" * 100)

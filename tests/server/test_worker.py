@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from gevent.socket import socket as GeventSocket
+from gunicorn.config import Config
 from server.wire import CLOSE, HERE, Gunicorn, WebSocketClient, open_polling, polling
 from support import ROOT, alive, eventually, free_port
 
 from animochat.server.rundir import RunDirectory
+from animochat.server.worker import Worker, tune_garbage_collector
 
 
 def test_it_tells_the_application_when_it_serves_and_when_it_stops(gunicorn: Callable[..., Gunicorn]) -> None:
@@ -180,3 +186,35 @@ def test_tls_is_refused_with_one_line(tmp_path: Path) -> None:
 def test_an_application_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     output = start_and_fail(tmp_path, application="http.client:HTTPException")
     assert 'has no extensions["animochat"]' in output
+
+
+def test_a_listener_passes_on_what_each_connection_needs() -> None:
+    """Accepted connections inherit it: nothing waits for acknowledgements, and the kernel keeps little of a flood."""
+    cfg = Config()
+    cfg.set("keepalive", 33)
+    admission = SimpleNamespace(connection_made=object(), head_read=object())
+    worker = Worker.__new__(Worker)
+    worker.cfg, worker.wsgi, worker.log, worker.worker_connections = cfg, None, None, 7
+    worker._chat = SimpleNamespace(engine=SimpleNamespace(admission=admission))
+    with GeventSocket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = worker._server(listener)
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        # Linux keeps as much again for its own use, others say what was asked for.
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) in (64 * 1024, 128 * 1024)
+    assert server.keep_alive == 33
+    assert (server.on_connection, server.on_head) == (admission.connection_made, admission.head_read)
+    assert server.on_request == worker._count_request
+    assert server.environ["wsgi.multithread"] is True
+
+
+def test_a_worker_keeps_the_garbage_collector_from_what_it_has_loaded() -> None:
+    before = gc.get_threshold()
+    try:
+        tune_garbage_collector()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold() == (20_000, 20, 1_000)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
