@@ -11,8 +11,8 @@ NODE_RUN_READY := node_modules/.ready-run
 NODE_READY := node_modules/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 NPM := npm ci --ignore-scripts --no-progress --loglevel=error
-PARSER_READY := tests/asyncapi/node_modules/.ready
-PAGE_LIBRARIES := $(addprefix animochat/http/static/vendor/,socket.io.esm.min.js uPlot.esm.js uPlot.min.css)
+PARSER_READY := tests/apidocs/asyncapi/node_modules/.ready
+PAGE_LIBRARIES := $(addprefix animochat/web/static/vendor/,socket.io.esm.min.js uPlot.esm.js uPlot.min.css)
 
 .PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site constraints bench simulate clean
 
@@ -46,8 +46,8 @@ $(PAGE_LIBRARIES): $(NODE_RUN_READY)
 	@touch $(PAGE_LIBRARIES)
 
 # AsyncAPI's parser is 170 packages, which only the tests need.
-$(PARSER_READY): tests/asyncapi/package-lock.json $(NODE_READY)
-	$(NPM) --prefix tests/asyncapi
+$(PARSER_READY): tests/apidocs/asyncapi/package-lock.json $(NODE_READY)
+	$(NPM) --prefix tests/apidocs/asyncapi
 	@touch $@
 
 # Where they can't be installed the tests run without them, and say in the end what that cost.
@@ -98,7 +98,7 @@ test-lowest: test-setup
 
 # What is made from the server's own types and stands in the repository.
 documents: setup
-	$(BIN)/python -m animochat.documents .
+	$(BIN)/python -m animochat.apidocs .
 
 # The load generator and the Node reference server have dependencies of their own.
 bench: setup
@@ -110,5 +110,5 @@ simulate: setup
 	$(BIN)/python bench/simulate.py
 
 clean:
-	rm -rf $(VENV) .venv-lowest site node_modules bench/node_modules tests/asyncapi/node_modules animochat/http/static/vendor
+	rm -rf $(VENV) .venv-lowest site node_modules bench/node_modules tests/apidocs/asyncapi/node_modules animochat/web/static/vendor
 	rm -rf build dist tests/fuzz/corpus *.egg-info .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -9,7 +9,7 @@ monkey.patch_all()
 from gunicorn.arbiter import Arbiter  # noqa: E402
 
 from animochat.app import create_app, refuse_other_servers  # noqa: E402
-from animochat.commands.configuration import settings_or_exit  # noqa: E402
+from animochat.cli.configuration import settings_or_exit  # noqa: E402
 
 # gunicorn.conf.py has checked the settings before any worker started. Should they be wrong here all the same, this is
 # the exit status upon which gunicorn stops instead of starting the worker again and again.

@@ -7,15 +7,15 @@ import sys
 
 from flask import Flask
 
-from animochat import http, server
-from animochat.chat import Chat
-from animochat.documents.routes import blueprint as documents
-from animochat.http.cors import origin_check
+from animochat import server, web
+from animochat.apidocs.routes import blueprint as documents
+from animochat.chat.server import SocketIO
+from animochat.chat.worker import Chat
 from animochat.rooms.service import LOG_LENGTH
 from animochat.server.backlog import MAX_QUEUED
-from animochat.server.engine import MAX_BACKLOG, MAX_PAYLOAD
+from animochat.server.engineio.server import MAX_BACKLOG, MAX_PAYLOAD
 from animochat.settings import FRAME_OVERHEAD, Settings
-from animochat.sockets.server import SocketIO
+from animochat.web.cors import origin_check
 
 #: gunicorn's status for an application that can't be loaded: its master stops instead of trying again.
 EXIT_APP_LOAD_ERROR = 4
@@ -49,7 +49,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_environ(os.environ)
     app = Flask("animochat", static_folder=None)
     chat = app.extensions["animochat"] = Chat(settings)
-    http.register(app)
+    web.register(app)
     app.register_blueprint(documents)
     socketio = SocketIO(
         app,

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from animochat.store_url import masked_url as masked_url
-from animochat.store_url import problem
+from animochat.store.url import masked_url as masked_url
+from animochat.store.url import problem
 
 #: Characters that a secret needs at least: 16 random ones can't be guessed offline.
 MIN_SECRET_LENGTH = 16

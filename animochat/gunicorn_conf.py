@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animochat import logs
-from animochat.commands.configuration import settings_or_exit
-from animochat.embedded import EmbeddedStore, EmbeddedStoreError
+from animochat.cli.configuration import settings_or_exit
 from animochat.environment import masked_url
 from animochat.places import MEMORY, writable_places
+from animochat.store.embedded import EmbeddedStore, EmbeddedStoreError
+from animochat.telemetry import logs
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -24,12 +24,12 @@ _settings = settings_or_exit()
 _store: EmbeddedStore | None = None
 
 logs.configure(_settings.log_level, _settings.production)
-logger_class = "animochat.logs.GunicornLogger"
+logger_class = "animochat.telemetry.logs.GunicornLogger"
 loglevel = _settings.log_level
 proc_name = "animochat"
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
-worker_class = "animochat.server.worker.Worker"
+worker_class = "animochat.server.process.worker.Worker"
 #: Open connections of one worker. The bound that matters is the machine's memory and `ulimit -n`.
 worker_connections = 100_000
 #: Connections that wait to be accepted: after a restart everybody comes back at once.
@@ -52,7 +52,9 @@ worker_tmp_dir = next((str(place) for place in sorted(writable_places(), key=lam
 def on_starting(server: Arbiter) -> None:
     """In the master, once, before it listens (not upon SIGHUP): refuse what can't work, start the embedded store."""
     global _store
-    from animochat.server.worker import unsupported  # late: as gunicorn itself does, behind the workers' settings
+    from animochat.server.process.worker import (
+        unsupported,  # late: as gunicorn itself does, behind the workers' settings
+    )
 
     problem = unsupported(server.cfg)
     if problem is not None:

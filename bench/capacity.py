@@ -19,21 +19,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import redis
-from faults.crowd import Crowd
 from harness.processes import descendants
-from people import RawClient, resident_kilobytes
-from store_support import Lobby
-from support import Server
 
-from animochat.embedded import EmbeddedStore
+from animochat.chat.tokens import new_person
 from animochat.matchmaking import service as matchmaking
 from animochat.presence import service as presence
 from animochat.rooms.service import SCRIPTS as ROOM_SCRIPTS
 from animochat.rooms.service import Entry
-from animochat.sockets.tokens import new_person
+from animochat.store.embedded import EmbeddedStore
+from tests.faults.crowd import Crowd
+from tests.helpers.people import RawClient, resident_kilobytes
+from tests.helpers.servers import Server
+from tests.helpers.store import Lobby
 
 #: People of one measurement, messages in each room's log, characters in each message, and how many each has met.
 PEOPLE, MESSAGES, CHARACTERS, MET = 1_000, 20, 40, 100

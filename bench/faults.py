@@ -6,7 +6,8 @@
 There are two servers of two workers each. Workers are killed and stopped for 15 s (SIGSTOP), networks are cut or lose
 connections, Redis kills connections, answers nobody for a while, and is killed once (tests/faults/nemesis.py).
 
-Everybody is a stock socket.io-client that connects again by itself (tests/js/crowd.mjs). Each records what it sent,
+Everybody is a stock socket.io-client that connects again by itself (tests/helpers/js/crowd.mjs).
+Each records what it sent,
 what was acknowledged and what it received, and the checker of the tests (tests/faults/history.py) looks at the whole of
 it: the same people and the same proof as in the suite, only more of them.
 """
@@ -25,14 +26,13 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path[0] = str(TESTS)  # in the place of this folder, where `faults` is this script
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # in the place of this folder, where `faults` is this script
 
-from faults.crowd import Crowd, Member  # noqa: E402 (found by the line above)
-from faults.nemesis import Nemesis  # noqa: E402
-from faults.network import Network  # noqa: E402
-from people import NO_RATES, stats, status  # noqa: E402
-from support import RedisServer, Server, find_redis_server  # noqa: E402
+from tests.faults.crowd import Crowd, Member  # noqa: E402 (found by the line above)
+from tests.faults.nemesis import Nemesis  # noqa: E402
+from tests.faults.network import Network  # noqa: E402
+from tests.helpers.people import NO_RATES, stats, status  # noqa: E402
+from tests.helpers.servers import RedisServer, Server, find_redis_server  # noqa: E402
 
 #: Seconds for everybody to have a partner, for what is on its way to arrive, and for one answer of the crowd's.
 START, SETTLE, ANSWER = 60.0, 60.0, 60.0

@@ -20,13 +20,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from balancers import alive, haproxy
-from faults.crowd import Crowd
-from faults.rolling import People, roll
-from people import NO_RATES
-from support import RedisServer, Server, eventually
+from tests.faults.crowd import Crowd
+from tests.faults.rolling import People, roll
+from tests.helpers.balancers import alive, haproxy
+from tests.helpers.people import NO_RATES
+from tests.helpers.servers import RedisServer, Server, eventually
 
 ENV = {**NO_RATES, "TRUSTED_PROXIES": "1", "SKIP_COOLDOWN_MS": "100"}
 

@@ -25,11 +25,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from random import Random
 
-from animochat.embedded import EmbeddedStore
+from animochat.store.embedded import EmbeddedStore
 from simulation.behaviour import Behaviour
 from simulation.costs import Costs
 from simulation.imitation import Imitation

@@ -37,7 +37,7 @@ INTEREST_WAIT_MS = 10_000
 #: Commands that are written at once while filling the store.
 BATCH = 1000
 
-#: Milliseconds between two rounds of ticks (animochat/chat.py).
+#: Milliseconds between two rounds of ticks (animochat/chat/worker.py).
 TICK_MS = 250
 
 #: Calls of the tick after which a search that is still going on counts as endless.

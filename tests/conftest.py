@@ -1,4 +1,4 @@
-"""The fixtures: real stores, real servers, stock clients. What they are made of stands in support.py.
+"""The fixtures: real stores, real servers, stock clients. What they are made of is in helpers/.
 
 def test_something(server, connect):
     anna, bert = connect(server), connect(server)
@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 import redis
-from documents_support import UNDOCUMENTED
-from faults.crowd import Crowd
-from people import NodePool
-from support import ROOT, Client, NodeClient, PythonClient, Server, find_redis_6, find_redis_server
 
-from animochat.embedded import EmbeddedStore, find_binary
+from animochat.store.embedded import EmbeddedStore, find_binary
+from tests.faults.crowd import Crowd
+from tests.helpers.api_documents import UNDOCUMENTED
+from tests.helpers.people import NodePool
+from tests.helpers.servers import ROOT, Client, NodeClient, PythonClient, Server, find_redis_6, find_redis_server
 
 #: Continuous integration installs everything that tests need, so there a skipped test is a missing one.
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -209,7 +209,7 @@ def node_processes() -> Iterator[NodePool]:
 
 @pytest.fixture
 def connect(node_processes: NodePool) -> Iterator[Callable[..., Client]]:
-    """A factory of connected clients: `connect(server, kind="python" | "node", **options)`, see support.Client."""
+    """A factory of connected clients: `connect(server, kind="python" | "node", **options)`, see helpers/servers.py."""
     clients: list[Client] = []
 
     def factory(server: Server | str, kind: str = "python", **options: Any) -> Client:

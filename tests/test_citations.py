@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from support import ROOT
+
+from tests.helpers.servers import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "bench/README.md", ROOT / "examples/README.md", *ROOT.glob("docs/**/*.md")]
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT
+
+from tests.helpers.servers import ROOT
 
 SCRIPT = ROOT / "tools/test_packages"
 
@@ -118,7 +119,7 @@ def test_who_may_not_install_gets_one_line_and_the_command(anyone: Machine, apt:
 def test_the_last_words_are_what_was_skipped_for_want_of_what_and_how_to_install_it(anyone: Machine) -> None:
     environ = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
     environ["PATH"] = str(anyone.directory)
-    tests = ["tests/test_metrics.py", "-k", "alert", "-q", "-p", "no:cacheprovider"]
+    tests = ["tests/telemetry/test_metrics.py", "-k", "alert", "-q", "-p", "no:cacheprovider"]
     for spread in ([], ["-n", "2"]):
         result = subprocess.run(
             [sys.executable, "-m", "pytest", *tests, *spread],

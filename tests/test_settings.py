@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from support import ROOT
 
-from animochat.documents.__main__ import documents
+from animochat.apidocs.__main__ import documents
 from animochat.environment import masked_url, normalized_origin
 from animochat.settings import Settings, SettingsError
+from tests.helpers.servers import ROOT
 
 #: The protocol's "Configuration" table: variable, a value other than its default, what it reads as, its default.
 TABLE = [

@@ -11,7 +11,7 @@ BIN = Path(sys.executable).parent
 VENV = Path(".venv-lowest")
 
 #: Everything that touches a library: the server, the store's client, the payloads, the commands.
-TESTS = ["tests/server", "tests/test_contract.py", "tests/test_pipeline.py", "tests/test_cli.py"]
+TESTS = ["tests/server", "tests/chat/test_contract.py", "tests/store/test_pipeline.py", "tests/cli/test_cli.py"]
 
 
 def main() -> int:

@@ -35,13 +35,13 @@ import redis
 from _pytest.runner import runtestprotocol
 from lua_mutants import Mutant, mutants
 
-from animochat.embedded import EmbeddedStore
 from animochat.matchmaking import service as matchmaking
-from animochat.moderation import service as moderation
+from animochat.moderation import lobby_moderation as moderation
 from animochat.presence import service as presence
-from animochat.readings import service as readings
 from animochat.rooms import service as rooms
 from animochat.store import scripts
+from animochat.store.embedded import EmbeddedStore
+from animochat.telemetry import history as readings
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / ".mutation" / "lua.jsonl"
@@ -412,7 +412,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    tests = [str(ROOT / "tests" / f"test_{name}.py") for name in TESTS]
+    tests = [str(next(ROOT.glob(f"tests/*/test_{name}.py"))) for name in TESTS]
     plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-q", "--capture=no"]
     return int(pytest.main([*plugins, *tests], plugins=[Mutation(options)]))
 

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-STATIC = ROOT / "animochat/http/static"
+STATIC = ROOT / "animochat/web/static"
 #: Seconds for one run of the tests: a change that makes them hang is noticed.
 PATIENCE = 900
 
@@ -60,7 +60,7 @@ def is_noticed(path: Path, number: int, line: str) -> bool:
     original = path.read_text("utf-8")
     lines = original.splitlines()
     lines[number] = line
-    tests = [str(it) for it in sorted((ROOT / "tests/web").glob("test_page*.py"))]
+    tests = [str(it) for it in sorted((ROOT / "tests/browser").glob("test_page*.py"))]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *tests]
     try:
         path.write_text("\n".join(lines) + "\n", "utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from animochat.matchmaking import interests
-from animochat.room_record import RoomRecord, read_room
+from animochat.protocol.room_record import RoomRecord, read_room
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load

@@ -1,306 +1,141 @@
-"""Who is kept from whom, and from the chat. The rules are in this folder's scripts; this is how Python calls them.
+"""What the operator sees and does, over all lobbies: each has its own people, reports and bans (service.py).
 
-A subject of a ban is `person:<person>` or `address:<keyed hash>`; no address itself ever reaches the store.
+An address that is banned is banned in every lobby: in the person's own together with the person, and there last. So
+whoever bans somebody and hears that it could not be done, or hears nothing since the worker died in between, finds the
+report still open and does it again, which changes nothing where it was done. Lifting ends in the person's own, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
-import msgspec
+from animochat.moderation.lobby_moderation import Ban, Moderation, Report
+from animochat.protocol.errors import Unavailable
+from animochat.store.gather import together
 
-from animochat.errors import RateLimited
-from animochat.moderation.access import TRY_TOKEN
-from animochat.store import keys
-from animochat.store.pipeline import Pipeline
-from animochat.store.scripts import load
+T = TypeVar("T")
+Item = TypeVar("Item", Report, Ban)
 
-ANNOUNCE = load("moderation/announce")
-BLOCK_PARTNER = load("moderation/block_partner")
-REPORT_PARTNER = load("moderation/report_partner")
-LIST_REPORTS = load("moderation/list_reports")
-DISMISS_REPORT = load("moderation/dismiss_report")
-BAN_PERSON = load("moderation/ban_person")
-BAN_ADDRESS = load("moderation/ban_address")
-LIST_BANS = load("moderation/list_bans")
-LIFT_BAN = load("moderation/lift_ban")
-
-#: All of this folder's.
-SCRIPTS = [
-    ANNOUNCE,
-    BLOCK_PARTNER,
-    REPORT_PARTNER,
-    LIST_REPORTS,
-    DISMISS_REPORT,
-    BAN_PERSON,
-    BAN_ADDRESS,
-    LIST_BANS,
-    LIFT_BAN,
-    TRY_TOKEN,
-]
-
-HOUR_MS = 3600 * 1000
-DAY_MS = 24 * HOUR_MS
-
-#: Milliseconds for which two people do not meet after one of them blocked or reported the other: for good, as far as an
-#: anonymous person lasts.
-BLOCK_MS = 90 * DAY_MS
-
-#: Milliseconds for which a report and its evidence are kept: long enough for an operator who is away for a while.
-REPORT_MS = 30 * DAY_MS
-
-#: Bytes of evidence, the latest messages first: a log of usual messages has 10,000. Reports must not fill the store.
-MAX_EVIDENCE = 64 * 1024
-
-#: Open reports of a lobby, and bytes of their details and evidence: weeks of an operator's work, and little of a
-#: store's memory. Beyond either, the address with the most open ones loses its oldest.
-MAX_OPEN_REPORTS = 1000
-MAX_OPEN_BYTES = 16 * 1024 * 1024
-
-#: Milliseconds of an automatic suspension.
-SUSPENSION_MS = HOUR_MS
+#: Some of a lobby's list, and the whole list's ids with what they are sorted by.
+Some = Callable[[int, int], "tuple[int, list[Item]]"]
+Order = Callable[[], "list[tuple[str, float]]"]
 
 
-class Said(msgspec.Struct):
-    """One message of a report's evidence. `sender`: "reporter" or "reported"; `timestamp`: Unix ms."""
+class Oversight:
+    """Methods do what those of Moderation do that are called so. All wait for the store; all raise Unavailable, once
+    everything was done that could be.
 
-    sender: str
-    timestamp: int
-    content: str
-
-
-class Report(msgspec.Struct, rename="camel"):
-    """A report. `filed_at`: Unix ms. `state`: "open", "dismissed" or "banned". `reports`: open ones on the same person.
-
-    `has_address`: the reported person's address can be banned as well. `banned_until`: Unix ms, for one who is banned
-    already; `banned`: whether that is so (`banned_until` None: for good).
+    `lobby`, where it is a parameter, names the one that it is about; None: all of them.
     """
 
-    id: str
-    lobby: str
-    filed_at: int
-    state: str
-    reason: str
-    details: str
-    reporter: str
-    reported: str
-    evidence: list[Said]
-    has_address: bool
-    reports: int
-    banned: bool
-    banned_until: int | None
+    def __init__(self, lobbies: Sequence[Moderation]) -> None:
+        self._lobbies = {moderation.lobby: moderation for moderation in lobbies}
 
+    @property
+    def lobbies(self) -> list[str]:
+        """The lobbies' names."""
+        return list(self._lobbies)
 
-class Ban(msgspec.Struct, rename="camel"):
-    """A ban. `id` is its subject; `person` the one for whose sake an address is banned, too, and `lobby` that person's.
-    Times are Unix ms.
+    def reports(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Report]]:
+        chosen = self._chosen(lobby)
+        return _merged([m.reports for m in chosen], [m.report_order for m in chosen], offset, count)
 
-    `until` None: for good. `by`: "operator" or "reports". `report`: the id of the one that led to it, or "".
-    """
-
-    id: str
-    lobby: str
-    person: str
-    since: int
-    until: int | None
-    by: str
-    note: str
-    report: str
-
-
-class Moderation:
-    """The scripts of this folder for one lobby. All methods wait for the store; all raise Unavailable.
-
-    `reports_per_hour`: how many a person may file, and `reports_per_address` all people of an address together; 0 for
-    any number. `auto_suspend_reports`: how many different people's reports within a day suspend someone for
-    SUSPENSION_MS; 0 for never. `clock` (Unix ms) takes the place of the store's clock, for tests.
-    """
-
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        reports_per_hour: int,
-        auto_suspend_reports: int,
-        lobby: str = keys.MAIN_LOBBY,
-        clock: Callable[[], int] | None = None,
-        reports_per_address: int = 0,
-    ) -> None:
-        self.lobby = lobby
-        self._pipeline = pipeline
-        self._reports_per_hour = reports_per_hour
-        self._reports_per_address = reports_per_address
-        self._auto_suspend_reports = auto_suspend_reports
-        self._lobby = [keys.lobby(lobby)]
-        self._now: Callable[[], int | str] = clock or (lambda: "")
-
-    # What people do
-
-    def block_partner(self, person: str, connection: str) -> tuple[str, int, str]:
-        """End the person's room, and keep its two people apart. Returns what `Rooms.leave` returns."""
-        return _left(self._pipeline.call(BLOCK_PARTNER, self._lobby, [person, connection, BLOCK_MS, self._now()]))
-
-    def report_partner(
-        self, room_id: str, reason: str, details: str, evidence: Sequence[Said], person: str, connection: str
-    ) -> tuple[str, int, str]:
-        """Keep a report with its evidence, then as `block_partner`.
-
-        Raises RateLimited where the person, or the address, has filed too many within the hour.
-        """
-        args = [person, connection, room_id, reason, details, _encoded(evidence), BLOCK_MS, REPORT_MS]
-        args += [self._reports_per_hour, self._reports_per_address, MAX_OPEN_REPORTS, MAX_OPEN_BYTES]
-        args += [self._auto_suspend_reports, SUSPENSION_MS, self._now()]
-        reply = self._pipeline.call(REPORT_PARTNER, self._lobby, args)
-        if reply[0] == b"limited":
-            raise RateLimited("Too many reports", retry_after_ms=reply[1])
-        return _left(reply)
-
-    # What the operator does (oversight.py has it for all lobbies)
-
-    def reports(self, offset: int, count: int) -> tuple[int, list[Report]]:
-        """How many are open, and `count` of them after the first `offset`, the oldest first."""
-        total, *found = self._pipeline.call(LIST_REPORTS, self._lobby, [offset, count, REPORT_MS, self._now()])
-        return total, [_report(self.lobby, *report) for report in found]
-
-    def report_order(self) -> list[tuple[str, float]]:
-        """The ids of all open reports, and when they were filed, in the order of `reports`."""
-        return self._order("reports")
+    def bans(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Ban]]:
+        """An address that is banned stands there once, with the lobby of the person for whose sake it is."""
+        chosen = self._chosen(lobby)
+        return _merged([m.bans for m in chosen], [m.ban_order for m in chosen], offset, count)
 
     def dismiss(self, report: str) -> bool:
-        """Close a report; False where no such one is open."""
-        return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report]))
+        return self._first(lambda moderation: moderation.dismiss(report) or None) is not None
 
-    def subject(self, person: str, report: str = "") -> tuple[str, str] | None:
-        """Whom a ban of the person, or of the one that a report is on, is of; and the address that is known, or "".
+    def ban_reported(self, report: str, ms: int | None, address: bool, note: str) -> tuple[str, bool] | None:
+        found = self._first(lambda moderation: moderation.subject("", report))
+        if found is None:
+            return None
+        home, (person, known) = found
+        with_address = known if address else ""
+        ban = self._ban_elsewhere(home, with_address, person, ms, note, report)
+        banned = home.ban_reported(report, ms, with_address, note)
+        _check(ban)
+        return None if banned is None else (banned, with_address != "")
 
-        None where this lobby knows no such person, or report.
-        """
-        address = b""
-        if report:
-            reported, address = self._execute("HMGET", f":report:{report}", "reported", "address")
-            if reported is None:
-                return None
-            person = reported.decode()
-        known, last_address = self._execute("HMGET", f":person:{person}", "v", "address")
-        if known is None and not report:
-            # gone for a while: then only reports know the person
-            last = self._execute("ZRANGE", f":reported:{person}", -1, -1)
-            if not last:
-                return None
-            address = self._execute("HGET", f":report:{last[0].decode()}", "address")
-        return person, (address or last_address or b"").decode()
+    def ban(self, person: str, ms: int | None, address: bool, note: str, lobby: str | None = None) -> tuple[str, bool]:
+        """In the person's lobby. Somebody whom none knows (any more) is banned in all of them."""
+        if lobby is None:
+            found = self._first(lambda moderation: moderation.subject(person))
+        else:
+            home = self._lobbies[lobby]
+            found = home, home.subject(person) or (person, "")
+        if found is None:
+            _check(_ask(self._chosen(None), lambda m: m.ban(person, ms, "", note)))
+            return person, False
+        home, (_, known) = found
+        with_address = known if address else ""
+        ban = self._ban_elsewhere(home, with_address, person, ms, note)
+        home.ban(person, ms, with_address, note)
+        _check(ban)
+        return person, with_address != ""
 
-    def ban_reported(self, report: str, ms: int | None, address: str, note: str) -> str | None:
-        """Ban whom a report is on, see `ban`. Returns the person; None: there is no such report."""
-        return self._ban("", report, ms, address, note)
+    def lift(self, subject: str) -> bool:
+        everywhere = self._chosen(None)
+        addresses = _check(_ask(everywhere, lambda m: m.address_banned_with(subject)))
+        banned_with = next(filter(None, addresses), "")
+        homes = [m for m, address in zip(everywhere, addresses, strict=True) if address is not None]
+        others = [m for m in everywhere if m not in homes]
+        lifted = _check(_ask(others, lambda m: m.lift(subject, banned_with)))
+        return any(lifted + _check(_ask(homes, lambda m: m.lift(subject))))
 
-    def ban(self, person: str, ms: int | None, address: str, note: str) -> None:
-        """Ban a person for `ms`, or for good (None), and with it an address (a keyed hash, or "").
+    def announce(self, text: str, lobby: str | None = None) -> None:
+        _check(_ask(self._chosen(lobby), lambda m: m.announce(text)))
 
-        Whoever is connected is closed. Open reports on the person are settled.
-        """
-        self._ban(person, "", ms, address, note)
+    def _chosen(self, lobby: str | None) -> list[Moderation]:
+        return list(self._lobbies.values()) if lobby is None else [self._lobbies[lobby]]
 
-    def _ban(self, person: str, report: str, ms: int | None, address: str, note: str) -> str | None:
-        args = [person, report, "" if ms is None else ms, address, note, self._now()]
-        banned = self._pipeline.call(BAN_PERSON, self._lobby, args)
-        return None if banned is None else str(banned.decode())
+    def _first(self, question: Callable[[Moderation], T | None]) -> tuple[Moderation, T] | None:
+        """The lobby that has an answer to this, and the answer."""
+        everywhere = self._chosen(None)
+        answers = _ask(everywhere, question)
+        for moderation, answer in zip(everywhere, answers, strict=True):
+            if answer is not None and not isinstance(answer, Unavailable):
+                return moderation, answer
+        _check(answers)
+        return None
 
-    def ban_address(self, address: str, person: str, home: str, ms: int | None, note: str, report: str) -> None:
-        """Ban the address (a keyed hash) of a person whose lobby is `home`, another one."""
-        args = [address, person, home, "" if ms is None else ms, note, report, self._now()]
-        self._pipeline.call(BAN_ADDRESS, self._lobby, args)
-
-    def bans(self, offset: int, count: int) -> tuple[int, list[Ban]]:
-        """How many hold, and `count` of them after the first `offset`; those that end first at the beginning."""
-        total, *found = self._pipeline.call(LIST_BANS, self._lobby, [offset, count, self._now()])
-        return total, [_ban(self.lobby, *ban) for ban in found]
-
-    def ban_order(self) -> list[tuple[str, float]]:
-        """The ids of all bans, and until when they hold, in the order of `bans`."""
-        return self._order("bans")
-
-    def address_banned_with(self, subject: str) -> str | None:
-        """The address that is banned along with a subject (a keyed hash), or ""; None where there is no such ban."""
-        address = self._execute("HGET", f":ban:{subject}", "address")
-        return None if address is None else str(address.decode())
-
-    def lift(self, subject: str, address: str = "") -> bool:
-        """Lift a ban, and with a person's the one of the address that came with it; False where there is none.
-
-        `address`: the one that came with it in another lobby, which has the person's own.
-        """
-        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address]))
-
-    def announce(self, text: str) -> None:
-        """Say a line to everybody who is connected now. Nothing is kept of it."""
-        notice = msgspec.json.encode([{"p": "", "e": "announced", "text": text}])
-        self._pipeline.call(ANNOUNCE, self._lobby, [notice])
-
-    def _order(self, index: str) -> list[tuple[str, float]]:
-        flat = iter(self._execute("ZRANGE", f":{index}", 0, -1, "WITHSCORES"))
-        return [(name.decode(), float(score)) for name, score in zip(flat, flat, strict=True)]
-
-    def _execute(self, command: str, key: str, *args: Any) -> Any:
-        return self._pipeline.execute(command, self._lobby[0] + key, *args)
+    def _ban_elsewhere(
+        self, home: Moderation, address: str, person: str, ms: int | None, note: str, report: str = ""
+    ) -> list[Unavailable | None]:
+        others = [m for m in self._chosen(None) if m is not home] if address else []
+        return _ask(others, lambda m: m.ban_address(address, person, home.lobby, ms, note, report))
 
 
-def _left(reply: list[Any]) -> tuple[str, int, str]:
-    state, *rest = reply
-    return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
+def _merged(somes: Sequence[Some[Item]], orders: Sequence[Order], offset: int, count: int) -> tuple[int, list[Item]]:
+    """A part of what the lobbies' lists are together, in their order, and how many that is."""
+    if len(somes) == 1:
+        return somes[0](offset, count)
+    _check(together([partial(some, 0, 1) for some in somes]))  # clears away what is over
+    places: dict[str, tuple[float, int, int]] = {}
+    for number, order in enumerate(_check(together(list(orders)))):
+        for position, (name, score) in enumerate(order):
+            places.setdefault(name, (score, number, position))
+    wanted = sorted(places, key=places.__getitem__)[offset : offset + count]
+    found: dict[str, Item] = {}
+    for number, some in enumerate(somes):
+        positions = [places[name][2] for name in wanted if places[name][1] == number]
+        if positions:
+            _, items = some(positions[0], positions[-1] - positions[0] + 1)
+            found |= {item.id: item for item in items}
+    return len(places), [found[name] for name in wanted if name in found]
 
 
-def _encoded(evidence: Sequence[Said]) -> bytes:
-    """The latest messages that fit, as JSON."""
-    pieces: list[bytes] = []
-    size = 2
-    for said in reversed(evidence):
-        piece = msgspec.json.encode(said)
-        size += len(piece) + 1
-        if size > MAX_EVIDENCE:
-            break
-        pieces.append(piece)
-    return b"[" + b",".join(reversed(pieces)) + b"]"
+def _ask(lobbies: Sequence[Moderation], question: Callable[[Moderation], T]) -> list[T | Unavailable]:
+    return together([partial(question, moderation) for moderation in lobbies])
 
 
-def _fields(flat: list[bytes]) -> dict[str, str]:
-    values = iter(flat)
-    return {name.decode(): value.decode() for name, value in zip(values, values, strict=True)}
-
-
-def _until(score: bytes) -> int | None:
-    """A time, or None for good."""
-    return None if score == b"inf" else int(float(score))
-
-
-def _report(lobby: str, report: bytes, reports: int, until: bytes, flat: list[bytes]) -> Report:
-    fields = _fields(flat)
-    return Report(
-        report.decode(),
-        lobby,
-        int(fields["filed"]),
-        fields["state"],
-        fields["reason"],
-        fields["details"],
-        fields["reporter"],
-        fields["reported"],
-        msgspec.json.decode(fields["evidence"], type=list[Said]),
-        bool(fields["address"]),
-        reports,
-        until != b"",
-        _until(until) if until else None,
-    )
-
-
-def _ban(lobby: str, subject: bytes, until: bytes, flat: list[bytes]) -> Ban:
-    fields = _fields(flat)
-    return Ban(
-        subject.decode(),
-        fields.get("lobby", lobby),
-        fields["person"],
-        int(fields["since"]),
-        _until(until),
-        fields["by"],
-        fields["note"],
-        fields["report"],
-    )
+def _check(answers: list[T | Unavailable]) -> list[T]:
+    """What was answered. Raises Unavailable where something wasn't."""
+    missing = next((answer for answer in answers if isinstance(answer, Unavailable)), None)
+    if missing is not None:
+        raise missing
+    return [answer for answer in answers if not isinstance(answer, Unavailable)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from animochat.errors import InvalidPayload
+from animochat.protocol.errors import InvalidPayload
 from animochat.settings import Settings, SettingsError
 
 #: Bytes that RE2 may use for all patterns together; some tens of thousands of words.

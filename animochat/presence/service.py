@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from animochat.errors import Unavailable
-from animochat.room_record import RoomRecord, read_interests, read_room
+from animochat.protocol.errors import Unavailable
+from animochat.protocol.room_record import RoomRecord, read_interests, read_room
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from animochat.errors import Unavailable
+from animochat.protocol.errors import Unavailable
 from animochat.store import keys
+from animochat.store.gather import together
 from animochat.store.node import Command
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import load
-from animochat.store.together import together
 
 CLOSE_ROOMS = load("rooms/close_rooms")
 OPEN_ROOMS = load("rooms/open_rooms")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from animochat.errors import Unavailable
+from animochat.protocol.errors import Unavailable
 from animochat.store import keys
 from animochat.store.node import Command
 

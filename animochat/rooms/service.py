@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from animochat.errors import Unavailable
-from animochat.metrics import METRICS
+from animochat.protocol.errors import Unavailable
 from animochat.rooms.life import CLOSE_ROOMS, ENDED_LIFE_MS, LOG_LIFE_MS, OPEN_ROOMS, TAKE_ENDED, LogLife
 from animochat.rooms.memory import Memory, Remembered
 from animochat.rooms.outbox import Outbox
@@ -23,6 +22,7 @@ from animochat.store import keys
 from animochat.store.node import Command
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import load
+from animochat.telemetry.metrics import METRICS
 
 APPEND_MESSAGES = load("rooms/append_messages")
 ATTACH = load("rooms/attach")

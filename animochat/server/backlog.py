@@ -13,8 +13,8 @@ from collections import OrderedDict, deque
 from itertools import islice
 from typing import Protocol
 
-from animochat.metrics import METRICS
 from animochat.server.timers import TimerWheel
+from animochat.telemetry.metrics import METRICS
 
 log = logging.getLogger(__name__)
 

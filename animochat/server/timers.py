@@ -12,7 +12,7 @@ from typing import Protocol
 
 import gevent
 
-from animochat.turns import Turn
+from animochat.time_slice import Turn
 
 
 class Deadline(Protocol):

@@ -23,14 +23,14 @@ from gevent import Greenlet
 from gevent.event import Event
 from redis.crc import key_slot
 
-from animochat.errors import Unavailable
-from animochat.metrics import METRICS
+from animochat.protocol.errors import Unavailable
 from animochat.store import keys
 from animochat.store.connection import BROKEN, connect, neighbour, seeds
 from animochat.store.node import REDIRECTIONS, Callback, Command, Node
 from animochat.store.outages import Outages
 from animochat.store.scripts import Script
-from animochat.store_url import parse
+from animochat.store.url import parse
+from animochat.telemetry.metrics import METRICS
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from animochat.store_url import StoreUrl, parse
+from animochat.store.url import StoreUrl, parse
 
 #: Seconds to wait for a connection, and for an answer on it. Longer than any script runs, shorter than people wait.
 TIMEOUT = 2.0

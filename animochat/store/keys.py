@@ -7,7 +7,8 @@ here are for Python.
 
 from __future__ import annotations
 
-from animochat.settings import MAIN_LOBBY as MAIN_LOBBY
+#: The lobby that exists where the operator names none.
+MAIN_LOBBY = "main"
 
 #: Shared secret that signs tokens where SECRET_KEY is unset.
 SECRET = "animochat:secret"

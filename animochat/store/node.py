@@ -10,13 +10,13 @@ from typing import Any
 
 import redis
 
-from animochat import tracing
-from animochat.errors import Unavailable
-from animochat.metrics import METRICS
+from animochat.protocol.errors import Unavailable
 from animochat.store.connection import BROKEN, connect
 from animochat.store.outages import Outages, kind_of
 from animochat.store.scripts import Script
-from animochat.store_url import parse
+from animochat.store.url import parse
+from animochat.telemetry import tracing
+from animochat.telemetry.metrics import METRICS
 
 log = logging.getLogger(__name__)
 

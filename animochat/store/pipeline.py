@@ -22,14 +22,14 @@ import redis
 from gevent import Greenlet, spawn
 from gevent.event import AsyncResult, Event
 
-from animochat.errors import Unavailable
-from animochat.metrics import METRICS
+from animochat.protocol.errors import Unavailable
 from animochat.store.cluster import Cluster, find, slot_of
 from animochat.store.connection import BROKEN
 from animochat.store.node import Callback, Command, Node
 from animochat.store.outages import Outages
 from animochat.store.scripts import Script
-from animochat.store_url import parse
+from animochat.store.url import parse
+from animochat.telemetry.metrics import METRICS
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import redis
 from redis.sentinel import MasterNotFoundError
 
 from animochat.store.connection import BROKEN, open_connection
-from animochat.store_url import StoreUrl, parse
+from animochat.store.url import StoreUrl, parse
 
 #: Seconds that a look at what speaks on a port may take.
 LOOK = 1.0

@@ -14,7 +14,7 @@ from gevent import Greenlet
 from animochat.store.cluster import find, slot_of
 from animochat.store.connection import BROKEN, connect
 from animochat.store.outages import Outages
-from animochat.store_url import parse
+from animochat.store.url import parse
 
 log = logging.getLogger(__name__)
 

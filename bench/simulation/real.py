@@ -9,16 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import msgspec
-from store_support import HISTORY_MS, START, TAG, Lobby, Person
 
 from animochat.matchmaking import service as matchmaking
 from animochat.presence import service as presence
 from animochat.rooms import service as rooms
 from simulation.costs import Costs, Work
 from simulation.imitation import DRAW, PORTION, Done, outcome
+from tests.helpers.store import HISTORY_MS, START, TAG, Lobby, Person
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from animochat.matchmaking.service import tick_interval
 from simulation.behaviour import Behaviour
 from simulation.imitation import Done, percentile
 
-#: Seconds between a worker's heartbeats (animochat/chat.py).
+#: Seconds between a worker's heartbeats (animochat/chat/worker.py).
 HEARTBEAT = 1.0
 
 

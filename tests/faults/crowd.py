@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import PATIENCE, ROOT, Client, EventLog
 
-from faults.history import History
+from tests.faults.history import History
+from tests.helpers.servers import PATIENCE, ROOT, Client, EventLog
 
 
 class Member(Client):
@@ -81,7 +81,7 @@ class Crowd:
         self._answers: dict[int, Any] = {}
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            ["node", str(ROOT / "tests/js/crowd.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ["node", str(ROOT / "tests/helpers/js/crowd.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import redis
-from support import RedisServer, Server
 
-from faults.network import Network
+from tests.faults.network import Network
+from tests.helpers.servers import RedisServer, Server
 
 #: Seconds that a stopped worker stands still: longer than its lease.
 STOPPED = 15.0

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import requests
-from balancers import ADDRESS_HEADER
-from people import status
-from support import Server, eventually
 
-from faults.crowd import Crowd, Member
-from faults.history import History
+from tests.faults.crowd import Crowd, Member
+from tests.faults.history import History
+from tests.helpers.balancers import ADDRESS_HEADER
+from tests.helpers.people import status
+from tests.helpers.servers import Server, eventually
 
 #: Seconds for things to be as before, on a busy machine.
 PATIENCE = 60.0

@@ -22,14 +22,14 @@ from typing import Any
 
 import pytest
 import redis
-from people import NO_RATES, stats, status
-from support import ROOT, RedisServer, Server, alive, eventually, find_redis_server, free_port
 
 from animochat.store import keys
-from faults.crowd import Crowd, Member
-from faults.history import History
-from faults.nemesis import STOPPED, Nemesis
-from faults.network import Network
+from tests.faults.crowd import Crowd, Member
+from tests.faults.history import History
+from tests.faults.nemesis import STOPPED, Nemesis
+from tests.faults.network import Network
+from tests.helpers.people import NO_RATES, stats, status
+from tests.helpers.servers import ROOT, RedisServer, Server, alive, eventually, find_redis_server, free_port
 
 #: Seconds for things to be as before, on a busy machine.
 HEALED = 40.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from faults.history import History
+from tests.faults.history import History
 
 ROOM, OTHER = "r1", "r2"
 

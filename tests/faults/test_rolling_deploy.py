@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from balancers import alive, haproxy
-from people import NO_RATES
-from support import Server, eventually
-
-from faults.crowd import Crowd
-from faults.rolling import People, roll
+from tests.faults.crowd import Crowd
+from tests.faults.rolling import People, roll
+from tests.helpers.balancers import alive, haproxy
+from tests.helpers.people import NO_RATES
+from tests.helpers.servers import Server, eventually
 
 ROOMS = 6
 

@@ -11,16 +11,15 @@ from typing import Any
 import jsonschema
 import msgspec
 import socketio.packet
-from fuzz.wire import unpacked
 
-from animochat.documents.asyncapi import asyncapi
-from animochat.documents.events import CLIENT_EVENTS
-from animochat.errors import InvalidPayload
+from animochat.apidocs.asyncapi import asyncapi
+from animochat.chat.tokens import Tokens
 from animochat.matchmaking.interests import by_name
 from animochat.moderation.words import word_filter
-from animochat.settings import Settings
-from animochat.sockets import offset, packets
-from animochat.sockets.payloads import (
+from animochat.protocol import offset, packets
+from animochat.protocol.errors import InvalidPayload
+from animochat.protocol.events import CLIENT_EVENTS
+from animochat.protocol.payloads import (
     MAX_INTEREST_LENGTH,
     MAX_INTERESTS,
     MAX_QUOTE,
@@ -36,7 +35,8 @@ from animochat.sockets.payloads import (
     read_body,
     reply_body,
 )
-from animochat.sockets.tokens import Tokens
+from animochat.settings import Settings
+from tests.fuzz.wire import unpacked
 
 # Socket.IO
 

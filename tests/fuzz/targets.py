@@ -27,9 +27,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
     # python-socketio reads packets letter by letter where we have an expression: it shows libFuzzer the way
     with atheris.instrument_imports(include=["animochat", "fuzz", "socketio", "websockets"]):
-        from fuzz import chat, wire
+        from tests.fuzz import chat, wire
 else:  # for the seeds alone
-    from fuzz import chat, wire
+    from tests.fuzz import chat, wire
 
 
 class Target(NamedTuple):

@@ -13,13 +13,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from fuzz import chat
-from fuzz.targets import TARGETS
 from packaging.requirements import Requirement
-from support import ROOT
 
-from animochat.server import frames, headers, packets, websocket
-from animochat.sockets import packets as socketio_packets
+from animochat.protocol import packets as socketio_packets
+from animochat.server.engineio import packets
+from animochat.server.http import headers
+from animochat.server.websocket import connection, frames
+from tests.fuzz import chat
+from tests.fuzz.targets import TARGETS
+from tests.helpers.servers import ROOT
 
 #: Inputs of each target's run, which takes a second or two.
 RUNS = {"frames": 60, "heads": 150, "payloads": 100, "packet": 2000, "arguments": 1500, "credentials": 1500}
@@ -61,7 +63,7 @@ def lenient(data: bytes) -> str | None:
 @pytest.mark.parametrize(
     ("name", "place", "attribute", "broken"),
     [
-        ("frames", websocket, "whole_message", lenient),
+        ("frames", connection, "whole_message", lenient),
         ("frames", frames.FrameReader, "remembers_nothing", lambda parser: True),
         ("heads", headers.Headers, "_check_length", lambda self: None),
         ("heads", headers, "_FIELD", re.compile(rb"([^:]+):([^\x00\r]*)\r?\Z")),

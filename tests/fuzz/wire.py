@@ -12,15 +12,15 @@ from _socket import socket as NativeSocket
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from animochat.server import packets
 from animochat.server.backlog import Backlog
-from animochat.server.frames import FrameReader, Parser, websocket_frame
-from animochat.server.handover import owner_of
-from animochat.server.headers import MAX_FIELDS, Headers
-from animochat.server.lane import SlowLane
-from animochat.server.reader import BadHead, RequestReader
+from animochat.server.engineio import packets
+from animochat.server.http.headers import MAX_FIELDS, Headers
+from animochat.server.http.reader import BadHead, RequestReader
+from animochat.server.process.handover import owner_of
+from animochat.server.throttle import SlowLane
 from animochat.server.timers import TimerWheel
-from animochat.server.websocket import Reason, WebSocket
+from animochat.server.websocket.connection import Reason, WebSocket
+from animochat.server.websocket.frames import FrameReader, Parser, websocket_frame
 
 #: As long as what the server takes may be.
 MAX_SIZE = 100_000

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server.wire import Gunicorn, HttpClient, InThread
+
+from tests.server.wire import Gunicorn, HttpClient, InThread
 
 
 @pytest.fixture

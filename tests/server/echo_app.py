@@ -18,7 +18,7 @@ from typing import Any
 
 import gevent.event
 
-from animochat.server.engine import EngineServer, EngineSocket
+from animochat.server.engineio.server import EngineServer, EngineSocket
 
 
 class EchoChat:

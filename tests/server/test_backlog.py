@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from server.wire import TEXT, HttpClient, InThread, WebSocketClient, open_polling, polling
-from support import eventually
 
 from animochat.server import backlog
 from animochat.server.backlog import MAX_BEHIND, MAX_QUEUED, MIN_TAKEN, PATIENCE, Backlog, Outgoing
-from animochat.server.engine import MAX_BACKLOG
+from animochat.server.engineio.server import MAX_BACKLOG
+from tests.helpers.servers import eventually
+from tests.server.wire import TEXT, HttpClient, InThread, WebSocketClient, open_polling, polling
 
 #: Some text that does not get shorter by much.
 NOISE = "".join(f"{number * 2_654_435_761 % 2**32:08x}" for number in range(250))

@@ -9,13 +9,13 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from server.wire import CLOSE, TEXT, InThread, WebSocketClient, open_polling, polling
-from support import eventually
 
-from animochat.server import websocket
-from animochat.server.engine import EngineSocket, websocket_frame
-from animochat.server.handler import RequestHandler
-from animochat.server.websocket import WebSocket
+from animochat.server.engineio.server import EngineSocket, websocket_frame
+from animochat.server.http.handler import RequestHandler
+from animochat.server.websocket import connection
+from animochat.server.websocket.connection import WebSocket
+from tests.helpers.servers import eventually
+from tests.server.wire import CLOSE, TEXT, InThread, WebSocketClient, open_polling, polling
 
 
 def test_what_the_socket_does_not_take_waits_and_arrives_in_order(server: InThread) -> None:
@@ -89,7 +89,7 @@ def test_what_the_client_still_sends_does_not_reset_a_connection_that_is_being_c
 def test_a_client_that_never_closes_its_side_is_cut_in_the_end(
     serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "LINGER", 0.1)
+    monkeypatch.setattr(connection, "LINGER", 0.1)
     server = serve(ping_interval=0.5)
     client = server.websocket()
     client.send(TEXT, b'42["bye"]')

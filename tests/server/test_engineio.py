@@ -7,17 +7,9 @@ import json
 from collections.abc import Callable
 
 import pytest
-from server.wire import (
-    BINARY,
-    TEXT,
-    HttpClient,
-    InThread,
-    WebSocketClient,
-    handshake,
-    open_polling,
-    polling,
-)
-from support import eventually
+
+from tests.helpers.servers import eventually
+from tests.server.wire import BINARY, TEXT, HttpClient, InThread, WebSocketClient, handshake, open_polling, polling
 
 UNKNOWN_SESSION = {"code": 1, "message": "Session ID unknown"}
 

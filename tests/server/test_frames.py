@@ -6,14 +6,14 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from server.wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, InThread, WebSocketClient
-from support import eventually
 from websockets.frames import Frame
 from websockets.protocol import Protocol, Side
 from websockets.utils import apply_mask
 
-from animochat.server.frames import FrameReader, websocket_frame, whole_message
-from animochat.server.websocket import RECV_SIZE
+from animochat.server.websocket.connection import RECV_SIZE
+from animochat.server.websocket.frames import FrameReader, websocket_frame, whole_message
+from tests.helpers.servers import eventually
+from tests.server.wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, InThread, WebSocketClient
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 import socketio
-from server.wire import HERE, PATIENCE, Gunicorn, HttpClient, InThread, WebSocketClient, open_polling, polling
-from support import ROOT, eventually
 
-from animochat.server import handover
-from animochat.server.handover import Handover, owner_of
-from animochat.server.rundir import RunDirectory
+from animochat.server.process import handover
+from animochat.server.process.handover import Handover, owner_of
+from animochat.server.process.run_directory import RunDirectory
+from tests.helpers.servers import ROOT, eventually
+from tests.server.wire import HERE, PATIENCE, Gunicorn, HttpClient, InThread, WebSocketClient, open_polling, polling
 
 WORKERS = 4
 
@@ -128,7 +128,7 @@ def test_an_upgrade_that_another_worker_accepts(shared: Gunicorn) -> None:
 
 
 def upgrade(server: Gunicorn, sid: str) -> WebSocketClient | None:
-    from server.wire import TEXT
+    from tests.server.wire import TEXT
 
     try:
         client = WebSocketClient(server.connect(), f"EIO=4&transport=websocket&sid={sid}")

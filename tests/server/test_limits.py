@@ -12,7 +12,27 @@ import gevent
 import pytest
 from gevent.event import Event
 from gevent.socket import socket as GeventSocket
-from server.wire import (
+from websockets.frames import Frame
+from websockets.protocol import Protocol, Side
+
+from animochat.server import limits
+from animochat.server.http import admission
+from animochat.server.http.reader import RequestReader
+from animochat.server.limits import (
+    SUSPICION,
+    TOO_FAST,
+    TOO_MANY,
+    TOO_MANY_FROM_ADDRESS,
+    Buckets,
+    ConnectionLimits,
+    Pace,
+    client_address,
+    comes_through_proxy,
+)
+from animochat.server.throttle import SlowLane
+from animochat.server.websocket.connection import MAX_DROPPED, RECV_SIZE
+from tests.helpers.servers import eventually
+from tests.server.wire import (
     CLOSE,
     CONT,
     PATIENCE,
@@ -25,25 +45,6 @@ from server.wire import (
     open_polling,
     polling,
 )
-from support import eventually
-from websockets.frames import Frame
-from websockets.protocol import Protocol, Side
-
-from animochat.server import admission, limits
-from animochat.server.lane import SlowLane
-from animochat.server.limits import (
-    SUSPICION,
-    TOO_FAST,
-    TOO_MANY,
-    TOO_MANY_FROM_ADDRESS,
-    Buckets,
-    ConnectionLimits,
-    Pace,
-    client_address,
-    comes_through_proxy,
-)
-from animochat.server.reader import RequestReader
-from animochat.server.websocket import MAX_DROPPED, RECV_SIZE
 
 
 class Clock:

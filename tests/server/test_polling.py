@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from server.wire import PATIENCE, HttpClient, InThread, Response, handshake, open_polling, polling
-from support import eventually
 
-from animochat.server import engine_socket, packets
+from animochat.server.engineio import packets
+from animochat.server.engineio import session as engine_socket
+from tests.helpers.servers import eventually
+from tests.server.wire import PATIENCE, HttpClient, InThread, Response, handshake, open_polling, polling
 
 UNKNOWN_SESSION = {"code": 1, "message": "Session ID unknown"}
 

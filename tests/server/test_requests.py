@@ -7,13 +7,13 @@ import socket
 import struct
 
 import pytest
-from server.wire import PATIENCE, HttpClient, InThread, open_polling, polling
-from support import eventually
 
-from animochat.server import handler, headers, reader
-from animochat.server.body import MAX_CHUNKED
-from animochat.server.headers import Headers
-from animochat.server.reader import RequestReader
+from animochat.server.http import handler, headers, reader
+from animochat.server.http.body import MAX_CHUNKED
+from animochat.server.http.headers import Headers
+from animochat.server.http.reader import RequestReader
+from tests.helpers.servers import eventually
+from tests.server.wire import PATIENCE, HttpClient, InThread, open_polling, polling
 
 
 def test_a_connection_carries_many_requests(http: HttpClient) -> None:

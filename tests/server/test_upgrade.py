@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from server.wire import CLOSE, TEXT, HttpClient, InThread, WebSocketClient, handshake, open_polling, polling
-from support import eventually
 
-from animochat.server import engine_socket
+from animochat.server.engineio import session as engine_socket
+from tests.helpers.servers import eventually
+from tests.server.wire import CLOSE, TEXT, HttpClient, InThread, WebSocketClient, handshake, open_polling, polling
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from types import SimpleNamespace
 import pytest
 from gevent.socket import socket as GeventSocket
 from gunicorn.config import Config
-from server.wire import CLOSE, HERE, Gunicorn, WebSocketClient, open_polling, polling
-from support import ROOT, alive, eventually, free_port
 
-from animochat.server.rundir import RunDirectory
-from animochat.server.worker import Worker, tune_garbage_collector
+from animochat.server.process.run_directory import RunDirectory
+from animochat.server.process.worker import Worker, tune_garbage_collector
+from tests.helpers.servers import ROOT, alive, eventually, free_port
+from tests.server.wire import CLOSE, HERE, Gunicorn, WebSocketClient, open_polling, polling
 
 
 def test_it_tells_the_application_when_it_serves_and_when_it_stops(gunicorn: Callable[..., Gunicorn]) -> None:
@@ -167,7 +167,7 @@ def test_access_is_logged_only_if_asked_for(gunicorn: Callable[..., Gunicorn]) -
 
 def start_and_fail(tmp_path: Path, *arguments: str, application: str = "echo_app:create_app()") -> str:
     result = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "animochat.server.worker.Worker",
+        [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "animochat.server.process.worker.Worker",
          "-b", f"127.0.0.1:{free_port()}", *arguments, application],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", "TMPDIR": str(tmp_path)},
         capture_output=True, text=True, timeout=30,

@@ -25,13 +25,13 @@ from typing import Any, TypeVar
 
 import gevent
 from gevent.socket import socket as GeventSocket
-from server.echo_app import EchoApp, EchoChat
-from support import ROOT, children, eventually, free_port
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 
-from animochat.server.handler import RequestServer
-from animochat.server.rundir import LISTENS
+from animochat.server.http.handler import RequestServer
+from animochat.server.process.run_directory import LISTENS
+from tests.helpers.servers import ROOT, children, eventually, free_port
+from tests.server.echo_app import EchoApp, EchoChat
 
 CONT, TEXT, BINARY = Opcode.CONT, Opcode.TEXT, Opcode.BINARY
 CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
@@ -333,7 +333,14 @@ class Gunicorn:
             ECHO_LOG=str(self.events_path),
             ECHO_OPTIONS=json.dumps(options),
         )
-        command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "animochat.server.worker.Worker"]
+        command = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "--no-control-socket",
+            "-k",
+            "animochat.server.process.worker.Worker",
+        ]
         command += ["-w", str(workers), "-b", f"127.0.0.1:{self.port}", *arguments, "echo_app:create_app()"]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

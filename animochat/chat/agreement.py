@@ -1,0 +1,63 @@
+"""Whether a worker's set-up fits those of the other workers on its store, and the store fits what is kept there.
+
+Looked at while it serves; what does not fit is logged once, until it is over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from animochat import __version__
+from animochat.chat.lobby import Lobby
+from animochat.presence.identity import disagreements, identity
+from animochat.protocol.errors import Unavailable
+from animochat.settings import Settings
+from animochat.store.gather import together
+from animochat.store.persistence import keeps_nothing
+from animochat.store.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks: more than the lease of a worker that was killed, which seems to live until then.
+COMPARE = 6.0
+
+#: Tells whether the store keeps anything. Nothing depends on it: who may not run it need not.
+LOOK = ("INFO", "persistence")
+
+#: At how many looks in a row it has to be so where that is not two: what was recorded may just have been lost.
+LOOKS = {"older": 3}
+
+
+class Agreement:
+    """One for each worker. `look` waits for the store, and raises Unavailable."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline, lobbies: Sequence[Lobby]) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._lobbies = lobbies
+        #: Kind of disagreement -> at how many looks in a row it was there.
+        self._seen: dict[str, int] = {}
+        self._looked_at_bans = False
+
+    def look(self, secret: str) -> None:
+        """Compare this worker with the others. `secret`: the one that signs tokens."""
+        mine = identity(secret, self._settings.store_messages, __version__)
+        wrong: dict[str, str] = {}
+        for outcome in together([partial(lobby.presence.identify, mine) for lobby in self._lobbies]):
+            if not isinstance(outcome, Unavailable):
+                wrong.update(disagreements(mine, outcome))
+        for kind, text in wrong.items():
+            if self._seen.get(kind, 0) + 1 == LOOKS.get(kind, 2):
+                log.error("Wrong set-up: %s", text)
+        self._seen = {kind: self._seen.get(kind, 0) + 1 for kind in wrong}
+        if self._settings.production and not self._looked_at_bans:
+            self._look_at_bans()
+
+    def _look_at_bans(self) -> None:
+        bans = sum(lobby.moderation.bans(0, 1)[0] for lobby in self._lobbies)
+        self._looked_at_bans = True  # a store that does not let us look is asked once
+        if bans and keeps_nothing(self._pipeline.execute(*LOOK).decode()):
+            text = "The store has kept nothing on its disk since it started: a restart of it ends all bans, %s now."
+            log.warning(text + " Set appendonly yes there", bans)

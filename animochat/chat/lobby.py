@@ -1,0 +1,185 @@
+"""A lobby as one worker has it: a chat of its own, whose people meet nobody of another one.
+
+Its slot in a cluster, its people with their history and their bans, its rooms and its counts are its own. A worker
+serves every lobby; they have the ways to the store in common, and the secret that signs tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import gevent
+
+from animochat.chat.connections import Connection, Connections, send_online_count
+from animochat.chat.inbound import News
+from animochat.chat.lifecycle import Lifecycle
+from animochat.chat.namespace import ChatNamespace
+from animochat.matchmaking.service import TICK_GAP_MS, Matchmaking, tick_interval
+from animochat.moderation.lobby_moderation import Moderation
+from animochat.moderation.words import WordFilter
+from animochat.presence.service import Presence
+from animochat.protocol.errors import Unavailable
+from animochat.rooms.life import ENDED_LIFE_MS
+from animochat.rooms.service import Rooms
+from animochat.server.engineio.server import websocket_frame
+from animochat.settings import Settings
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.subscription import Listener
+
+log = logging.getLogger(__name__)
+
+#: Seconds between the times at which the records of connected people are kept from expiring.
+TOUCH = 3600.0
+
+HOUR_MS = 3_600_000
+
+
+class Lobby:
+    """Everything of a lobby on one worker.
+
+    `share_secret` is called when the lobby's data are new or lost, before anybody is told so: it may wait for the store
+    and raise Unavailable. `renew` is called when nobody listens on the worker's channel, `check_stall` before anything
+    is done by what is remembered here (stall.py).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        pipeline: Pipeline,
+        worker_id: str,
+        words: WordFilter | None,
+        share_secret: Callable[[], None],
+        renew: Callable[[], None],
+        check_stall: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self._grace_ms = settings.reconnect_grace_ms
+        self._share_secret = share_secret
+        self._renew = renew
+        self.presence = Presence(pipeline, worker_id, name)
+        self.matchmaking = Matchmaking(
+            pipeline,
+            settings.match_history_hours * HOUR_MS,
+            settings.skip_cooldown_ms,
+            settings.interest_wait_ms,
+            name,
+        )
+        self.rooms = Rooms(
+            pipeline,
+            worker_id,
+            name,
+            storing=settings.store_messages,
+            # Nothing is to be read there where nothing is stored: it only has to refuse what comes late.
+            ended_life_ms=ENDED_LIFE_MS if settings.store_messages else settings.reconnect_grace_ms,
+        )
+        self.moderation = Moderation(
+            pipeline,
+            settings.reports_per_hour,
+            settings.auto_suspend_reports,
+            name,
+            reports_per_address=settings.reports_per_hour_per_address,
+        )
+        self.connections = Connections()
+        self.lifecycle = Lifecycle(settings, name, self.connections, self.presence, self.matchmaking, self.rooms)
+        self.lifecycle.check_stall = check_stall
+        self.namespace = ChatNamespace(
+            settings,
+            self.connections,
+            self.lifecycle,
+            self.matchmaking,
+            self.rooms,
+            self.moderation,
+            words,
+            worker_id,
+            check_stall,
+        )
+        news = News(self.connections, self.lifecycle, self.namespace, self.rooms, check_stall)
+        channels = [keys.worker_channel(worker_id, name), keys.everybody(name, pipeline.database)]
+        self.listener = Listener(channels, news.receive, self.recheck_all)
+        #: Whether the store may have come back older than what has happened.
+        self._compare = False
+        self._epoch: str | None = None
+        self._workers = 1
+        self._touched_at = self._forgot_at = time.monotonic()
+
+    def tick(self) -> float:
+        """Do what is due. Returns the seconds until the next tick. Raises Unavailable."""
+        while self.matchmaking.tick(TICK_GAP_MS):
+            pass
+        self.rooms.life.close_ended()
+        return tick_interval(self._workers)
+
+    def beat(self) -> None:
+        """Say that this worker lives, and mend what the answer says is wrong. Raises Unavailable."""
+        stored, self.rooms.stored = self.rooms.stored, 0
+        try:
+            beat = self.presence.heartbeat(stored)
+        except Unavailable:
+            self.rooms.stored += stored
+            raise
+        self._workers = beat.workers
+        if beat.epoch != self._epoch:
+            # A store without our data: new, or emptied.
+            self._share_secret()
+            if self._epoch is not None:
+                log.warning("The store lost its data of lobby %s: telling everybody", self.name)
+                self.recheck_all()
+            self._epoch = beat.epoch
+        elif not beat.known:
+            log.warning("Others took this worker for dead in lobby %s: telling everybody", self.name)
+            self.recheck_all()
+        if not beat.listeners:
+            self._renew()
+        for worker in beat.dead:
+            log.warning(
+                "Worker %s is dead: its people's places in lobby %s are kept for the grace time", worker, self.name
+            )
+            self.presence.reap(worker, self._grace_ms)
+        self._recheck(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
+        self.lifecycle.retry_farewells()
+        if self._compare:
+            self._make_up()
+        self.rooms.repeat()
+        self.connections.forget_departed()
+        self._forget_rooms()
+        gevent.spawn(send_online_count, self.connections, beat.online, websocket_frame)
+        if time.monotonic() - self._touched_at > TOUCH:
+            self._touched_at = time.monotonic()
+            self.presence.touch(list(self.connections.by_person))
+            self._share_secret()
+
+    def recheck_all(self) -> None:
+        """Bring everything here and the store together again. Does not wait."""
+        self._compare = True
+        self._recheck(lambda connection: True)
+
+    def _make_up(self) -> None:
+        self._compare = False
+        try:
+            if self.lifecycle.make_up():
+                log.warning("The store of lobby %s came back older than what has happened: made up for it", self.name)
+        except Unavailable:
+            self._compare = True
+            raise
+
+    def _recheck(self, which: Callable[[Connection], bool]) -> None:
+        for connection in self.connections:
+            if which(connection):
+                self.lifecycle.recheck(connection)
+
+    def doubt_all(self) -> None:
+        """Go by nothing that is known here of the connections until the store has been asked. Does not wait."""
+        self.lifecycle.distrust_arrivals()
+        for connection in self.connections:
+            self.lifecycle.doubt(connection)
+
+    def _forget_rooms(self) -> None:
+        """What was said, where it isn't stored: kept as long as the room has somebody here, and for the grace time."""
+        now = time.monotonic()
+        if self.rooms.memory is not None and now - self._forgot_at > self._grace_ms / 1000:
+            self._forgot_at = now
+            self.rooms.memory.forget({c.room.room_id for c in self.connections if c.room is not None})

@@ -1,0 +1,66 @@
+"""Tokens: what makes a returning browser the same anonymous person."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+from itsdangerous import BadSignature, Signer
+
+from animochat.protocol.payloads import MAX_TOKEN
+from animochat.server.limits import group_of
+from animochat.store.keys import MAIN_LOBBY
+
+
+class Tokens:
+    """Signs and verifies the ids of one lobby's people with the secret that all workers share.
+
+    What was signed for another lobby doesn't verify: whoever shows it is a new person here.
+    """
+
+    def __init__(self, secret: str, lobby: str = MAIN_LOBBY) -> None:
+        # What was signed when there was one lobby, and no other, was signed for this one.
+        of = "" if lobby == MAIN_LOBBY else f".{lobby}"
+        self._signer = Signer(secret, salt=f"animochat.person{of}", digest_method=hashlib.sha256)
+        self._sessions = Signer(secret, salt=f"animochat.session{of}", digest_method=hashlib.sha256)
+        self._secret = secret.encode()
+
+    def issue(self, person: str) -> str:
+        """The token of a person: the id with its signature."""
+        return self._signer.sign(person).decode()
+
+    def verify(self, token: object) -> str | None:
+        """The person that a token names, or None for a token that isn't ours."""
+        if not isinstance(token, str) or len(token) > MAX_TOKEN:
+            return None
+        try:
+            return self._signer.unsign(token).decode()
+        except (BadSignature, UnicodeError):
+            return None
+
+    def issue_session(self, person: str, session: str) -> str:
+        """The private session id (`pid`) by which a client takes its session up again: nobody else can make it."""
+        return self._sessions.sign(f"{person}.{session}").decode()
+
+    def verify_session(self, pid: object) -> tuple[str, str] | None:
+        """The person and the session that a `pid` names, or None for one that isn't ours."""
+        if not isinstance(pid, str) or len(pid) > MAX_TOKEN:
+            return None
+        try:
+            person, _, session = self._sessions.unsign(pid).decode().partition(".")
+        except (BadSignature, UnicodeError):
+            return None
+        return person, session
+
+    def hide_address(self, address: str) -> str:
+        """A keyed hash in an address's place: the same for the same one, whatever the lobby, and nothing to find it out
+        by without the secret. An IPv6 address counts by its /64, which is what one customer has. "" for none.
+        """
+        group = group_of(address)
+        return hmac.digest(self._secret, b"animochat.address:" + group.encode(), "sha256").hex()[:32] if group else ""
+
+
+def new_person() -> str:
+    """An id for somebody who was never here: 128 random bits."""
+    return secrets.token_urlsafe(16)

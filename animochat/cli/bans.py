@@ -1,0 +1,71 @@
+"""`animochat bans`: who is banned; ban somebody, lift a ban."""
+
+from __future__ import annotations
+
+import argparse
+
+from animochat.cli.moderating import (
+    add_ban,
+    add_lobby,
+    add_portion,
+    checked,
+    complain,
+    milliseconds,
+    moderate,
+    print_json,
+    shown,
+    time_of,
+)
+from animochat.moderation.service import Oversight
+from animochat.web.admin import PersonBanRequest
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status: 0 done, 1 not done, 2 a mistake in the line."""
+    parser = argparse.ArgumentParser(prog="animochat bans", description="Who is banned; ban somebody, lift a ban.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    add_portion(commands.add_parser("list", help="show bans, those that end first at the beginning"))
+    add = commands.add_parser("add", help="ban a person")
+    add.add_argument("person", help="as reports and bans name it")
+    add_lobby(add, "the person's (default: the one that knows the person)")
+    add_ban(add)
+    lift = commands.add_parser("lift", help="lift a ban, and with a person's the one of the address that came with it")
+    lift.add_argument("ban", help="its id, as `list` shows it")
+    options = parser.parse_args(arguments)
+    if options.command == "add":
+        fields = {name: getattr(options, name) for name in ("person", "hours", "address", "note", "lobby")}
+        asked = checked(parser, PersonBanRequest, **fields)
+        return moderate(lambda oversight: _ban(oversight, asked), asked.lobby)
+    if options.command == "lift":
+        return moderate(lambda oversight: _lift(oversight, options.ban))
+    return moderate(lambda oversight: _list(oversight, options), options.lobby)
+
+
+def _list(oversight: Oversight, options: argparse.Namespace) -> int:
+    total, bans = oversight.bans(options.offset, options.count, options.lobby)
+    if options.json:
+        print_json({"total": total, "bans": bans})
+        return 0
+    for ban in bans:
+        until = f"until {time_of(ban.until)}" if ban.until else time_of(None)
+        report = f", report {ban.report}" if ban.report else ""
+        since = f"by {ban.by}, since {time_of(ban.since)}{report}"
+        print(f"{ban.id}  {ban.lobby}  {until}  {since}  {shown(ban.note)}".rstrip())
+    print(f"{len(bans)} of {total} bans")
+    return 0
+
+
+def _ban(oversight: Oversight, asked: PersonBanRequest) -> int:
+    hours, note = milliseconds(asked.hours), asked.note.strip()
+    _, address = oversight.ban(asked.person, hours, asked.address, note, asked.lobby)
+    print(f"{asked.person} is banned{', and the address' if address else ''}.")
+    if asked.address and not address:
+        print("No address is known of this person.")
+    return 0
+
+
+def _lift(oversight: Oversight, ban: str) -> int:
+    if not oversight.lift(ban):
+        return complain(f"there is no ban {shown(ban)}")
+    print("Lifted.")
+    return 0

@@ -1,0 +1,216 @@
+"""`animochat bench URL`: a crowd of simulated people, to see what a deployment carries."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import gevent
+import msgspec
+
+from animochat.loadtest.client import Client, Refused
+from animochat.loadtest.report import report, text
+from animochat.loadtest.run_stats import SETTLED, Tally
+from animochat.loadtest.users import Habits, Person
+
+#: A promise of the protocol's was broken.
+EXIT_BROKEN = 1
+EXIT_USAGE = 2
+
+MAX_PEOPLE = 20_000
+MAX_SECONDS = 3_600
+
+#: Open files besides people's connections.
+OTHER_FILES = 50
+
+#: Seconds at the end, in which what is under way arrives.
+DRAIN = 2.0
+
+#: Seconds between two lines where the output is no terminal.
+LINE_EVERY = 5
+
+DESCRIPTION = """\
+Simulate people who come, search, talk with pauses to think, skip, leave and vanish, and tell how the server does:
+rates, waiting and delivery times, and whether each message arrived once and in order and every room had two people. It
+ends by itself, after --seconds and at most a few more. Servers that are not on this machine are left alone unless you
+say that you run them.
+"""
+
+EPILOG = """\
+Everybody comes from one address: set RATE_CONNECTS=0, RATE_REQUESTS=0 and MAX_CONNECTIONS_PER_ADDRESS=0 on the server
+for the time, or stay below them. Exit status: 0 when every promise was kept, 1 when one was broken, 2 when it could not
+run.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    problem = _problem(options)
+    if problem:
+        print(f"animochat: {problem}", file=sys.stderr)
+        return EXIT_USAGE
+    habits = Habits(think=options.think, chat=options.chat)
+    tally = Tally()
+    people = [
+        Person(options.url, habits, tally, options.seed + number, options.lobby) for number in range(options.people)
+    ]
+    outcome = _run(people, tally, options)
+    print(text(outcome))
+    if options.json is not None:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(outcome)) + b"\n")
+    return 0 if outcome["ok"] else EXIT_BROKEN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="animochat bench",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", help="http://localhost:3001, say")
+    parser.add_argument("--lobby", metavar="NAME", help="where they meet (default: where clients go that name none)")
+    parser.add_argument("--people", type=_bounded(1, MAX_PEOPLE), default=100, help="how many (default: 100)")
+    parser.add_argument("--seconds", type=_bounded(1, MAX_SECONDS), default=60, help="how long (default: 60)")
+    help_ = "how many come a second, until all are there (default: 40, below a server's RATE_CONNECTS)"
+    parser.add_argument("--arrivals", type=_bounded(1, 1_000), default=40, help=help_)
+    help_ = "mean seconds between two messages of one person (default: 6)"
+    parser.add_argument("--think", type=_positive, default=Habits.think, help=help_)
+    help_ = "mean seconds after which somebody has enough of a partner (default: 90)"
+    parser.add_argument("--chat", type=_positive, default=Habits.chat, help=help_)
+    parser.add_argument("--seed", type=int, default=1, help="another number, another course of events (default: 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as JSON, too")
+    parser.add_argument("--yes-i-run-this-server", action="store_true", help="for a server that is not on this machine")
+    return parser
+
+
+def _bounded(low: int, high: int) -> Callable[[str], int]:
+    def number(word: str) -> int:
+        value = int(word)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not from {low} to {high}")
+        return value
+
+    return number
+
+
+def _positive(word: str) -> float:
+    value = float(word)
+    if not 0.01 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{word} is not from 0.01 to 86400")
+    return value
+
+
+def _problem(options: argparse.Namespace) -> str | None:
+    """Why it can't run, or None."""
+    try:
+        parts = urlsplit(options.url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or parts.scheme not in ("http", "https"):
+        return f"{options.url!r} is not an address like http://localhost:3001"
+    try:
+        addresses = {found[4][0] for found in socket.getaddrinfo(host, port or 80, type=socket.SOCK_STREAM)}
+    except OSError as error:
+        return f"{host} can't be found: {error.strerror}"
+    own = all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses)
+    if not own and not options.yes_i_run_this_server:
+        return f"{host} is not this machine; for a server that you run, add --yes-i-run-this-server"
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY and options.people + OTHER_FILES > allowed:
+        return f"{options.people} people need {options.people + OTHER_FILES} open files: `ulimit -n` says {allowed}"
+    if options.json is not None and not options.json.parent.is_dir():
+        return f"{options.json.parent} is no folder to write the report to"
+    try:
+        client = Client(options.url, lambda *_: None, options.lobby)
+        client.connect()
+        client.goodbye()
+    except Refused as refused:
+        return f"no chat at {options.url}: {refused}"
+    return None
+
+
+def _run(people: list[Person], tally: Tally, options: argparse.Namespace) -> dict[str, object]:
+    """Let them live for the time, and come to an end."""
+    display = _Display(people, tally, options.seconds)
+    started, cpu = time.monotonic(), time.process_time()
+    lives = [gevent.spawn_later(number / options.arrivals, person.live) for number, person in enumerate(people)]
+    late = 0.0
+    try:
+        for second in range(1, options.seconds + 1):
+            due = started + second
+            gevent.sleep(max(0.0, due - time.monotonic()))
+            late = max(late, time.monotonic() - due)
+            tally.settle(time.monotonic())
+            display.show(second)
+    except KeyboardInterrupt:
+        print("\nStopped early.", file=sys.stderr)
+    seconds = time.monotonic() - started
+    gevent.killall(lives)
+    gevent.sleep(DRAIN)  # nobody says anything more: what is under way arrives
+    for person in people:
+        person.quit()
+    gevent.sleep(0)
+    tally.settle(time.monotonic() + SETTLED)
+    display.clear()
+    used = (time.process_time() - cpu) / max(seconds, 0.001)
+    return report(tally, options.url, options.people, seconds, 1000 * late, used)
+
+
+class _Display:
+    """How it goes: a block that is written over on a terminal, a line now and then elsewhere. On stderr."""
+
+    def __init__(self, people: list[Person], tally: Tally, seconds: int) -> None:
+        self._people = people
+        self._tally = tally
+        self._seconds = seconds
+        self._terminal = sys.stderr.isatty()
+        self._height = 0
+        self._before = tally.counts.copy()
+
+    def show(self, second: int) -> None:
+        if not self._terminal and second % LINE_EVERY:
+            return
+        span = 1 if self._terminal else LINE_EVERY
+        counts = self._tally.counts
+        states = [person.state for person in self._people]
+        rates = {
+            name: (counts[name] - self._before[name]) / span for name in ("connected", "matched", "sent", "received")
+        }
+        self._before = counts.copy()
+        wait, deliver = self._tally.waiting.percentiles(), self._tally.delivering.percentiles()
+        done = round(30 * second / self._seconds)
+        lines = [
+            f"[{'#' * done}{'.' * (30 - done)}] {second}/{self._seconds} s",
+            "people   "
+            + ", ".join(f"{states.count(s)} {s}" for s in ("connecting", "idle", "waiting", "chatting", "away")),
+            f"a second {rates['connected']:.0f} connects, {rates['matched'] / 2:.0f} matches, {rates['sent']:.0f} sent,"
+            f" {rates['received']:.0f} received",
+            f"wait     {_short(wait)}",
+            f"deliver  {_short(deliver)}",
+            f"refused  {sum(self._tally.refusals.values())}, broken promises {sum(self._tally.mistakes.values())}",
+        ]
+        if self._terminal:
+            self.clear()
+            self._height = len(lines)
+            print("\n".join(lines), file=sys.stderr, flush=True)
+        else:
+            print("; ".join(" ".join(line.split()) for line in lines), file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._height:
+            print(f"\x1b[{self._height}F\x1b[J", end="", file=sys.stderr, flush=True)
+            self._height = 0
+
+
+def _short(times: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:,.1f} ms" for name, value in times.items()) or "-"

@@ -1,0 +1,82 @@
+"""`animochat doctor`: checks what a server needs, before it runs or while it does, and says what to change."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable, Iterator
+
+from animochat.cli.configuration import read_settings
+from animochat.cli.doctor.check_result import Finding, Level
+from animochat.cli.doctor.host_checks import machine_findings
+from animochat.cli.doctor.store_checks import store_findings
+from animochat.settings import Settings, SettingsError
+from animochat.store.embedded import EmbeddedStore, EmbeddedStoreError
+
+EXIT_WARNINGS = 1
+EXIT_ERRORS = 2
+
+DESCRIPTION = """\
+Check the settings (environment and .env), the store, and this machine, and say what to change. Nothing is changed, and
+no secret is shown. It needs no server, and does not disturb one that runs.
+"""
+
+EPILOG = """\
+Exit status: 0 when everything is fine (or could not be looked at), 1 with warnings, 2 with errors.
+Clocks: heartbeats, rests and messages all go by the store's clock, so that servers' own do not matter; the store's is
+compared with this machine's, since people see it in their messages. Open files are those that this shell allows: run it
+as the server is run, by the same user.
+"""
+
+WORDS = {Level.OK: "ok", Level.SKIPPED: "skipped", Level.WARNING: "warning", Level.ERROR: "error"}
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status that the worst finding asks for."""
+    parser = argparse.ArgumentParser(
+        prog="animochat doctor",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    worst = _report(_examine())
+    if worst == Level.ERROR:
+        return EXIT_ERRORS
+    return EXIT_WARNINGS if worst == Level.WARNING else 0
+
+
+def _report(findings: Iterable[Finding]) -> Level:
+    worst = Level.OK
+    for finding in findings:
+        print(f"{WORDS[finding.level]:<8} {finding.check:<12} {finding.text}", flush=True)
+        worst = max(worst, finding.level)
+    return worst
+
+
+def _examine() -> Iterator[Finding]:
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        yield from (Finding(Level.ERROR, "settings", mistake) for mistake in error.mistakes)
+        yield Finding(Level.SKIPPED, "the rest", "depends on the settings")
+        return
+    yield from machine_findings(settings, os.environ)
+    if settings.redis_url is not None:
+        yield from store_findings(settings.redis_url, settings)
+    else:
+        yield from _embedded(settings)
+
+
+def _embedded(settings: Settings) -> Iterator[Finding]:
+    """In development without REDIS_URL: each server starts a store of its own, and so do we for a moment."""
+    try:
+        store = EmbeddedStore.start()
+    except EmbeddedStoreError as error:
+        yield Finding(Level.ERROR, "store", str(error))
+        return
+    try:
+        yield from store_findings(store.url, settings)
+    finally:
+        store.stop()
+    yield Finding(Level.OK, "embedded", "REDIS_URL is unset: a store like this one starts and ends with the server")

@@ -1,0 +1,300 @@
+"""What the doctor can say of the store: is it there, is it fit, may we do there what the server has to do?
+
+Nothing here writes. What the store does not let us look at is skipped: the server itself needs none of it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import redis
+
+from animochat.cli.doctor.check_result import Finding, Level
+from animochat.cli.doctor.examined_store import ExaminedStore
+from animochat.cli.doctor.worker_checks import agreement, heartbeats
+from animochat.environment import masked_url
+from animochat.settings import Settings
+from animochat.store import keys
+from animochat.store.cluster import find, slot_of
+from animochat.store.connection import BROKEN, seeds
+from animochat.store.reasons import reason
+from animochat.store.scripts import PACKAGE, load
+from animochat.store.url import parse
+
+#: ZRANDMEMBER and the like came with it.
+OLDEST_VERSION = (6, 2)
+
+#: PINGs, and the median in milliseconds from which on the store is too far away: a message waits for one round trip.
+PINGS = 20
+SLOW_MS = 5.0
+
+#: Share of `maxmemory` from which on it is time to do something.
+FULL = 0.8
+
+#: Milliseconds between the store's clock and this machine's that people would notice in a message's time.
+CLOCK_MS = 2_000
+
+#: What Python sends of itself besides, to rooms' logs and for the operator's page.
+OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL", "SMEMBERS"]
+
+_CALL = re.compile(r"""redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?""")
+
+#: Asks of each argument (a command, a key and what follows, divided by a space) whether it may be run.
+_MAY_RUN = """
+local refused = {}
+for _, line in ipairs(ARGV) do
+  local words = {}
+  for word in line:gmatch('%S+') do words[#words + 1] = word end
+  if not redis.acl_check_cmd(unpack(words)) then refused[#refused + 1] = line end
+end
+return refused
+"""
+
+
+def store_findings(url: str, settings: Settings) -> Iterator[Finding]:
+    """Everything about the store at `url`, in a cluster about each node that has a lobby. Never raises, and shows no
+    secret."""
+    try:
+        topology = find(url)
+    except (*BROKEN, redis.RedisError) as error:
+        yield _unreachable(error, url)
+        return
+    at: dict[str, list[str]] = {}
+    for lobby in settings.lobbies:
+        at.setdefault(topology.slots[slot_of(keys.lobby(lobby))] if topology is not None else "", []).append(lobby)
+    sharded = topology is not None and topology.sharded
+    for node, lobbies in at.items():
+        about = f"{', '.join(lobbies)}: " if len(at) > 1 else ""
+        for finding in _findings(ExaminedStore(node or seeds(url)[0], url, lobbies, sharded), settings):
+            yield Finding(finding.level, finding.check, about + finding.text)
+
+
+def _findings(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+    """Everything about a single server, or the node of some lobbies."""
+    try:
+        with store:
+            for check in (_version, _latency, _role, _memory, _persistence, _slow_log, _cluster):
+                yield from check(store, settings)
+            yield from _permissions(store)
+            yield from _clock(store)
+            for lobby in store.lobbies:
+                yield from heartbeats(store, lobby)
+                yield from agreement(store, settings, lobby)
+    except (*BROKEN, redis.RedisError) as error:
+        if isinstance(error, BROKEN) and store.answered:
+            text = f"{masked_url(store.url)} was lost while looking at it ({reason(error, store.node)})"
+            yield Finding(Level.ERROR, "store", text)
+        else:
+            yield _unreachable(error, store.url)
+
+
+def _unreachable(error: Exception, url: str) -> Finding:
+    """Return the finding of a store that could not be used at all."""
+    if not isinstance(error, BROKEN):
+        return Finding(Level.ERROR, "store", f"{masked_url(url)} refuses us: {reason(error, url)}")
+    text = f"{masked_url(url)} can't be reached ({reason(error, url)})"
+    if isinstance(error, redis.AuthenticationError):
+        return Finding(Level.ERROR, "store", f"{text}: check the credentials in REDIS_URL")
+    if isinstance(error, (redis.TimeoutError, TimeoutError)):
+        return Finding(Level.ERROR, "store", f"{text}: check the host, and the firewall between")
+    return Finding(Level.ERROR, "store", f"{text}: check that it runs, and host and port in REDIS_URL")
+
+
+def _version(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+    name = "valkey" if "valkey_version" in store.info else "redis"
+    version = store.info.get("valkey_version") or store.info.get("redis_version")
+    if version is None:
+        text = f"{masked_url(store.url)} answers; its user may not run INFO, so version, memory and persistence are"
+        yield Finding(Level.SKIPPED, "store", f"{text} not looked at: ask again as another user")
+        return
+    # What Valkey is compatible with stands in redis_version.
+    numbers = tuple(int(part) for part in store.info["redis_version"].split(".")[:2] if part.isdigit())
+    text = f"{name} {version} at {masked_url(store.url)}"
+    if numbers < OLDEST_VERSION:
+        yield Finding(Level.ERROR, "store", f"{text}: too old, take Redis 6.2 or later, or Valkey")
+    else:
+        yield Finding(Level.OK, "store", text)
+
+
+def _latency(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+    times = []
+    for _ in range(PINGS):
+        start = time.perf_counter()
+        store.ask("PING")
+        times.append(1000 * (time.perf_counter() - start))
+    median = statistics.median(times)
+    text = f"{median:.2f} ms for a round trip, {max(times):.2f} ms for the slowest of {PINGS}"
+    if median > SLOW_MS:
+        yield Finding(Level.WARNING, "latency", f"{text}: each message waits for one; bring store and server together")
+    else:
+        yield Finding(Level.OK, "latency", text)
+
+
+def _role(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+    if store.info.get("role", "master") != "master":
+        text = "it is a replica, which takes no writes: REDIS_URL has to lead to the primary"
+        yield Finding(Level.ERROR, "role", f"{text} (or name the Sentinels, redis+sentinel://)")
+
+
+def _memory(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+    if "maxmemory" not in store.info:
+        return
+    policy, bound, used = (store.info.get(name, "0") for name in ("maxmemory_policy", "maxmemory", "used_memory"))
+    if policy != "noeviction":
+        level = Level.ERROR if bound != "0" else Level.WARNING
+        text = f"maxmemory-policy is {policy}: a full store would drop people and rooms; set it to noeviction"
+        yield Finding(level, "eviction", text)
+    else:
+        yield Finding(Level.OK, "eviction", "none: a full store refuses instead of dropping people and rooms")
+    if bound == "0":
+        yield Finding(Level.OK, "memory", f"{_mib(used)} used, no bound but the machine's")
+    elif int(used) > FULL * int(bound):
+        yield Finding(Level.WARNING, "memory", f"{_mib(used)} of {_mib(bound)} used: raise maxmemory")
+    else:
+        yield Finding(Level.OK, "memory", f"{_mib(used)} of {_mib(bound)} used")
+
+
+def _mib(size: str) -> str:
+    return f"{int(size) / 2**20:,.0f} MiB"
+
+
+def _persistence(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+    if "aof_enabled" not in store.info:
+        return
+    failing = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if store.info.get(name) == "err"]
+    if failing:
+        text = f"the store can't write to its disk ({', '.join(failing)}) and will refuse us: free space there"
+        yield Finding(Level.ERROR, "persistence", text)
+    elif store.info["aof_enabled"] == "1":
+        yield Finding(Level.OK, "persistence", "an append-only file: a restart loses a second at most")
+    else:
+        snapshots = store.config("save")
+        kept = "nothing is kept" if snapshots == "" else "what came since the last snapshot is not kept"
+        text = f"no append-only file: {kept} at a restart, rooms end, and who met, blocks and bans are forgotten"
+        bans = sum(store.try_ask("ZCARD", keys.lobby(lobby) + ":bans") or 0 for lobby in store.lobbies)
+        text += f" ({bans} ban{'s' * (bans != 1)} now)" if bans else ""
+        if settings.production or bans:
+            secret = "" if settings.secret_key else "; set SECRET_KEY too, or everybody becomes a new person"
+            yield Finding(Level.WARNING, "persistence", f"{text}; set appendonly yes{secret}")
+        else:
+            yield Finding(Level.OK, "persistence", f"{text} (set appendonly yes in production)")
+
+
+def _slow_log(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+    if not settings.store_messages and store.config("slowlog-log-slower-than") not in ("-1", None):
+        text = "STORE_MESSAGES=0, but slow commands are kept with what people say: set slowlog-log-slower-than -1"
+        yield Finding(Level.WARNING, "slow log", text)
+
+
+def _cluster(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+    if store.info.get("cluster_enabled") != "1":
+        return
+    reply = store.try_ask("CLUSTER", "INFO")
+    if reply is None:
+        yield Finding(Level.SKIPPED, "cluster", "it is one; our user may not run CLUSTER INFO")
+        return
+    state = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+    text = f"{state['cluster_size']} primaries of {state['cluster_known_nodes']} nodes, {state['cluster_slots_ok']} of"
+    text += f" 16384 slots served; {' and '.join(store.lobbies)} at this one"
+    if state["cluster_state"] != "ok" or state["cluster_slots_ok"] != "16384":
+        yield Finding(Level.ERROR, "cluster", f"{text}: see `redis-cli --cluster check`")
+    else:
+        yield Finding(Level.OK, "cluster", text)
+
+
+def script_commands() -> list[str]:
+    """Every command that a script of ours runs, with its subcommand: "PUBSUB NUMSUB", "ZADD"."""
+    names = sorted(f"{path.parent.parent.name}/{path.stem}" for path in PACKAGE.glob("*/scripts/*.lua"))
+    return sorted({" ".join(filter(None, call)) for name in names for call in _CALL.findall(load(name).source)})
+
+
+def _permissions(store: ExaminedStore) -> Iterator[Finding]:
+    wanted = _wanted(store.names, store.lobbies, parse(store.url).database)
+    try:
+        sha = store.ask("SCRIPT", "LOAD", _MAY_RUN)
+        refused = [line.decode() for line in store.ask("EVALSHA", sha, 0, *(line for line, _, _ in wanted))]
+    except redis.exceptions.NoPermissionError:
+        text = "our user may not run scripts: allow SCRIPT LOAD and EVALSHA"
+        yield Finding(Level.ERROR, "permissions", text)
+        return
+    except redis.ResponseError:  # Redis 6 has no acl_check_cmd
+        yield Finding(Level.SKIPPED, "permissions", "a store older than Redis 7 does not tell; the server's log would")
+        return
+    missing: dict[str, dict[str, None]] = {}
+    for line, command, where in wanted:
+        if line in refused:
+            missing.setdefault(where, {})[command] = None
+    subscribe = store.names.get("SUBSCRIBE", "SUBSCRIBE")
+    for channel in _subscribing_refused(store, subscribe):
+        missing.setdefault(channel, {})[subscribe] = None
+    if missing:
+        places = "; ".join(f"{_some(list(commands))} on {where}" for where, commands in missing.items())
+        yield Finding(Level.ERROR, "permissions", f"our user may not run {places}: allow it in the ACL")
+    else:
+        yield Finding(Level.OK, "permissions", "our user may run every command that we need")
+
+
+def _channels(lobbies: Sequence[str], database: int) -> dict[str, str]:
+    """As an ACL names them, and one that is asked about. The worker's is nobody's."""
+    nobody = f"doctor-{secrets.token_hex(4)}"
+    channels = {keys.worker_channel("*", lobby): keys.worker_channel(nobody, lobby) for lobby in lobbies}
+    return {**channels, **{(name := keys.everybody(lobby, database)): name for lobby in lobbies}}
+
+
+def _wanted(names: Mapping[str, str], lobbies: Sequence[str], database: int = 0) -> list[tuple[str, str, str]]:
+    """What we have to be allowed: the whole line to ask about, the command in it, and where it is run."""
+    publish = names.get("PUBLISH", "PUBLISH")
+    wanted = [(f"{command} {keys.SECRET} 1", command, keys.SECRET) for command in ("SET", "GET", "EXPIRE")]
+    wanted += [(f"{publish} {channel} x", publish, place) for place, channel in _channels(lobbies, database).items()]
+    for command in sorted({*script_commands(), *OWN_COMMANDS} - {"PUBLISH"}):
+        if command == "PUBSUB NUMSUB":
+            name = names.get(command, command)
+            wanted.append((f"{name} x", name, "the server"))
+        elif command == "TIME":
+            wanted.append((command, command, "the server"))
+        else:
+            # These would take everything behind the key for keys.
+            rest = "" if command in ("DEL", "EXISTS") else " x x x"
+            for lobby in lobbies:
+                wanted.append((f"{command} {keys.lobby(lobby)}:pool{rest}", command, "{lobby:*"))
+            wanted.append((f"{command} {keys.room('doctor')}:log{rest}", command, "{room:*"))
+    return wanted
+
+
+def _some(commands: list[str]) -> str:
+    shown = ", ".join(commands[:4])
+    return f"{shown} and {len(commands) - 4} more" if len(commands) > 4 else shown
+
+
+def _subscribing_refused(store: ExaminedStore, subscribe: str) -> list[str]:
+    """On which channels. It changes what a connection may do, which is one of its own. Nothing is read there."""
+    refused = []
+    with ExaminedStore(store.node, store.url, store.lobbies, store.sharded) as other:
+        for place, channel in _channels(store.lobbies, parse(store.url).database).items():
+            try:
+                other.ask(subscribe, channel)
+            except redis.exceptions.NoPermissionError:
+                refused.append(place)
+            except redis.ResponseError:  # a cluster that is not whole: said above
+                pass
+    return refused
+
+
+def _clock(store: ExaminedStore) -> Iterator[Finding]:
+    before = time.time()
+    reply = store.try_ask("TIME")
+    if reply is None:
+        return  # said under permissions
+    between = (before + time.time()) / 2
+    apart = 1000 * (int(reply[0]) + int(reply[1]) / 1e6 - between)
+    if abs(apart) > CLOCK_MS:
+        which = "ahead of" if apart > 0 else "behind"
+        text = f"the store's is {abs(apart) / 1000:.1f} s {which} this machine's; messages carry the store's: run NTP"
+        yield Finding(Level.WARNING, "clock", text)
+    else:
+        text = "the store's agrees with this machine's; nothing depends on the workers' own"
+        yield Finding(Level.OK, "clock", text)

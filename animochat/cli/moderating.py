@@ -1,0 +1,126 @@
+"""What `announce`, `bans` and `reports` share: the moderation service on the store itself, no server in between."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from animochat.cli.configuration import settings_or_exit
+from animochat.moderation.lobby_moderation import HOUR_MS, SCRIPTS, Moderation
+from animochat.moderation.service import Oversight
+from animochat.protocol.errors import Unavailable
+from animochat.store.embedded import running_stores
+from animochat.store.pipeline import Pipeline
+from animochat.web.admin import MAX_PORTION, PORTION
+
+T = TypeVar("T")
+
+#: Nothing was done: there is no such report or ban, or the store can't be reached.
+EXIT_NOT_DONE = 1
+EXIT_USAGE = 2
+
+
+def moderate(action: Callable[[Oversight], int], lobby: str | None = None) -> int:
+    """Run `action` on the store's lobbies and return the exit status.
+
+    The store is the one at REDIS_URL. Where that is unset, it is the embedded store of the server that runs in this
+    folder. `lobby` is the one that the action is about; it has to exist.
+    """
+    settings = settings_or_exit()
+    if lobby is not None and lobby not in settings.lobbies:
+        return complain(f"there is no lobby {shown(lobby)}: LOBBIES is {', '.join(settings.lobbies)}", EXIT_USAGE)
+    urls = running_stores(Path.cwd()) if settings.redis_url is None else [settings.redis_url]
+    if len(urls) != 1:
+        found = "several servers run" if urls else "no server runs"
+        return complain(f"{found} in this folder with an embedded store: set REDIS_URL to its address")
+    logging.basicConfig(format="animochat: %(message)s", level=logging.WARNING)
+    pipeline = Pipeline(urls[0], SCRIPTS)
+    pipeline.start()
+    try:
+        return action(
+            Oversight(
+                [
+                    Moderation(pipeline, settings.reports_per_hour, settings.auto_suspend_reports, name)
+                    for name in settings.lobbies
+                ]
+            )
+        )
+    except Unavailable:
+        return complain("the store can't be used, and nothing was done as far as is known; see `animochat doctor`")
+    finally:
+        pipeline.stop()
+
+
+def complain(text: str, status: int = EXIT_NOT_DONE) -> int:
+    """Say why nothing was done. Returns the exit status."""
+    print(f"animochat: {text}", file=sys.stderr)
+    return status
+
+
+def checked(parser: argparse.ArgumentParser, kind: type[T], **fields: Any) -> T:
+    """What was asked for, as the operator's API takes it: with the same bounds. Exits where it is refused."""
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        parser.error(str(error))
+
+
+def add_portion(parser: argparse.ArgumentParser) -> None:
+    """`--offset`, `--count`, `--lobby` and `--json` for a list."""
+    parser.add_argument("--offset", type=_between(0, 1_000_000_000), default=0, help="leave out so many (default: 0)")
+    help_ = f"show so many at most (default: {PORTION}; up to {MAX_PORTION})"
+    parser.add_argument("--count", type=_between(1, MAX_PORTION), default=PORTION, help=help_)
+    add_lobby(parser, "of that lobby alone (default: of all)")
+    parser.add_argument("--json", action="store_true", help="as JSON, as the operator's API has it")
+
+
+def add_lobby(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--lobby`."""
+    parser.add_argument("--lobby", metavar="NAME", help=what)
+
+
+def add_ban(parser: argparse.ArgumentParser) -> None:
+    """For how long, and what else is said of a ban. How long has to be said: nobody is banned for good by omission."""
+    how_long = parser.add_mutually_exclusive_group(required=True)
+    how_long.add_argument("--hours", type=float, help="ban for so many hours")
+    how_long.add_argument("--for-good", action="store_true", help="ban without an end")
+    parser.add_argument("--address", action="store_true", help="ban the address too (it may be that of a whole campus)")
+    parser.add_argument("--note", default="", help="why, for those who look later")
+
+
+def milliseconds(hours: float | None) -> int | None:
+    """Hours as the service takes them; None: for good."""
+    return None if hours is None else max(1, int(hours * HOUR_MS))
+
+
+def shown(text: str) -> str:
+    """What somebody wrote, fit for a terminal: it can't move the cursor, hide, or look like another line."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def time_of(ms: int | None) -> str:
+    """Unix ms as people read it; None: for good."""
+    if ms is None:
+        return "for good"
+    return datetime.fromtimestamp(ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def print_json(value: Any) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not from {low} to {high}")
+        return value
+
+    return number

@@ -1,0 +1,51 @@
+"""`animochat serve`: gunicorn with the project's own configuration."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+import animochat
+from animochat.cli.configuration import settings_or_exit
+
+
+def main(arguments: list[str]) -> int:
+    """Becomes gunicorn; exits before that if the configuration is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="animochat serve",
+        description="Start gunicorn with the project's own configuration. Everything else is set by environment"
+        " variables or a file .env in the current directory.",
+    )
+    parser.add_argument("--host", help="address to listen at (default: all of IPv4)")
+    parser.add_argument("--port", help="port to listen at (default: PORT, or 3001)")
+    parser.add_argument("--workers", help="worker processes (default: WEB_CONCURRENCY, or 1)")
+    options = parser.parse_args(arguments)
+    # By way of the environment, so that one place checks them and the workers see the same values.
+    if options.port is not None:
+        os.environ["PORT"] = options.port
+    if options.workers is not None:
+        os.environ["WEB_CONCURRENCY"] = options.workers
+    settings = settings_or_exit()
+    # gunicorn reads this one by itself while it loads, and would stumble over an empty value.
+    os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
+    command = [sys.executable, "-m", "gunicorn", "--config", "python:animochat.gunicorn_conf"]
+    if options.host is not None:
+        bracketed = f"[{options.host}]" if ":" in options.host else options.host
+        command += ["--bind", f"{bracketed}:{settings.port}"]
+    _make_package_found()
+    # A new program in this same process: signals and the exit status are gunicorn's own, and its USR2 can run it again.
+    # The factory is called in the worker, which has patched the standard library by then, as wsgi.py does.
+    os.execv(sys.executable, [*command, "animochat:create_app()"])
+
+
+def _make_package_found() -> None:
+    """See to it that the new program finds this package, where it is installed as a link to a folder of sources.
+
+    gunicorn looks in the current directory first, where any folder called `animochat` would pass for it.
+    """
+    sources = str(Path(animochat.__file__).parent.parent)
+    if sources != sysconfig.get_path("purelib"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sources, os.environ.get("PYTHONPATH")]))

@@ -1,0 +1,71 @@
+"""The outcome of a run, for people and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from animochat.loadtest.run_stats import Tally
+
+#: Milliseconds that the load itself may be late before its figures say more of it than of the server.
+LATE_MS = 100.0
+
+
+def report(tally: Tally, target: str, people: int, seconds: float, late_ms: float, cpu: float) -> dict[str, Any]:
+    """Everything as JSON has it. Times are milliseconds; `cpu` is the share of a core that the load took."""
+    rates = {"connects": "connected", "matches": "matched", "messages": "sent", "deliveries": "received"}
+    return {
+        "target": target,
+        "people": people,
+        "seconds": round(seconds, 1),
+        "ok": not tally.mistakes,
+        "mistakes": dict(tally.mistakes),
+        "refusals": dict(tally.refusals),
+        "counts": dict(tally.counts),
+        # a match is told to two people
+        "perSecond": {
+            name: round(tally.counts[count] / (2 if name == "matches" else 1) / max(seconds, 0.001), 2)
+            for name, count in rates.items()
+        },
+        "milliseconds": {
+            "connect": tally.connecting.percentiles(),
+            "wait": tally.waiting.percentiles(),
+            "acknowledge": tally.acknowledging.percentiles(),
+            "deliver": tally.delivering.percentiles(),
+        },
+        "load": {"lateMs": round(late_ms, 1), "cpu": round(cpu, 2)},
+    }
+
+
+def text(outcome: Mapping[str, Any]) -> str:
+    """The same to be read."""
+    rates, counts = outcome["perSecond"], Counter(outcome["counts"])
+    lines = [
+        f"{outcome['people']} people for {outcome['seconds']} s at {outcome['target']}",
+        "",
+        "a second     " + ", ".join(f"{rate:,.1f} {name}" for name, rate in rates.items()),
+        "in all       " + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())),
+        "",
+        f"{'ms':<12}" + "".join(f"{name:>10}" for name in ("p50", "p90", "p99", "max")),
+    ]
+    for name, times in outcome["milliseconds"].items():
+        lines.append(
+            f"{name:<12}" + "".join(f"{value:>10,.1f}" for value in times.values()) if times else f"{name:<12}"
+        )
+    lines.append("")
+    refusals = ", ".join(f"{count:,} {why}" for why, count in sorted(outcome["refusals"].items()))
+    lines.append(f"refused      {refusals or 'nothing'}")
+    if "HTTP 429" in refusals or "HTTP 503" in refusals:
+        lines.append(
+            "             (all come from one address: see RATE_CONNECTS, RATE_REQUESTS, MAX_CONNECTIONS_PER_ADDRESS,"
+            " MAX_CONNECTIONS)"
+        )
+    mistakes = "; ".join(f"{kind}: {count:,}" for kind, count in sorted(outcome["mistakes"].items()))
+    lines.append(
+        f"promises     {'BROKEN: ' + mistakes if mistakes else 'kept: each message once and in order, rooms of two'}"
+    )
+    load = outcome["load"]
+    late = f"this load took {load['cpu']:.0%} of a core, and was up to {load['lateMs']:,.0f} ms late"
+    lines.append(f"load         {late}{': too many people for it' if load['lateMs'] > LATE_MS else ''}")
+    return "\n".join(lines)

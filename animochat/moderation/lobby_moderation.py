@@ -1,0 +1,306 @@
+"""Who is kept from whom, and from the chat. The rules are in this folder's scripts; this is how Python calls them.
+
+A subject of a ban is `person:<person>` or `address:<keyed hash>`; no address itself ever reaches the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from animochat.moderation.access import TRY_TOKEN
+from animochat.protocol.errors import RateLimited
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.scripts import load
+
+ANNOUNCE = load("moderation/announce")
+BLOCK_PARTNER = load("moderation/block_partner")
+REPORT_PARTNER = load("moderation/report_partner")
+LIST_REPORTS = load("moderation/list_reports")
+DISMISS_REPORT = load("moderation/dismiss_report")
+BAN_PERSON = load("moderation/ban_person")
+BAN_ADDRESS = load("moderation/ban_address")
+LIST_BANS = load("moderation/list_bans")
+LIFT_BAN = load("moderation/lift_ban")
+
+#: All of this folder's.
+SCRIPTS = [
+    ANNOUNCE,
+    BLOCK_PARTNER,
+    REPORT_PARTNER,
+    LIST_REPORTS,
+    DISMISS_REPORT,
+    BAN_PERSON,
+    BAN_ADDRESS,
+    LIST_BANS,
+    LIFT_BAN,
+    TRY_TOKEN,
+]
+
+HOUR_MS = 3600 * 1000
+DAY_MS = 24 * HOUR_MS
+
+#: Milliseconds for which two people do not meet after one of them blocked or reported the other: for good, as far as an
+#: anonymous person lasts.
+BLOCK_MS = 90 * DAY_MS
+
+#: Milliseconds for which a report and its evidence are kept: long enough for an operator who is away for a while.
+REPORT_MS = 30 * DAY_MS
+
+#: Bytes of evidence, the latest messages first: a log of usual messages has 10,000. Reports must not fill the store.
+MAX_EVIDENCE = 64 * 1024
+
+#: Open reports of a lobby, and bytes of their details and evidence: weeks of an operator's work, and little of a
+#: store's memory. Beyond either, the address with the most open ones loses its oldest.
+MAX_OPEN_REPORTS = 1000
+MAX_OPEN_BYTES = 16 * 1024 * 1024
+
+#: Milliseconds of an automatic suspension.
+SUSPENSION_MS = HOUR_MS
+
+
+class Said(msgspec.Struct):
+    """One message of a report's evidence. `sender`: "reporter" or "reported"; `timestamp`: Unix ms."""
+
+    sender: str
+    timestamp: int
+    content: str
+
+
+class Report(msgspec.Struct, rename="camel"):
+    """A report. `filed_at`: Unix ms. `state`: "open", "dismissed" or "banned". `reports`: open ones on the same person.
+
+    `has_address`: the reported person's address can be banned as well. `banned_until`: Unix ms, for one who is banned
+    already; `banned`: whether that is so (`banned_until` None: for good).
+    """
+
+    id: str
+    lobby: str
+    filed_at: int
+    state: str
+    reason: str
+    details: str
+    reporter: str
+    reported: str
+    evidence: list[Said]
+    has_address: bool
+    reports: int
+    banned: bool
+    banned_until: int | None
+
+
+class Ban(msgspec.Struct, rename="camel"):
+    """A ban. `id` is its subject; `person` the one for whose sake an address is banned, too, and `lobby` that person's.
+    Times are Unix ms.
+
+    `until` None: for good. `by`: "operator" or "reports". `report`: the id of the one that led to it, or "".
+    """
+
+    id: str
+    lobby: str
+    person: str
+    since: int
+    until: int | None
+    by: str
+    note: str
+    report: str
+
+
+class Moderation:
+    """The scripts of this folder for one lobby. All methods wait for the store; all raise Unavailable.
+
+    `reports_per_hour`: how many a person may file, and `reports_per_address` all people of an address together; 0 for
+    any number. `auto_suspend_reports`: how many different people's reports within a day suspend someone for
+    SUSPENSION_MS; 0 for never. `clock` (Unix ms) takes the place of the store's clock, for tests.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        reports_per_hour: int,
+        auto_suspend_reports: int,
+        lobby: str = keys.MAIN_LOBBY,
+        clock: Callable[[], int] | None = None,
+        reports_per_address: int = 0,
+    ) -> None:
+        self.lobby = lobby
+        self._pipeline = pipeline
+        self._reports_per_hour = reports_per_hour
+        self._reports_per_address = reports_per_address
+        self._auto_suspend_reports = auto_suspend_reports
+        self._lobby = [keys.lobby(lobby)]
+        self._now: Callable[[], int | str] = clock or (lambda: "")
+
+    # What people do
+
+    def block_partner(self, person: str, connection: str) -> tuple[str, int, str]:
+        """End the person's room, and keep its two people apart. Returns what `Rooms.leave` returns."""
+        return _left(self._pipeline.call(BLOCK_PARTNER, self._lobby, [person, connection, BLOCK_MS, self._now()]))
+
+    def report_partner(
+        self, room_id: str, reason: str, details: str, evidence: Sequence[Said], person: str, connection: str
+    ) -> tuple[str, int, str]:
+        """Keep a report with its evidence, then as `block_partner`.
+
+        Raises RateLimited where the person, or the address, has filed too many within the hour.
+        """
+        args = [person, connection, room_id, reason, details, _encoded(evidence), BLOCK_MS, REPORT_MS]
+        args += [self._reports_per_hour, self._reports_per_address, MAX_OPEN_REPORTS, MAX_OPEN_BYTES]
+        args += [self._auto_suspend_reports, SUSPENSION_MS, self._now()]
+        reply = self._pipeline.call(REPORT_PARTNER, self._lobby, args)
+        if reply[0] == b"limited":
+            raise RateLimited("Too many reports", retry_after_ms=reply[1])
+        return _left(reply)
+
+    # What the operator does (oversight.py has it for all lobbies)
+
+    def reports(self, offset: int, count: int) -> tuple[int, list[Report]]:
+        """How many are open, and `count` of them after the first `offset`, the oldest first."""
+        total, *found = self._pipeline.call(LIST_REPORTS, self._lobby, [offset, count, REPORT_MS, self._now()])
+        return total, [_report(self.lobby, *report) for report in found]
+
+    def report_order(self) -> list[tuple[str, float]]:
+        """The ids of all open reports, and when they were filed, in the order of `reports`."""
+        return self._order("reports")
+
+    def dismiss(self, report: str) -> bool:
+        """Close a report; False where no such one is open."""
+        return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report]))
+
+    def subject(self, person: str, report: str = "") -> tuple[str, str] | None:
+        """Whom a ban of the person, or of the one that a report is on, is of; and the address that is known, or "".
+
+        None where this lobby knows no such person, or report.
+        """
+        address = b""
+        if report:
+            reported, address = self._execute("HMGET", f":report:{report}", "reported", "address")
+            if reported is None:
+                return None
+            person = reported.decode()
+        known, last_address = self._execute("HMGET", f":person:{person}", "v", "address")
+        if known is None and not report:
+            # gone for a while: then only reports know the person
+            last = self._execute("ZRANGE", f":reported:{person}", -1, -1)
+            if not last:
+                return None
+            address = self._execute("HGET", f":report:{last[0].decode()}", "address")
+        return person, (address or last_address or b"").decode()
+
+    def ban_reported(self, report: str, ms: int | None, address: str, note: str) -> str | None:
+        """Ban whom a report is on, see `ban`. Returns the person; None: there is no such report."""
+        return self._ban("", report, ms, address, note)
+
+    def ban(self, person: str, ms: int | None, address: str, note: str) -> None:
+        """Ban a person for `ms`, or for good (None), and with it an address (a keyed hash, or "").
+
+        Whoever is connected is closed. Open reports on the person are settled.
+        """
+        self._ban(person, "", ms, address, note)
+
+    def _ban(self, person: str, report: str, ms: int | None, address: str, note: str) -> str | None:
+        args = [person, report, "" if ms is None else ms, address, note, self._now()]
+        banned = self._pipeline.call(BAN_PERSON, self._lobby, args)
+        return None if banned is None else str(banned.decode())
+
+    def ban_address(self, address: str, person: str, home: str, ms: int | None, note: str, report: str) -> None:
+        """Ban the address (a keyed hash) of a person whose lobby is `home`, another one."""
+        args = [address, person, home, "" if ms is None else ms, note, report, self._now()]
+        self._pipeline.call(BAN_ADDRESS, self._lobby, args)
+
+    def bans(self, offset: int, count: int) -> tuple[int, list[Ban]]:
+        """How many hold, and `count` of them after the first `offset`; those that end first at the beginning."""
+        total, *found = self._pipeline.call(LIST_BANS, self._lobby, [offset, count, self._now()])
+        return total, [_ban(self.lobby, *ban) for ban in found]
+
+    def ban_order(self) -> list[tuple[str, float]]:
+        """The ids of all bans, and until when they hold, in the order of `bans`."""
+        return self._order("bans")
+
+    def address_banned_with(self, subject: str) -> str | None:
+        """The address that is banned along with a subject (a keyed hash), or ""; None where there is no such ban."""
+        address = self._execute("HGET", f":ban:{subject}", "address")
+        return None if address is None else str(address.decode())
+
+    def lift(self, subject: str, address: str = "") -> bool:
+        """Lift a ban, and with a person's the one of the address that came with it; False where there is none.
+
+        `address`: the one that came with it in another lobby, which has the person's own.
+        """
+        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address]))
+
+    def announce(self, text: str) -> None:
+        """Say a line to everybody who is connected now. Nothing is kept of it."""
+        notice = msgspec.json.encode([{"p": "", "e": "announced", "text": text}])
+        self._pipeline.call(ANNOUNCE, self._lobby, [notice])
+
+    def _order(self, index: str) -> list[tuple[str, float]]:
+        flat = iter(self._execute("ZRANGE", f":{index}", 0, -1, "WITHSCORES"))
+        return [(name.decode(), float(score)) for name, score in zip(flat, flat, strict=True)]
+
+    def _execute(self, command: str, key: str, *args: Any) -> Any:
+        return self._pipeline.execute(command, self._lobby[0] + key, *args)
+
+
+def _left(reply: list[Any]) -> tuple[str, int, str]:
+    state, *rest = reply
+    return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
+
+
+def _encoded(evidence: Sequence[Said]) -> bytes:
+    """The latest messages that fit, as JSON."""
+    pieces: list[bytes] = []
+    size = 2
+    for said in reversed(evidence):
+        piece = msgspec.json.encode(said)
+        size += len(piece) + 1
+        if size > MAX_EVIDENCE:
+            break
+        pieces.append(piece)
+    return b"[" + b",".join(reversed(pieces)) + b"]"
+
+
+def _fields(flat: list[bytes]) -> dict[str, str]:
+    values = iter(flat)
+    return {name.decode(): value.decode() for name, value in zip(values, values, strict=True)}
+
+
+def _until(score: bytes) -> int | None:
+    """A time, or None for good."""
+    return None if score == b"inf" else int(float(score))
+
+
+def _report(lobby: str, report: bytes, reports: int, until: bytes, flat: list[bytes]) -> Report:
+    fields = _fields(flat)
+    return Report(
+        report.decode(),
+        lobby,
+        int(fields["filed"]),
+        fields["state"],
+        fields["reason"],
+        fields["details"],
+        fields["reporter"],
+        fields["reported"],
+        msgspec.json.decode(fields["evidence"], type=list[Said]),
+        bool(fields["address"]),
+        reports,
+        until != b"",
+        _until(until) if until else None,
+    )
+
+
+def _ban(lobby: str, subject: bytes, until: bytes, flat: list[bytes]) -> Ban:
+    fields = _fields(flat)
+    return Ban(
+        subject.decode(),
+        fields.get("lobby", lobby),
+        fields["person"],
+        int(fields["since"]),
+        _until(until),
+        fields["by"],
+        fields["note"],
+        fields["report"],
+    )

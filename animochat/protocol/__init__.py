@@ -1,0 +1,1 @@
+"""The wire: events, payloads, packets, offsets, errors, and the channel between workers."""

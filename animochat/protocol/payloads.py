@@ -1,0 +1,331 @@
+"""The payloads of the wire protocol ("Client to server", "Server to client"), as types that validate and encode.
+
+Field names are the wire's. Fields that a client sends beyond these are ignored: payload fields may be added.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from animochat.protocol.errors import InvalidPayload
+from animochat.protocol.visible import is_blank
+
+T = TypeVar("T")
+
+#: Longest `clientId`, in characters.
+MAX_CLIENT_ID = 64
+
+#: Interests that one search may name, and the longest, in characters without white space around it.
+MAX_INTERESTS = 10
+MAX_INTEREST_LENGTH = 32
+
+#: Longest `token`, in characters; ours are shorter.
+MAX_TOKEN = 200
+
+#: Longest `details` of a report, in characters.
+MAX_DETAILS = 1000
+
+#: Characters of the original that a reply quotes.
+MAX_QUOTE = 200
+
+
+#: What the documents say of a number's unit.
+Milliseconds = Annotated[int, Meta(description="Milliseconds")]
+Time = Annotated[int, Meta(description="Unix time in milliseconds")]
+
+#: A message as JSON that is ready: it comes from the log as it was stored.
+StoredMessage = Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Message"})]
+
+#: Every code of animochat/protocol/errors.py.
+ErrorCode = Literal[
+    "already-in-room", "banned", "empty-message", "invalid-payload", "message-too-long", "not-in-room", "rate-limited",
+    "replaced", "unavailable", "unknown-lobby",
+]  # fmt: skip
+
+
+#: Bytes of the messages in a session: the smallest bound on a frame that a stock client has is aiohttp's 4 MiB.
+MAX_HISTORY = 3 * 1024 * 1024
+
+
+class Auth(Struct):
+    """`auth` in the handshake. `pid` and `offset`: the stock client's own, by which it takes a lost connection up."""
+
+    token: str | UnsetType = UNSET
+    lobby: str | UnsetType = UNSET
+    pid: str | UnsetType = UNSET
+    offset: str | UnsetType = UNSET
+
+
+class FindMatch(Struct):
+    """`find-match` and `next-match`."""
+
+    interests: Annotated[list[str], Meta(max_length=MAX_INTERESTS)] = []
+
+
+class SendMessage(Struct):
+    """`send-message`; a bare string is its `content`."""
+
+    content: str
+    clientId: Annotated[str, Meta(max_length=MAX_CLIENT_ID)] | None = None
+    replyTo: str | None = None
+
+
+class ReportPartner(Struct):
+    """`report-partner`."""
+
+    reason: Literal["harassment", "sexual", "spam", "underage", "threat", "other"]
+    details: Annotated[str, Meta(max_length=MAX_DETAILS)] | None = None
+
+
+class Typing(Struct):
+    """`typing`; a bare boolean is its `isTyping`."""
+
+    isTyping: bool
+
+
+class Limits(Struct):
+    """What a client needs to know of the server's bounds: lengths in characters, times in milliseconds."""
+
+    maxMessageLength: int
+    maxClientIdLength: int
+    maxInterests: int
+    maxInterestLength: int
+    interestWaitMs: Milliseconds
+    skipCooldownMs: Milliseconds
+    reconnectGraceMs: Milliseconds
+    maxReportDetailsLength: int
+
+
+class Quote(Struct):
+    """`message.replyTo`: the message that a reply answers; `content` has its first MAX_QUOTE characters."""
+
+    id: str
+    senderId: str
+    content: str
+
+
+class Message(Struct):
+    """`message`."""
+
+    id: str
+    roomId: str
+    seq: int
+    senderId: str
+    content: str
+    timestamp: Time
+    type: Literal["text", "system"]
+    replyTo: Quote | UnsetType = UNSET
+
+
+class Body(Struct):
+    """What `message_body` encoded, as far as the server itself reads it again."""
+
+    senderId: str
+    content: str
+
+
+class SessionRoom(Struct):
+    """The room in `session`, with what was said in it so far, by both."""
+
+    roomId: str
+    userId: str
+    partnerId: str
+    interests: tuple[str, ...]
+    messages: list[StoredMessage]
+
+
+class Session(Struct):
+    """`session`."""
+
+    token: str
+    recovered: bool
+    state: Annotated[str, Meta(extra_json_schema={"enum": ["idle", "waiting", "chatting"]})]
+    lobby: str
+    limits: Limits
+    room: SessionRoom | UnsetType = UNSET
+
+
+class Matched(Struct):
+    """`matched`."""
+
+    roomId: str
+    partnerId: str
+    userId: str
+    interests: tuple[str, ...]
+
+
+class Waiting(Struct):
+    """`waiting`. `cooldownMs`: what is left of the rest after a skip."""
+
+    cooldownMs: Milliseconds
+
+
+class PartnerTyping(Struct):
+    """`partner-typing`."""
+
+    isTyping: bool
+
+
+class PartnerReconnecting(Struct):
+    """`partner-reconnecting`: how long the partner will be waited for."""
+
+    graceMs: Milliseconds
+
+
+class PartnerDisconnected(Struct):
+    """`partner-disconnected`. Who blocked or reported is shown as having left."""
+
+    reason: Annotated[str, Meta(extra_json_schema={"enum": ["left", "skipped", "disconnected"]})]
+
+
+class Announcement(Struct):
+    """`announcement`: a line of the operator's to everybody."""
+
+    text: str
+
+
+class Refusal(Struct):
+    """Why something was not done. `retryAfterMs` is there where waiting helps."""
+
+    code: ErrorCode
+    message: str
+    retryAfterMs: Milliseconds | UnsetType = UNSET
+
+
+class ErrorEvent(Struct):
+    """`error`: a refusal, and the event that was refused, where there was one."""
+
+    code: ErrorCode
+    message: str
+    event: str | UnsetType = UNSET
+    retryAfterMs: Milliseconds | UnsetType = UNSET
+
+
+Yes = Annotated[bool, Meta(extra_json_schema={"const": True})]
+No = Annotated[bool, Meta(extra_json_schema={"const": False})]
+
+
+class Done(Struct):
+    """What an acknowledgement gets: it was done."""
+
+    ok: Yes
+
+
+class Searching(Struct):
+    """What the acknowledgement of a search gets. `cooldownMs` is there while waiting."""
+
+    ok: Yes
+    state: Literal["waiting", "matched"]
+    cooldownMs: Milliseconds | UnsetType = UNSET
+
+
+class Stored(Struct):
+    """What the acknowledgement of `send-message` gets, once the message is stored."""
+
+    ok: Yes
+    id: str
+    seq: int
+    timestamp: Time
+
+
+class Refused(Struct):
+    """What any acknowledgement gets instead, when nothing was changed."""
+
+    ok: No
+    error: Refusal
+
+
+class Notice(Struct):
+    """What a script tells a worker about one of its people: presence/scripts/include/notify.lua. No client gets it.
+
+    `p` person, `e` what happened, `v` the person's version by it. The rest depends on `e`. What is for everybody
+    (`banned` with an address, `announced`) has no person.
+    """
+
+    p: str
+    e: str
+    v: int = 0
+    room: str = ""
+    slot: str = ""
+    user: str = ""
+    partner: str = ""
+    mate: str = ""
+    worker: str = ""
+    since: int = 0
+    interests: tuple[str, ...] = ()
+    reason: str = ""
+    graceMs: int = 0
+    quiet: bool = False
+    conn: str = ""
+    address: str = ""
+    ms: int | None = None
+    text: str = ""
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder().decode
+decode_notices = msgspec.json.Decoder(list[Notice]).decode
+decode_body = msgspec.json.Decoder(Body).decode
+
+
+def one(args: list[Any], kind: type[T] | Any) -> T:
+    """The one argument of an event, as `kind`. Raises InvalidPayload."""
+    if len(args) != 1:
+        raise InvalidPayload("Expected one argument")
+    try:
+        value: T = msgspec.convert(args[0], kind)
+    except msgspec.ValidationError as exc:
+        raise InvalidPayload(str(exc)) from None
+    return value
+
+
+def one_or_none(args: list[Any], kind: type[T]) -> T | None:
+    """The argument of an event that may have none. Raises InvalidPayload."""
+    return None if not args or args == [None] else one(args, kind)
+
+
+def interests(args: list[Any]) -> tuple[str, ...]:
+    """What `find-match` and `next-match` name, without white space around it. Raises InvalidPayload."""
+    search = one_or_none(args, FindMatch)
+    spelled = tuple(interest.strip() for interest in search.interests) if search is not None else ()
+    if any(len(interest) > MAX_INTEREST_LENGTH or is_blank(interest) for interest in spelled):
+        raise InvalidPayload(f"An interest has 1 to {MAX_INTEREST_LENGTH} characters that can be seen")
+    return spelled
+
+
+def none(args: list[Any]) -> None:
+    """Check that an event has no argument. Raises InvalidPayload."""
+    if args and args != [None]:
+        raise InvalidPayload("Expected no argument")
+
+
+def message_body(sender_id: str, content: str) -> str:
+    """The piece of JSON that is encoded once, stored, and sent on as it is."""
+    return f'"senderId":"{sender_id}","content":{encode(content).decode()},"type":"text"'
+
+
+def reply_body(sender_id: str, content: str, original: Quote) -> str:
+    """As `message_body`, for a reply: the quote is stored with it, and goes wherever the message goes."""
+    return f'{message_body(sender_id, content)},"replyTo":{encode(original).decode()}'
+
+
+def read_body(body: str) -> Body:
+    """The piece of JSON from `message_body` or `reply_body`, decoded."""
+    return decode_body(f"{{{body}}}")
+
+
+def message_json(room_id: str, seq: int, timestamp: int, body: str) -> str:
+    """A `message` payload, around the body that came from `message_body`."""
+    return f'{{"id":"{room_id}-{seq}","roomId":"{room_id}","seq":{seq},"timestamp":{timestamp},{body}}}'
+
+
+def latest(messages: list[bytes], most: int = MAX_HISTORY) -> list[bytes]:
+    """Return the last of the messages, as many as have `most` bytes together."""
+    first = len(messages)
+    while first and len(messages[first - 1]) <= most:
+        first -= 1
+        most -= len(messages[first])
+    return messages[first:]

@@ -1,0 +1,1 @@
+"""Engine.IO: the server, its sessions on both transports, and their packets."""

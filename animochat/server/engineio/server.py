@@ -1,0 +1,295 @@
+"""The Engine.IO server of a worker: requests and sessions, over sockets that need no greenlet.
+
+python-engineio's server is the interface, for those who expect it (python-socketio), and has CORS and options. What
+happens for each packet and each connection is in `engine_socket` and `websocket`. The layer above sets three
+callables and gets `EngineSocket` objects::
+
+    engine = EngineServer(worker_id, cors_allowed_origins=is_allowed)
+    engine.on_open = lambda socket, environ: ...
+    engine.on_message = lambda socket, data: socket.send(data)
+    engine.on_close = lambda socket, reason: ...
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import engineio
+
+from animochat.server.backlog import PATIENCE, Backlog
+from animochat.server.engineio import packets
+from animochat.server.engineio.responses import BadRequest, Problem, Response, done, refusal
+from animochat.server.engineio.session import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
+from animochat.server.http.admission import Admission
+from animochat.server.limits import ConnectionLimits, client_address, comes_through_proxy
+from animochat.server.throttle import SlowLane
+from animochat.server.timers import TimerWheel
+from animochat.server.websocket.connection import LINGER, WebSocket
+from animochat.server.websocket.frames import FrameReader, websocket_frame
+from animochat.telemetry.logs import about
+from animochat.telemetry.metrics import METRICS
+
+__all__ = ["EngineServer", "EngineSocket", "websocket_frame"]
+
+log = logging.getLogger(__name__)
+
+#: Largest message or polling request in bytes. The longest allowed chat message is 2,000 characters, 8 kB.
+MAX_PAYLOAD = 100_000
+
+#: Bytes that may wait for one client that takes them slowly.
+MAX_BACKLOG = 4 * 1024 * 1024
+
+
+def _nothing(*_arguments: object) -> None:
+    """Stands in for a callable that the layer above has not set."""
+
+
+class EngineServer(engineio.Server):
+    """One per worker process.
+
+    Args:
+        worker_id: begins every session id, so that any worker can tell whose it is; without ``-``.
+        rate_frames: WebSocket frames, or packets posted, per connection and second, with a burst of ten seconds' worth;
+            0 = no limit.
+        rate_connects: connects per address and second; 0 = no limit.
+        rate_requests: HTTP requests per address and second; 0 = no limit.
+        max_connections_per_address: open connections per address; 0 = no limit.
+        max_connections: open connections; 0 = no limit.
+        max_backlog: bytes that may wait for one client that takes them slowly.
+        trusted_proxies: how many proxies in front may be believed in X-Forwarded-For.
+        options: python-engineio's, among them ``cors_allowed_origins``, ``ping_interval``, ``ping_timeout`` (seconds),
+            ``max_http_buffer_size`` (bytes, for both transports).
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        *,
+        rate_frames: float = 0,
+        rate_connects: float = 0,
+        rate_requests: float = 0,
+        max_connections_per_address: int = 0,
+        max_connections: int = 0,
+        max_backlog: int = MAX_BACKLOG,
+        trusted_proxies: int = 0,
+        **options: Any,
+    ) -> None:
+        if "-" in worker_id:
+            raise ValueError("a worker's id must not contain '-'")
+        options.setdefault("max_http_buffer_size", MAX_PAYLOAD)
+        options.setdefault("async_mode", "gevent")
+        # Our own timers watch the clients; our own logger keeps python-engineio from attaching a handler.
+        super().__init__(**{"logger": log, **options, "monitor_clients": False, "async_handlers": False})
+        self.worker_id = worker_id
+        self.trusted_proxies = trusted_proxies
+        self.limits = ConnectionLimits(rate_connects, max_connections_per_address, max_connections, rate_requests)
+        #: open sessions by id
+        self.sockets: dict[str, EngineSocket] = {}
+        #: sessions that have ended and whose last packets wait for a poll
+        self.closing: dict[str, EngineSocket] = {}
+        self._proxy_noticed = False
+        #: set to refuse new sessions, when the worker is about to stop
+        self.stopping = False
+        longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT, PATIENCE)
+        self.timers = TimerWheel(min(1.0, self.ping_interval / 10, self.ping_timeout / 10), longest)
+        self.lane = SlowLane()
+        self.backlog = Backlog(self.timers, max_backlog)
+        self.admission = Admission(self.limits, self.lane, self.sockets, worker_id, trusted_proxies)
+        self.frames = FrameReader(self.max_http_buffer_size, rate_frames)
+        self.on_open: Callable[[EngineSocket, dict[str, Any]], object] = _nothing
+        self.on_message: Callable[[EngineSocket, str | bytes], object] = _nothing
+        self.on_close: Callable[[EngineSocket, str], object] = _nothing
+
+    def generate_id(self) -> str:
+        """A new session id: the worker's id, a dash, 120 random bits."""
+        return f"{self.worker_id}-{secrets.token_urlsafe(15)}"
+
+    def call(self, callback: Callable[..., object], *arguments: object) -> None:
+        """Call the layer above. It is not to raise; should it all the same, the event loop must not suffer."""
+        try:
+            callback(*arguments)
+        except Exception:  # the outermost loop of everything that a client causes
+            log.exception("a handler failed", extra=about(arguments[0]))
+
+    # Sessions.
+
+    def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
+        address = client_address(environ, self.trusted_proxies)
+        if not self.trusted_proxies and not self._proxy_noticed and comes_through_proxy(environ):
+            self._proxy_noticed = True
+            log.warning(
+                "People come through a proxy while TRUSTED_PROXIES=0: all count as one address, for limits and bans;"
+                " set it to the number of proxies in front"
+            )
+        if self.stopping:
+            METRICS.connects_refused["stopping"] += 1
+            return self._refuse("503 Service Unavailable", "Stopping", 1)
+        refused = self.limits.admit(address)
+        if refused is not None:
+            METRICS.connects_refused[refused.reason] += 1
+            return self._refuse(refused.status, refused.message, refused.retry_after)
+        METRICS.connects += 1
+        socket = EngineSocket(self, self.generate_id(), address)
+        if transport == "websocket":
+            self._open_websocket(socket, environ)
+            return None
+        self.sockets[socket.sid] = socket
+        socket.open_polling()
+        socket.send_engine(self._open_packet(socket.sid, ["websocket"] if self.allow_upgrades else []))
+        self.call(self.on_open, socket, environ)
+        return socket.handle_get_request(environ)
+
+    @staticmethod
+    def _refuse(status: str, message: str, retry_after: int) -> Response:
+        return refusal(status, Problem.ORIGIN.value[0], message, ("Retry-After", str(retry_after)))
+
+    def _open_websocket(self, socket: EngineSocket, environ: dict[str, Any]) -> None:
+        try:
+            first = websocket_frame(self._open_packet(socket.sid, []))
+            connection = self.accept_websocket(environ, socket, first)
+        except OSError:  # gone before our answer
+            self.limits.release(socket.remote_addr)
+            raise
+        if connection is None:
+            self.limits.release(socket.remote_addr)
+            raise BadRequest(Problem.REQUEST)
+        websocket, received = connection
+        self.sockets[socket.sid] = socket
+        socket.open_websocket(websocket)
+        self.call(self.on_open, socket, environ)
+        websocket.start(received)
+
+    def session_ended(self, socket: EngineSocket) -> None:
+        """A session has ended: it is gone, or closing for as long as its last packets wait."""
+        if self.sockets.pop(socket.sid, None) is not None:
+            self.closing[socket.sid] = socket
+            if socket.is_gone:
+                self.session_gone(socket)
+
+    def session_gone(self, socket: EngineSocket) -> None:
+        """Nothing of a session that has ended is of use any more."""
+        if self.closing.pop(socket.sid, None) is not None:
+            self.timers.remove(socket)
+            self.limits.release(socket.remote_addr)
+
+    def accept_websocket(
+        self, environ: Mapping[str, Any], socket: EngineSocket, first: bytes = b""
+    ) -> tuple[WebSocket, bytes] | None:
+        """Answer a WebSocket handshake and take the connection from the HTTP server; `first` is sent with the answer.
+
+        Returns the WebSocket, not yet started, and what it has received so far; None when the request is no handshake.
+
+        Raises:
+            OSError: the client is gone.
+        """
+        connection = environ.get("animochat.connection")
+        if connection is None or not connection.websocket_requested:
+            return None
+        native, received = connection.accept_websocket(first)
+        return WebSocket(native, self.frames, self.timers, self.lane, self.backlog, socket), received
+
+    def shutdown(self) -> None:
+        """Stop the timers; for the end of the process, when all sessions are closed."""
+        self.timers.stop()
+        self.lane.stop()
+
+    def disconnect(self, sid: str | None = None) -> None:
+        """Close one session, or all."""
+        for socket in [self.sockets.get(sid)] if sid is not None else list(self.sockets.values()):
+            if socket is not None:
+                socket.close()
+
+    def hang_up(self) -> None:
+        """End all sessions so that their clients connect again, elsewhere."""
+        for socket in list(self.sockets.values()):
+            socket.hang_up()
+
+    def _get_socket(self, sid: str) -> EngineSocket:
+        return self.sockets[sid]  # a closed one is not in there
+
+    def send_packet(self, sid: str, pkt: Any) -> None:
+        """Send one of python-engineio's packets; for what is built upon its interface."""
+        socket = self.sockets.get(sid)
+        if socket is not None:
+            socket.send_engine(pkt.encode())
+
+    # Answers.
+
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer an HTTP request for the Engine.IO path; a WSGI application."""
+        try:
+            response = self._answer(environ)
+        except BadRequest as error:
+            log.debug("refused: %s", error)  # whatever a client gets wrong is no error of ours
+            response = error.response()
+        if response is None:
+            return ()
+        response = response.compressed(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        length = ("Content-Length", str(len(response.body)))
+        start_response(response.status, [*response.headers, length, *self._cors(environ)])
+        return response.pieces()
+
+    def _cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the headers that let an allowed page read whatever the answer is, refusals included."""
+        if "HTTP_ORIGIN" not in environ:
+            return []
+        headers: list[tuple[str, str]] = self._cors_headers(environ)
+        named = any(name == "Access-Control-Allow-Origin" for name, _ in headers)
+        return [("Vary", "Origin"), *(headers if named else [])]
+
+    def _answer(self, environ: dict[str, Any]) -> Response | None:
+        """Return the answer to a request; None where it has become a WebSocket.
+
+        Raises:
+            BadRequest: it is refused.
+        """
+        origin, method = environ.get("HTTP_ORIGIN"), environ["REQUEST_METHOD"]
+        allowed = self._cors_allowed_origins(environ) if origin and self.cors_allowed_origins != [] else None
+        if allowed is not None and origin not in allowed:
+            raise BadRequest(Problem.ORIGIN)
+        if method == "OPTIONS":
+            return done()
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        transport = query.get("transport", [""])[0]
+        if transport not in self.transports:
+            raise BadRequest(Problem.TRANSPORT)
+        if "sid" not in query and query.get("EIO") != ["4"]:
+            raise BadRequest(Problem.VERSION)
+        if method not in ("GET", "POST") or "j" in query:  # JSONP: any page could open sessions and read answers
+            raise BadRequest(Problem.REQUEST if "sid" in query else Problem.METHOD)
+        if "sid" in query:
+            return self._answer_session(query["sid"][0], environ, transport)
+        if method != "GET":
+            raise BadRequest(Problem.METHOD)
+        return self._open(environ, transport)
+
+    def _answer_session(self, sid: str, environ: dict[str, Any], transport: str) -> Response | None:
+        session = self.sockets.get(sid)
+        if session is None and environ["REQUEST_METHOD"] == "GET" and transport == "polling":
+            session = self.closing.get(sid)
+        if session is None:
+            raise BadRequest(Problem.SESSION)
+        if environ["REQUEST_METHOD"] == "POST":
+            session.handle_post_request(environ)
+            return done()
+        if transport == "websocket":
+            session.handle_upgrade(environ)
+            return None
+        return session.handle_get_request(environ)
+
+    def _open_packet(self, sid: str, upgrades: list[str]) -> str:
+        return packets.OPEN + json.dumps(
+            {
+                "sid": sid,
+                "upgrades": upgrades,
+                "pingInterval": int(self.ping_interval * 1000),
+                "pingTimeout": int(self.ping_timeout * 1000),
+                "maxPayload": self.max_http_buffer_size,
+            },
+            separators=(",", ":"),
+        )

@@ -1,0 +1,418 @@
+"""One Engine.IO session, on either transport, without a greenlet, a queue object or a request's environ of its own."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+from websockets.frames import CloseCode
+
+from animochat.server.backlog import MIN_TAKEN
+from animochat.server.engineio import packets
+from animochat.server.engineio.polling import Polling
+from animochat.server.engineio.responses import BadRequest, Problem, Response
+from animochat.server.limits import group_of
+from animochat.server.websocket.connection import LONG_RECV_SIZE, Reason, WebSocket
+from animochat.server.websocket.frames import websocket_frame
+from animochat.telemetry.logs import about
+from animochat.time_slice import Turn
+
+if TYPE_CHECKING:
+    from animochat.server.engineio.server import EngineServer
+
+log = logging.getLogger(__name__)
+
+#: Seconds from a WebSocket's handshake to its UPGRADE packet, after which the attempt is given up.
+UPGRADE_TIMEOUT = 10.0
+
+#: Seconds between two NOOPs to a client that goes on polling while it upgrades: it is to end its poll, and not to spin.
+NOOP_INTERVAL = 0.1
+
+#: Seconds that the last packets of a closed polling session wait for being fetched.
+DRAIN_TIMEOUT = 10.0
+
+_PING_FRAME = websocket_frame(packets.PING)
+_CLOSE_FRAME = websocket_frame(packets.CLOSE)
+_ERROR = Reason.ERROR.value
+_PROBE_ANSWER = websocket_frame(packets.PONG + "probe")
+
+
+class EngineSocket:
+    """One session. The server makes it, the layer above gets it in ``on_open`` and may keep it.
+
+    It is open until `closed`. One that ends on long polling is closing then for as long as last packets wait for a
+    poll (`is_gone` is false), for `DRAIN_TIMEOUT` at most.
+
+    Nothing here blocks or raises, but the ``handle_…`` methods, which the server calls in the greenlet of an HTTP
+    request.
+    """
+
+    __slots__ = ("_awaiting_pong", "_noop_at", "_paused", "_polling", "_taken", "_upgrade", "_websocket", "closed",
+                 "owner", "remote_addr", "server", "sid", "timer_slot", "upgraded")  # fmt: skip
+
+    def __init__(self, server: EngineServer, sid: str, remote_addr: str) -> None:
+        self.server = server
+        #: session id, beginning with the worker's
+        self.sid = sid
+        #: the client's address, behind any trusted proxies
+        self.remote_addr = remote_addr
+        #: on WebSocket, from the beginning or by an upgrade
+        self.upgraded = False
+        self.closed = False
+        #: for the layer above: its own state
+        self.owner: object | None = None
+        self.timer_slot = -1
+        self._awaiting_pong = False
+        self._taken = 0  # what the client had taken of what waits for it, when it was last looked at
+        self._paused = False
+        self._websocket: WebSocket | None = None
+        self._upgrade: WebSocket | None = None  # one that is not the transport yet
+        self._noop_at: float | None = None  # when the client was last asked to end its poll; None before a probe
+        self._polling: Polling | None = None
+
+    # For the layer above.
+
+    def send(self, packet: str) -> None:
+        """Send a Socket.IO packet, as an Engine.IO message. After the end it is dropped."""
+        self.send_engine(packets.MESSAGE + packet)
+
+    def send_frame(self, frame: bytes, packet: str) -> None:
+        """Send a packet that goes to many: `frame` is ``websocket_frame("4" + packet)``, made once for all of them."""
+        if self._websocket is not None:
+            self._websocket.send(frame)
+        else:
+            self.send_engine(packets.MESSAGE + packet)
+
+    def send_engine(self, packet: str | bytes) -> None:
+        """Send an encoded Engine.IO packet; bytes are a binary message."""
+        if self._websocket is not None:
+            if isinstance(packet, str):
+                self._websocket.send(websocket_frame(packet))
+            else:
+                self._websocket.send_binary(packet)
+        elif self._polling is not None and not self.closed:
+            # Also while an upgrade is under way: what no poll fetches meanwhile goes out on the new transport.
+            self._polling.put(packet)
+
+    def close(self, reason: str = "server disconnect") -> None:
+        """End the session after what has been sent. ``on_close`` is called from within, once."""
+        if self._websocket is not None:
+            self._websocket.send(_CLOSE_FRAME)
+        self._end(reason, packets.CLOSE, keep=True)
+
+    def hang_up(self) -> None:
+        """End the session as a lost connection would, upon which every stock client connects again.
+
+        An Engine.IO CLOSE says that the server wants to be rid of the client: python-socketio's stays away then.
+        """
+        if self._websocket is not None:
+            self._websocket.close(CloseCode.GOING_AWAY)
+        self._end("server shutdown", packets.NOOP, keep=self._has_queued)
+
+    def charge(self) -> None:
+        """What was sent on this session is abuse: its address may connect less often for a while."""
+        if self._websocket is not None:
+            self._websocket.abusive = True
+        self.server.limits.charge(self.remote_addr)
+
+    def pause(self) -> None:
+        """Take no more messages from the client until :meth:`resume`; they wait in the kernel, then at the client."""
+        self._paused = True
+        if self._websocket is not None:
+            self._websocket.pause()
+
+    def resume(self) -> None:
+        """Take messages again, in the order in which they were sent."""
+        self._paused = False
+        if self._awaiting_pong and not self.closed:
+            self.server.timers.add(self, self.server.ping_timeout)  # it may be there already, unread
+        if self._websocket is not None:
+            self._websocket.resume()
+        elif self._polling is not None and self._polling.resumed is not None:
+            self._polling.resumed.set()
+
+    # For the server.
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the session has ended, and the client has fetched its last packets or is given up."""
+        return self.closed and not self._has_queued
+
+    @property
+    def _has_queued(self) -> bool:
+        return self._polling is not None and bool(self._polling.queue)
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the client to read."""
+        transport = self._websocket or self._polling
+        return transport.queued if transport is not None else 0
+
+    def open_polling(self) -> None:
+        """Start on long polling."""
+        self._polling = Polling(self.server.backlog, self._cut_off, self.server.frames.burst)
+        self._schedule_first_ping()
+
+    def open_websocket(self, websocket: WebSocket) -> None:
+        """Start on WebSocket. The server starts the WebSocket's reading later, when the layer above is ready."""
+        self._websocket = websocket
+        self.upgraded = True
+        self._schedule_first_ping()
+
+    def _schedule_first_ping(self) -> None:
+        # Who connected together (after a restart, everybody) would otherwise be pinged together ever after.
+        self.server.timers.add(self, self.server.ping_interval * random.uniform(0.5, 1.0))
+
+    def on_timer(self) -> None:
+        """Time for a ping, or its answer did not come."""
+        if self.closed:  # nobody has fetched its last packets
+            self.server.session_gone(self)
+        elif self._paused:
+            self.server.timers.add(self, self.server.ping_timeout)  # its pong may be among what we don't read
+        elif not self._awaiting_pong:
+            self._awaiting_pong = True
+            self._takes_something()
+            self.server.timers.add(self, self.server.ping_timeout)
+            if self._websocket is not None:
+                self._websocket.send_early(_PING_FRAME)
+            elif self._polling is not None:
+                self._polling.put(packets.PING, early=True)
+        elif self._takes_something():
+            self.server.timers.add(self, self.server.ping_timeout)  # the ping may be behind a frame that takes long
+        else:
+            if self._websocket is not None:
+                self._websocket.send(_CLOSE_FRAME)
+            self._end("ping timeout", packets.CLOSE)  # a client that doesn't answer fetches nothing either
+
+    def _takes_something(self) -> bool:
+        """Return whether the client has taken a good deal, since this was last asked, of what still waits for it."""
+        transport = self._websocket or self._polling
+        if transport is None or not transport.queued:
+            return False
+        before, self._taken = self._taken, transport.taken
+        return transport.taken - before >= MIN_TAKEN
+
+    def _cut_off(self) -> None:
+        log.info("a client that does not read was disconnected", extra=about(self))
+        get_hub().loop.run_callback(self._end, _ERROR)
+
+    def _end(self, reason: str, last: str = packets.CLOSE, keep: bool = False) -> None:
+        """End the session. On long polling, the poll that waits gets the packet `last`, or, to `keep` it, the next."""
+        if self.closed:
+            return
+        self.closed = True
+        self.server.timers.remove(self)
+        websocket, upgrade = self._websocket, self._upgrade
+        self._websocket = self._upgrade = self._noop_at = None
+        for connection in (websocket, upgrade):
+            if connection is not None:
+                connection.close()
+        if self._polling is not None:
+            self._polling.end(last, keep)
+        self.server.session_ended(self)
+        if not self.is_gone:
+            self.server.timers.add(self, DRAIN_TIMEOUT)
+        self.server.call(self.server.on_close, self, reason)
+
+    def _receive(self, packet: str | bytes) -> bool:
+        """Take one packet from the client. False: it is one that no client sends."""
+        kind = packet[:1]
+        if kind == packets.MESSAGE or isinstance(packet, bytes):
+            try:
+                self.server.on_message(self, packet if isinstance(packet, bytes) else packet[1:])
+            except Exception:  # as in EngineServer.call(), but for each message
+                log.exception("a handler failed", extra=about(self))
+        elif kind == packets.PONG:
+            self._awaiting_pong = False
+            self.server.timers.add(self, self.server.ping_interval)
+        elif kind == packets.CLOSE:
+            self._end("client disconnect", packets.NOOP)
+        else:
+            return kind in (packets.NOOP, packets.UPGRADE)
+        return True
+
+    # WebSocket.
+
+    def websocket_message(self, websocket: WebSocket, data: str | bytes) -> None:
+        """A message came in, on the transport or on one that is about to become it."""
+        if websocket is self._websocket:
+            if not self._receive(data):
+                websocket.close(CloseCode.PROTOCOL_ERROR)
+                self._end(_ERROR)
+        elif websocket is not self._upgrade:
+            websocket.close()
+        elif self._noop_at is None and data == packets.PING + "probe":
+            self._noop_at = time.monotonic()
+            websocket.send(_PROBE_ANSWER)
+            if self._polling is not None:
+                self._polling.wake()  # the client ends its poll before it changes over
+        elif self._noop_at is not None and data == packets.UPGRADE:
+            self._change_over(websocket)
+        else:
+            self._give_up_upgrade()
+            websocket.close()
+
+    def websocket_closed(self, websocket: WebSocket, reason: Reason) -> None:
+        """A WebSocket has ended by itself."""
+        if websocket.abusive:
+            self.charge()
+        if websocket is self._websocket:
+            self._end(reason.value)
+        elif websocket is self._upgrade:
+            self._give_up_upgrade()
+
+    def _change_over(self, websocket: WebSocket) -> None:
+        """Make the WebSocket the transport. A poll that still waits gets a NOOP; what waits for a poll is sent here."""
+        self.server.timers.remove(websocket)
+        polling, self._polling = self._polling, None
+        self._websocket, self._upgrade = websocket, None
+        self.upgraded = True
+        if polling is not None:
+            for packet in polling.queue:
+                self.send_engine(packet)
+            polling.clear()
+            polling.wake()
+        if self._paused:
+            websocket.pause()
+
+    def _give_up_upgrade(self) -> None:
+        """Stay on long polling."""
+        upgrade, self._upgrade = self._upgrade, None
+        self._noop_at = None
+        if upgrade is not None:
+            self.server.timers.remove(upgrade)
+
+    # HTTP requests, in their greenlets.
+
+    def handle_get_request(self, environ: dict[str, Any]) -> Response:
+        """Return the response to a poll, once there are packets; a ping at the latest, so within the ping interval.
+
+        Raises:
+            BadRequest: a second poll while one waits, which ends the session; a session on WebSocket.
+        """
+        if self._upgrade is not None:
+            gevent.sleep(0)  # the end of an upgrade that came before this request may be read after it
+        polling, connection = self._polling, environ.get("animochat.connection")
+        if polling is None:
+            raise BadRequest(Problem.REQUEST)
+        if polling.waiter is not None:
+            self._end(_ERROR)
+            raise BadRequest(Problem.REQUEST)
+        if not polling.queue and not self.closed:
+            self._wait_for_packets(polling, connection)
+        if self._noop_at is not None and not polling.queue:
+            self._noop_at = time.monotonic()
+        response = polling.take(connection)
+        if self.is_gone:
+            self.server.session_gone(self)
+        return response
+
+    def _wait_for_packets(self, polling: Polling, connection: Any) -> None:
+        gone = connection.watch_for_end(self._poll_lost) if connection is not None else None
+        try:
+            if self._noop_at is None:
+                polling.wait()
+            else:
+                polling.wait(max(0.0, self._noop_at + NOOP_INTERVAL - time.monotonic()))
+        finally:
+            if gone is not None:
+                gone.stop()
+                gone.close()
+
+    def _poll_lost(self) -> None:
+        """The connection of the waiting poll was closed: so was, for the client, its session."""
+        self._end(Reason.CLOSED.value)
+
+    def handle_upgrade(self, environ: dict[str, Any]) -> None:
+        """Take a WebSocket for an upgrade. One that the session has no use for is closed once it is open.
+
+        Raises:
+            BadRequest: no WebSocket handshake.
+        """
+        connection = self.server.accept_websocket(environ, self)
+        if connection is None:
+            raise BadRequest(Problem.REQUEST)
+        websocket, received = connection
+        if self.closed or self._polling is None or self._upgrade is not None:
+            websocket.close()
+            return
+        self._upgrade = websocket
+        self.server.timers.add(websocket, UPGRADE_TIMEOUT)
+        websocket.start(received)
+
+    def handle_post_request(self, environ: dict[str, Any]) -> None:
+        """Take the packets of a polling request.
+
+        Raises:
+            BadRequest: not Engine.IO, too large, or two at a time, which ends the session; a session on WebSocket.
+        """
+        polling = self._polling
+        if polling is None:
+            raise BadRequest(Problem.REQUEST)
+        if polling.posting:
+            self._end(_ERROR)
+            raise BadRequest(Problem.REQUEST)
+        polling.posting = True
+        try:
+            body = self._read_body(environ)
+            received = packets.decode_payload(body)
+            if packets.CLOSE in received and polling.waiter is None:
+                # A poll that came before this may be read after it; it gets the last packets.
+                gevent.sleep(0)
+            turn = self._turn(polling, max(len(received), len(body) / LONG_RECV_SIZE))
+            for packet in received:
+                if self._paused:
+                    polling.resumed = Event()
+                    polling.resumed.wait()
+                    polling.resumed = None
+                if self.closed:
+                    return
+                if not self._receive(packet):
+                    raise packets.MalformedPayload("a packet that no client sends")
+                turn.give_way()
+        except packets.MalformedPayload:
+            self._end(_ERROR)
+            raise BadRequest(Problem.REQUEST) from None
+        except OSError:
+            self._end(Reason.CLOSED.value)
+            raise BadRequest(Problem.REQUEST) from None
+        finally:
+            polling.posting = False
+
+    def _turn(self, polling: Polling, count: float) -> Turn:
+        """Count packets as frames are counted on WebSocket, and begin on them when it is their turn.
+
+        Raises:
+            MalformedPayload: too many, and so none of them.
+        """
+        frames = self.server.frames
+        left = polling.count(count, frames.rate, frames.burst)
+        if left < 0:
+            self.charge()
+            raise packets.MalformedPayload("too many packets")
+        if left >= frames.hasty:
+            return Turn()
+        wait = partial(self.server.lane.wait, group_of(self.remote_addr) or None)
+        wait()
+        return Turn(wait)
+
+    def _read_body(self, environ: dict[str, Any]) -> bytes:
+        try:
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+        except ValueError:
+            length = 0
+        if length > self.server.max_http_buffer_size:
+            raise packets.MalformedPayload("too large")
+        most = self.server.max_http_buffer_size
+        if environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked":
+            return bytes(environ["wsgi.input"].read(length))
+        body = bytes(environ["wsgi.input"].read(most + 1))
+        if len(body) > most:
+            raise packets.MalformedPayload("too large")
+        return body

@@ -1,0 +1,1 @@
+"""HTTP requests: parsing, bounds, and the handler that serves a connection."""

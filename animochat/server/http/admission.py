@@ -1,0 +1,98 @@
+"""Which HTTP requests are answered at once, which wait for their turn in the slow lane, and which are refused.
+
+A request is counted as soon as its head is here and before anything of it is parsed, at the address that it comes
+from. An address that hurries waits in the lane with each of its requests; beyond its burst it is refused, when it is
+its turn. So a flood costs the worker what the lane may take, whatever is asked for; and as addresses take turns in the
+lane, it delays nobody at another address for long.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container
+from typing import Any
+
+from animochat.server.http.reader import RequestReader
+from animochat.server.limits import ConnectionLimits, Pace, client_address, group_of
+from animochat.server.throttle import SlowLane
+from animochat.telemetry.metrics import METRICS
+
+#: Connections that wait in the lane; more are closed without a word. Each holds a request's head, 32 kB at most.
+MAX_WAITING = 4_000
+
+_BODY = json.dumps({"error": {"code": "too-many-requests", "message": "Too many requests from this address"}}).encode()
+_REFUSAL = (
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+)
+
+# Load balancers ask for these, and would take a server out that refuses. The answers are short.
+_PROBE = re.compile(rb"(?:GET|HEAD) /health(?:/live)?[? ]")
+
+_SESSION = re.compile(rb"[A-Z]+ [^ ?]*/socket\.io/?\?(?:[^ ]*&)?sid=([A-Za-z0-9_.~]{1,64}-[A-Za-z0-9_-]{1,64})")
+
+
+class Admission:
+    """One of a worker.
+
+    Args:
+        sessions: ids of the worker's open sessions. These have limits of their own, on their number and their packets:
+            the requests of a session that is open are not refused.
+        worker_id: begins the id of each of the worker's sessions; those of others go to their owners.
+    """
+
+    def __init__(
+        self, limits: ConnectionLimits, lane: SlowLane, sessions: Container[str], worker_id: str, trusted_proxies: int
+    ) -> None:
+        self._limits = limits
+        self._lane = lane
+        self._sessions = sessions
+        self._own = worker_id + "-"
+        self._trusted_proxies = trusted_proxies
+
+    def connection_made(self, peer: Any) -> None:
+        """Let a new connection of a penalized address wait; `peer` is as `accept()` has it.
+
+        Raises:
+            ConnectionAbortedError: too many wait.
+        """
+        if self._trusted_proxies or not isinstance(peer, tuple):
+            return  # who it is is known when a head is read
+        address = client_address({"REMOTE_ADDR": peer[0]}, 0)
+        if self._limits.suspects(address):
+            self._wait(address)
+
+    def head_read(self, peer: Any, reader: RequestReader, pipelined: bool) -> bytes | None:
+        """Count a request whose head is in `reader`. Returns the response that refuses it, or None.
+
+        `pipelined`: it was sent before the last one was answered. No browser does that; without the lane a client could
+        have some hundred answers in one turn of the loop.
+
+        Raises:
+            ConnectionAbortedError: too many wait.
+        """
+        environ = {"REMOTE_ADDR": peer[0] if isinstance(peer, tuple) else ""}
+        if self._trusted_proxies:
+            environ["HTTP_X_FORWARDED_FOR"] = reader.forwarded_for()
+        address = client_address(environ, self._trusted_proxies)
+        pace = self._limits.request(address)
+        if pace is Pace.FREE and not pipelined:
+            return None
+        line = reader.request_line()
+        is_probe = _PROBE.match(line) is not None
+        if not (is_probe and self._limits.probe(address)):
+            self._wait(address)
+        if pace is not Pace.REFUSED or is_probe or self._is_of_session(line):
+            return None
+        METRICS.requests_refused += 1
+        return _REFUSAL
+
+    def _is_of_session(self, line: bytes) -> bool:
+        match = _SESSION.match(line)
+        return match is not None and ((sid := match[1].decode()) in self._sessions or not sid.startswith(self._own))
+
+    def _wait(self, address: str) -> None:
+        if self._lane.waiting >= MAX_WAITING:
+            raise ConnectionAbortedError
+        self._lane.wait(group_of(address) or None)

@@ -1,0 +1,238 @@
+"""Handing connections to the worker that owns the session: any number of workers without a sticky load balancer.
+
+Every worker listens on a Unix stream socket, named by the worker's id, in a directory that only our user can enter, and
+looks with each heartbeat whether it is still there: cleaners of temporary files remove both. A
+worker that reads a request for another one's session sends the connection's descriptor there (SCM_RIGHTS), with the
+client's address and all that it has read. Once the owner has confirmed, the connection is the owner's.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.server import StreamServer
+from gevent.socket import socket as Socket
+
+from animochat.server.process.run_directory import LISTENS, RunDirectory
+from animochat.telemetry.metrics import METRICS
+
+log = logging.getLogger(__name__)
+
+#: Seconds that another worker may take to accept and to confirm. Its loop has never been that late and alive.
+HANDOVER_TIMEOUT = 5.0
+
+#: Seconds within which all workers have noticed that the run directory was removed: two heartbeats.
+HEALING_TIME = 2.0
+
+#: Connections that may wait in a worker's socket; a datagram socket or a short queue loses some under load.
+_BACKLOG = 4096
+
+_HEADER = struct.Struct("!II")
+_CONFIRMED = b"+"
+_OWNER = re.compile(rb"[A-Z]+ [^ ?]*/socket\.io/?\?(?:[^ ]*&)?sid=([A-Za-z0-9_.~]{1,64})-")
+
+Address = Any  # what accept() says of the peer: a tuple, or a string for a Unix socket
+Adopt = Callable[[Socket, Address, bytes], object]
+
+
+def owner_of(request_line: bytes) -> str | None:
+    """The id of the worker that owns the session which a request is for."""
+    match = _OWNER.match(request_line)
+    return match[1].decode() if match else None
+
+
+class Handover:
+    """This worker's end: :meth:`join` makes one, :meth:`pass_on` goes before each request, :meth:`close` ends it."""
+
+    def __init__(self, directory: RunDirectory | None, worker_id: str, adopt: Adopt) -> None:
+        self.worker_id = worker_id
+        self._adopt = adopt
+        self._directory = directory
+        self._server: StreamServer | None = None
+        self._status: os.stat_result | None = None  # of our socket, when it was bound
+        self._healed_at = -math.inf
+        self._failed = self._closed = False
+
+    @classmethod
+    def join(cls, worker_id: str, adopt: Adopt) -> Handover:
+        """Begin to receive connections; each is given to `adopt` with its peer's address and what was read from it.
+
+        Without a run directory (no gunicorn master has made one) all requests are answered here.
+        """
+        handover = cls(RunDirectory.inherited(), worker_id, adopt)
+        handover.heal()
+        if handover._directory is not None:
+            handover._directory.remove_dead()  # what a killed predecessor has left
+        return handover
+
+    def heal(self) -> None:
+        """Listen, if our socket is not there (any more). To be called with each heartbeat; never raises."""
+        if self._directory is None or self._closed:
+            return
+        try:
+            removed = self._directory.ensure()
+            if not self._is_there():
+                removed = removed or self._server is not None
+                self._listen(self._directory)
+        except OSError as error:
+            if not self._failed:
+                log.error("Requests for other workers' sessions can't be handed over: %s", error)
+            self._failed = True
+            return
+        self._failed = False
+        if removed:
+            self._healed_at = time.monotonic()
+            log.warning("The run directory or what was in it has been removed, and is made again")
+
+    def _is_there(self) -> bool:
+        if self._directory is None or self._status is None:
+            return False
+        try:
+            return os.path.samestat(os.lstat(self._directory.path_of(self.worker_id)), self._status)
+        except OSError:
+            return False
+
+    def _listen(self, directory: RunDirectory) -> None:
+        path = directory.path_of(self.worker_id)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        listener = Socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Under the name that it keeps: cleaners ask the kernel for the names of live sockets.
+            listener.bind(path)
+            listener.listen(_BACKLOG)
+            os.chmod(path, 0o700 | LISTENS)
+            self._status = os.lstat(path)
+        except OSError:
+            listener.close()
+            raise
+        self._stop_listening()
+        self._server = StreamServer(listener, self._receive)
+        self._server.start()
+
+    def _stop_listening(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    def close(self) -> None:
+        """Receive no more; leave nothing behind."""
+        if self._directory is None or self._closed:
+            return
+        self._closed = True
+        self._stop_listening()
+        with contextlib.suppress(OSError):
+            os.unlink(self._directory.path_of(self.worker_id))
+        self._directory.leave()
+
+    # Sending.
+
+    def pass_on(self, request_line: bytes, connection: Socket, address: Address, received: bytes) -> bool:
+        """Give a connection to the worker that owns the session of its next request.
+
+        Returns whether that worker has it; the caller then closes its own copy. False: the session is this worker's, or
+        nobody's (any more), so the request is to be answered here.
+        """
+        owner = owner_of(request_line)
+        if owner is None or owner == self.worker_id or self._directory is None:
+            return False
+        meta = json.dumps(address).encode()
+        try:
+            with Socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+                channel.settimeout(HANDOVER_TIMEOUT)
+                self._connect(channel, owner)
+                _send(channel, connection.fileno(), _HEADER.pack(len(meta), len(received)) + meta + received)
+                taken = bool(channel.recv(1) == _CONFIRMED)
+                METRICS.handovers["taken" if taken else "gone"] += 1
+                return taken
+        except TimeoutError:
+            # It may still take it: two answers would be worse than none.
+            log.warning("worker %s did not take a connection in %.0f s", owner, HANDOVER_TIMEOUT)
+            METRICS.handovers["late"] += 1
+            return True
+        except OSError:
+            METRICS.handovers["gone"] += 1
+            return False  # gone, or going
+
+    def _connect(self, channel: Socket, owner: str) -> None:
+        """Connect to a worker, and wait while it can't say yes: its queue is full, or its socket is about to be back.
+
+        The kernel says "try again" for the first without saying when. Of the second we know where our own was gone.
+        """
+        assert self._directory is not None
+        path = self._directory.path_of(owner)
+        with gevent.Timeout(HANDOVER_TIMEOUT, TimeoutError):
+            while True:
+                try:
+                    channel._sock.connect(path)
+                    return
+                except BlockingIOError:
+                    gevent.sleep(0.002)
+                except (FileNotFoundError, ConnectionRefusedError):
+                    self.heal()
+                    if time.monotonic() - self._healed_at > HEALING_TIME:
+                        raise
+                    gevent.sleep(0.05)
+
+    # Receiving.
+
+    def _receive(self, channel: Socket, _address: object) -> None:
+        connection: Socket | None = None
+        try:
+            channel.settimeout(HANDOVER_TIMEOUT)
+            if not _is_ours(channel):
+                return
+            data, ancillary, _flags, _ = channel.recvmsg(64 * 1024, socket.CMSG_SPACE(4))
+            connection = _connection_in(ancillary)
+            while len(data) < _HEADER.size and (more := channel.recv(64 * 1024)):
+                data += more
+            meta_size, received_size = _HEADER.unpack_from(data)
+            while len(data) < _HEADER.size + meta_size + received_size and (more := channel.recv(64 * 1024)):
+                data += more
+            meta = data[_HEADER.size : _HEADER.size + meta_size]
+            received = data[_HEADER.size + meta_size :]
+            if connection is None or len(received) != received_size:
+                raise OSError("incomplete")
+            address = json.loads(meta)
+            channel.sendall(_CONFIRMED)
+        except (OSError, struct.error, ValueError):
+            # The sender is gone in the middle of it; so is, with its own copy, the client's connection.
+            if connection is not None:
+                connection.close()
+            return
+        self._adopt(connection, tuple(address) if isinstance(address, list) else address, received)
+
+
+def _send(channel: Socket, descriptor: int, data: bytes) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+    sent = channel.sendmsg([data], rights)
+    if sent < len(data):
+        channel.sendall(data[sent:])
+
+
+def _connection_in(ancillary: list[tuple[int, int, bytes]]) -> Socket | None:
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and len(content) >= 4:
+            return Socket(fileno=struct.unpack("i", content[:4])[0])
+    return None
+
+
+def _is_ours(channel: Socket) -> bool:
+    """Whether the other end runs as our user. The directory's mode says so already; root may pass that."""
+    if not sys.platform.startswith("linux"):
+        return True
+    _pid, uid, _gid = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return bool(uid == os.geteuid())

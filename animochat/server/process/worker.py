@@ -1,0 +1,262 @@
+"""The gunicorn worker class: ``worker_class = "animochat.server.process.worker.Worker"``.
+
+A worker loads the application, serves HTTP with `handler`, gets connections from the other workers through `handover`,
+and calls ``app.extensions["animochat"]``: ``start()`` once it serves; when it is to stop, ``drain(seconds)`` to send
+the clients elsewhere little by little, unless it has to be quick, and then ``stop(timeout)``. That object also has
+``worker_id`` and ``engine``, the worker's `EngineServer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
+from gunicorn.http.wsgi import base_environ
+from gunicorn.workers.ggevent import VERSION
+
+from animochat import server as server_package
+from animochat.server.http.handler import RequestHandler, RequestServer
+from animochat.server.process.handover import Handover
+from animochat.server.process.run_directory import VARIABLE, RunDirectory, RunDirectoryError
+from animochat.telemetry import logs
+
+#: Bytes that the kernel keeps of what a client has sent and we have not read. Left to itself it keeps some megabytes
+#: for each flood that waits for its turn.
+_RECEIVE_BUFFER = 64 * 1024
+
+#: Seconds between two signs of life to the master.
+_HEARTBEAT = 1.0
+
+#: Seconds for stopping at once (SIGINT, SIGQUIT, or the master is gone); gunicorn's master waits for two.
+_QUICK_STOP = 1.5
+
+#: How much of the graceful time may be taken to send the clients elsewhere: 8 s of 25. HAProxy as in deploy/ counts a
+#: server that accepts nobody any more as down after 8 s at the earliest, and then cuts off who is still there.
+_DRAINING = 1 / 3
+
+#: Seconds of the graceful time that remain for closing connections after the application has stopped.
+_CLOSING_TIME = 2.0
+
+
+def tune_garbage_collector() -> None:
+    """Keep the collector's pauses below what shows in a message's delay.
+
+    A full collection walks through all objects: 10,000 connections and the loaded modules take it some 100 ms, time and
+    again, and find nothing, since reference counting frees what we drop and connections break their own circles.
+    What is loaded by now lives as long as the process and is taken out of the collector's sight; young objects are
+    looked at after every 20,000 net allocations (about 1 ms), everything only after hundreds of millions of them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 1_000)
+
+
+def unsupported(cfg: Any) -> str | None:
+    """Return what of gunicorn's settings keeps the server from working, and what to do; None where nothing does."""
+    if not issubclass(cfg.worker_class, Worker):
+        return (
+            f"the worker class {cfg.worker_class_str} can't serve it: leave --worker-class out,"
+            " or give animochat.server.worker.Worker"
+        )
+    if cfg.preload_app:
+        return "each worker has to load the application for itself: leave --preload out"
+    if cfg.is_ssl:
+        return "TLS is not supported: leave --certfile and --keyfile out, and end it at a proxy in front"
+    if cfg.proxy_protocol not in (False, "off"):
+        return (
+            "--proxy-protocol is not supported: leave it out, let the proxy send X-Forwarded-For (of HTTP), and set"
+            " TRUSTED_PROXIES"
+        )
+    return None
+
+
+class Worker(GeventWebSocketWorker):
+    """Serves one Flask application on gevent."""
+
+    server_class = RequestServer
+    wsgi_handler = RequestHandler
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._quick = False
+        self._wake: Event | None = None
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """In the master, before the first worker: refuse what is not supported, make the run directory."""
+        problem = unsupported(cfg)
+        if problem is not None:
+            log.error("Can't start: %s", problem)
+            sys.exit(1)
+        try:
+            directory = RunDirectory.create(cfg.uid, cfg.gid)
+        except (RunDirectoryError, OSError) as error:
+            log.error("Can't start: %s", error)
+            sys.exit(1)
+        cfg.env_orig[VARIABLE] = str(directory.path)  # for a master that SIGUSR2 starts
+
+    # Signals. gunicorn's handlers run between any two instructions: they only say what to do.
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: stop gracefully."""
+        self.alive = False
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """SIGQUIT, SIGINT: stop quickly."""
+        self.alive = False
+        self._quick = True
+
+    def notify(self) -> None:
+        """Give the master a sign of life; stop when it is gone."""
+        self.tmp.notify()
+        if self.ppid != os.getppid() and not self._quick:
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
+            self._quick = True
+
+    # Life.
+
+    def init_process(self) -> None:
+        """In the new process, first of all."""
+        # Until gunicorn sets its handlers, which is after patching, a process that was just forked has the master's:
+        # a SIGTERM in that time would be forgotten, and the master would wait for the whole graceful time.
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
+        signal.signal(signal.SIGINT, self.handle_quit)
+        server_package.in_worker = True
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        chat = self._chat
+        self._wake = Event()
+        gevent.get_hub().print_exception = logs.uncaught
+        # The C-level handler of any signal writes to this pipe: the loop wakes at once instead of at its next tick.
+        pipe = gevent.get_hub().loop.io(self.PIPE[0], 1)
+        pipe.start(self._signalled)
+        servers = [self._server(listener) for listener in self.sockets]
+        handover = Handover.join(chat.worker_id, servers[0].adopt)
+        for server in servers:
+            server.handover = handover
+            server.start()
+        chat.start()
+        tune_garbage_collector()
+        try:
+            while self.alive:
+                self.notify()
+                handover.heal()
+                self._wake.wait(_HEARTBEAT)
+                self._wake.clear()
+            self._stop(chat, servers, handover)
+        finally:
+            handover.close()
+            pipe.stop()
+            pipe.close()
+
+    def load_wsgi(self) -> None:
+        """Load the application. A failure here, unlike a later one, makes gunicorn give up instead of trying again."""
+        super().load_wsgi()
+        self._chat = self._application_object()
+
+    def _application_object(self) -> Any:
+        """``extensions["animochat"]`` of the Flask application, through whatever it is wrapped in."""
+        seen: Any = self.wsgi
+        for _ in range(8):
+            extensions = getattr(seen, "extensions", None)
+            if isinstance(extensions, dict) and "animochat" in extensions:
+                return extensions["animochat"]
+            for attribute in ("app", "application", "wsgi_app", "__wrapped__", "__self__", "flask_app"):
+                if hasattr(seen, attribute):
+                    seen = getattr(seen, attribute)
+                    break
+        raise RuntimeError('the application has no extensions["animochat"]; was it made by create_app()?')
+
+    def _server(self, listener: Any) -> RequestServer:
+        listener.setblocking(1)
+        if listener.family != socket.AF_UNIX:
+            # Accepted connections inherit it.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        server = self.server_class(
+            listener,
+            application=self.wsgi,
+            spawn=Pool(self.worker_connections),
+            log=self.log,
+            handler_class=self.wsgi_handler,
+            environ={**base_environ(self.cfg), "wsgi.multithread": True, "SERVER_SOFTWARE": VERSION},
+        )
+        server.keep_alive = float(self.cfg.keepalive)
+        server.on_connection = self._chat.engine.admission.connection_made
+        server.on_head = self._chat.engine.admission.head_read
+        server.on_request = self._count_request
+        return server
+
+    def _signalled(self) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self.PIPE[0], 4096)
+        assert self._wake is not None
+        self._wake.set()
+
+    def _count_request(self) -> None:
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+            assert self._wake is not None
+            self._wake.set()
+
+    # The end.
+
+    def _stop(self, chat: Any, servers: list[RequestServer], handover: Handover) -> None:
+        """Stop accepting, send the clients elsewhere, close what is left, all within the graceful time."""
+        begun = time.monotonic()
+        for server in servers:
+            server.close()
+        chat.engine.stopping = True
+
+        if not self._quick:
+            whole = self._time_left(begun)
+            draining = gevent.spawn(chat.drain, whole * _DRAINING)
+            self._wait(draining.ready, begun, keep=whole / 2)  # the store may delay the last of them
+            draining.kill(block=False)
+        if self._quick:
+            self.cfg.worker_int(self)
+            begun = time.monotonic()  # it may have become quick meanwhile
+
+        stopping = gevent.spawn(chat.stop, max(0.5, self._time_left(begun) - _CLOSING_TIME))
+        self._wait(stopping.ready, begun, keep=min(_CLOSING_TIME, 0.5))
+        stopping.kill(block=False)
+
+        chat.engine.hang_up()
+        # From here on the other workers say "unknown session" in our stead.
+        handover.close()
+        for server in servers:
+            server.close_idle()
+        self._wait(lambda: not chat.engine.frames.connections and not any(s.busy for s in servers), begun)
+        for server in servers:
+            if server.busy:
+                self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+            server.stop(timeout=0)
+
+    def _time_left(self, begun: float) -> float:
+        graceful = float(self.cfg.graceful_timeout)
+        # The master counts from a moment before, and kills when the whole of it is over.
+        whole = _QUICK_STOP if self._quick else graceful - min(1.0, graceful / 4)
+        return begun + whole - time.monotonic()
+
+    def _wait(self, done: Callable[[], bool], begun: float, keep: float = 0.0) -> None:
+        """Wait until `done`, but leave `keep` seconds of the time there is. A quick stop may come in between."""
+        while not done() and self._time_left(begun) > keep:
+            self.notify()
+            gevent.sleep(0.02)

@@ -1,0 +1,472 @@
+"""WebSocket connections driven by the event loop: one read watcher each, no greenlet.
+
+A connection comes here after its handshake, as a native non-blocking socket that nobody else reads, writes or closes.
+Frames are the business of the `websockets` package's sans-I/O core (fragmentation, control frames, close handshake,
+bounds); this module moves its bytes. All callbacks run in the gevent hub: they neither block nor raise.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from _socket import SHUT_WR
+from _socket import socket as NativeSocket
+from typing import TYPE_CHECKING, Any, cast
+from typing import Protocol as TypingProtocol
+
+from gevent import get_hub
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import Protocol, State
+
+from animochat.server.backlog import MAX_QUEUED, Backlog, Outgoing
+from animochat.server.websocket.frames import FrameReader, missing, whole_message
+from animochat.telemetry.logs import about
+
+if TYPE_CHECKING:
+    from animochat.server.throttle import SlowLane
+    from animochat.server.timers import TimerWheel
+
+log = logging.getLogger(__name__)
+
+#: Bytes asked for in one read. One read is one turn of the loop for this connection: more would let a flood of tiny
+#: frames hold up everybody else, half a millisecond as it is.
+RECV_SIZE = 512
+
+#: The same in the middle of a long frame.
+LONG_RECV_SIZE = 4 * 1024
+
+#: Bytes, in one read and in all, that are taken from a client after our goodbye, and dropped.
+DROP_SIZE, MAX_DROPPED = 64 * 1024, 1024 * 1024
+
+#: Seconds that a closing connection gets to take what is still queued and to close its side.
+LINGER = 5.0
+
+_READ, _WRITE = 1, 2
+
+# Looking a member up in its enum takes as long as what is then done with it.
+_OPEN, _CLOSING, _CLOSED = State.OPEN, State.CLOSING, State.CLOSED
+_TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
+
+
+class Reason(str, enum.Enum):
+    """Why a connection ended, in python-engineio's words."""
+
+    CLOSED = "transport close"
+    ERROR = "transport error"
+
+
+class Listener(TypingProtocol):
+    """Who is told of a connection's messages and of its end."""
+
+    def websocket_message(self, websocket: WebSocket, data: str | bytes) -> None:
+        """A complete message came in."""
+
+    def websocket_closed(self, websocket: WebSocket, reason: Reason) -> None:
+        """No message will come any more. Called once, but not after :meth:`WebSocket.close` or ``abort``."""
+
+
+class WebSocket:
+    """One connection. Messages go to `listener`; nothing here knows what they mean.
+
+    Call :meth:`start` once, when the listener is ready. Until then nothing is read.
+
+    Args:
+        sock: a connected native socket, non-blocking; owned from now on.
+        frames: the worker's parsers.
+        timers: the worker's wheel, for the time that closing may take.
+        lane: the worker's, for when the client hurries.
+        backlog: the worker's, for when the client is slow.
+        listener: who is told.
+    """
+
+    __slots__ = (
+        "_backlog", "_counted_at", "_frames", "_held", "_lane", "_left", "_message", "_missing", "_out", "_own",
+        "_paused", "_reader", "_received", "_sock", "_text", "_timers", "_writer", "abusive", "listener", "state",
+        "taken", "timer_slot",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sock: NativeSocket,
+        frames: FrameReader,
+        timers: TimerWheel,
+        lane: SlowLane,
+        backlog: Backlog,
+        listener: Listener,
+    ) -> None:
+        self._sock = sock
+        self._frames = frames
+        frames.connections += 1
+        self._timers = timers
+        self._lane = lane
+        self._backlog = backlog
+        self.listener = listener
+        self.state = _OPEN
+        #: ended for what the client sent: not WebSocket's protocol, or too much
+        self.abusive = False
+        #: bytes that the socket has taken of what had to wait
+        self.taken = 0
+        self.timer_slot = -1
+        self._reader = get_hub().loop.io(sock.fileno(), _READ)
+        self._writer: Any = None
+        self._own: Protocol | None = None  # this connection's own parser
+        self._out: Outgoing | None = None  # what the socket did not take yet
+        self._message: bytearray | None = None  # the fragments of an unfinished message
+        self._text = False  # whether that message is text
+        self._held: list[Frame] | None = None  # read before pause(), not yet delivered
+        self._paused = False
+        self._left = frames.burst  # frames that the client may send at once
+        self._counted_at = time.monotonic()
+        self._missing = 0  # bytes of a long frame that are still to come
+        self._received = b""  # from before start(), not yet looked at
+
+    # What the owner may do.
+
+    def start(self, received: bytes = b"") -> None:
+        """Begin to read; `received` came behind the handshake in the same segment."""
+        if received:  # by one client in a million: no client knows by then that it may
+            self._received = received
+            self._lane.add(self)
+        elif not self._paused:
+            self._reader.start(self._readable)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, now or as soon as the client takes it. Never blocks and never raises.
+
+        When it fails, or when too much waits (backlog.py), the connection ends; the listener is called from the event
+        loop, never from within this call.
+        """
+        if self.state is not _OPEN:
+            return
+        if self._out is None:
+            try:
+                sent = self._sock.send(frame)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._break()
+                return
+            if sent == len(frame):
+                return
+            self._out = Outgoing()
+            self._out.add(frame, sent)
+            self._writer = get_hub().loop.io(self._sock.fileno(), _WRITE)
+            self._writer.start(self._writable)
+        else:
+            self._out.add(frame)
+        if self._out.size > MAX_QUEUED:
+            self._backlog.look_at(self)
+
+    def send_early(self, frame: bytes) -> None:
+        """Send a frame as :meth:`send`, but in front of those that wait: a ping that waits for long comes too late."""
+        if self._out is None or self.state is not _OPEN:
+            self.send(frame)
+        else:
+            self._out.add_early(frame)
+
+    def send_binary(self, data: bytes) -> None:
+        """Send a binary message; as :meth:`send`."""
+        self.send(Frame(_BINARY, data).serialize(mask=False))
+
+    @property
+    def queued(self) -> int:
+        """Bytes that the socket did not take yet."""
+        return 0 if self._out is None else self._out.size
+
+    def cut_off(self) -> None:
+        """The client is too slow: hang up."""
+        log.info("a client that does not read was disconnected", extra=about(self.listener))
+        self._break()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close."""
+        return self.state is _OPEN
+
+    def close(self, code: CloseCode = CloseCode.NORMAL_CLOSURE) -> None:
+        """Send what is queued, then the close frame, and hang up when the client has closed too or `LINGER` is over."""
+        self.send(Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=False))
+        self._linger()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        if self.state is _CLOSED:
+            return
+        self.state = _CLOSED
+        self._frames.connections -= 1
+        self._timers.remove(self)
+        self._lane.remove(self)
+        self._backlog.forget(self)
+        self._reader.stop()
+        self._reader.close()
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer.close()
+        self._forget()
+        self._out = None
+        self._sock.close()
+
+    def pause(self) -> None:
+        """Stop reading: the client's bytes wait in the kernel, and beyond that at the client."""
+        self._paused = True
+        if self.state is _OPEN:
+            self._reader.stop()
+
+    def resume(self) -> None:
+        """Read on, beginning (from the event loop) with what was read before :meth:`pause`."""
+        if self._paused:
+            self._paused = False
+            if self.state is _OPEN:
+                get_hub().loop.run_callback(self._resumed)
+
+    def on_timer(self) -> None:
+        """The client took too long, to close or to finish an upgrade."""
+        if self.state is _OPEN:
+            self.close()
+            self.listener.websocket_closed(self, Reason.ERROR)
+        else:
+            self.abort()
+
+    # Bytes in.
+
+    def _readable(self) -> None:
+        if self._left >= self._frames.hasty or not self._is_hasty():
+            self._read()
+        else:
+            self._reader.stop()
+            self._lane.add(self)
+
+    def _is_hasty(self) -> bool:
+        self._count_time()
+        return self._left < self._frames.hasty
+
+    def on_turn(self) -> None:
+        """It is this connection's turn in the slow lane."""
+        if self.state is not _OPEN or self._paused:
+            return
+        self._read()
+        if self.state is _OPEN and not self._paused:
+            if self._received:
+                self._lane.add(self)
+            elif self not in self._lane:
+                self._reader.start(self._readable)
+
+    def _read(self) -> None:
+        size = min(self._missing, LONG_RECV_SIZE) or RECV_SIZE
+        try:
+            if self._received:
+                data, self._received = self._received[:size], self._received[size:]
+            else:
+                data = self._sock.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._end(Reason.ERROR)
+            return
+        if not data:
+            self._end(Reason.CLOSED)
+            return
+        if self._missing:
+            self._missing -= len(data)
+        elif len(data) == RECV_SIZE:
+            # There may be more. Of one long frame it is read as soon as it is there; of many small ones in the lane, if
+            # there are limits, and before those who have been told apart from somebody with much to say.
+            self._missing = missing(data) if self._own is None else 0
+            if self._missing:
+                data += self._read_on()
+            elif self._frames.rate:
+                self._reader.stop()
+                self._lane.add(self, first=self._left >= self._frames.hasty)
+        self._receive(data)
+
+    def _read_on(self) -> bytes:
+        """What is there of the rest of a long frame: most of them are whole then."""
+        if self._received:
+            return b""
+        try:
+            data = self._sock.recv(min(self._missing, LONG_RECV_SIZE))
+        except OSError:  # nothing yet; or the end, which the next read finds as well
+            return b""
+        self._missing -= len(data)
+        return data
+
+    def _receive(self, data: bytes) -> None:
+        if self._own is None and (message := whole_message(data)) is not None:
+            self._left -= 1
+            if self._left >= 0 or self._may_go_on():
+                self.listener.websocket_message(self, message)
+            return
+        frames = self._frames
+        parser = self._own or frames.shared
+        parser.receive_data(data)
+        events = cast("list[Frame]", parser.events_received())
+        replies = parser.data_to_send()
+        if FrameReader.remembers_nothing(parser):
+            if self._own is not None:
+                frames.free(parser)
+                self._own = None
+        elif self._own is None:
+            self._own = parser
+            frames.taken()
+        self._left -= len(events) or len(data) / LONG_RECV_SIZE  # a piece of a large one costs as much as a small one
+        if self._left < 0 and not self._may_go_on():
+            return
+        if not replies:
+            self._deliver(events)
+        elif replies[-1]:
+            self.send(b"".join(replies))  # pongs: as soon as possible
+            self._deliver(events)
+        else:
+            self._deliver(events)
+            if self._held:  # said before the goodbye
+                self._paused = False
+                self._deliver(self._held)
+            if self.state is _OPEN:
+                self.send(b"".join(replies))
+                self.abusive = parser.parser_exc is not None
+                self._linger()
+                self.listener.websocket_closed(self, Reason.ERROR if self.abusive else Reason.CLOSED)
+
+    def _count_time(self) -> None:
+        """As time goes by, the client may send more frames again."""
+        now = time.monotonic()
+        self._left = min(self._frames.burst, self._left + (now - self._counted_at) * self._frames.rate)
+        self._counted_at = now
+
+    def _may_go_on(self) -> bool:
+        """Whether a client that has sent a burst of frames has taken the time for them; else it is disconnected."""
+        self._count_time()
+        if self._left < 0:
+            self.abusive = True
+            self.close(CloseCode.POLICY_VIOLATION)
+            self.listener.websocket_closed(self, Reason.ERROR)
+        return self._left >= 0
+
+    def _deliver(self, events: list[Frame]) -> None:
+        """Hand over the messages among the frames, as long as the listener takes them."""
+        for index, frame in enumerate(events):
+            if self.state is not _OPEN:
+                return
+            if self._paused:
+                self._held = (self._held or []) + events[index:]
+                return
+            opcode = frame.opcode
+            payload: Any = frame.data
+            if opcode is _TEXT or opcode is _BINARY:
+                if not frame.fin:
+                    self._message = bytearray(payload)
+                    self._text = opcode is _TEXT
+                    continue
+                text = opcode is _TEXT
+            elif opcode is _CONT and self._message is not None:
+                self._message += payload
+                if not frame.fin:
+                    continue
+                payload, self._message = self._message, None
+                text = self._text
+            else:
+                continue
+            try:
+                data = payload.decode() if text else bytes(payload)
+            except UnicodeDecodeError:
+                self.close(CloseCode.INVALID_DATA)
+                self.listener.websocket_closed(self, Reason.ERROR)
+                return
+            self.listener.websocket_message(self, data)
+
+    def _resumed(self) -> None:
+        if self._paused or self.state is not _OPEN:
+            return
+        if self._held:
+            held, self._held = self._held, None
+            self._deliver(held)
+        if self.state is _OPEN and not self._paused:
+            if self._received:
+                self._lane.add(self)
+            else:
+                self._reader.start(self._readable)
+
+    # Bytes out.
+
+    def _writable(self) -> None:
+        assert self._out is not None
+        try:
+            self.taken += self._out.send(self._sock)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._end(Reason.ERROR)
+            return
+        if not self._out.size:
+            self._out = None
+            self._writer.stop()
+            self._writer.close()
+            self._writer = None
+            if self.state is _CLOSING:
+                self._shut()
+
+    # The end.
+
+    def _forget(self) -> None:
+        """Nothing that has come in is of interest any more."""
+        if self._own is not None:
+            self._frames.free(self._own)
+        self._own = self._held = self._message = None
+
+    def _linger(self) -> None:
+        """Nothing more to say: finish writing, then wait for the client's end of stream, `LINGER` seconds at most."""
+        if self.state is not _OPEN:
+            return
+        self.state = _CLOSING
+        self._forget()
+        self._timers.add(self, LINGER)
+        if self.abusive:
+            self._reader.stop()  # what else it sends may wait in the kernel until LINGER is over
+        else:
+            self._left = MAX_DROPPED
+            self._reader.start(self._drop)
+        if self._out is None:
+            self._shut()
+
+    def _drop(self) -> None:
+        """Whatever still comes from a client that is being taken leave of, until it closes.
+
+        Bytes left in the kernel would turn our close into a reset, which makes the other side lose what we sent last.
+        """
+        try:
+            dropped = len(self._sock.recv(DROP_SIZE))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            dropped = 0
+        self._left -= dropped
+        if not dropped or self._left < 0:
+            self.abort()
+
+    def _shut(self) -> None:
+        try:
+            self._sock.shutdown(SHUT_WR)
+        except OSError:
+            self.abort()
+
+    def _break(self) -> None:
+        """End a connection from within send(): its caller may be in the middle of something, so tell it later."""
+        self.state = _CLOSING
+        self._reader.stop()
+        self._out = None
+        if self._writer is not None:
+            self._writer.stop()
+        get_hub().loop.run_callback(self._broken)
+
+    def _broken(self) -> None:
+        if self.state is _CLOSING:
+            self.abort()
+            self.listener.websocket_closed(self, Reason.ERROR)
+
+    def _end(self, reason: Reason) -> None:
+        """The client is gone."""
+        was_open = self.state is _OPEN
+        self.abort()
+        if was_open:
+            self.listener.websocket_closed(self, reason)

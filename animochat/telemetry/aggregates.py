@@ -1,0 +1,110 @@
+"""What a worker measures in an interval, and the figures that the charts show of it: of one worker, or of several.
+
+Medians and other quantiles can't be added up, counts by bucket can: so those are what a worker tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from animochat.telemetry.metrics import LATENCIES, WAITS, Metrics
+
+#: Milliseconds of an interval; they begin at the multiples of it, on the store's clock.
+INTERVAL_MS = 10_000
+
+#: Where in `counted` what is.
+_WAITS = slice(2, 2 + len(WAITS) + 1)
+_DELIVERIES = slice(_WAITS.stop, _WAITS.stop + len(LATENCIES) + 1)
+
+#: How many numbers `counted` returns.
+COUNTED = _DELIVERIES.stop
+
+
+class Reading(msgspec.Struct, array_like=True, frozen=True):
+    """What one worker tells. `online` and `waiting` are people here now; `counts`: as `counted`, since the last one."""
+
+    worker: str
+    host: str
+    online: int
+    waiting: int
+    counts: list[int]
+
+
+class Figures(msgspec.Struct, rename="camel", frozen=True):
+    """One or all workers in one interval.
+
+    Median and 99th percentile are None where nothing was measured, and the last bucket's bound (600 s for waits, 10 s
+    for deliveries) where they are beyond it.
+    """
+
+    online_users: int
+    waiting_users: int
+    matches_per_minute: int
+    messages_per_minute: int
+    wait_median_ms: float | None
+    wait_p99_ms: float | None
+    delivery_median_ms: float | None
+    delivery_p99_ms: float | None
+
+
+def counted(metrics: Metrics) -> list[int]:
+    """What a worker has counted since it started: matches, messages, waits by bucket, deliveries by bucket."""
+    local, remote = metrics.delivery_local.counts, metrics.delivery_remote.counts
+    deliveries = [one + other for one, other in zip(local, remote, strict=True)]
+    return [metrics.matches, metrics.messages, *metrics.match_wait.counts, *deliveries]
+
+
+def merged(readings: Iterable[Reading]) -> dict[str, Reading]:
+    """One reading for each worker, of those of one interval in the order of time: a late one and a punctual one may be
+    in the same."""
+    by_worker: dict[str, Reading] = {}
+    for reading in readings:
+        earlier = by_worker.get(reading.worker)
+        if earlier is not None:
+            reading = msgspec.structs.replace(reading, counts=_sum([earlier.counts, reading.counts]))
+        by_worker[reading.worker] = reading
+    return by_worker
+
+
+def figures(readings: Sequence[Reading]) -> Figures:
+    """Of one or more workers, in one interval."""
+    counts = _sum([reading.counts for reading in readings])
+    matches, messages, waits, deliveries = counts[0], counts[1], counts[_WAITS], counts[_DELIVERIES]
+    return Figures(
+        sum(reading.online for reading in readings),
+        sum(reading.waiting for reading in readings),
+        matches * 60_000 // INTERVAL_MS,
+        messages * 60_000 // INTERVAL_MS,
+        _milliseconds(quantile(0.5, WAITS, waits)),
+        _milliseconds(quantile(0.99, WAITS, waits)),
+        _milliseconds(quantile(0.5, LATENCIES, deliveries)),
+        _milliseconds(quantile(0.99, LATENCIES, deliveries)),
+    )
+
+
+def quantile(q: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
+    """The value below which the share `q` (above 0, up to 1) of what was counted is; None where nothing was.
+
+    As Prometheus' `histogram_quantile` has it: evenly spread within a bucket, the first of which begins at 0, and the
+    last bound for whatever is beyond it. `counts` has one more than `bounds`: the bucket beyond.
+    """
+    total = sum(counts)
+    if not total:
+        return None
+    rank, below, lower = q * total, 0, 0.0
+    for bound, count in zip(bounds, counts, strict=False):
+        if count and below + count >= rank:
+            return lower + (bound - lower) * (rank - below) / count
+        below += count
+        lower = bound
+    return lower
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 2)
+
+
+def _sum(lists: Sequence[list[int]]) -> list[int]:
+    return lists[0] if len(lists) == 1 else [sum(numbers) for numbers in zip(*lists, strict=True)]

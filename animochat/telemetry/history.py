@@ -1,0 +1,129 @@
+"""The last hour of what the workers measured: each adds a reading every few seconds, any can list those of all."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from itertools import groupby
+
+import msgspec
+
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+from animochat.store.scripts import load
+from animochat.telemetry.aggregates import COUNTED, INTERVAL_MS, Figures, Reading, counted, figures, merged
+from animochat.telemetry.metrics import METRICS, Metrics
+from animochat.time_slice import Turn
+
+ADD_READING = load("telemetry/add_sample")
+LIST_READINGS = load("telemetry/list_samples")
+
+SCRIPTS = [ADD_READING, LIST_READINGS]
+
+#: Milliseconds for which readings are kept: an hour, and what is not over yet.
+KEPT_MS = 3600 * 1000 + INTERVAL_MS
+
+#: How many are kept at most: an hour of 200 workers, some 14 MB. With more workers it is less than an hour.
+MAX_READINGS = 200 * KEPT_MS // INTERVAL_MS
+
+#: How many are listed at a time: bounds what an answer costs the worker that gives it.
+PORTION = 1000
+
+
+class Interval(msgspec.Struct):
+    """What was measured around `time` (Unix ms, the interval's beginning): `all` workers together, and each by its id.
+
+    A worker that has not told anything is missing; an interval in which nobody has, too.
+    """
+
+    time: int
+    all: Figures
+    workers: dict[str, Figures]
+
+
+class Portion(msgspec.Struct, rename="camel"):
+    """Intervals in order of time. `until`: the last one that was looked at. `more`: there are later ones.
+
+    `workers`: id -> host, of those that have told something in it.
+    """
+
+    interval_ms: int
+    until: int
+    more: bool
+    workers: dict[str, str]
+    intervals: list[Interval]
+
+
+class Readings:
+    """The scripts of this folder for one worker. Both methods wait for the store; both raise Unavailable.
+
+    `metrics` are what the worker counts. `clock` (Unix ms) takes the place of the store's clock, for tests.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        worker: str,
+        metrics: Metrics = METRICS,
+        host: str = "",
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._worker = worker
+        self._metrics = metrics
+        self._host = host or socket.gethostname()
+        self._counted = counted(metrics)
+        self._now: Callable[[], int | str] = clock or (lambda: "")
+
+    def add(self) -> float:
+        """Tell what was measured since the last time. Returns in how many seconds to do so again.
+
+        What can't be told now never is: nobody knows whether the store has taken it.
+        """
+        now_counted = counted(self._metrics)
+        counts = [now - then for now, then in zip(now_counted, self._counted, strict=True)]
+        self._counted = now_counted
+        people = self._metrics.people
+        reading = Reading(self._worker, self._host, sum(people.values()), people["waiting"], counts)
+        args = [msgspec.json.encode(reading), KEPT_MS, MAX_READINGS, self._now()]
+        now = int(self._pipeline.call(ADD_READING, [keys.READINGS], args))
+        # In the middle of the next interval: with clocks that differ a little, and some delay, there is one in each.
+        return (INTERVAL_MS - now % INTERVAL_MS + INTERVAL_MS // 2) / 1000
+
+    def portion(self, since: int) -> Portion:
+        """A portion of the intervals that begin after `since` (Unix ms), and that are over."""
+        args = [since // INTERVAL_MS * INTERVAL_MS + INTERVAL_MS, PORTION, INTERVAL_MS, KEPT_MS, self._now()]
+        found = self._pipeline.call(LIST_READINGS, [keys.READINGS], args)
+        by_interval = [
+            (time, list(told)) for time, told in groupby(found, lambda entry: _time_of(entry) // INTERVAL_MS)
+        ]
+        more = len(found) == PORTION
+        if more and len(by_interval) > 1:
+            by_interval.pop()  # the rest of it would be in the next portion
+        until = by_interval[-1][0] * INTERVAL_MS if by_interval else since
+        hosts: dict[str, str] = {}
+        intervals = []
+        turn = Turn()  # a reading takes 30 µs
+        for time, told in by_interval:
+            turn.give_way()
+            by_worker = merged(_decoded(told))
+            if by_worker:
+                hosts.update((worker, reading.host) for worker, reading in by_worker.items())
+                each = {worker: figures([reading]) for worker, reading in by_worker.items()}
+                intervals.append(Interval(time * INTERVAL_MS, figures(list(by_worker.values())), each))
+        return Portion(INTERVAL_MS, until, more, hosts, intervals)
+
+
+def _time_of(entry: bytes) -> int:
+    return int(entry[: entry.index(b" ")])
+
+
+def _decoded(entries: list[bytes]) -> Iterator[Reading]:
+    """All but those of another version's workers, which may count other things."""
+    for entry in entries:
+        try:
+            reading = msgspec.json.decode(entry[entry.index(b" ") :], type=Reading)
+        except msgspec.DecodeError:  # ValidationError is one
+            continue
+        if len(reading.counts) == COUNTED:
+            yield reading

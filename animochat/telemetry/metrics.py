@@ -1,0 +1,213 @@
+"""What a worker counts of itself, as cheaply as can be: plain numbers, which `GET /metrics` puts in Prometheus' form.
+
+    METRICS.messages += 1
+    METRICS.rejected["rate-limited"] += 1
+    METRICS.match_wait.observe(0.25)
+
+One table, `TABLE`, says what there is; docs/metrics.md says what each of them measures. Nothing here grows: a label has
+the values that the table lists and no other.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from animochat.protocol.errors import ChatError
+
+#: What every name begins with.
+PREFIX = "animochat_"
+
+#: Upper bounds of the buckets, in seconds: for what takes milliseconds, for pauses, and for what people wait for.
+LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+WAITS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+#: Upper bounds, in things that go together.
+BATCHES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+
+class Metric(NamedTuple):
+    """A metric, or a family of them where there is a `label` with several `values`. `field`: where `Metrics` has it."""
+
+    field: str
+    name: str
+    kind: str
+    help: str
+    label: str = ""
+    values: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many numbers it is: of a histogram the buckets, the one beyond the last bound, and the sum."""
+        return (len(self.bounds) + 2 if self.bounds else 1) * (len(self.values) or 1)
+
+
+#: The codes by which requests are refused.
+CODES = tuple(sorted({ChatError.code} | {kind.code for kind in ChatError.__subclasses__()}))
+
+TABLE = (
+    Metric("connections", "connections", GAUGE, "Open Engine.IO sessions.", "transport", ("websocket", "polling")),
+    Metric("connects", "connects_total", COUNTER, "Engine.IO sessions that were opened."),
+    Metric(
+        "connects_refused",
+        "connects_refused_total",
+        COUNTER,
+        "Handshakes that were refused.",
+        "reason",
+        ("too-fast", "too-many-from-address", "too-many", "stopping"),
+    ),
+    Metric("requests_refused", "requests_refused_total", COUNTER, "HTTP requests that were refused by RATE_REQUESTS."),
+    Metric("slow_clients", "slow_clients_total", COUNTER, "Clients that were cut off because they did not read."),
+    Metric(
+        "people", "people", GAUGE, "People connected here, by what they do.", "state", ("idle", "waiting", "chatting")
+    ),
+    Metric("matches", "matches_total", COUNTER, "Rooms that were made, each counted by one of its members' workers."),
+    Metric(
+        "match_wait",
+        "match_wait_seconds",
+        HISTOGRAM,
+        "From a search, or the end of the rest after a skip, to the match.",
+        bounds=WAITS,
+    ),
+    Metric("messages", "messages_total", COUNTER, "Messages that were stored."),
+    Metric(
+        "delivery",
+        "delivery_seconds",
+        HISTOGRAM,
+        "From a message's arrival to its being written to a partner here, or published to another worker.",
+        "partner",
+        ("local", "remote"),
+        LATENCIES,
+    ),
+    Metric(
+        "recoveries",
+        "recoveries_total",
+        COUNTER,
+        "Attempts of clients to take a session up again.",
+        "outcome",
+        ("recovered", "new-session", "unavailable"),
+    ),
+    Metric("rejected", "rejected_total", COUNTER, "Requests that were refused.", "code", CODES),
+    Metric(
+        "round_trip", "store_round_trip_seconds", HISTOGRAM, "A batch's way to the store and back.", bounds=LATENCIES
+    ),
+    Metric("batch_commands", "store_batch_commands", HISTOGRAM, "Commands in a batch.", bounds=BATCHES),
+    Metric("batch_messages", "store_batch_messages", HISTOGRAM, "Messages stored by one script call.", bounds=BATCHES),
+    Metric(
+        "store_failures",
+        "store_failures_total",
+        COUNTER,
+        "Batches that the store did not answer, and commands that it refused.",
+        "reason",
+        ("unreachable", "refused"),
+    ),
+    Metric("queued_commands", "store_queue_commands", GAUGE, "Commands that wait for the next batch."),
+    Metric("queued_messages", "store_queue_messages", GAUGE, "Messages that wait for the next batch."),
+    Metric("queued_bytes", "client_queue_bytes", GAUGE, "Bytes that wait for clients which read slowly."),
+    Metric(
+        "handovers",
+        "handovers_total",
+        COUNTER,
+        "Connections for another worker's session: taken by it, or it was gone, or late.",
+        "outcome",
+        ("taken", "gone", "late"),
+    ),
+    Metric("loop_lag", "event_loop_lag_seconds", HISTOGRAM, "How late a timer of 0.1 s was.", bounds=LATENCIES),
+    Metric(
+        "gc_pause",
+        "gc_pause_seconds",
+        HISTOGRAM,
+        "Pauses of Python's garbage collector.",
+        "generation",
+        ("0", "1", "2"),
+        LATENCIES,
+    ),
+    Metric("cpu", "cpu_seconds_total", COUNTER, "CPU time of the workers."),
+    Metric("resident", "resident_memory_bytes", GAUGE, "Memory of the workers."),
+)
+
+#: How many numbers a worker's metrics are in all.
+SIZE = sum(metric.size for metric in TABLE)
+
+
+class Histogram:
+    """Counts by bucket. Not cumulative; the last bucket is for what is beyond all bounds."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        # The bucket of a bound holds what is equal to it, as Prometheus' `le` says.
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Metrics:
+    """The numbers of one worker, a field for each entry of TABLE. Where there is a label: a dict by its values."""
+
+    def __init__(self) -> None:
+        self.connections = {"websocket": 0, "polling": 0}
+        self.connects = 0
+        self.connects_refused = {"too-fast": 0, "too-many-from-address": 0, "too-many": 0, "stopping": 0}
+        self.requests_refused = 0
+        self.slow_clients = 0
+        self.people = {"idle": 0, "waiting": 0, "chatting": 0}
+        self.matches = 0
+        self.match_wait = Histogram(WAITS)
+        self.messages = 0
+        self.delivery = {"local": Histogram(LATENCIES), "remote": Histogram(LATENCIES)}
+        #: The same two, for where every nanosecond counts.
+        self.delivery_local, self.delivery_remote = self.delivery["local"], self.delivery["remote"]
+        self.recoveries = {"recovered": 0, "new-session": 0, "unavailable": 0}
+        self.rejected = dict.fromkeys(CODES, 0)
+        self.round_trip = Histogram(LATENCIES)
+        self.batch_commands = Histogram(BATCHES)
+        self.batch_messages = Histogram(BATCHES)
+        self.store_failures = {"unreachable": 0, "refused": 0}
+        self.queued_commands = 0
+        self.queued_messages = 0
+        self.queued_bytes = 0
+        self.handovers = {"taken": 0, "gone": 0, "late": 0}
+        self.loop_lag = Histogram(LATENCIES)
+        self.gc_pause = {"0": Histogram(LATENCIES), "1": Histogram(LATENCIES), "2": Histogram(LATENCIES)}
+        self.cpu = 0.0
+        self.resident = 0
+        self._gc_began = 0.0
+
+    def numbers(self) -> list[float]:
+        """All of them, in the order of TABLE."""
+        return [number for metric in TABLE for number in self._numbers_of(metric)]
+
+    def _numbers_of(self, metric: Metric) -> Iterator[float]:
+        field = getattr(self, metric.field)
+        for part in [field[value] for value in metric.values] if metric.label else [field]:
+            if isinstance(part, Histogram):
+                yield from part.counts
+                yield part.sum
+            else:
+                yield part
+
+    def watch_garbage_collector(self) -> None:
+        """Measure its pauses from here on."""
+        if self._collected not in gc.callbacks:
+            gc.callbacks.append(self._collected)
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._gc_began = time.perf_counter()
+        else:
+            self.gc_pause[str(info["generation"])].observe(time.perf_counter() - self._gc_began)
+
+
+#: This process's, and so this worker's: nobody has to hand it around.
+METRICS = Metrics()

@@ -1,0 +1,279 @@
+"""`/admin`, the operator's page, and the JSON API below `/admin/api`, which docs/moderation.md describes.
+
+Attached only where ADMIN_TOKEN is set. Everything is for the operator alone (web/operator.py); what is done is done by
+the moderation service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from msgspec import Meta
+from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedMediaType
+
+from animochat.moderation.lobby_moderation import HOUR_MS, Ban, Report
+from animochat.moderation.service import Oversight
+from animochat.telemetry.history import Readings
+from animochat.web import operator
+from animochat.web.errors import http_error
+
+T = TypeVar("T")
+
+#: Reports, and bans, in one answer.
+PORTION = 20
+MAX_PORTION = 100
+
+#: How many entries of a list may be left out.
+MAX_OFFSET = 1_000_000_000
+
+#: The latest time that anybody may ask for, Unix ms: what Lua's numbers hold exactly.
+MAX_TIME = 2**53
+
+#: Bytes of a request: the longest note and some more.
+MAX_BODY = 16 * 1024
+
+#: As the chat page's (web/security.py), but for a form, and without WebSockets.
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+
+
+class BanRequest(msgspec.Struct):
+    """`hours` None: for good. It has to be said: nobody is banned for good by leaving something out."""
+
+    hours: Annotated[float, Meta(gt=0, le=87_600)] | None
+    address: bool = False
+    note: Annotated[str, Meta(max_length=1_000)] = ""
+
+
+class PersonBanRequest(BanRequest, kw_only=True):
+    """A ban of somebody on whom there is no report. `lobby`: the person's, where it is known."""
+
+    person: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    lobby: str | None = None
+
+
+class AnnouncementRequest(msgspec.Struct):
+    """A line to everybody, or to those in one lobby."""
+
+    text: Annotated[str, Meta(max_length=500)]
+    lobby: str | None = None
+
+
+@blueprint.before_request
+def refuse_strangers() -> None:
+    request.max_content_length = MAX_BODY
+    if request.endpoint != "admin.login":
+        operator.require()
+
+
+@blueprint.after_request
+def protect(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    # With the chat page's "no-referrer" a form would not say where it comes from.
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+# The page
+
+
+@blueprint.errorhandler(Unauthorized)
+def ask_for_the_token(error: Unauthorized) -> ResponseReturnValue:
+    """A browser that opens the page is asked for the token; everything else gets the JSON error."""
+    if request.endpoint in ("admin.index", "admin.charts", "admin.login"):
+        asked_for = _charts_or_index() if request.endpoint == "admin.login" else request.endpoint
+        page = render_template("admin_login.html", wrong=request.endpoint == "admin.login", asked_for=asked_for)
+        return page, 401, {"WWW-Authenticate": "Bearer"}
+    return http_error(error)
+
+
+@blueprint.get("")
+def index() -> ResponseReturnValue:
+    """Open reports, bans, and a line to everyone: of all lobbies, or of one (`?lobby=`).
+
+    `?reports=` and `?bans=`: how many to leave out of each list.
+    """
+    lobby = _lobby(request.args.get("lobby"))
+    return render_template(
+        "admin.html",
+        reports=_page("reports", partial(_oversight().reports, lobby=lobby), PORTION),
+        bans=_page("bans", partial(_oversight().bans, lobby=lobby), MAX_PORTION),
+        lobby=lobby,
+        lobbies=_oversight().lobbies,
+        time_of=_time_of,
+    )
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list of `total` entries: up to `size` of them, after the first `offset`."""
+
+    entries: Sequence[Report | Ban]
+    offset: int
+    size: int
+    total: int
+
+
+def _page(name: str, some: Callable[[int, int], tuple[int, Sequence[Report | Ban]]], size: int) -> Page:
+    """Return the page of a list that was asked for, or the last one: the list shrinks while the operator works."""
+    offset = _offset(name)
+    total, entries = some(offset, size)
+    if total and not entries:
+        offset = (total - 1) // size * size
+        total, entries = some(offset, size)
+    return Page(entries, offset, size, total)
+
+
+@blueprint.get("/charts")
+def charts() -> ResponseReturnValue:
+    """What the workers measured in the last hour."""
+    return render_template("admin_charts.html")
+
+
+@blueprint.post("/login")
+def login() -> ResponseReturnValue:
+    """Open a session with the token from the form."""
+    operator.require_own_page()
+    if not operator.is_token(request.form.get("token", "").encode("utf-8", "replace")):
+        raise Unauthorized
+    response = make_response(redirect(url_for(_charts_or_index()), 303))
+    operator.open_session(response)
+    return response
+
+
+@blueprint.post("/logout")
+def logout() -> ResponseReturnValue:
+    response = make_response(redirect(url_for("admin.index"), 303))
+    operator.close_session(response)
+    return response
+
+
+def _charts_or_index() -> str:
+    """The page that was asked for before the token was, as the login's form tells."""
+    return "admin.charts" if request.form.get("asked_for") == "admin.charts" else "admin.index"
+
+
+# The API
+
+
+@blueprint.get("/api/reports")
+def list_reports() -> Response:
+    total, reports = _oversight().reports(*_portion(), _lobby(request.args.get("lobby")))
+    return _json({"open": total, "reports": reports})
+
+
+@blueprint.post("/api/reports/<report>/dismiss")
+def dismiss_report(report: str) -> Response:
+    if not _oversight().dismiss(report):
+        raise NotFound("No such report is open")
+    return _json({"ok": True})
+
+
+@blueprint.post("/api/reports/<report>/ban")
+def ban_reported(report: str) -> Response:
+    asked = _body(BanRequest)
+    done = _oversight().ban_reported(report, _milliseconds(asked.hours), asked.address, asked.note.strip())
+    if done is None:
+        raise NotFound("No such report")
+    return _json({"ok": True, "person": done[0], "addressBanned": done[1]})
+
+
+@blueprint.get("/api/bans")
+def list_bans() -> Response:
+    total, bans = _oversight().bans(*_portion(), _lobby(request.args.get("lobby")))
+    return _json({"total": total, "bans": bans})
+
+
+@blueprint.post("/api/bans")
+def ban_person() -> Response:
+    asked = _body(PersonBanRequest)
+    hours, note, lobby = _milliseconds(asked.hours), asked.note.strip(), _lobby(asked.lobby)
+    person, address = _oversight().ban(asked.person, hours, asked.address, note, lobby)
+    return _json({"ok": True, "person": person, "addressBanned": address})
+
+
+@blueprint.delete("/api/bans/<subject>")
+def lift_ban(subject: str) -> Response:
+    if not _oversight().lift(subject):
+        raise NotFound("No such ban")
+    return _json({"ok": True})
+
+
+@blueprint.post("/api/announcements")
+def announce() -> Response:
+    asked = _body(AnnouncementRequest)
+    text = asked.text.strip()
+    if not text:
+        raise BadRequest("The text is empty")
+    _oversight().announce(text, _lobby(asked.lobby))
+    return _json({"ok": True})
+
+
+@blueprint.get("/api/readings")
+def list_readings() -> Response:
+    since = request.args.get("since", 0, type=int)
+    if not 0 <= since <= MAX_TIME:
+        raise BadRequest("since is a time in Unix milliseconds")
+    readings: Readings = current_app.extensions["animochat"].readings
+    return _json(readings.portion(since))
+
+
+def _oversight() -> Oversight:
+    oversight: Oversight = current_app.extensions["animochat"].oversight
+    return oversight
+
+
+def _lobby(name: str | None) -> str | None:
+    """A lobby that was named; None for all. Raises NotFound."""
+    if name is not None and name not in _oversight().lobbies:
+        raise NotFound("No such lobby")
+    return name
+
+
+def _body(kind: type[T]) -> T:
+    """The request's JSON. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
+    if not request.is_json:  # which no form of another page's can send
+        raise UnsupportedMediaType("Expected application/json")
+    try:
+        return msgspec.json.decode(request.get_data(), type=kind)
+    except msgspec.DecodeError as error:  # ValidationError is one
+        raise BadRequest(str(error)) from None
+
+
+def _portion() -> tuple[int, int]:
+    """`?offset=0&count=20`."""
+    count = request.args.get("count", PORTION, type=int)
+    if not 1 <= count <= MAX_PORTION:
+        raise BadRequest(f"count is from 1 to {MAX_PORTION}")
+    return _offset("offset"), count
+
+
+def _offset(name: str) -> int:
+    offset = request.args.get(name, 0, type=int)
+    if not 0 <= offset <= MAX_OFFSET:
+        raise BadRequest(f"{name} is from 0 to {MAX_OFFSET}")
+    return offset
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), mimetype="application/json")
+
+
+def _milliseconds(hours: float | None) -> int | None:
+    return None if hours is None else max(1, int(hours * HOUR_MS))
+
+
+def _time_of(ms: int) -> str:
+    """Unix ms as `<time datetime>` takes it."""
+    return datetime.fromtimestamp(ms / 1000, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")

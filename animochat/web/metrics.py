@@ -1,0 +1,109 @@
+"""`GET /metrics` in Prometheus' format: what the workers of this machine counted, and the store's whole-system numbers.
+
+Whichever worker is asked, it answers for all of them. docs/metrics.md lists what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import Any, cast
+
+from flask import Blueprint, Response, current_app, request
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
+
+from animochat import __version__
+from animochat.protocol.errors import Unavailable
+from animochat.server.process.shared_metrics import Totals
+from animochat.telemetry import metrics
+from animochat.web.health import STORE_TIMEOUT
+from animochat.web.operator import is_secret
+
+blueprint = Blueprint("metrics", __name__)
+
+#: What `GET /stats` tells of each lobby, in Prometheus' words: (its key, name, help). Counters end in _total.
+SYSTEM = (
+    ("onlineUsers", "system_people_online", "People online in the whole system."),
+    ("waitingUsers", "system_people_waiting", "People waiting for a partner in the whole system."),
+    ("activeRooms", "system_rooms", "Rooms in the whole system."),
+    ("workers", "system_workers", "Living workers in the whole system, as that lobby sees them."),
+    ("matchesTotal", "system_matches_total", "Matches of the whole system, as long as the store has its data."),
+    ("messagesTotal", "system_messages_total", "Messages of the whole system, as long as the store has its data."),
+)
+
+
+@blueprint.get("/metrics")
+def show() -> Response:
+    """200 whatever the store does; 401 where METRICS_TOKEN is set and not shown as a bearer token."""
+    chat = current_app.extensions["animochat"]
+    _check_token(chat.settings.metrics_token)
+    stats = chat.lobby_stats(STORE_TIMEOUT)
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(_Families(families(chat.metrics(), stats))), content_type=content_type)
+
+
+def _check_token(token: str | None) -> None:
+    if token is None:
+        return
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not is_secret(shown.strip().encode("latin-1"), token):  # the bytes that were sent
+        raise Unauthorized("METRICS_TOKEN is needed", www_authenticate=WWWAuthenticate("bearer"))
+
+
+class _Families:
+    """What prometheus_client's encoders want of a registry."""
+
+    def __init__(self, collected: Iterable[Metric]) -> None:
+        self._collected = collected
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collected
+
+
+def families(totals: Totals, stats: Mapping[str, dict[str, int] | Unavailable]) -> Iterator[Metric]:
+    """Everything in Prometheus' terms. `stats`: each lobby's numbers, or that the store did not answer."""
+    numbers = iter(totals.numbers)
+    for metric in metrics.TABLE:
+        yield _family(metric, numbers)
+    yield _plain("workers", "Living workers of this machine.", totals.workers)
+    yield _plain("worker_restarts_total", "Workers that have ended since the master started.", totals.ended)
+    answered = {lobby: told for lobby, told in stats.items() if not isinstance(told, Unavailable)}
+    up = int(len(answered) == len(stats))
+    yield _plain("store_up", "1 where the store answered the worker that was asked, for every lobby, else 0.", up)
+    for key, name, text in SYSTEM if answered else ():
+        family: Any = _kind(name)(metrics.PREFIX + name, text, labels=["lobby"])
+        for lobby, told in answered.items():
+            family.add_metric([lobby], told[key])
+        yield family
+    info = GaugeMetricFamily(metrics.PREFIX + "build_info", "The version that answers.", labels=["version"])
+    info.add_metric([__version__], 1)
+    yield info
+
+
+def _plain(name: str, text: str, value: float) -> Metric:
+    return _kind(name)(metrics.PREFIX + name, text, value=value)
+
+
+def _kind(name: str) -> type[CounterMetricFamily] | type[GaugeMetricFamily]:
+    return CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+
+
+def _family(metric: metrics.Metric, numbers: Iterator[float]) -> Metric:
+    kind = {
+        metrics.COUNTER: CounterMetricFamily,
+        metrics.GAUGE: GaugeMetricFamily,
+        metrics.HISTOGRAM: HistogramMetricFamily,
+    }[metric.kind]
+    family: Any = kind(metrics.PREFIX + metric.name, metric.help, labels=[metric.label] if metric.label else [])
+    for value in metric.values or ("",):
+        labels = [value] if metric.label else []
+        if metric.kind == metrics.HISTOGRAM:
+            bounds = [f"{bound:g}" for bound in metric.bounds] + ["+Inf"]
+            counts = accumulate(next(numbers) for _ in bounds)
+            family.add_metric(labels, list(zip(bounds, counts, strict=True)), next(numbers))
+        else:
+            family.add_metric(labels, next(numbers))
+    return cast("Metric", family)

@@ -1,0 +1,141 @@
+"""Who is the operator: anyone who shows ADMIN_TOKEN in a header, or has opened a session with it.
+
+A program sends `Authorization: Bearer <token>`. A browser gets a session cookie for the token that was typed in. In the
+cookie is the session's id, signed with a key made from the token, so that another token ends all sessions. The session
+itself is in the store: it ends there with the log-out, or after SESSION_SECONDS, and a copy of the cookie is worth
+nothing from then on. Other pages can't use the cookie: it is SameSite=Strict, and every change has to come from a page
+of our own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from flask import current_app, request
+from itsdangerous import BadSignature, Signer
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
+from werkzeug.wrappers import Response
+
+from animochat.moderation.access import OperatorAccess
+from animochat.server.limits import client_address, group_of
+from animochat.settings import Settings
+from animochat.web.cookies import cookie
+from animochat.web.cors import is_own
+
+COOKIE = "animochat-admin"
+
+#: Seconds that a session lasts: a working day. Nobody needs to stay the operator for longer without saying so again.
+SESSION_SECONDS = 12 * 3600
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+def require() -> None:
+    """Let nobody pass but the operator.
+
+    Raises Unauthorized, TooManyRequests after too many wrong tokens, Forbidden where another page uses the cookie, and
+    Unavailable.
+    """
+    header = request.headers.get("Authorization")
+    if header is not None:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() == "bearer" and is_token(token.encode("latin-1")):  # the bytes that were sent
+            return
+    elif _has_session():
+        if request.method not in _SAFE:
+            require_own_page()
+        return
+    raise Unauthorized("The operator only", www_authenticate=WWWAuthenticate("bearer"))
+
+
+def require_own_page() -> None:
+    """Raises Forbidden unless the request comes from a page of this server, as the browser says."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if origin is None:
+        own = site == "same-origin"
+    else:
+        own = site in (None, "same-origin") and is_own(origin, request.environ, _settings().trusted_proxies)
+    if not own:
+        raise Forbidden("From a page of this server only")
+
+
+def is_secret(shown: bytes, secret: str) -> bool:
+    """Is it what was shown? Takes as long whatever is wrong with it."""
+    # Digests have one length whatever was sent: comparing them says nothing of the secret's.
+    return hmac.compare_digest(hashlib.sha256(shown).digest(), hashlib.sha256(secret.encode()).digest())
+
+
+def is_token(token: bytes) -> bool:
+    """Return whether this is ADMIN_TOKEN, in the same time whatever is wrong with it. Count wrong ones, by address.
+
+    Raises TooManyRequests, whether or not it is right, and Unavailable.
+    """
+    right = is_secret(token, _token())
+    wait_ms = _access().try_token(_hidden_address(), right)
+    if wait_ms:
+        raise TooManyRequests("Too many wrong tokens", retry_after=wait_ms // 1000 + 1)
+    return right
+
+
+def open_session(response: Response) -> None:
+    """Make the browser that asked the operator's. Raises Unavailable."""
+    # Where TLS ends at a proxy, the page's origin says so.
+    secure = request.is_secure or request.headers.get("Origin", "").startswith("https:")
+    response.set_cookie(
+        COOKIE,
+        _signer().sign(_access().open_session(SESSION_SECONDS * 1000)).decode(),
+        max_age=SESSION_SECONDS,
+        path="/admin",
+        secure=secure,
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def close_session(response: Response) -> None:
+    """End the session of the browser that asked, at the server too. Raises Unavailable."""
+    session = _session()
+    if session is not None:
+        _access().end_session(session)
+    response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
+
+
+def _has_session() -> bool:
+    session = _session()
+    return session is not None and _access().has_session(session)
+
+
+def _session() -> str | None:
+    """The id in the request's cookie; None where there is none that this ADMIN_TOKEN has signed."""
+    try:
+        return _signer().unsign(cookie(COOKIE) or "").decode()
+    except BadSignature:
+        return None
+
+
+def _signer() -> Signer:
+    return Signer(_token(), salt="animochat.admin", digest_method=hashlib.sha256)
+
+
+def _hidden_address() -> str:
+    """A keyed hash of where the request comes from: the store never sees an address."""
+    address = group_of(client_address(request.environ, _settings().trusted_proxies))
+    return hmac.digest(_token().encode(), b"animochat.address:" + address.encode(), "sha256").hex()[:32]
+
+
+def _token() -> str:
+    token = _settings().admin_token
+    assert token is not None  # without one, nothing of this is registered
+    return token
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["animochat"].settings
+    return settings
+
+
+def _access() -> OperatorAccess:
+    access: OperatorAccess = current_app.extensions["animochat"].operator_access
+    return access

@@ -1,0 +1,144 @@
+"""The chat page at `/`, for each lobby, and its files below `/static`: in the visitor's language, small on the wire,
+cached well."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, current_app, render_template, request
+from werkzeug.exceptions import NotFound
+
+from animochat.web.cached import CachedAnswer, file_answer
+from animochat.web.cookies import cookie
+
+STATIC = Path(__file__).with_name("static")
+
+#: The languages that the page speaks, in the order of the settings, by their names in themselves.
+LANGUAGES = {
+    code: json.loads((STATIC / "lang" / f"{code}.json").read_text("utf-8"))["language"] for code in ("en", "fil", "es")
+}
+
+#: The style sheets, in the order in which they apply.
+SHEETS = ("base.css", "screens.css", "chat.css", "dialogs.css", "adapt.css")
+
+#: The cookie by which a visitor has chosen one (static/words.js sets it).
+LANGUAGE_COOKIE = "language"
+
+#: What browsers ask for under another name.
+_ALIASES = {"tl": "fil"}
+
+#: Seconds for which a file may be kept under an address that changes with its content: a year, the customary most.
+FOREVER = 365 * 24 * 3600
+
+# An entry of Accept-Language: the first part of its tag, and its weight.
+_LANGUAGE = re.compile(
+    r"(?:^|,)[ \t]*([A-Za-z]{1,8})[A-Za-z0-9-]*[ \t]*(?:;[ \t]*q=([01](?:\.[0-9]{0,3})?)[ \t]*)?(?=,|$)"
+)
+
+_IMPORT = re.compile(r"""\b(?:from |import\()"\./([\w./-]+)\"""")
+
+blueprint = Blueprint("page", __name__, template_folder="templates")
+
+
+@blueprint.get("/")
+def index() -> Response:
+    """Serve the page itself: cached, but checked each time by its ETag, so that a deployment reaches everyone.
+
+    `?lobby=` names another lobby than the first; 404 with a way to that one where there is no such lobby.
+    """
+    lobbies = current_app.extensions["animochat"].settings.lobbies
+    lobby = request.args.get("lobby", lobbies[0])
+    known = lobby in lobbies
+    return _page(_language(), lobby if known else "", lobbies).response(200 if known else 404)
+
+
+@blueprint.get("/static/<path:filename>")
+def static(filename: str) -> Response:
+    """Serve a file under its plain name: as the page, checked each time."""
+    return _file(filename).response()
+
+
+@blueprint.get("/static/v/<kept>/<path:filename>")
+def versioned(kept: str, filename: str) -> Response:
+    """Serve a file under an address that changes when any file does, and never needs to be checked again.
+
+    Modules import each other by relative names, so one version in the page's address is one for all. Another version
+    than ours is that of another server while a new release is rolled out: it gets the file, and may not keep it.
+    """
+    forever = f"max-age={FOREVER}, public, immutable"
+    return _file(filename).response(cache_control=forever if kept == version() else "no-cache")
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """What stands for the content of all the page's files, as they were when this process was first asked."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in STATIC.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(STATIC)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+@lru_cache(maxsize=64)
+def _page(language: str, lobby: str, lobbies: tuple[str, ...]) -> CachedAnswer:
+    """Make the document. `lobby` "": it says that there is no such one."""
+    texts: dict[str, Any] = json.loads((STATIC / "lang" / f"{language}.json").read_text("utf-8"))
+    document = render_template(
+        "index.html",
+        say=texts.__getitem__,
+        language=language,
+        languages=LANGUAGES,
+        lobby=lobby,
+        lobbies=lobbies,
+        files=f"static/v/{version()}/",  # relative, as all of the page's addresses: it may be served below a path
+        sheets=SHEETS,
+        modules=_modules("main.js"),
+    )
+    return CachedAnswer(document.encode(), "text/html; charset=utf-8", {"Vary": "Accept-Language, Cookie"})
+
+
+def _modules(main: str) -> list[str]:
+    """What a module imports, and what that imports: named in the page, all is fetched at once, not level by level."""
+    found = [main]
+    for name in found:  # grows meanwhile
+        code = (STATIC / name).read_text("utf-8")
+        found += [it for it in _IMPORT.findall(code) if it not in found]
+    return found[1:]
+
+
+@lru_cache(maxsize=1)
+def _names() -> frozenset[str]:
+    """Return the files that there are: no other name reaches the file system, or stays in a cache."""
+    return frozenset(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
+
+
+@cache
+def _file(name: str) -> CachedAnswer:
+    """Read a file. Raises NotFound."""
+    if name not in _names():
+        raise NotFound
+    return file_answer(STATIC / name)
+
+
+def _language() -> str:
+    """The one that the visitor has chosen, else the one that the browser likes best, else English."""
+    chosen = cookie(LANGUAGE_COOKIE)
+    return chosen if chosen in LANGUAGES else _preferred(request.headers.get("Accept-Language", ""))
+
+
+def _preferred(accept_language: str) -> str:
+    """Of our languages the one that the browser likes best.
+
+    Not Werkzeug's `best_match`: "es-MX, en;q=0.5" means English to it where Spanish is there but not Mexico's.
+    """
+    best, liked = "en", 0.0
+    for match in _LANGUAGE.finditer(accept_language):
+        primary = match[1].lower()
+        language, quality = _ALIASES.get(primary, primary), float(match[2] or 1)
+        if quality > liked and language in LANGUAGES:
+            best, liked = language, quality
+    return best

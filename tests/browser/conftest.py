@@ -1,0 +1,222 @@
+"""People in front of the page: real Chromium windows, each with a person of its own.
+
+    def test_something(server, person, meet):
+        anna, bert = person(server), person(server)
+        meet(anna, bert)
+        anna.say("hello")
+        expect(bert.messages("partner")).to_have_text(["hello"])
+
+The window and what can be seen and done in it is a `Person`, below.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
+
+from animochat.moderation.lobby_moderation import Moderation
+from tests.helpers.servers import Server, eventually
+from tests.helpers.store import DirectPipeline
+
+#: Milliseconds for what takes a few: a slow machine is no failure.
+PATIENCE = 15_000
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Person:
+    """One window with the page in it. `context` given: a second tab in that window's browser profile."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.context = context
+        self.url = url
+        self.page: Page = context.new_page()
+        self.complaints: list[str] = []  # what must stay empty: script errors, and whatever the security policy refused
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._listen)
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        # A server that is stopped makes requests fail, and a session that it has ended is unknown to it: no complaints.
+        if message.type != "error" or "ERR_" in message.text or "WebSocket connection" in message.text:
+            return
+        if "400 (Bad Request)" in message.text and "/socket.io/" in message.location["url"]:
+            return
+        self.complaints.append(message.text)
+
+    def open(self, path: str = "/") -> Person:
+        self.page.goto(self.url + path)
+        expect(self.page.locator("#online")).to_be_visible()  # there is a connection
+        return self
+
+    # what a person does
+
+    def search(self) -> None:
+        self.page.get_by_role("button", name="Start chatting").click()
+
+    def next(self) -> None:
+        """Leaves the partner for the next one: the button asks, and means it when pressed again."""
+        self.button("Next").click()
+        expect(self.button("Really?")).to_be_visible()
+        self.page.wait_for_timeout(400)  # sooner it would be a double click, which is one slip
+        self.button("Really?").click()
+
+    def choose(self, item: str) -> None:
+        """Something of the chat's menu."""
+        self.button("More").click()
+        self.page.locator("#menu").get_by_role("button", name=item, exact=True).click()
+
+    def type(self, text: str) -> None:
+        self.draft.press_sequentially(text)
+
+    def say(self, text: str) -> None:
+        """Says something and waits until the server has it."""
+        self.draft.fill(text)
+        self.draft.press("Enter")
+        expect(self.messages("own").last).to_have_text(text)
+        expect(self.page.locator(".message.own").last).to_have_attribute("data-state", "sent")
+
+    def press(self, key: str) -> None:
+        self.page.keyboard.press(key)
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    @property
+    def id(self) -> str:
+        """What the server calls this person."""
+        token: str = self.page.evaluate("JSON.parse(sessionStorage['animochat.token'])")
+        return token.rpartition(".")[0]
+
+    # what a person sees
+
+    @property
+    def draft(self) -> Locator:
+        return self.page.get_by_role("textbox", name="Message")
+
+    @property
+    def heading(self) -> Locator:
+        return self.page.get_by_role("heading", level=1)
+
+    @property
+    def ended(self) -> Locator:
+        return self.page.locator("#ended-reason")
+
+    @property
+    def notice(self) -> Locator:
+        return self.page.locator(".screen:not([hidden]) > .notice:not([hidden])")
+
+    @property
+    def banner(self) -> Locator:
+        return self.page.locator("#connection")
+
+    def messages(self, sender: str) -> Locator:
+        """The texts said by "own", "partner" or "system", in the order shown."""
+        return self.page.locator(f".message.{sender} .content")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, else Playwright's own.
+
+    One for a module, because Playwright keeps an event loop in this thread as long as it runs.
+    """
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        chromium = shutil.which("chromium") or (own if os.path.exists(own) else shutil.which("chromium-browser"))
+        if chromium is None:
+            pytest.skip("chromium is not installed")
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def quick_server(module_servers: Callable[..., Server]) -> Server:
+    """One server for all tests of a module, on which nobody has to wait for long."""
+    env = {"SKIP_COOLDOWN_MS": "2000", "INTEREST_WAIT_MS": "2000", "LOBBIES": "main,cebu"}
+    return module_servers(env=env)
+
+
+@pytest.fixture
+def server(quick_server: Server) -> Server:
+    """Here one server serves a whole module: everybody is somebody new, and gone after the test."""
+    return quick_server
+
+
+@pytest.fixture
+def operator(server: Server) -> Iterator[Moderation]:
+    """What those who run the place do."""
+    pipeline = DirectPipeline(server.redis_url)
+    yield Moderation(pipeline, 0, 0)  # type: ignore[arg-type]
+    pipeline.close()
+
+
+@pytest.fixture
+def person(browser: Browser) -> Iterator[Callable[..., Person]]:
+    """A factory of people whose page is open and connected: `person(server, **options of Browser.new_context)`.
+
+    With `beside=other` it is a second tab of the other one's browser. With `open=False` nothing is loaded yet.
+    Everybody has been here before, and knows what is told at a `first_visit`.
+    """
+    people: list[Person] = []
+    visited: set[Server] = set()
+
+    def factory(
+        server: Server, *, beside: Person | None = None, open: bool = True, first_visit: bool = False, **options: Any
+    ) -> Person:
+        options.setdefault("reduced_motion", "reduce")
+        context = beside.context if beside else browser.new_context(**options)
+        context.set_default_timeout(PATIENCE)
+        if not first_visit and not beside:
+            context.add_init_script("if (location.protocol !== 'about:') localStorage['animochat.welcomed'] = 'true'")
+        someone = Person(context, server.url)
+        people.append(someone)
+        visited.add(server)
+        return someone.open() if open else someone
+
+    yield factory
+    for context in {someone.context for someone in people}:
+        context.close()
+    for server in visited:
+        if server.exit_status() is None:  # nobody of this test is to meet somebody of the next
+            eventually(lambda server=server: server.get("/stats").json()["waitingUsers"] == 0, what="nobody waiting")
+    assert [complaint for someone in people for complaint in someone.complaints] == []
+
+
+@pytest.fixture
+def meet() -> Callable[[Person, Person], None]:
+    """Brings two people who have just come into one chat."""
+
+    def meet(one: Person, other: Person) -> None:
+        one.search()
+        expect(one.heading).to_have_text("Looking for somebody…")
+        other.search()
+        for someone in (one, other):
+            expect(someone.heading).to_have_text("Stranger")
+            expect(someone.messages("system")).to_have_count(1)
+
+    return meet
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: the directory named by ANIMOCHAT_ARTIFACTS, else a temporary one."""
+    named = os.environ.get("ANIMOCHAT_ARTIFACTS")
+    directory = Path(named) if named else tmp_path_factory.mktemp("artifacts")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory

@@ -1,0 +1,303 @@
+"""How a worker applies what others tell it of its people: in order, once, and to those alone whom it concerns.
+
+A worker's chat in this process, on a real store. What would come over the channel is handed in as it would come.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+
+from animochat.chat.worker import Chat
+from tests.helpers.local_chat import CLOSED, LocalClient, start_chat
+from tests.helpers.store import cooperative, soon
+
+Start = Callable[..., Chat]
+
+
+@pytest.fixture
+def start(store_url: str) -> Start:
+    """A factory of chats. Tests stop them, in their hub."""
+    return lambda **environment: start_chat(store_url, **environment)
+
+
+def pair(chat: Chat, other: Chat | None = None) -> tuple[LocalClient, LocalClient]:
+    """Two people in a room."""
+    anna, bert = LocalClient(chat).joined(), LocalClient(other or chat).joined()
+    for person in (anna, bert):
+        person.call("find-match")
+    for person in (anna, bert):
+        soon(lambda person=person: person.payload("matched"), "a match")
+    return anna, bert
+
+
+def notify(client: LocalClient, *, newer: int = 1, **fields: Any) -> None:
+    """Hand in a notice about the client's person, `newer` than what is known by so many versions."""
+    connection = client.connection
+    notice = {"p": connection.person, "v": connection.version + newer, **fields}
+    client.lobby.listener.on_message(json.dumps([notice]).encode())
+
+
+def room_of(client: LocalClient) -> str:
+    assert client.connection.room is not None
+    return client.connection.room.room_id
+
+
+def say(client: LocalClient, seq: int, text: str, before: int | None = None) -> None:
+    """Hand in a message of the partner's, as it comes from another worker; `before`: as in a cluster."""
+    room = client.connection.room
+    assert room is not None
+    body = f'"senderId":"{room.partner_user_id}","content":"{text}","type":"text"'
+    chain = "" if before is None else f"{before} "
+    line = f"{client.connection.person} {room.room_id} {seq} 1900000000000 {chain}{body}"
+    client.lobby.listener.on_message(f"{'chain' if before is not None else 'messages'}\n{line}".encode())
+
+
+# Notices
+
+
+@cooperative
+@pytest.mark.parametrize("newer", [0, -1])
+def test_a_notice_that_is_not_newer_than_what_is_known_changes_nothing(start: Start, newer: int) -> None:
+    chat = start()
+    anna, _ = pair(chat)
+    before = anna.events()
+    notify(anna, newer=newer, e="ended", room=room_of(anna), reason="left")
+    notify(anna, newer=newer, e="reconnecting", room=room_of(anna), graceMs=1000)
+    gevent.sleep(0.01)
+    assert anna.events() == before
+    assert anna.connection.room is not None
+    assert not anna.connection.room.partner_away
+    chat.stop(1)
+
+
+@cooperative
+def test_each_notice_counts_the_version_up(start: Start) -> None:
+    chat = start()
+    anna, _ = pair(chat)
+    version = anna.connection.version
+    notify(anna, newer=3, e="reconnecting", room=room_of(anna), graceMs=1000)
+    assert anna.connection.version == version + 3
+    notify(anna, newer=0, e="ended", room=room_of(anna), reason="left")
+    gevent.sleep(0.01)
+    assert "partner-disconnected" not in anna.events()
+    chat.stop(1)
+
+
+@cooperative
+@pytest.mark.parametrize("event", ["ended", "reconnecting", "reconnected"])
+def test_a_notice_of_another_room_changes_nothing_in_this_one(start: Start, event: str) -> None:
+    chat = start()
+    anna, _ = pair(chat)
+    before = anna.events()
+    notify(anna, e=event, room="another", reason="left", graceMs=1000, worker="elsewhere")
+    gevent.sleep(0.01)
+    assert anna.events() == before
+    room = anna.connection.room
+    assert room is not None
+    assert (room.partner_away, room.partner_worker) == (False, chat.worker_id)
+    chat.stop(1)
+
+
+@cooperative
+def test_a_room_whose_end_was_heard_is_remembered_as_over_although_nobody_is_in_it(start: Start) -> None:
+    """For a store that comes back older than that."""
+    chat = start()
+    anna = LocalClient(chat).joined()
+    notify(anna, e="ended", room="another", reason="left")
+    assert "another" in anna.lobby.connections.ended
+    chat.stop(1)
+
+
+@cooperative
+def test_the_client_is_told_that_the_partner_is_away_and_back_and_so_says_its_offset(start: Start) -> None:
+    chat = start()
+    anna, _ = pair(chat)
+    notify(anna, e="reconnecting", room=room_of(anna), graceMs=1234)
+    assert anna.payload("partner-reconnecting") == {"graceMs": 1234}
+    assert json.loads(anna.packets[-1][1:])[-1].endswith(".a")
+    notify(anna, e="reconnected", room=room_of(anna), worker="elsewhere")
+    assert anna.events()[-1] == "partner-reconnected"
+    assert json.loads(anna.packets[-1][1:])[-1].endswith(".p")
+    assert anna.connection.room is not None
+    assert anna.connection.room.partner_worker == "elsewhere"
+    before = anna.events()
+    notify(anna, e="reconnected", room=room_of(anna), worker="nearer", quiet=True)
+    assert anna.events() == before, "another tab took the chat over: that is nobody's business"
+    assert anna.connection.room.partner_worker == "nearer"
+    chat.stop(1)
+
+
+@cooperative
+def test_a_ban_and_a_replacement_are_for_the_connection_that_they_name(start: Start) -> None:
+    chat = start()
+    anna, bert = pair(chat)
+    for event in ("banned", "replaced"):
+        notify(anna, e=event, conn="an earlier one")
+    gevent.sleep(0.01)
+    assert not {"error"} & set(anna.events() + bert.events())
+    notify(anna, e="replaced", conn=anna.connection.id)
+    assert anna.payload("error")["code"] == "replaced"
+    notify(bert, e="banned", conn=bert.connection.id, ms=5000)
+    error = bert.payload("error")
+    assert (error["code"], error["retryAfterMs"]) == ("banned", 5000)
+    for client in (anna, bert):
+        assert client.packets[-2:] == ["1", CLOSED], "the goodbye by which stock clients stay away, then the end"
+        assert client.connection.closed
+    chat.stop(1)
+
+
+@cooperative
+def test_an_address_that_is_banned_is_turned_out_and_nobody_else(start: Start) -> None:
+    chat = start()
+    anna = LocalClient(chat, address="203.0.113.1").joined()
+    bert = LocalClient(chat, address="203.0.113.2").joined()
+    hidden = anna.lobby.lifecycle.hidden_address(anna.connection)
+    notice = {"p": "", "e": "banned", "address": hidden, "ms": None}
+    anna.lobby.listener.on_message(json.dumps([notice]).encode())
+    soon(lambda: anna.gone, "the end")
+    error = anna.payload("error")
+    assert (error["code"], "retryAfterMs" in error) == ("banned", False)
+    assert not bert.gone
+    assert bert.call("cancel-match")["ok"]
+    chat.stop(1)
+
+
+@cooperative
+def test_of_several_notices_in_one_message_each_is_applied_in_order(start: Start) -> None:
+    chat = start()
+    anna, bert = pair(chat)
+    room = room_of(anna)
+    notices = [
+        {"p": anna.connection.person, "v": anna.connection.version + 1, "e": "reconnecting", "room": room},
+        {"p": bert.connection.person, "v": bert.connection.version + 1, "e": "reconnecting", "room": room},
+        {"p": anna.connection.person, "v": anna.connection.version + 2, "e": "reconnected", "room": room},
+        {"p": "nobody here", "v": 1, "e": "reconnected", "room": room},
+    ]
+    anna.lobby.listener.on_message(json.dumps(notices).encode())
+    assert anna.events()[-2:] == ["partner-reconnecting", "partner-reconnected"]
+    assert bert.events()[-1] == "partner-reconnecting"
+    chat.stop(1)
+
+
+# Messages from another worker
+
+
+@cooperative
+def test_a_message_is_shown_once_and_none_behind_a_later_one(start: Start) -> None:
+    chat = start()
+    anna, _ = pair(chat)
+    for seq, text in [(1, "one"), (1, "one"), (3, "three"), (2, "two"), (3, "three")]:
+        say(anna, seq, text)
+    assert anna.texts() == ["one", "three"]
+    room = anna.connection.room
+    assert room is not None
+    assert (room.received, room.last_seq) == (3, 3)
+    assert json.loads(anna.packets[-1][1:])[-1] == f"c.{room.room_id}.{room.slot}.3.p"
+    chat.stop(1)
+
+
+@cooperative
+def test_a_message_of_another_room_or_to_nobody_here_is_shown_to_nobody(start: Start) -> None:
+    chat = start()
+    anna, bert = pair(chat)
+    for person, room in ((anna.connection.person, "another"), ("nobody", room_of(anna))):
+        line = f'{person} {room} 1 1900000000000 "senderId":"x","content":"lost","type":"text"'
+        anna.lobby.listener.on_message(f"messages\n{line}".encode())
+        anna.lobby.listener.on_message(f"typing {person} {room} 1".encode())
+    assert anna.texts() + bert.texts() == []
+    assert "partner-typing" not in anna.events() + bert.events()
+    chat.stop(1)
+
+
+@cooperative
+def test_while_a_connection_may_be_wrong_messages_wait_in_the_log_and_are_shown_in_order(start: Start) -> None:
+    chat, other = start(), start()
+    anna, bert = pair(chat, other)
+    anna.connection.stale = True
+    assert bert.call("send-message", "one")["ok"]
+    say(anna, 1, "one")
+    assert anna.texts() == []
+    anna.lobby.lifecycle.recheck(anna.connection)
+    soon(lambda: anna.texts() == ["one"], "the message")
+    assert not anna.connection.stale
+    assert bert.call("send-message", "two")["ok"]
+    soon(lambda: anna.texts() == ["one", "two"], "both messages, once")
+    for worker in (chat, other):
+        worker.stop(1)
+
+
+@cooperative
+def test_what_comes_during_a_client_s_action_is_shown_behind_its_answer(start: Start) -> None:
+    chat = start()
+    anna, _ = pair(chat)
+    room = room_of(anna)
+    answer = anna.ask("cancel-match")
+    notify(anna, e="reconnecting", room=room, graceMs=1000)
+    say(anna, 1, "meanwhile")
+    assert anna.texts() == []
+    soon(lambda: anna.texts(), "the message")
+    assert anna.is_answered(answer)
+    assert anna.events()[-3:] == ["ack", "partner-reconnecting", "message"]
+    chat.stop(1)
+
+
+@cooperative
+def test_a_message_whose_predecessor_is_missing_waits_until_the_log_was_looked_into(start: Start) -> None:
+    chat, other = start(), start()
+    anna, bert = pair(chat, other)
+    anna.connection.stale = True  # so that what is really said does not come by itself
+    for text in ("one", "two"):
+        assert bert.call("send-message", text)["ok"]
+    gevent.sleep(0.05)
+    anna.connection.stale = False
+    say(anna, 2, "two", before=1)
+    assert anna.texts() == []
+    soon(lambda: anna.texts() == ["one", "two"], "both in order")
+    say(anna, 3, "three", before=2)
+    assert anna.texts() == ["one", "two", "three"], "nothing is missing"
+    for worker in (chat, other):
+        worker.stop(1)
+
+
+@cooperative
+def test_who_is_sent_to_look_into_the_log_gets_what_is_there_and_nothing_twice(start: Start) -> None:
+    chat, other = start(), start()
+    anna, bert = pair(chat, other)
+    anna.connection.stale = True
+    assert bert.call("send-message", "one")["ok"]
+    gevent.sleep(0.05)
+    anna.connection.stale = False
+    for room in ("another", room_of(anna)):
+        anna.lobby.listener.on_message(f"look\n{anna.connection.person} {room}\nnobody {room}".encode())
+    soon(lambda: anna.texts() == ["one"], "the message")
+    say(anna, 1, "one")
+    assert anna.texts() == ["one"]
+    for worker in (chat, other):
+        worker.stop(1)
+
+
+@cooperative
+def test_that_somebody_types_goes_to_the_partner_wherever_that_is(start: Start) -> None:
+    chat, other = start(), start()
+    for anna, bert in (pair(chat), pair(chat, other)):
+        for is_typing in (True, False):
+            assert anna.call("typing", is_typing)["ok"]
+            soon(lambda bert=bert, is_typing=is_typing: bert.payload("partner-typing") == {"isTyping": is_typing})
+        assert anna.payload("partner-typing") is None
+    for worker in (chat, other):
+        worker.stop(1)
+
+
+@cooperative
+def test_nobody_is_told_that_somebody_types_who_may_have_left_the_room(start: Start) -> None:
+    chat = start()
+    anna, bert = pair(chat)
+    anna.connection.stale = True
+    assert anna.call("typing", True)["error"]["code"] == "unavailable"
+    assert bert.payload("partner-typing") is None
+    chat.stop(1)

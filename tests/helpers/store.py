@@ -1,0 +1,515 @@
+"""What the tests of the rules are made of: a lobby on a real store, driven without a server.
+
+    lobby = Lobby(redis_url)
+    anna, bert = lobby.people("anna", "bert")
+    assert anna.find().state == "waiting"
+    assert bert.find().state == "matched"
+    assert anna.partner == "bert"
+    lobby.pass_time(5000)
+
+Time is the lobby's own clock, chance is a counted seed, and a worker is a real subscription with a heartbeat, so
+nothing here waits. For the store's connections in gevent there are `cooperative` and `Relay`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gevent
+import gevent.socket
+import redis
+from gevent.event import Event
+from gevent.server import StreamServer
+
+from animochat.matchmaking.service import Matchmaking, Search
+from animochat.moderation.lobby_moderation import Moderation, Said
+from animochat.presence.service import Heartbeat, Presence, Registration
+from animochat.protocol.errors import Unavailable
+from animochat.rooms.service import Rooms
+from animochat.store import keys
+from animochat.store.node import Command
+from animochat.store.scripts import Script
+
+#: Where the lobby's clock starts: some Unix ms, of as many digits as real ones have.
+START = 1_900_000_000_000
+
+HOUR_MS = 3_600_000
+
+#: The rules' numbers, as the protocol's defaults have them.
+HISTORY_MS = 24 * HOUR_MS
+COOLDOWN_MS = 5000
+INTEREST_WAIT_MS = 10_000
+GRACE_MS = 10_000
+
+#: Milliseconds between two ticks of a worker (animochat/matchmaking/service.py).
+TICK_MS = 250
+
+TAG = keys.lobby()
+
+Notice = dict[str, Any]
+
+
+def _connection(url: str) -> Any:
+    pool = redis.ConnectionPool.from_url(url, socket_timeout=30, protocol=2, driver_info=None)
+    connection: Any = pool.make_connection()
+    connection.connect()
+    return connection
+
+
+class DirectPipeline:
+    """What the services need of `store.pipeline.Pipeline`, without gevent: each command goes out at once, alone."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = _connection(url)
+        self._collectors: list[Callable[[], list[tuple[Command, Callable[[Any], None]]]]] = []
+        self.in_cluster = False
+
+    def execute(self, *command: Any) -> Any:
+        self.connection.send_command(*command, check_health=False)
+        return self.connection.read_response()
+
+    def call(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+        command = (script.sha, len(keys), *keys, *args)
+        try:
+            return self.execute("EVALSHA", *command)
+        except redis.exceptions.NoScriptError:
+            self.execute("SCRIPT", "LOAD", script.source)
+            return self.execute("EVALSHA", *command)
+
+    def submit(self, command: Command, callback: Callable[[Any], None]) -> None:
+        callback(self.execute(*command))
+
+    def by_slot(self, items: Sequence[Any], key: Callable[[Any], str]) -> list[list[Any]]:
+        return [list(items)] if items else []
+
+    def add_collector(self, collect: Callable[[], list[tuple[Command, Callable[[Any], None]]]]) -> None:
+        self._collectors.append(collect)
+
+    def wake(self) -> None:
+        for collect in self._collectors:
+            for command, callback in collect():
+                try:
+                    reply = self.execute(*command)
+                except redis.exceptions.NoScriptError:
+                    raise AssertionError("load the script first: lobby.load_scripts()") from None
+                callback(reply)
+
+    def close(self) -> None:
+        self.connection.disconnect()
+
+
+class Ear:
+    """Real subscriptions to the workers' channels. `messages()` returns what was published since it was last asked,
+    without waiting for luck: what is published before a PING reaches the subscriber before the PONG."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = _connection(url)
+        self._unread: list[tuple[str, bytes]] = []
+
+    def subscribe(self, channel: str) -> None:
+        self._ask("SUBSCRIBE", channel)
+
+    def unsubscribe(self, channel: str) -> None:
+        self._ask("UNSUBSCRIBE", channel)
+
+    def messages(self) -> list[tuple[str, bytes]]:
+        """What was heard, and on which channel."""
+        self._ask("PING")
+        messages, self._unread = self._unread, []
+        return messages
+
+    def _ask(self, *command: str) -> None:
+        self.connection.send_command(*command, check_health=False)
+        while True:
+            reply = self.connection.read_response()
+            if reply[0] != b"message":
+                return
+            self._unread.append((reply[1].decode(), reply[2]))
+
+    def close(self) -> None:
+        # Said, and not only done: the next test counts who listens, and a closed socket is noticed later.
+        self.connection.send_command("UNSUBSCRIBE", check_health=False)
+        while (reply := self.connection.read_response())[0] == b"message" or reply[2] != 0:
+            pass
+        self.connection.disconnect()
+
+
+class Worker:
+    """A worker as the store sees it: a channel that is listened on, heartbeats, people."""
+
+    def __init__(self, lobby: Lobby, name: str) -> None:
+        self.lobby = lobby
+        self.name = name
+        self.channel = keys.worker_channel(name)
+        #: False: it sends no heartbeats by itself any more.
+        self.beating = True
+        self.listening = False
+        #: Everything that came on its channel.
+        self.heard: list[bytes] = []
+        self.presence = Presence(lobby.pipeline, name, clock=lobby.clock)  # type: ignore[arg-type]
+        self.rooms = Rooms(lobby.pipeline, name, clock=lobby.clock, storing=lobby.storing)  # type: ignore[arg-type]
+        self.subscribe()
+        self.heartbeat()
+
+    def subscribe(self) -> None:
+        self.lobby.ear.subscribe(self.channel)
+        self.listening = True
+
+    def unsubscribe(self) -> None:
+        """Its subscription is cut, and the store knows."""
+        self.lobby.ear.unsubscribe(self.channel)
+        self.listening = False
+
+    def heartbeat(self, messages: int = 0) -> Heartbeat:
+        return self.presence.heartbeat(messages)
+
+    def kill(self) -> None:
+        """As `kill -9` does: nobody listens, no heartbeat comes, and the store still believes that people are here."""
+        self.beating = False
+        self.unsubscribe()
+
+    def listen(self) -> list[bytes]:
+        """Everything it has heard on its channel so far."""
+        self.lobby.listen()
+        return self.heard
+
+    def notices(self) -> list[Notice]:
+        """The notices among it."""
+        return [notice for data in self.listen() if data.startswith(b"[") for notice in json.loads(data)]
+
+
+class Person:
+    """Somebody with a connection (or without), and the calls that the person's worker makes for it."""
+
+    def __init__(self, lobby: Lobby, name: str) -> None:
+        self.lobby = lobby
+        self.name = name
+        self.worker: Worker
+        self.conn = ""
+
+    def connect(self, worker: Worker | None = None, address: str = "") -> Registration:
+        self.worker = worker or self.lobby.worker
+        self.conn = self.lobby.new_connection()
+        return self.worker.presence.connect(self.name, self.conn, address=address)
+
+    def recheck(self) -> Registration:
+        return self.worker.presence.connect(self.name, self.conn, again=True)
+
+    def find(self, *interests: str) -> Search:
+        return self.lobby.matchmaking.find_match(self.name, self.conn, interests)
+
+    def cancel(self) -> Search:
+        return self.lobby.matchmaking.cancel_match(self.name, self.conn)
+
+    def next(self, *interests: str) -> Search:
+        return self.lobby.matchmaking.next_match(self.name, self.conn, interests)
+
+    def leave(self) -> tuple[str, int, str]:
+        return self.worker.rooms.leave(self.name, self.conn)
+
+    def block(self) -> tuple[str, int, str]:
+        return self.lobby.moderation.block_partner(self.name, self.conn)
+
+    def report(self, reason: str = "spam", details: str = "", evidence: Sequence[Said] = ()) -> tuple[str, int, str]:
+        room = self.room or ""
+        return self.lobby.moderation.report_partner(room, reason, details, evidence, self.name, self.conn)
+
+    def goodbye(self) -> bool:
+        return self.worker.presence.disconnect(self.name, self.conn, None)
+
+    def drop(self, grace_ms: int = GRACE_MS) -> bool:
+        return self.worker.presence.disconnect(self.name, self.conn, grace_ms)
+
+    @property
+    def record(self) -> dict[str, str]:
+        """The store's record of the person."""
+        return self.lobby.hash(f":person:{self.name}")
+
+    @property
+    def room(self) -> str | None:
+        return self.record.get("room")
+
+    @property
+    def partner(self) -> str | None:
+        """The other member of the room, or None."""
+        members = self.lobby.members(self.room) if self.room else ()
+        return next((member for member in members if member != self.name), None)
+
+    @property
+    def waiting(self) -> bool:
+        return "waiting" in self.record
+
+    def heard(self, event: str | None = None) -> list[Notice]:
+        """The notices of this person that the present worker has heard so far, of one kind or all."""
+        return [n for n in self.worker.notices() if n["p"] == self.name and event in (None, n["e"])]
+
+
+class Lobby:
+    """A lobby with a clock and one worker at the beginning. `storing`: whether messages may be stored."""
+
+    def __init__(self, url: str, seed: str = "seed", storing: bool = True) -> None:
+        self.url = url
+        self.storing = storing
+        self.now = START
+        self.pipeline = DirectPipeline(url)
+        self._connections = itertools.count(1)
+        self._seeds = (f"{seed}{n}" for n in itertools.count())
+        self.matchmaking = Matchmaking(
+            self.pipeline,  # type: ignore[arg-type]
+            HISTORY_MS,
+            COOLDOWN_MS,
+            INTEREST_WAIT_MS,
+            clock=self.clock,
+            seed=lambda: next(self._seeds),
+        )
+        self.moderation = Moderation(self.pipeline, 3, 0, clock=self.clock)  # type: ignore[arg-type]
+        self.ear = Ear(url)
+        self.workers: list[Worker] = []
+        self.worker = self.add_worker()
+
+    def clock(self) -> int:
+        return self.now
+
+    def new_connection(self) -> str:
+        return f"conn{next(self._connections)}"
+
+    def add_worker(self) -> Worker:
+        worker = Worker(self, f"worker{len(self.workers)}")
+        self.workers.append(worker)
+        return worker
+
+    def listen(self) -> list[tuple[Worker, bytes]]:
+        """Hands the workers what came on their channels; returns it, too."""
+        by_channel = {worker.channel: worker for worker in self.workers}
+        heard = [(by_channel[channel], data) for channel, data in self.ear.messages()]
+        for worker, data in heard:
+            worker.heard.append(data)
+        return heard
+
+    def people(self, *names: str, worker: Worker | None = None) -> list[Person]:
+        """New people, connected."""
+        people = [Person(self, name) for name in names]
+        for person in people:
+            person.connect(worker)
+        return people
+
+    def crowd(self, count: int, prefix: str = "p") -> list[Person]:
+        return self.people(*(f"{prefix}{i}" for i in range(count)))
+
+    def pair(self, first: str, second: str) -> tuple[Person, Person]:
+        """Two new people in a room."""
+        a, b = self.people(first, second)
+        a.find()
+        assert b.find().state == "matched"
+        assert a.partner == second
+        return a, b
+
+    def have_met(self, seeker: str, others: Sequence[str], until: int | None = None) -> None:
+        """Writes a history, both ways, as `match` does: for when playing it would take thousands of rooms."""
+        until = self.now + HISTORY_MS if until is None else until
+        with self.batch() as batch:
+            if others:
+                batch.zadd(f"{TAG}:met:{seeker}", dict.fromkeys(others, until))
+            for other in others:
+                batch.zadd(f"{TAG}:met:{other}", {seeker: until})
+
+    def all_have_met(self, people: Sequence[Person]) -> None:
+        """Everybody has met everybody, so that all can wait side by side."""
+        self.have_all_met_until(people, self.now + HISTORY_MS)
+
+    def have_all_met_until(self, people: Sequence[Person], until: int) -> None:
+        """The same, for another time; what holds for longer stays."""
+        with self.batch() as batch:
+            for person in people:
+                others = {other.name: until for other in people if other is not person}
+                batch.zadd(f"{TAG}:met:{person.name}", others, gt=True)
+
+    def pass_time(self, ms: int) -> None:
+        """Moves the clock; the workers that live have sent heartbeats, and ticked where any has, meanwhile."""
+        self.advance(ms)
+        for worker in self.workers:
+            if worker.beating:
+                worker.heartbeat()
+
+    def advance(self, ms: int) -> None:
+        """Time passes, and workers tick meanwhile, with nothing due: all at once, instead of once a tick."""
+        self.now += ms
+        last = self.pipeline.execute("GET", f"{TAG}:clock")
+        if last is not None:
+            seen, ahead = map(int, last.split())
+            self.pipeline.execute("SET", f"{TAG}:clock", f"{seen + ms} {ahead}", "KEEPTTL")
+
+    def set_clock(self, ms: int) -> None:
+        """The store's clock is set, by so much: no time passes, and nobody has ticked since."""
+        self.now += ms
+
+    def tick(self, limit: int = 1000) -> int:
+        """What one worker does each TICK_MS: ticks until no more is due now. Returns how many scripts that took."""
+        for count in range(1, limit + 1):
+            if not self.matchmaking.tick():
+                return count
+        raise AssertionError(f"still more due after {limit} ticks at the same time")
+
+    def run(self, ms: int) -> None:
+        """Time passes as it does for a worker: with a round of ticks each TICK_MS."""
+        for _ in range(ms // TICK_MS):
+            self.pass_time(TICK_MS)
+            self.tick()
+
+    def load_scripts(self, *scripts: Script) -> None:
+        for script in scripts:
+            self.pipeline.execute("SCRIPT", "LOAD", script.source)
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[Any]:
+        """Several commands in one round trip."""
+        with redis.Redis.from_url(self.url) as client, client.pipeline(transaction=False) as batch:
+            yield batch
+            batch.execute()
+
+    # What stands in the store
+
+    def commands(self) -> int:
+        """How many commands the store has executed, those of scripts included; asking doesn't count."""
+        statistics = self.pipeline.execute("INFO", "commandstats").decode()
+        return sum(int(calls) for name, calls in re.findall(r"cmdstat_(\S+):calls=(\d+)", statistics) if name != "info")
+
+    def hash(self, name: str) -> dict[str, str]:
+        values = iter(self.pipeline.execute("HGETALL", TAG + name))
+        return {key.decode(): value.decode() for key, value in zip(values, values, strict=True)}
+
+    def sorted_set(self, name: str) -> dict[str, float]:
+        values = iter(self.pipeline.execute("ZRANGE", TAG + name, 0, -1, "WITHSCORES"))
+        return {key.decode(): float(score) for key, score in zip(values, values, strict=True)}
+
+    def members(self, room: str) -> tuple[str, ...]:
+        record = self.hash(f":room:{room}")
+        return tuple(record[slot] for slot in ("a", "b") if slot in record)
+
+    def rooms(self) -> list[set[str]]:
+        return [set(self.members(room)) for room in self.sorted_set(":rooms")]
+
+    def close(self) -> None:
+        self.ear.close()
+        self.pipeline.close()
+
+
+# For the store's connections in gevent
+
+
+def cooperative(test: Callable[..., None]) -> Callable[..., None]:
+    """Runs a test in a thread with a gevent hub of its own, in which redis-py's sockets are gevent's.
+
+    A worker's process is patched as a whole; a test run isn't and must not be (Playwright and threads are in it). Only
+    the sockets have to give way for greenlets to run side by side, so only they are exchanged, for this test alone.
+    """
+
+    @functools.wraps(test)
+    def in_thread(*args: Any, **kwargs: Any) -> None:
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                # A test that hangs names itself here: pytest-timeout only interrupts the main thread.
+                with gevent.Timeout(30):
+                    test(*args, **kwargs)
+            except BaseException as exc:  # noqa: BLE001 - it is raised again in the main thread
+                failed.append(exc)
+            finally:
+                gevent.get_hub().destroy(destroy_loop=True)
+
+        native, redis.connection.socket = redis.connection.socket, gevent.socket
+        try:
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+        finally:
+            redis.connection.socket = native
+        if failed:
+            raise failed[0]
+
+    return in_thread
+
+
+class Relay:
+    """A way to the store that can be watched, held up and cut. `url` is for whoever shall go through it.
+
+    `written` are the pieces that came from the client, one for each write of up to 64 KiB.
+    """
+
+    def __init__(self, store_url: str) -> None:
+        assert store_url.startswith("unix://")
+        self._path = store_url.removeprefix("unix://")
+        self.written: list[bytes] = []
+        self.accepted = 0
+        self._ends: set[Any] = set()
+        #: Set while requests pass; cleared, they are held up.
+        self.requests = Event()
+        self.requests.set()
+        #: Set while answers pass; cleared, they are held up.
+        self.answers = Event()
+        self.answers.set()
+        self._server = StreamServer(("127.0.0.1", 0), self._serve)
+        self._server.start()
+        self._port = self._server.server_port
+        self.url = f"redis://127.0.0.1:{self._port}"
+
+    def _serve(self, client: Any, _address: Any) -> None:
+        self.accepted += 1
+        store = gevent.socket.socket(gevent.socket.AF_UNIX)
+        store.connect(self._path)
+        self._ends |= {client, store}
+        back = gevent.spawn(self._pump, store, client, self.answers, [])
+        self._pump(client, store, self.requests, self.written)
+        back.join()
+        self._ends -= {client, store}
+
+    def _pump(self, source: Any, sink: Any, gate: Event, seen: list[bytes]) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                seen.append(data)
+                gate.wait()
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(gevent.socket.SHUT_RDWR)
+            end.close()
+
+    def cut(self) -> None:
+        """Breaks the connections that there are."""
+        for end in list(self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(gevent.socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """The store is gone: connections break, new ones are refused."""
+        self._server.stop()
+        self.cut()
+
+    def reopen(self) -> None:
+        """The store is back, at the same address."""
+        self._server = StreamServer(("127.0.0.1", self._port), self._serve)
+        self._server.start()
+
+
+def soon(check: Callable[[], Any], what: str = "") -> Any:
+    """Lets the other greenlets run until `check` returns something true (within the test's own timeout)."""
+    with gevent.Timeout(10, AssertionError(f"not within 10 s: {what or check}")):
+        while not (result := check()):
+            gevent.sleep(0.001)
+    return result
+
+
+def outcome(action: Callable[[], Any]) -> Any:
+    """What a call returns, or the class of the refusal."""
+    try:
+        return action()
+    except Unavailable:
+        return Unavailable

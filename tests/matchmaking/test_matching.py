@@ -1,0 +1,1234 @@
+"""The protocol's rule "Matching", against a real store (animochat/matchmaking)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import combinations, pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from animochat.matchmaking.interests import by_name
+from animochat.matchmaking.service import TICK_GAP_MS, tick_interval
+from animochat.moderation.lobby_moderation import BLOCK_MS
+from tests.helpers.store import (
+    COOLDOWN_MS,
+    GRACE_MS,
+    HISTORY_MS,
+    HOUR_MS,
+    INTEREST_WAIT_MS,
+    TAG,
+    TICK_MS,
+    Lobby,
+    Person,
+)
+
+
+@pytest.fixture
+def lobby(redis_url: str) -> Iterator[Lobby]:
+    lobby = Lobby(redis_url)
+    yield lobby
+    lobby.close()
+
+
+@pytest.fixture
+def embedded(store_url: str) -> Iterator[Lobby]:
+    """For the large crowds: one kind of store is enough to count people."""
+    lobby = Lobby(store_url)
+    yield lobby
+    lobby.close()
+
+
+# find-match
+
+
+def test_find_match_is_answered_by_waiting_while_nobody_is_there(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    search = anna.find()
+    assert (search.state, search.cooldown_ms) == ("waiting", 0)
+    assert list(lobby.sorted_set(":pool")) == ["anna"]
+
+
+@pytest.mark.parametrize("search", ["find", "next"])
+def test_the_answer_to_a_search_has_the_room_and_the_version_that_the_notice_has(lobby: Lobby, search: str) -> None:
+    """So the worker that asked brings its client into the room before it answers, and the notice changes nothing."""
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("Tea")
+    answer = getattr(bert, search)("tea", "cats")
+    notices = {notice["p"]: notice for notice in bert.worker.notices()}
+    room = answer.room
+    assert room is not None
+    told = notices["bert"]
+    assert (answer.version, room.room_id, room.slot, room.user_id, room.partner_user_id) == (
+        told["v"], told["room"], told["slot"], told["user"], told["partner"],
+    )  # fmt: skip
+    assert (room.partner, room.partner_worker, room.since) == (told["mate"], told["worker"], told["since"])
+    assert list(room.interests) == told["interests"] == ["tea"]
+    assert room.grace_ms is None
+
+
+@pytest.mark.parametrize("ask", ["find", "cancel"])
+def test_who_is_in_a_room_already_gets_it_with_the_refusal(lobby: Lobby, ask: str) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find()
+    bert.find()
+    answer = getattr(anna, ask)()
+    assert answer.state == "in-room"
+    assert answer.room is not None
+    assert (answer.room.room_id, answer.room.partner) == (anna.room, "bert")
+    assert answer.version == int(anna.record["v"]), "nothing was changed"
+
+
+def test_two_who_look_are_matched(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find()
+    assert bert.find().state == "matched"
+    assert (anna.partner, bert.partner) == ("bert", "anna")
+    assert anna.room == bert.room
+    assert not lobby.sorted_set(":pool")
+
+
+def test_both_hear_who_they_are_in_the_room(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    (to_anna,), (to_bert,) = anna.heard("matched"), bert.heard("matched")
+    assert to_anna["room"] == to_bert["room"] == anna.room
+    assert {to_anna["slot"], to_bert["slot"]} == {"a", "b"}
+    assert (to_anna["user"], to_anna["partner"]) == (to_bert["partner"], to_bert["user"])
+    assert (to_anna["mate"], to_bert["mate"]) == ("bert", "anna")
+    assert to_anna["since"] == to_bert["since"] == lobby.now
+
+
+def test_people_of_one_worker_hear_of_their_match_in_one_message(lobby: Lobby) -> None:
+    lobby.pair("anna", "bert")
+    assert [data.count(b'"matched"') for data in lobby.worker.listen()] == [2]
+
+
+def test_each_of_two_workers_hears_of_its_own_person_alone(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna"), lobby.people("bert", worker=other)
+    anna.find()
+    bert.find()
+    assert [(n["p"], n["worker"]) for n in lobby.worker.notices()] == [("anna", other.name)]
+    assert [(n["p"], n["worker"]) for n in other.notices()] == [("bert", lobby.worker.name)]
+
+
+def test_nobody_learns_who_is_who(lobby: Lobby) -> None:
+    """What the partner gets to see is made for one room: the next room has other names for the same people."""
+    anna, bert = lobby.pair("anna", "bert")
+    names = {anna.heard()[-1]["user"], bert.heard()[-1]["user"], anna.room}
+    anna.leave()
+    lobby.pass_time(HISTORY_MS)
+    anna.find()
+    assert bert.find().state == "matched"
+    later = {anna.heard()[-1]["user"], bert.heard()[-1]["user"], anna.room}
+    assert len(names) == len(later) == 3
+    assert not names & later
+    assert not any(name in seen for name in ("anna", "bert", "conn") for seen in names | later)
+
+
+def test_find_match_while_waiting_answers_waiting_again_and_changes_nothing(lobby: Lobby) -> None:
+    anna, *_ = lobby.people("anna", "bert")
+    first = anna.find()
+    record, pool = anna.record, lobby.sorted_set(":pool")
+    lobby.pass_time(1000)
+    assert anna.find() == first
+    assert (anna.record, lobby.sorted_set(":pool")) == (record, pool)
+
+
+def test_find_match_in_a_room_is_refused_and_changes_nothing(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    record = anna.record
+    assert anna.find().state == "in-room"
+    assert anna.record == record
+
+
+def test_nobody_is_matched_with_oneself(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    for _ in range(3):
+        assert anna.find().state == "waiting"
+        lobby.run(1000)
+        anna.connect()  # another window of the same person
+    assert anna.room is None
+
+
+def test_who_is_in_a_room_is_not_matched_again(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    assert carl.find().state == "waiting"
+    lobby.run(2000)
+    assert (anna.partner, bert.partner, carl.partner) == ("bert", "anna", None)
+
+
+@pytest.mark.parametrize("call", [Person.find, Person.cancel, Person.next], ids=["find", "cancel", "next"])
+def test_a_connection_that_the_store_does_not_know_changes_nothing(
+    lobby: Lobby, call: Callable[[Person], object]
+) -> None:
+    (anna,) = lobby.people("anna")
+    anna.find()
+    old = anna.conn
+    anna.connect()
+    record, anna.conn = anna.record, old
+    assert call(anna).state == "unknown"  # type: ignore[attr-defined]
+    assert anna.record == record
+
+
+def test_a_thousand_who_ask_at_once_are_all_matched_each_once(embedded: Lobby) -> None:
+    crowd = embedded.crowd(1000)
+    for person in crowd:
+        person.find()
+    rooms = embedded.rooms()
+    assert len(rooms) == 500
+    assert sorted(name for pair in rooms for name in pair) == sorted(person.name for person in crowd)
+    assert embedded.worker.presence.stats()["matchesTotal"] == 500
+
+
+# cancel-match
+
+
+def test_who_has_cancelled_is_not_matched(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find()
+    assert anna.cancel().state == "cancelled"
+    assert bert.find().state == "waiting"
+    lobby.run(2000)
+    assert not lobby.rooms()
+    assert not anna.waiting
+
+
+def test_cancelling_comes_too_late_once_there_is_a_partner(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    assert anna.cancel().state == "in-room"
+    assert anna.partner == "bert"
+
+
+def test_who_cancels_while_resting_still_rests(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.next()
+    anna.cancel()
+    lobby.pass_time(COOLDOWN_MS - 1)
+    assert anna.find().cooldown_ms == 1
+    assert not lobby.sorted_set(":pool")
+    assert bert.room is None
+
+
+# next-match and the cooldown
+
+
+def test_next_match_leaves_the_room_and_the_partner_hears_it(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    room = anna.room
+    search = anna.next()
+    assert (search.state, search.cooldown_ms, search.room_left) == ("waiting", COOLDOWN_MS, room)
+    assert (anna.room, bert.room) == (None, None)
+    assert [(n["room"], n["reason"]) for n in bert.heard("ended")] == [(room, "skipped")]
+    assert anna.heard("ended") == []
+
+
+def test_next_match_without_a_room_is_find_match(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    search = anna.next()
+    assert (search.state, search.cooldown_ms, search.room_left) == ("waiting", 0, "")
+    assert bert.next().state == "matched"
+
+
+def test_next_match_while_waiting_changes_nothing(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    first = anna.find()
+    record = anna.record
+    assert anna.next() == first
+    assert anna.record == record
+
+
+@pytest.mark.parametrize("ask", ["find", "next"])
+def test_who_asks_again_while_resting_is_told_what_is_left(lobby: Lobby, ask: str) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    lobby.pass_time(1000)
+    record = anna.record
+    assert (getattr(anna, ask)().cooldown_ms, anna.record) == (COOLDOWN_MS - 1000, record)
+    lobby.pass_time(COOLDOWN_MS)
+    assert getattr(anna, ask)().cooldown_ms == 0, "no tick has come yet"
+
+
+def test_a_rest_that_is_over_is_over_to_the_millisecond(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    anna.cancel()
+    lobby.pass_time(COOLDOWN_MS)
+    assert anna.find().cooldown_ms == 0
+    assert set(lobby.sorted_set(":pool")) == {"anna"}
+
+
+def test_a_skip_while_resting_begins_another_rest(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    lobby.run(COOLDOWN_MS)
+    (carl,) = lobby.people("carl")
+    carl.find()
+    assert anna.partner == "carl"
+    assert anna.next().cooldown_ms == COOLDOWN_MS
+    assert float(anna.record["rest"]) == lobby.now + COOLDOWN_MS
+
+
+@pytest.mark.parametrize("ask", ["find", "next", "cancel"])
+def test_every_answer_names_the_room_that_the_partner_ended_and_why(lobby: Lobby, ask: str) -> None:
+    """For a worker whose notice of that is still on its way."""
+    anna, bert = lobby.pair("anna", "bert")
+    room = anna.room
+    bert.next()
+    answer = getattr(anna, ask)()
+    assert (answer.ended, answer.room_left) == ((room, "skipped"), "")
+    assert answer.version == int(anna.record["v"])
+
+
+def test_every_step_of_a_search_makes_the_version_grow(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    versions = [int(anna.record["v"])]
+    for step in (anna.find, anna.cancel, anna.next, anna.cancel):
+        versions.append(step().version)
+        assert versions[-1] == int(anna.record["v"])
+    lobby.people("bert")[0].find()
+    versions.append(anna.find().version)
+    versions.append(anna.next().version)
+    assert versions == sorted(set(versions))
+
+
+def test_nobody_whom_all_were_compared_with_is_searched_for_again(lobby: Lobby) -> None:
+    """But at the time at which a meeting may be repeated."""
+    anna, _ = lobby.pair("anna", "bert")
+    lobby.people("carl")[0].find()
+    assert lobby.sorted_set(":searching") == {}
+    lobby.moderation.block_partner("anna", anna.conn)
+    (dora,) = lobby.people("dora")
+    lobby.have_met("dora", ["carl"], lobby.now + 5000)
+    dora.find()
+    assert lobby.sorted_set(":searching") == {"dora": lobby.now + 5000}
+
+
+def test_whom_somebody_met_is_kept_an_hour_longer_than_it_holds(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    for person in (anna, bert):
+        left = lobby.pipeline.execute("PTTL", f"{TAG}:met:{person.name}")
+        assert HISTORY_MS + HOUR_MS - 60_000 < left <= HISTORY_MS + HOUR_MS
+    anna.block()
+    lobby.people("carl")[0].find()
+    anna.find()
+    left = lobby.pipeline.execute("PTTL", f"{TAG}:met:anna")
+    assert BLOCK_MS + HOUR_MS - 60_000 < left <= BLOCK_MS + HOUR_MS, "by the longest of all"
+
+
+def test_meetings_that_are_over_are_cleared_away_and_no_others(lobby: Lobby) -> None:
+    anna, bert, *_ = lobby.people("anna", "bert", "carl", "dora")
+    lobby.have_met("anna", ["carl", "dora"], lobby.now + 1000)
+    lobby.have_met("anna", ["bert"], lobby.now + 5000)
+    bert.find()
+    lobby.pass_time(1000)
+    assert anna.find().state == "waiting"
+    assert set(lobby.sorted_set(":met:anna")) == {"bert"}
+
+
+def test_only_the_skipper_rests(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    anna.next()
+    carl.find()
+    assert bert.find().state == "matched"
+    assert bert.partner == "carl"
+
+
+def test_who_rests_is_not_matched_until_the_rest_ends(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    anna.next()
+    assert carl.find().state == "waiting"
+    lobby.pass_time(COOLDOWN_MS - 1)
+    lobby.tick()
+    assert anna.room is None
+    lobby.pass_time(1)
+    lobby.tick()
+    assert anna.partner == "carl"
+
+
+def test_a_rest_goes_on_for_who_leaves_and_comes_back(lobby: Lobby) -> None:
+    """The person's cooldown holds across reloads and goodbyes: a token makes it the same person."""
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    anna.goodbye()
+    lobby.pass_time(2000)
+    assert anna.connect().state == "idle"
+    assert anna.find().cooldown_ms == COOLDOWN_MS - 2000
+
+
+def test_a_rest_goes_on_across_a_reload(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    anna.drop()
+    lobby.pass_time(2000)
+    registration = anna.connect()
+    assert (registration.state, registration.cooldown_ms) == ("waiting", COOLDOWN_MS - 2000)
+    (carl,) = lobby.people("carl")
+    carl.find()
+    lobby.run(2750)
+    assert anna.room is None
+    lobby.run(TICK_MS)
+    assert anna.partner == "carl"
+
+
+def test_who_is_left_does_not_rest(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    anna.leave()
+    assert anna.find().cooldown_ms == 0
+    assert carl.find().state == "matched"
+    assert carl.partner == "anna"
+    assert bert.find().state == "waiting"
+
+
+def test_three_hundred_whose_rest_ends_at_once_are_all_matched(embedded: Lobby) -> None:
+    skippers = []
+    for n in range(300):
+        skipper, _ = embedded.pair(f"skipper{n}", f"partner{n}")
+        skippers.append(skipper)
+    for skipper in skippers:
+        assert skipper.next().cooldown_ms == COOLDOWN_MS
+    assert not embedded.rooms()
+    embedded.pass_time(COOLDOWN_MS)
+    assert embedded.tick() < 320  # a few in each script, none of which takes long
+    rooms = embedded.rooms()
+    assert len(rooms) == 150
+    assert set.union(*rooms) == {skipper.name for skipper in skippers}
+
+
+# History
+
+
+def test_people_who_met_within_24_hours_are_not_matched(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    assert [anna.find().state, bert.find().state] == ["waiting", "waiting"]
+    lobby.pass_time(HISTORY_MS - 1)
+    lobby.tick()
+    assert not lobby.rooms()
+
+
+@pytest.mark.parametrize("first", ["anna", "bert"])
+def test_history_holds_both_ways(lobby: Lobby, first: str) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    order = [anna, bert] if first == "anna" else [bert, anna]
+    assert [person.find().state for person in order] == ["waiting", "waiting"]
+
+
+def test_people_who_met_24_hours_ago_may_meet_again(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    lobby.pass_time(HISTORY_MS)
+    anna.find()
+    assert bert.find().state == "matched"
+
+
+def test_24_hours_count_from_the_match_not_from_its_end(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    lobby.pass_time(23 * HOUR_MS)
+    anna.leave()
+    lobby.pass_time(HOUR_MS)
+    anna.find()
+    assert bert.find().state == "matched"
+
+
+def test_each_pair_has_its_own_24_hours(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    lobby.pass_time(12 * HOUR_MS)
+    (carl,) = lobby.people("carl")
+    carl.find()
+    assert anna.find().state == "matched"
+    anna.leave()
+    lobby.pass_time(12 * HOUR_MS)  # a later meeting has not made the earlier one last longer, nor ended with it
+    carl.find()
+    assert anna.find().state == "waiting"
+    assert bert.find().state == "matched"
+    assert bert.partner in ("anna", "carl")
+
+
+def test_history_holds_across_reloads_and_goodbyes(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.goodbye()
+    anna.connect()
+    anna.find()
+    assert bert.find().state == "waiting"
+
+
+def test_a_meeting_that_expires_while_both_wait_is_repeated_at_the_next_tick(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    lobby.pass_time(HISTORY_MS - 1000)
+    anna.find()
+    bert.find()
+    lobby.pass_time(999)
+    lobby.tick()
+    assert not lobby.rooms()
+    lobby.pass_time(1)
+    lobby.tick()
+    assert anna.partner == "bert"
+
+
+def test_the_second_of_several_meetings_to_expire_is_noticed_too(lobby: Lobby) -> None:
+    """Anna has met both; when her time with Bert is over he is busy, so it has to be Carl's turn in his time."""
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    lobby.pass_time(1000)
+    (carl,) = lobby.people("carl")
+    carl.find()
+    anna.find()
+    assert anna.partner == "carl"
+    anna.leave()
+    lobby.pass_time(HISTORY_MS - 2000)
+    carl.find()
+    anna.find()
+    lobby.run(1000)
+    assert not lobby.rooms()
+    lobby.run(1000)
+    assert anna.partner == "carl"
+    assert bert.room is None
+
+
+# Random choice
+
+
+def _chi_square(counts: Counter[str], choices: int) -> float:
+    expected = counts.total() / choices
+    return sum((counts[name] - expected) ** 2 / expected for name in counts) + expected * (choices - len(counts))
+
+
+def _partners(lobby: Lobby, crowd: list[Person], rounds: int) -> Counter[str]:
+    """Whom a newcomer meets, over and over, in a pool that stays the same."""
+    counts: Counter[str] = Counter()
+    by_name = {person.name: person for person in crowd}
+    for person in crowd:
+        person.find()
+    for n in range(rounds):
+        (seeker,) = lobby.people(f"seeker{n}")
+        assert seeker.find().state == "matched"
+        met = by_name[seeker.partner or ""]
+        counts[met.name] += 1
+        seeker.leave()
+        seeker.goodbye()
+        met.find()
+    return counts
+
+
+def test_the_partner_is_a_random_one_of_those_who_wait(lobby: Lobby) -> None:
+    """A pool that one look takes in: chance is all in the seed, so that this always comes out the same."""
+    crowd = lobby.crowd(8)
+    lobby.all_have_met(crowd)
+    assert _chi_square(_partners(lobby, crowd, 400), 8) < 24.3  # 7 degrees of freedom, p = 0.001
+
+
+def test_arrival_does_not_matter_in_a_large_pool_either(embedded: Lobby) -> None:
+    """Here the store draws whom to look at, by its own chance: the bound is one in a thousand million."""
+    crowd = embedded.crowd(100)
+    embedded.all_have_met(crowd)
+    counts = _partners(embedded, crowd, 400)
+    quarters = Counter(str(int(name[1:]) // 25) for name in counts.elements())
+    assert _chi_square(quarters, 4) < 45  # 3 degrees of freedom, p = 1e-9
+
+
+def test_the_same_seed_makes_the_same_choice_and_another_another(store_url: str) -> None:
+    """Redis begins each script with the same random numbers: without the seed everybody would choose alike."""
+    partners = {}
+    for seed in ("one", "one", "two", "three", "four", "five", "six"):
+        lobby = Lobby(store_url, seed)
+        lobby.pipeline.execute("FLUSHALL")
+        lobby.worker.heartbeat()
+        crowd = lobby.crowd(10)
+        lobby.all_have_met(crowd)
+        for person in crowd:
+            person.find()
+        (anna,) = lobby.people("anna")
+        anna.find()
+        assert partners.setdefault(seed, anna.partner) == anna.partner
+        lobby.close()
+    assert len(set(partners.values())) > 1
+
+
+# Nobody is missed
+
+
+def _pool_of(lobby: Lobby, count: int) -> list[Person]:
+    """People who wait side by side, since all have met each other as far as one look goes."""
+    crowd = lobby.crowd(count)
+    with lobby.batch() as batch:
+        for n, person in enumerate(crowd):
+            batch.hset(f"{TAG}:person:{person.name}", "waiting", lobby.now)
+            batch.zadd(f"{TAG}:pool", {person.name: n + 1})
+        batch.hset(f"{TAG}:counters", "arrivals", count)
+    return crowd
+
+
+def _has_met_all_but(lobby: Lobby, name: str, crowd: list[Person], who: Person, until: int | None = None) -> None:
+    lobby.have_met(name, [person.name for person in crowd if person is not who], until)
+
+
+@pytest.mark.parametrize("place", [0, 99, 100, 700, 1199])
+def test_the_only_one_among_1200_whom_the_seeker_has_not_met_is_found(embedded: Lobby, place: int) -> None:
+    crowd = _pool_of(embedded, 1200)
+    (anna,) = embedded.people("anna")
+    _has_met_all_but(embedded, "anna", crowd, crowd[place])
+    anna.find()
+    for _ in range(10):
+        if anna.room is None:
+            embedded.run(TICK_MS)
+    assert anna.partner == crowd[place].name
+
+
+def test_two_who_may_meet_are_never_both_left_waiting_for_longer_than_a_second(embedded: Lobby) -> None:
+    """However many there are whom the seeker has met, with one worker's ticks."""
+    crowd = _pool_of(embedded, 2000)
+    (anna,) = embedded.people("anna")
+    _has_met_all_but(embedded, "anna", crowd, crowd[-1])
+    anna.find()
+    embedded.run(1000)
+    assert anna.partner == crowd[-1].name
+
+
+@pytest.mark.parametrize("count", [1, 9, 40])
+def test_that_holds_with_many_workers_also_when_all_but_one_die(embedded: Lobby, count: int) -> None:
+    """Pairs who wait until they may meet again, at any time; half of it passes with all workers, half with one."""
+    people = embedded.crowd(40)
+    embedded.all_have_met(people)
+    start, length = embedded.now, 4000
+    may_meet = {}
+    for n, (a, b) in enumerate(zip(people[::2], people[1::2], strict=True)):
+        may_meet[frozenset((a.name, b.name))] = until = start + 100 + n * (length - 1200) // 20
+        embedded.have_met(a.name, [b.name], until)
+    for person in people:
+        person.find()
+
+    chance = random.Random(1)
+    looks = [(start + 1000 * tick_interval(count, chance.uniform) * chance.random(), worker) for worker in range(count)]
+    done = set()
+    while (look := min(looks)) < (start + length, 0):
+        looks.remove(look)
+        moment, worker = look
+        if worker > 0 and moment > start + length / 2:
+            continue
+        embedded.now = int(moment)
+        embedded.worker.heartbeat()
+        while embedded.matchmaking.tick(TICK_GAP_MS):
+            pass
+        done.add(embedded.pipeline.execute("GET", f"{TAG}:ticked"))
+        looks.append((moment + 1000 * tick_interval(count, chance.uniform), worker))
+
+    rooms = [embedded.hash(f":room:{room}") for room in embedded.sorted_set(":rooms")]
+    late = [int(room["since"]) - may_meet[frozenset((room["a"], room["b"]))] for room in rooms]
+    assert len(late) == len(may_meet)
+    assert 0 <= min(late) <= max(late) < 1000
+    assert len(done) <= length / TICK_GAP_MS  # together no more than eight workers
+
+
+def test_a_search_that_a_tick_leaves_unfinished_goes_on_at_once(embedded: Lobby) -> None:
+    """Those who are drawn first are all on a worker that was just killed."""
+    anna, bert = embedded.people("anna", "bert")
+    anna.find()
+    anna.drop()
+    bert.find()
+    other = embedded.add_worker()
+    for ghost in _pool_of(embedded, 200):
+        ghost.connect(other)
+    other.kill()
+    anna.connect()
+    assert embedded.tick() > 1
+    assert anna.partner == "bert"
+
+
+def test_one_look_takes_in_a_bounded_number_of_people(embedded: Lobby) -> None:
+    """A script that looked through everybody would keep all others waiting."""
+    crowd = _pool_of(embedded, 1200)
+    (anna,) = embedded.people("anna")
+    embedded.have_met("anna", [person.name for person in crowd])
+    anna.find()
+    looks = 1
+    while "seen" in anna.record:
+        embedded.matchmaking.tick()
+        looks += 1
+    assert 12 <= looks <= 15
+
+
+def test_who_comes_while_a_look_is_interrupted_finds_the_seeker(embedded: Lobby) -> None:
+    crowd = _pool_of(embedded, 1200)
+    (anna, bert) = embedded.people("anna", "bert")
+    embedded.have_met("anna", [person.name for person in crowd])
+    embedded.have_met("bert", [person.name for person in crowd])
+    assert anna.find().state == "waiting"
+    embedded.pass_time(TICK_MS)
+    embedded.matchmaking.tick()
+    bert.find()
+    embedded.run(1750)
+    assert anna.partner == "bert"
+
+
+def _both_interrupted(lobby: Lobby, look_again_in: int) -> tuple[Person, Person]:
+    """Anna and Bert have met all of a pool of 1,200, and each other until in a second: both are looking through it."""
+    crowd = _pool_of(lobby, 1200)
+    anna, bert = lobby.people("anna", "bert")
+    names = [person.name for person in crowd]
+    lobby.have_met("anna", names)
+    lobby.have_met("bert", names)
+    lobby.have_met("anna", ["bert"], lobby.now + 1000)
+    with lobby.batch() as batch:  # both came early: their places in the pool are before all others'
+        for place, person in ((-2, anna), (-1, bert)):
+            batch.hset(f"{TAG}:person:{person.name}", mapping={"waiting": lobby.now, "seen": f"{lobby.now} 1 100"})
+            batch.zadd(f"{TAG}:pool", {person.name: place})
+            batch.zadd(f"{TAG}:searching", {person.name: lobby.now + look_again_in})
+    return anna, bert
+
+
+def test_a_meeting_that_expires_while_both_are_looking_elsewhere_is_not_missed(embedded: Lobby) -> None:
+    """Each was past the other's place in the pool when the time ended."""
+    anna, _ = _both_interrupted(embedded, 1000)
+    embedded.run(4000)
+    assert anna.partner == "bert"
+
+
+def test_a_meeting_that_expires_while_one_is_away_is_not_missed(embedded: Lobby) -> None:
+    """Anna's connection vanishes in the middle of a look and comes back; meanwhile she could meet Bert again, who
+    looked when she wasn't there, and stands where she has looked already."""
+    anna, bert = _both_interrupted(embedded, 0)
+    with embedded.batch() as batch:
+        batch.hdel(f"{TAG}:person:bert", "seen")
+        batch.zadd(f"{TAG}:searching", {"bert": embedded.now + 1000})
+    anna.drop()
+    embedded.run(4000)
+    assert bert.room is None
+    assert anna.connect().state == "waiting"
+    embedded.run(2000)
+    assert anna.partner == "bert"
+
+
+# Interests
+
+
+def test_two_who_share_an_interest_are_matched_at_once(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    assert anna.find("tea", "chess").state == "waiting"
+    assert bert.find("chess", "cats").state == "matched"
+    assert anna.partner == "bert"
+
+
+def test_both_hear_what_they_have_in_common_each_in_its_own_spelling_and_order(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("tea", "dogs", "Chess", "Straße")
+    bert.find("STRASSE", "chess", "cats", "TEA")
+    assert anna.heard("matched")[0]["interests"] == ["tea", "Chess", "Straße"]
+    assert bert.heard("matched")[0]["interests"] == ["STRASSE", "chess", "TEA"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tea", "TEA"), (" tea\t", "tea"), ("Straße", "STRASSE"), ("ﬁlm", "FILM"), ("ｔｅａ", "tea"),
+        ("caf\u00e9", "cafe\u0301"), ("ΣΊΣΥΦΟΣ", "σίσυφος"), ("²", "2"), ("ᾳ", "αι"), ("\u1f80", "\u1f00\u03b9"),
+        ("tea", "tea\u00a0"), ("日本", "日本"), ("{lobby}", "{LOBBY}"),
+    ],
+)  # fmt: skip
+def test_spellings_that_are_one_interest(one: str, other: str) -> None:
+    assert by_name([one]).keys() == by_name([other]).keys()
+    assert by_name([one, other]) == by_name([one])
+
+
+@pytest.mark.parametrize(("one", "other"), [("tea", "teas"), ("ice tea", "icetea"), ("cafe", "café"), ("i", "ı")])
+def test_spellings_that_are_two_interests(one: str, other: str) -> None:
+    assert list(by_name([one, other]).values()) == [one, other]
+
+
+def test_an_interest_has_a_short_plain_name_in_the_store(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    wanted = ["ﷺ" * 32, "a b\nc", "}:pool", "\0", "'"]
+    anna.find(*wanted)
+    names = lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")
+    assert len(names) == len(wanted)
+    assert {len(name) for name in names} == {len(f"{TAG}:interest:") + 16}
+    (bert,) = lobby.people("bert")
+    assert bert.find(*reversed(wanted)).state == "matched"
+    assert bert.heard("matched")[0]["interests"] == wanted[::-1]
+
+
+def test_who_named_interests_meets_nobody_else_until_the_wait_is_over(lobby: Lobby) -> None:
+    anna, bert, carl = lobby.people("anna", "bert", "carl")
+    assert anna.find("tea").state == "waiting"
+    assert bert.find("chess").state == "waiting"
+    assert carl.find().state == "waiting"
+    lobby.pass_time(INTEREST_WAIT_MS - 1)
+    lobby.tick()
+    assert not lobby.rooms()
+
+
+def test_whose_wait_is_over_meets_who_named_none(lobby: Lobby) -> None:
+    anna, carl = lobby.people("anna", "carl")
+    carl.find()
+    anna.find("tea")
+    lobby.pass_time(INTEREST_WAIT_MS)
+    lobby.tick()
+    assert anna.partner == "carl"
+    assert "interests" not in anna.heard("matched")[0]
+
+
+def test_two_whose_waits_are_over_meet_and_not_sooner(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("tea")
+    lobby.pass_time(4000)
+    bert.find("chess")
+    lobby.run(INTEREST_WAIT_MS - 1000)
+    assert anna.room is None, "Bert still wants somebody who shares an interest"
+    lobby.run(1000)
+    assert anna.partner == "bert"
+
+
+def test_who_comes_when_the_wait_of_another_is_over_may_share_or_name_none(lobby: Lobby) -> None:
+    anna, bert, carl, dora = lobby.people("anna", "bert", "carl", "dora")
+    anna.find("tea")
+    lobby.run(INTEREST_WAIT_MS)
+    assert bert.find("chess").state == "waiting"
+    assert carl.find("tea").state == "matched"
+    assert carl.partner == "anna"
+    assert carl.heard("matched")[0]["interests"] == ["tea"]
+    lobby.run(INTEREST_WAIT_MS)
+    assert dora.find().state == "matched"
+    assert dora.partner == "bert"
+
+
+def test_the_most_shared_come_first(lobby: Lobby) -> None:
+    crowd = lobby.crowd(9)
+    lobby.all_have_met(crowd)
+    wanted = [["a"], ["b"], ["a", "c"], ["b", "x"], ["a", "b", "c"], ["c", "y"], ["x"], ["b", "c"], []]
+    for person, interests in zip(crowd, wanted, strict=True):
+        assert person.find(*interests).state == "waiting"
+    order = []
+    for n in range(7):
+        (seeker,) = lobby.people(f"seeker{n}")
+        assert seeker.find("c", "b", "a").state == "matched"
+        order.append(len(seeker.heard("matched")[0]["interests"]))
+    assert order == [3, 2, 2, 1, 1, 1, 1]
+    (seeker,) = lobby.people("late")
+    assert seeker.find("c", "b", "a").state == "waiting", "nobody who shares anything is left"
+
+
+def test_of_those_who_share_as_much_the_partner_is_a_random_one(lobby: Lobby) -> None:
+    crowd = lobby.crowd(6)
+    lobby.all_have_met(crowd)
+    for person in crowd:
+        person.find("tea", "chess")
+    counts: Counter[str] = Counter()
+    for n in range(300):
+        (seeker,) = lobby.people(f"seeker{n}")
+        seeker.find("chess", "tea")
+        met = next(person for person in crowd if person.name == seeker.partner)
+        counts[met.name] += 1
+        seeker.goodbye()
+        met.find("tea", "chess")
+    assert _chi_square(counts, 6) < 20.5  # 5 degrees of freedom, p = 0.001
+
+
+def test_who_may_not_meet_does_not_for_all_they_share(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    anna.find("tea")
+    assert bert.find("tea").state == "waiting"
+    (carl,) = lobby.people("carl")
+    assert carl.find("tea").state == "matched"
+
+
+def test_a_meeting_of_two_who_share_that_expires_while_both_wait_is_repeated(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.leave()
+    lobby.pass_time(HISTORY_MS - 1000)
+    anna.find("tea")
+    bert.find("tea")
+    lobby.pass_time(1000)
+    lobby.tick()
+    assert anna.partner == "bert"
+
+
+def test_find_match_while_waiting_changes_no_interests(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("tea")
+    record = anna.record
+    assert anna.find("chess").state == anna.find().state == anna.next("chess").state == "waiting"
+    assert anna.record == record
+    assert bert.find("chess").state == "waiting"
+    assert lobby.people("carl")[0].find("tea").state == "matched"
+
+
+def test_the_wait_for_a_shared_interest_begins_when_the_rest_ends(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    carl, dora = lobby.people("carl", "dora")
+    assert anna.next("tea").cooldown_ms == COOLDOWN_MS
+    assert carl.find("tea").state == "waiting", "nobody who rests is found"
+    carl.cancel()
+    dora.find()
+    lobby.run(COOLDOWN_MS + INTEREST_WAIT_MS - TICK_MS)
+    assert anna.room is None
+    lobby.run(TICK_MS)
+    assert anna.partner == "dora"
+
+
+def test_who_rested_is_found_by_interest_when_the_rest_ends(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    anna.next("tea")
+    carl.find("tea")
+    lobby.run(COOLDOWN_MS)
+    assert anna.partner == "carl"
+    assert anna.heard("matched")[-1]["interests"] == ["tea"]
+
+
+@pytest.mark.parametrize("stop", [Person.cancel, Person.goodbye, Person.drop], ids=["cancel", "goodbye", "drop"])
+def test_who_stops_waiting_is_in_no_set_any_more(lobby: Lobby, stop: Callable[[Person], object]) -> None:
+    (anna,) = lobby.people("anna")
+    anna.find("tea", "chess")
+    assert len(lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")) == 2
+    assert lobby.worker.presence.stats()["waitingUsers"] == 1
+    stop(anna)
+    lobby.run(GRACE_MS)
+    assert lobby.pipeline.execute("KEYS", f"{TAG}:interest:*") == []
+    assert not lobby.sorted_set(":selective")
+    assert lobby.worker.presence.stats()["waitingUsers"] == 0
+    assert not {"waiting", "interests", "spelled", "open"} & anna.record.keys()
+
+
+def test_nobody_is_left_in_a_set_by_a_match(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("tea", "chess")
+    bert.find("chess", "cats")
+    assert lobby.pipeline.execute("KEYS", f"{TAG}:interest:*") == []
+    assert not lobby.sorted_set(":selective")
+    assert not {"waiting", "interests", "spelled", "open"} & (anna.record.keys() | bert.record.keys())
+
+
+def test_every_set_of_an_interest_expires_and_is_kept_for_who_still_waits(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    anna.find("tea")
+    (key,) = lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")
+    assert lobby.pipeline.execute("PTTL", key) > HISTORY_MS
+    lobby.pipeline.execute("PEXPIRE", key, 1000)
+    lobby.worker.presence.touch(["anna"])
+    assert lobby.pipeline.execute("PTTL", key) > HISTORY_MS
+
+
+def test_who_comes_back_in_time_still_has_the_interests_and_the_rest_of_the_wait(lobby: Lobby) -> None:
+    anna, carl = lobby.people("anna", "carl")
+    anna.find("Tea", "chess")
+    carl.find()
+    anna.drop()
+    lobby.run(4000)
+    registration = anna.connect(lobby.add_worker())
+    assert (registration.state, registration.interests) == ("waiting", ("Tea", "chess"))
+    lobby.run(INTEREST_WAIT_MS - 4000 - TICK_MS)
+    assert anna.room is None
+    (bert,) = lobby.people("bert")
+    assert bert.find("TEA").state == "matched"
+    assert anna.heard("matched")[0]["interests"] == ["Tea"]
+
+
+def test_a_room_remembers_what_its_people_have_in_common(lobby: Lobby) -> None:
+    """For somebody who was away when the two were matched."""
+    anna, bert = lobby.people("anna", "bert")
+    anna.find("Tea", "dogs")
+    bert.find("tea", "cats")
+    shared = [person.connect(lobby.worker).room.interests for person in (anna, bert)]  # type: ignore[union-attr]
+    assert shared == [("Tea",), ("tea",)]
+    carl, dora = lobby.pair("carl", "dora")
+    assert carl.connect().room.interests == dora.connect().room.interests == ()  # type: ignore[union-attr]
+
+
+def test_who_shares_with_a_ghost_waits_and_meets_it_when_it_is_alive_again(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
+    ghost.find("tea")
+    other.unsubscribe()
+    assert anna.find("tea").state == "waiting"
+    assert "ghost" not in lobby.sorted_set(":selective")
+    other.subscribe()
+    lobby.run(1250)
+    assert ghost.partner == "anna"
+
+
+def test_a_set_forgets_somebody_whose_record_is_gone(lobby: Lobby) -> None:
+    ghost, anna = lobby.people("ghost", "anna")
+    ghost.find("tea")
+    lobby.pipeline.execute("DEL", f"{TAG}:person:ghost")
+    assert anna.find("tea").state == "waiting"
+    (key,) = lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")
+    assert list(lobby.sorted_set(key.decode().removeprefix(TAG))) == ["anna"]
+
+
+def _all_for_one_interest(lobby: Lobby, count: int) -> list[Person]:
+    """People who wait for the same interest, and for the second among two on top of that: all have met each other."""
+    crowd = lobby.crowd(count)
+    tea, chess = by_name(["tea", "chess"])
+    until = lobby.now + INTEREST_WAIT_MS
+    with lobby.batch() as batch:
+        for n, person in enumerate(crowd):
+            record = {"waiting": lobby.now, "interests": f"{tea} {chess}", "spelled": '["tea","chess"]', "open": until}
+            batch.hset(f"{TAG}:person:{person.name}", mapping=record)
+            for interest in (tea, chess):
+                batch.zadd(f"{TAG}:interest:{interest}", {person.name: n + 1})
+            batch.zadd(f"{TAG}:selective", {person.name: until})
+        batch.hset(f"{TAG}:counters", "arrivals", count)
+    return crowd
+
+
+@pytest.mark.parametrize("place", [0, 49, 99, 100, 799])
+def test_the_only_one_among_800_who_share_whom_the_seeker_has_not_met_is_found(embedded: Lobby, place: int) -> None:
+    crowd = _all_for_one_interest(embedded, 800)
+    (anna,) = embedded.people("anna")
+    _has_met_all_but(embedded, "anna", crowd, crowd[place])
+    anna.find("cats", "Tea", "chess")
+    embedded.run(1000)
+    assert anna.partner == crowd[place].name
+    assert anna.heard("matched")[0]["interests"] == ["Tea", "chess"]
+
+
+@pytest.mark.parametrize("place", [0, 50, 119])
+def test_the_only_one_among_120_who_share_two_interests_is_found(embedded: Lobby, place: int) -> None:
+    """More than one look takes in, so that how many each one shares has to be counted anew."""
+    crowd = _all_for_one_interest(embedded, 120)
+    (anna,) = embedded.people("anna")
+    _has_met_all_but(embedded, "anna", crowd, crowd[place])
+    anna.find("tea", "chess")
+    embedded.run(1000)
+    assert anna.partner == crowd[place].name
+
+
+def test_whose_wait_ends_in_the_middle_of_a_look_goes_on_to_the_pool(embedded: Lobby) -> None:
+    crowd = _all_for_one_interest(embedded, 800)
+    (anna, carl) = embedded.people("anna", "carl")
+    embedded.have_met("anna", [person.name for person in crowd])
+    carl.find()
+    anna.find("tea")
+    embedded.matchmaking.tick()
+    assert "seen" in anna.record
+    with embedded.batch() as batch:  # as if the wait had begun long ago
+        batch.hset(f"{TAG}:person:anna", "open", embedded.now)
+        batch.zadd(f"{TAG}:selective", {"anna": embedded.now})
+    embedded.run(TICK_MS)
+    assert anna.partner == "carl"
+
+
+def test_who_comes_while_a_look_is_interrupted_by_the_worker_s_silence_is_not_missed(embedded: Lobby) -> None:
+    """Anna has looked through her first interest when her worker can't be heard any more, and so Bert, who comes for
+    that one, can't find her. When she is heard again, she has to look there again."""
+    other = embedded.add_worker()
+    crowd = _all_for_one_interest(embedded, 800)
+    (anna,), (bert,) = embedded.people("anna", worker=other), embedded.people("bert")
+    for name in ("anna", "bert"):
+        embedded.have_met(name, [person.name for person in crowd])
+    anna.find("tea", "chess")
+    while anna.record["seen"].split()[1] == "1":
+        embedded.matchmaking.tick()
+    other.unsubscribe()
+    bert.find("tea")
+    embedded.tick()
+    assert (anna.room, bert.room) == (None, None)
+    other.subscribe()
+    embedded.run(1250)
+    assert anna.partner == "bert"
+
+
+def test_one_look_for_a_shared_interest_takes_in_a_bounded_number_of_people(embedded: Lobby) -> None:
+    crowd = _all_for_one_interest(embedded, 800)
+    (anna,) = embedded.people("anna")
+    embedded.have_met("anna", [person.name for person in crowd])
+    anna.find("tea")
+    looks = 1
+    while "seen" in anna.record:
+        embedded.matchmaking.tick()
+        looks += 1
+    assert 8 <= looks <= 11
+
+
+def test_of_2000_with_random_interests_nobody_waits_beyond_the_rules_and_who_can_share_does(embedded: Lobby) -> None:
+    """Out of 50 interests, one to three each, one in ten people with none; they come within ten seconds."""
+    chance = random.Random(2000)
+    crowd = embedded.crowd(2000)
+    wanted = {p.name: chance.sample(range(50), chance.choice([1, 2, 3]) if chance.random() > 0.1 else 0) for p in crowd}
+    since: dict[str, int] = {}
+    waiting: list[Person] = []
+
+    def may_stay(a: str, b: str) -> bool:
+        over = [not wanted[name] or since[name] + INTEREST_WAIT_MS + 1000 <= embedded.now for name in (a, b)]
+        return not set(wanted[a]) & set(wanted[b]) and not all(over)
+
+    for start in range(0, 2000, 50):
+        for person in crowd[start : start + 50]:
+            since[person.name] = embedded.now
+            can_share = [one for one in waiting if set(wanted[one.name]) & set(wanted[person.name])]
+            state = person.find(*(f"interest {n}" for n in wanted[person.name])).state
+            if can_share:
+                assert state == "matched"
+            waiting.append(person)
+            if state == "matched":
+                partner = person.partner or ""
+                waiting = [one for one in waiting if one.name not in (person.name, partner)]
+                shared = len(set(wanted[person.name]) & set(wanted[partner]))
+                assert shared == max(
+                    (len(set(wanted[one.name]) & set(wanted[person.name])) for one in can_share), default=0
+                )
+        embedded.run(TICK_MS)
+        waiting = [person for person in waiting if person.waiting]
+        assert all(may_stay(a.name, b.name) for a, b in combinations(waiting, 2))
+    embedded.run(INTEREST_WAIT_MS + 1000)
+    assert [person for person in waiting if person.waiting] == []
+    met_at = embedded.sorted_set(":rooms")
+    assert len(met_at) == 1000
+    for room, at in met_at.items():
+        a, b = embedded.members(room)
+        waits = [since[name] + INTEREST_WAIT_MS if wanted[name] else 0 for name in (a, b)]
+        assert set(wanted[a]) & set(wanted[b]) or max(waits) <= at
+
+
+# Ghosts
+
+
+def test_nobody_is_matched_with_somebody_whose_worker_was_killed(lobby: Lobby) -> None:
+    """At once, long before the worker's heartbeat is missed: nobody listens on its channel any more."""
+    other = lobby.add_worker()
+    (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
+    ghost.find()
+    other.kill()
+    assert anna.find().state == "waiting"
+    lobby.run(3000)
+    assert (anna.room, ghost.room) == (None, None)
+
+
+def test_nobody_is_matched_with_somebody_whose_worker_sends_no_heartbeat(lobby: Lobby) -> None:
+    """A worker that hangs is still subscribed."""
+    other = lobby.add_worker()
+    (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
+    ghost.find()
+    other.beating = False
+    lobby.pass_time(5000)
+    assert anna.find().state == "waiting"
+    assert ghost.room is None
+
+
+def test_a_ghost_whose_rest_ends_is_not_matched(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (ghost,) = lobby.people("ghost", worker=other)
+    bert, anna = lobby.people("bert", "anna")
+    bert.find()
+    ghost.find()
+    ghost.next()
+    other.kill()
+    anna.find()
+    lobby.run(COOLDOWN_MS + 1000)
+    assert (anna.room, ghost.room) == (None, None)
+
+
+def test_a_ghost_that_comes_alive_again_is_matched(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
+    ghost.find()
+    other.unsubscribe()
+    assert anna.find().state == "waiting"
+    other.subscribe()
+    lobby.run(1250)
+    assert ghost.partner == "anna"
+
+
+def test_ghosts_in_the_pool_keep_nobody_from_meeting(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    ghosts = lobby.people(*(f"ghost{n}" for n in range(60)), worker=other)
+    lobby.all_have_met(ghosts)
+    for ghost in ghosts:
+        ghost.find()
+    other.kill()
+    anna, bert = lobby.people("anna", "bert")
+    anna.find()
+    bert.find()
+    lobby.run(1000)
+    assert anna.partner == "bert"
+
+
+def test_who_vanished_is_not_matched_while_away_and_waits_again_when_back(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find()
+    anna.drop()
+    assert bert.find().state == "waiting"
+    lobby.run(2000)
+    assert bert.room is None
+    assert anna.connect().state == "waiting"
+    lobby.run(TICK_MS)
+    assert anna.partner == "bert"
+
+
+def test_who_stays_away_is_no_longer_waiting(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    anna.find()
+    anna.drop()
+    lobby.run(GRACE_MS)
+    assert anna.connect().state == "idle"
+
+
+def test_the_same_person_on_another_worker_goes_on_waiting(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    anna, bert = lobby.people("anna", "bert")
+    anna.find()
+    assert anna.connect(other).state == "waiting"
+    assert bert.find().state == "matched"
+    assert [n["e"] for n in anna.heard()] == ["matched"]
+
+
+# Versions
+
+
+def test_versions_say_in_which_order_things_happened_to_a_person(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    versions = [anna.find().version]
+    bert.find()
+    bert.drop()
+    bert.connect()
+    versions += [n["v"] for n in anna.heard()]
+    versions += [anna.next().version, anna.cancel().version, anna.find().version]
+    assert all(earlier < later for earlier, later in pairwise(versions))
+
+
+def test_waiting_since_stays_while_the_search_is_taken_up_again(lobby: Lobby) -> None:
+    """docs/keys.md: `waiting` is since when. A second look, or the end of a rest, is not a second arrival."""
+    anna, _ = lobby.pair("anna", "bert")
+    since = lobby.now
+    anna.next()
+    lobby.run(COOLDOWN_MS + 1000)
+    assert int(anna.record["waiting"]) == since
+
+
+# Any history
+
+
+@settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    met=st.sets(st.tuples(st.integers(0, 8), st.integers(0, 8)).filter(lambda pair: pair[0] < pair[1])),
+    order=st.permutations(range(9)),
+)
+def test_whatever_the_history_only_strangers_meet_and_no_two_strangers_are_left(
+    store_url: str, met: set[tuple[int, int]], order: list[int]
+) -> None:
+    lobby = Lobby(store_url)
+    lobby.pipeline.execute("FLUSHALL")
+    lobby.worker.heartbeat()
+    people = lobby.crowd(9)
+    for a, b in met:
+        lobby.have_met(f"p{a}", [f"p{b}"])
+    for n in order:
+        people[n].find()
+    strangers = {frozenset((f"p{a}", f"p{b}")) for a, b in combinations(range(9), 2)} - {
+        frozenset((f"p{a}", f"p{b}")) for a, b in met
+    }
+    assert all(frozenset(room) in strangers for room in lobby.rooms())
+    left = [person.name for person in people if person.waiting]
+    assert not [pair for pair in combinations(left, 2) if frozenset(pair) in strangers]
+    lobby.close()

@@ -1,0 +1,746 @@
+"""Who is here: connections, grace time, workers that live and die, against a real store (animochat/presence)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from animochat.presence.service import REAP_WORKER, Registration, shared_secret
+from animochat.settings import Settings, SettingsError
+from animochat.store import keys
+from tests.helpers.store import COOLDOWN_MS, GRACE_MS, HOUR_MS, TAG, TICK_MS, Lobby, Person
+
+
+@pytest.fixture
+def lobby(redis_url: str) -> Iterator[Lobby]:
+    lobby = Lobby(redis_url)
+    yield lobby
+    lobby.close()
+
+
+# Connecting
+
+
+def test_somebody_new_is_idle_and_counted(lobby: Lobby) -> None:
+    lobby.people("anna")
+    (bert,) = lobby.people("bert", worker=lobby.add_worker())
+    assert bert.connect() == Registration("idle", version=lobby.now + 1, online=2)
+    assert lobby.worker.presence.stats()["onlineUsers"] == 2
+
+
+def test_one_person_has_one_connection_and_the_newest_wins(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,) = lobby.people("anna")
+    old = anna.conn
+    anna.connect(other)
+    assert anna.record["conn"] == anna.conn
+    assert [(n["p"], n["e"], n["conn"]) for n in lobby.worker.notices()] == [("anna", "replaced", old)]
+    assert other.notices() == []
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
+def test_who_connects_twice_to_one_worker_is_replaced_there(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    old = anna.conn
+    anna.connect()
+    assert [(n["e"], n["conn"]) for n in lobby.worker.notices()] == [("replaced", old)]
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
+def test_a_replaced_connection_that_asks_again_does_not_win(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    old, new = anna.conn, lobby.new_connection()
+    lobby.worker.presence.connect("anna", new)
+    record = anna.record
+    anna.conn = old
+    assert anna.recheck() == Registration("replaced")
+    assert anna.record == record
+
+
+def test_the_end_of_a_replaced_connection_costs_the_new_one_nothing(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    old = anna.conn
+    anna.connect()
+    new, anna.conn = anna.conn, old
+    assert not anna.drop()
+    assert not anna.goodbye()
+    assert anna.record["conn"] == new
+    assert anna.partner == "bert"
+    assert [n["e"] for n in bert.heard()] == ["matched", "reconnected"]
+
+
+def test_who_reloads_in_a_chat_is_told_the_room(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    (told,) = anna.heard("matched")
+    lobby.pass_time(2000)
+    room = anna.connect(lobby.add_worker()).room
+    assert room is not None
+    assert (room.room_id, room.slot, room.partner) == (told["room"], told["slot"], "bert")
+    assert (room.user_id, room.partner_user_id) == (told["user"], told["partner"])
+    assert (room.partner_worker, room.since, room.grace_ms) == (bert.worker.name, told["since"], None)
+
+
+def test_a_partner_who_is_away_is_told_with_the_room(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    bert.drop()
+    lobby.pass_time(3000)
+    room = anna.connect().room
+    assert room is not None
+    assert (room.partner_worker, room.grace_ms) == ("", GRACE_MS - 3000)
+
+
+def test_versions_only_grow_across_connections(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    versions = [anna.connect().version, anna.recheck().version]
+    anna.goodbye()
+    versions.append(anna.connect().version)
+    assert versions == sorted(set(versions))
+
+
+def test_who_is_asked_again_after_the_store_forgot_is_registered_again(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    lobby.pipeline.execute("FLUSHALL")
+    assert anna.recheck().state == "idle"
+    assert anna.record["conn"] == anna.conn
+
+
+# A session is taken up again
+
+
+def take_up(lobby: Lobby, session: str, grace_ms: int = GRACE_MS, new: str = "new") -> bool:
+    """Anna comes back and asks for a session."""
+    conn = lobby.new_connection()
+    return lobby.worker.presence.connect("anna", conn, session=new, recover=session, grace_ms=grace_ms).recovered
+
+
+@pytest.mark.parametrize(("gone_for", "recovered"), [(0, True), (GRACE_MS, True), (GRACE_MS + 1, False)])
+def test_a_session_can_be_taken_up_again_until_the_grace_time_is_over(
+    lobby: Lobby, gone_for: int, recovered: bool
+) -> None:
+    lobby.worker.presence.connect("anna", "first", session="one")
+    lobby.pass_time(HOUR_MS)
+    lobby.worker.presence.disconnect("anna", "first", GRACE_MS)
+    lobby.pass_time(gone_for)
+    assert take_up(lobby, "one") is recovered
+    assert lobby.hash(":person:anna")["session"] == ("one" if recovered else "new")
+    assert "gone" not in lobby.hash(":person:anna")
+
+
+def test_a_session_whose_connection_is_thought_to_be_there_can_be_taken_up_again_and_again(lobby: Lobby) -> None:
+    lobby.worker.presence.connect("anna", "first", session="one")
+    lobby.pass_time(HOUR_MS)
+    assert take_up(lobby, "one")
+    assert take_up(lobby, "one")
+    assert not take_up(lobby, "another", new="two")
+    assert not take_up(lobby, "one", new="three"), "it is not the latest any more"
+
+
+@pytest.mark.parametrize("end", ["goodbye", "ban"])
+def test_a_session_that_has_ended_is_not_taken_up_again(lobby: Lobby, end: str) -> None:
+    lobby.worker.presence.connect("anna", "first", session="one")
+    if end == "goodbye":
+        lobby.worker.presence.disconnect("anna", "first", None)
+    else:
+        lobby.moderation.ban("anna", 1, "", "")
+        lobby.pass_time(1)
+    assert "session" not in lobby.hash(":person:anna")
+    assert not take_up(lobby, "one")
+
+
+def test_who_asks_for_no_session_gets_none(lobby: Lobby) -> None:
+    lobby.worker.presence.connect("anna", "first")
+    assert not take_up(lobby, "")
+
+
+@pytest.mark.parametrize("who", ["anna", "bert"])
+def test_the_partner_of_whoever_goes_and_comes_back_learns_both_with_the_room(lobby: Lobby, who: str) -> None:
+    """Whichever place in the room the person has."""
+    people = {person.name: person for person in lobby.pair("anna", "bert")}
+    other = people[next(name for name in people if name != who)]
+    room = other.room
+    people[who].drop()
+    (away,) = other.heard("reconnecting")
+    assert (away["room"], away["graceMs"]) == (room, GRACE_MS)
+    elsewhere = lobby.add_worker()
+    assert people[who].connect(elsewhere).room.partner == other.name  # type: ignore[union-attr]
+    (back,) = other.heard("reconnected")
+    assert (back["room"], back["worker"], back["quiet"]) == (room, elsewhere.name, False)
+    assert [notice["e"] for notice in people[who].heard()] == []
+
+
+def test_a_partner_whose_grace_time_is_over_is_waited_for_no_longer(lobby: Lobby) -> None:
+    """No tick has come yet."""
+    anna, bert = lobby.pair("anna", "bert")
+    bert.drop()
+    lobby.pass_time(GRACE_MS + 5000)
+    room = anna.connect().room
+    assert room is not None
+    assert (room.partner, room.grace_ms) == ("bert", 0)
+
+
+def test_who_comes_back_to_a_room_whose_record_is_lost_is_idle_and_the_room_over(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room
+    lobby.pipeline.execute("DEL", f"{TAG}:room:{room}")
+    assert anna.connect().state == "idle"
+    assert anna.room is None
+    assert room not in lobby.sorted_set(":rooms")
+    assert room in lobby.sorted_set(":ended")
+
+
+def test_who_comes_back_while_waiting_is_searched_for_at_once(lobby: Lobby) -> None:
+    anna = lobby.people("anna")[0]
+    anna.find("Tea")
+    anna.connect()
+    assert lobby.sorted_set(":searching") == {}, "whoever is in the sets of those who wait is found there"
+    anna.drop()
+    lobby.pass_time(1)
+    registration = anna.connect()
+    assert (registration.state, registration.cooldown_ms, registration.interests) == ("waiting", 0, ("Tea",))
+    assert lobby.sorted_set(":searching") == {"anna": lobby.now}
+    assert lobby.sorted_set(":resting") == lobby.sorted_set(":away") == {}
+
+
+@pytest.mark.parametrize(("left", "set_"), [(1, ":resting"), (0, ":searching")])
+def test_who_comes_back_while_resting_rests_for_what_is_left(lobby: Lobby, left: int, set_: str) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    anna.next()
+    anna.drop()
+    lobby.pass_time(COOLDOWN_MS - left)
+    assert anna.connect().cooldown_ms == left
+    assert lobby.sorted_set(set_) == {"anna": lobby.now + left}
+
+
+def test_a_worker_is_known_at_every_time_of_the_clock(lobby: Lobby) -> None:
+    for _ in range(4):
+        lobby.pass_time(1)
+        assert lobby.worker.heartbeat().known
+
+
+# Goodbye or drop
+
+
+def test_a_goodbye_ends_the_room_at_once(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.goodbye()
+    assert [n["reason"] for n in bert.heard("ended")] == ["disconnected"]
+    assert bert.room is None
+    assert anna.connect().state == "idle"
+
+
+def test_a_goodbye_ends_the_search_at_once(lobby: Lobby) -> None:
+    anna, bert = lobby.people("anna", "bert")
+    anna.find()
+    anna.goodbye()
+    assert anna.connect().state == "idle"
+    assert bert.find().state == "waiting"
+
+
+def test_a_connection_that_vanishes_keeps_its_place_for_the_grace_time(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.drop()
+    assert [n["graceMs"] for n in bert.heard("reconnecting")] == [GRACE_MS]
+    lobby.run(GRACE_MS - TICK_MS)
+    assert bert.partner == "anna"
+    assert anna.connect().state == "chatting"
+    assert [(n["e"], n.get("quiet")) for n in bert.heard()[2:]] == [("reconnected", False)]
+    lobby.run(GRACE_MS)
+    assert bert.partner == "anna"
+
+
+def test_the_room_is_over_when_the_grace_time_is(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.drop()
+    lobby.run(GRACE_MS)
+    assert [n["reason"] for n in bert.heard("ended")] == ["disconnected"]
+    assert (anna.room, bert.room) == (None, None)
+    assert anna.connect().state == "idle"
+
+
+def test_the_partner_of_somebody_away_may_leave_or_skip(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.drop()
+    assert bert.next().cooldown_ms == COOLDOWN_MS
+    assert anna.connect().state == "idle"
+    assert bert.heard("reconnected") == []
+
+
+def test_when_both_vanish_who_comes_back_finds_the_other_missing(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    anna.drop()
+    lobby.pass_time(4000)
+    bert.drop()
+    lobby.pass_time(1000)
+    room = anna.connect().room
+    assert room is not None
+    assert room.grace_ms == GRACE_MS - 1000
+    lobby.run(GRACE_MS - 1000)
+    assert [n["e"] for n in anna.heard()][-1] == "ended"
+
+
+def test_a_new_window_is_no_reconnection_to_the_partner(lobby: Lobby) -> None:
+    """The partner's worker has to know where to send; the partner saw nothing."""
+    anna, bert = lobby.pair("anna", "bert")
+    other = lobby.add_worker()
+    anna.connect(other)
+    assert [(n["quiet"], n["worker"]) for n in bert.heard("reconnected")] == [(True, other.name)]
+
+
+# How many people are online (presence/scripts/include/count_online.lua); over all sequences: test_state_machine.py
+
+
+def test_what_connecting_and_a_heartbeat_cost_does_not_grow_with_the_workers(lobby: Lobby) -> None:
+    def cost() -> tuple[int, int]:
+        before = lobby.commands()
+        lobby.people("anna")
+        connected = lobby.commands()
+        lobby.worker.heartbeat()
+        return connected - before, lobby.commands() - connected
+
+    lobby.people("anna")
+    alone = cost()
+    lobby.people("bert", worker=[lobby.add_worker() for _ in range(20)][-1])
+    assert cost() == alone
+
+
+def test_a_worker_s_people_who_expired_with_it_are_not_counted_once_it_is_reaped(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    lobby.people("anna")
+    lobby.people("bert", "carl", worker=other)
+    other.kill()
+    lobby.pipeline.execute("DEL", f"{TAG}:worker:{other.name}")
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert lobby.worker.heartbeat().online == lobby.worker.presence.stats()["onlineUsers"] == 1
+
+
+def test_a_worker_s_people_who_expired_while_it_was_suspended_are_not_counted_once_it_is_back(lobby: Lobby) -> None:
+    lobby.people("anna", "bert")
+    lobby.pipeline.execute("DEL", f"{TAG}:worker:{lobby.worker.name}")
+    lobby.now += 7 * 24 * HOUR_MS
+    assert lobby.worker.heartbeat().online == 0
+    lobby.people("anna")
+    assert lobby.worker.heartbeat().online == 1
+
+
+def test_the_number_lives_as_long_as_any_worker_s_people(lobby: Lobby) -> None:
+    def life(name: str) -> int:
+        return int(lobby.pipeline.execute("PTTL", TAG + name))
+
+    people = f":worker:{lobby.worker.name}"
+    lobby.pipeline.execute("FLUSHALL")
+    lobby.people("anna")
+    assert life(":online") >= life(people) - 1000 > HOUR_MS
+    for name in (":online", people):
+        lobby.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS)
+    lobby.worker.heartbeat()
+    assert life(":online") >= life(people) - 1000 > HOUR_MS
+
+
+# Heartbeats
+
+
+def test_a_heartbeat_tells_the_life_of_the_data(lobby: Lobby) -> None:
+    first = lobby.worker.heartbeat()
+    assert lobby.worker.heartbeat().epoch == first.epoch
+    lobby.pipeline.execute("FLUSHALL")
+    after = lobby.worker.heartbeat()
+    assert after.epoch != first.epoch
+    assert not after.known
+
+
+def test_a_heartbeat_tells_whether_anybody_listens(lobby: Lobby) -> None:
+    assert lobby.worker.heartbeat().listeners == 1
+    lobby.worker.unsubscribe()
+    assert lobby.worker.heartbeat().listeners == 0
+
+
+def test_a_heartbeat_tells_how_many_workers_live_and_which_are_dead(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    other.kill()
+    lobby.pass_time(4999)
+    assert (lobby.worker.heartbeat().workers, lobby.worker.heartbeat().dead) == (2, [])
+    lobby.pass_time(1)
+    assert (lobby.worker.heartbeat().workers, lobby.worker.heartbeat().dead) == (1, [other.name])
+
+
+def test_stats_count_the_workers_that_live(lobby: Lobby) -> None:
+    lobby.add_worker().kill()
+    lobby.pass_time(5000)
+    assert lobby.worker.presence.stats()["workers"] == 1
+
+
+def test_stats_count_who_waits_and_who_rests(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    (carl,) = lobby.people("carl")
+    carl.find()
+    anna.next()
+    stats = lobby.worker.presence.stats()
+    assert (stats["waitingUsers"], stats["activeRooms"], stats["matchesTotal"]) == (2, 0, 1)
+
+
+# Workers die
+
+
+def test_a_dead_worker_s_people_are_gone_and_their_partners_hear_it(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    (carl,) = lobby.people("carl", worker=other)
+    carl.find()
+    other.kill()
+    lobby.pass_time(5000)
+    for dead in lobby.worker.heartbeat().dead:
+        lobby.worker.presence.reap(dead, GRACE_MS)
+    assert lobby.worker.presence.stats()["onlineUsers"] == 1
+    assert lobby.worker.presence.stats()["waitingUsers"] == 0
+    assert [n["e"] for n in bert.heard()] == ["matched", "reconnecting"]
+    lobby.run(GRACE_MS)
+    assert [n["e"] for n in bert.heard()] == ["matched", "reconnecting", "ended"]
+    assert other.name not in lobby.sorted_set(":workers")
+
+
+def test_a_dead_worker_is_reaped_once_however_many_notice(lobby: Lobby) -> None:
+    other, third = lobby.add_worker(), lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    other.kill()
+    lobby.pass_time(5000)
+    for worker in (lobby.worker, third, lobby.worker):
+        worker.presence.reap(other.name, GRACE_MS)
+    assert len(bert.heard("reconnecting")) == 1
+
+
+def test_a_worker_that_lives_is_not_reaped(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,) = lobby.people("anna", worker=other)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert anna.record["conn"] == anna.conn
+
+
+def test_people_of_a_dead_worker_who_come_back_elsewhere_are_in_the_same_room(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    other.kill()
+    assert anna.connect(lobby.worker).state == "chatting"  # before anybody has noticed
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    lobby.run(GRACE_MS)
+    assert anna.partner == "bert"
+    assert bert.heard("reconnecting") == []
+
+
+def test_all_of_a_large_worker_s_people_are_taken(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    crowd = lobby.people(*(f"p{n}" for n in range(120)), worker=other)
+    for person in crowd:
+        person.find()
+    other.kill()
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert lobby.worker.presence.stats()["onlineUsers"] == 0
+    assert len(lobby.sorted_set(":away")) == 120
+    lobby.run(GRACE_MS)
+    assert lobby.rooms() == []
+
+
+def test_a_worker_that_was_taken_for_dead_learns_it_with_its_next_heartbeat(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    other.beating = False
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert not other.heartbeat().known
+    assert anna.recheck().state == "chatting"
+    assert other.heartbeat().known
+    lobby.run(GRACE_MS)
+    assert anna.partner == "bert"
+
+
+def test_a_worker_that_wakes_while_it_is_being_reaped_learns_it_too(lobby: Lobby) -> None:
+    """A large worker is reaped in portions. Who was in the first is taken for away: without looking again, they would
+    sit in front of a room that ends behind their backs."""
+    other = lobby.add_worker()
+    lobby.people(*(f"p{n}" for n in range(120)), worker=other)
+    other.beating = False
+    lobby.pass_time(5000)
+    assert lobby.pipeline.call(REAP_WORKER, [TAG], [other.name, GRACE_MS, "", lobby.now])
+    assert not other.heartbeat().known
+
+
+def test_who_came_to_a_worker_after_it_was_taken_for_dead_is_reaped_when_it_dies(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    lobby.pass_time(5000)
+    other.beating = False
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    (anna,) = lobby.people("anna", worker=other)
+    lobby.pass_time(4999)
+    assert lobby.worker.heartbeat().dead == []
+    lobby.pass_time(2)
+    assert lobby.worker.heartbeat().dead == [other.name]
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    assert "conn" not in anna.record
+
+
+def test_a_worker_that_was_taken_for_dead_learns_it_also_when_somebody_has_come_since(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    other.beating = False
+    lobby.pass_time(5000)
+    lobby.worker.presence.reap(other.name, GRACE_MS)
+    lobby.people("anna", worker=other)
+    assert not other.heartbeat().known
+
+
+def test_a_worker_that_stops_hands_its_people_over(lobby: Lobby) -> None:
+    other = lobby.add_worker()
+    (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
+    anna.find()
+    bert.find()
+    other.presence.reap(other.name, GRACE_MS)
+    assert [n["graceMs"] for n in bert.heard("reconnecting")] == [GRACE_MS]
+    assert anna.connect(lobby.worker).state == "chatting"
+    assert [n["quiet"] for n in bert.heard("reconnected")] == [False]
+    assert other.name not in lobby.sorted_set(":workers")
+
+
+# What expires
+
+
+def test_touching_keeps_people_and_their_rooms(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    names = [f"{TAG}:person:anna", f"{TAG}:room:{anna.room}"]
+    for name in names:
+        lobby.pipeline.execute("PEXPIRE", name, 60_000)
+    lobby.worker.presence.touch([*(f"nobody{n}" for n in range(250)), "anna"])
+    assert all(lobby.pipeline.execute("PTTL", name) > 3_600_000 for name in names)
+    assert lobby.pipeline.execute("EXISTS", f"{TAG}:person:nobody1") == 0
+
+
+#: Keys of a lobby that last LIFE (docs/keys.md), as far as the fixture below makes them.
+INDEXES = [":epoch", ":online", ":workers", ":pool", ":resting", ":selective", ":searching", ":away", ":rooms"]
+
+LIFE_MS = 7 * 24 * HOUR_MS
+
+
+@pytest.fixture
+def busy(lobby: Lobby) -> Lobby:
+    """Somebody in every state: each of INDEXES is there, and no two of its counts are alike."""
+    other = lobby.add_worker()
+    lobby.pair("anna", "bert")  # in a room
+    lobby.pair("gone", "left")[0].drop()  # in one, and away
+    lobby.people("carl", worker=other)[0].find("chess", "go")  # waits for an interest
+    lobby.pair("emil", "fred")[0].next()  # rests
+    lobby.people("hugo", worker=other)[0].find()
+    people = [Person(lobby, name) for name in ("hugo", "ines", "jane")]
+    lobby.all_have_met(people)
+    for person in people:  # wait side by side, and will be searched for again
+        person.connect(other)
+        person.find()
+    return lobby
+
+
+def lifetime(lobby: Lobby, name: str) -> int:
+    return int(lobby.pipeline.execute("PTTL", TAG + name))
+
+
+def is_whole(lobby: Lobby, name: str) -> bool:
+    """Is this key kept for as long as any is?"""
+    return LIFE_MS - 60_000 < lifetime(lobby, name) <= LIFE_MS
+
+
+def test_a_heartbeat_keeps_the_lobby_and_its_own_people_for_seven_days(busy: Lobby) -> None:
+    kept = [*INDEXES, f":worker:{busy.worker.name}"]
+    others = f":worker:{busy.workers[1].name}"
+    for name in [*kept, others]:
+        assert busy.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS) == 1, name
+    busy.worker.heartbeat()
+    assert [name for name in kept if not is_whole(busy, name)] == []
+    assert lifetime(busy, others) <= HOUR_MS, "that worker does so itself, or its people are nobody's"
+
+
+def test_touching_keeps_a_person_the_room_and_the_interests_for_seven_days(busy: Lobby) -> None:
+    room = busy.hash(":person:anna")["room"]
+    interests = [f":interest:{name}" for name in busy.hash(":person:carl")["interests"].split()]
+    kept = [":person:anna", ":person:carl", f":room:{room}", *interests]
+    for name in [*kept, ":person:bert"]:
+        busy.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS)
+    busy.worker.presence.touch(["anna", "carl"])
+    assert (len(interests), [name for name in kept if not is_whole(busy, name)]) == (2, [])
+    assert lifetime(busy, ":person:bert") <= HOUR_MS
+
+
+def test_connecting_keeps_the_record_and_the_worker_s_people_for_seven_days(lobby: Lobby) -> None:
+    (anna,) = lobby.people("anna")
+    kept = [":person:anna", f":worker:{lobby.worker.name}", ":online"]
+    for name in kept:
+        lobby.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS)
+    anna.goodbye()
+    anna.connect()
+    assert [name for name in kept if not is_whole(lobby, name)] == []
+
+
+def test_a_room_and_its_people_s_records_are_kept_for_seven_days(lobby: Lobby) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    for name in (":person:anna", ":person:bert", f":room:{anna.room}"):
+        assert is_whole(lobby, name), name
+
+
+def test_an_empty_lobby_counts_nothing(lobby: Lobby) -> None:
+    lobby.pipeline.execute("FLUSHALL")
+    assert set(lobby.worker.presence.stats().values()) == {0}
+
+
+def test_stats_tell_each_number(busy: Lobby) -> None:
+    busy.worker.heartbeat(11)
+    assert busy.worker.presence.stats() == {
+        "onlineUsers": 9,
+        "waitingUsers": 5,
+        "activeRooms": 2,
+        "workers": 2,
+        "matchesTotal": 3,
+        "messagesTotal": 11,
+    }
+
+
+def test_the_number_of_people_is_right_whatever_comes_and_goes(busy: Lobby) -> None:
+    """Counted by change, it is what counting everybody anew says."""
+
+    def online() -> int:
+        return busy.worker.presence.stats()["onlineUsers"]
+
+    def counted() -> int:
+        return sum(busy.pipeline.execute("SCARD", f"{TAG}:worker:{worker.name}") for worker in busy.workers)
+
+    assert online() == counted() == 9
+    (anna,) = busy.people("anna")  # a second window
+    assert online() == counted() == 9
+    anna.connect(busy.workers[1])
+    assert online() == counted() == 9
+    anna.goodbye()
+    assert online() == counted() == 8
+    anna.goodbye()
+    assert online() == counted() == 8
+    busy.pipeline.execute("DEL", f"{TAG}:online")
+    busy.add_worker()
+    assert online() == counted() == 8
+
+
+@pytest.mark.parametrize("count", [49, 50, 51])
+def test_a_worker_is_reaped_as_a_whole_whatever_the_portions(lobby: Lobby, count: int) -> None:
+    other = lobby.add_worker()
+    lobby.people(*(f"p{n}" for n in range(count)), worker=other)
+    other.presence.stopping()
+    other.presence.reap(other.name, GRACE_MS)
+    assert lobby.worker.presence.stats()["onlineUsers"] == 0
+    assert lobby.pipeline.execute("EXISTS", f"{TAG}:worker:{other.name}", f"{TAG}:stopping") == 0
+    assert set(lobby.sorted_set(":workers")) == {lobby.worker.name}
+
+
+def test_a_worker_that_stops_is_not_counted_among_those_that_stay(lobby: Lobby) -> None:
+    second, third = lobby.add_worker(), lobby.add_worker()
+    third.kill()
+    assert lobby.worker.presence.stopping() == 2
+    assert is_whole(lobby, ":stopping")
+    assert second.presence.stopping() == 1
+    lobby.pass_time(4999)
+    assert second.presence.stopping() == 1
+    lobby.pass_time(1)
+    assert second.presence.stopping() == 0
+
+
+def test_a_check_leaves_nothing_behind(lobby: Lobby) -> None:
+    before = lobby.pipeline.execute("KEYS", "*")
+    lobby.worker.presence.check()
+    assert sorted(lobby.pipeline.execute("KEYS", "*")) == sorted(before)
+
+
+@pytest.mark.parametrize(
+    "refused", ["hset", "hincrby", "zadd", "sadd", "incrby", "pexpire", "del", "publish", "pubsub|numsub"]
+)
+def test_a_check_fails_where_the_store_refuses_what_a_join_needs(store_url: str, refused: str) -> None:
+    lobby = Lobby(store_url)
+    lobby.worker.presence.check()
+    lobby.pipeline.execute("ACL", "SETUSER", "default", f"-{refused}")
+    try:
+        with pytest.raises(redis.exceptions.ResponseError):
+            lobby.worker.presence.check()
+    finally:
+        lobby.pipeline.execute("ACL", "SETUSER", "default", "+@all")
+        lobby.close()
+
+
+@pytest.mark.parametrize("going", ["goodbye", "drop", "drop while waiting", "drop from a room", "ban", "death"])
+def test_the_record_of_who_has_gone_expires_after_an_hour(lobby: Lobby, going: str) -> None:
+    other = lobby.add_worker()
+    (anna,) = lobby.people("anna", worker=other)
+    if going.endswith(("waiting", "room")):
+        anna.find()
+    if going.endswith("room"):
+        lobby.people("bert")[0].find()
+    match going.split()[0]:
+        case "goodbye":
+            anna.goodbye()
+        case "drop":
+            anna.drop()
+        case "ban":
+            lobby.moderation.ban("anna", HOUR_MS, "", "")
+        case "death":
+            other.kill()
+            lobby.pass_time(5000)
+            lobby.worker.presence.reap(other.name, GRACE_MS)
+    lobby.run(GRACE_MS)
+    assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:person:anna") <= HOUR_MS
+
+
+@pytest.mark.parametrize("state", ["connected", "waiting and away", "in a room and away", "back"])
+def test_the_record_of_who_is_here_or_may_come_back_into_something_is_kept(lobby: Lobby, state: str) -> None:
+    (anna,) = lobby.people("anna")
+    if state.startswith(("waiting", "in a room")):
+        anna.find()
+    if state.startswith("in a room"):
+        lobby.people("bert")[0].find()
+    if state.endswith("away"):
+        anna.drop()
+        lobby.run(GRACE_MS - TICK_MS)
+    elif state == "back":
+        anna.goodbye()
+        anna.connect()
+    assert lobby.pipeline.execute("PTTL", f"{TAG}:person:anna") > HOUR_MS
+
+
+def test_the_record_lives_at_least_as_long_as_the_longest_rest_and_grace_time() -> None:
+    """An hour is what presence/scripts/include/forget.lua relies on."""
+    for name in ("SKIP_COOLDOWN_MS", "RECONNECT_GRACE_MS"):
+        Settings.from_environ({name: str(HOUR_MS)})
+        with pytest.raises(SettingsError):
+            Settings.from_environ({name: str(HOUR_MS + 1)})
+
+
+def test_the_secret_is_the_first_worker_s_for_all(lobby: Lobby) -> None:
+    assert [shared_secret(lobby.pipeline, mine) for mine in ("one", "two")] == ["one", "one"]
+    assert lobby.pipeline.execute("TTL", keys.SECRET) > 0
+
+
+# Stopping
+
+
+def test_a_worker_that_stops_hears_how_many_stay(lobby: Lobby) -> None:
+    assert lobby.worker.presence.stopping() == 0
+    one, two = lobby.add_worker(), lobby.add_worker()
+    assert lobby.worker.presence.stopping() == 2
+    assert one.presence.stopping() == 1
+    two.kill()
+    lobby.pass_time(6_000)
+    assert one.presence.stopping() == 0
+    for worker in (lobby.worker, one):
+        worker.presence.reap(worker.name, GRACE_MS)
+    assert lobby.pipeline.execute("EXISTS", f"{TAG}:stopping") == 0
