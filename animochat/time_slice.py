@@ -11,8 +11,8 @@ import gevent
 WORK, PAUSE = 0.0005, 0.001
 
 
-class Turn:
-    """One's turn at the event loop, from here on. `give_way()` is for each round of the work.
+class TimeSlice:
+    """One's turn at the event loop, from here on. `yield_if_due()` is for each round of the work.
 
     `pause` takes the place of the pause after each turn.
     """
@@ -23,7 +23,7 @@ class Turn:
         self._pause = pause
         self._until = time.perf_counter() + WORK
 
-    def give_way(self) -> None:
+    def yield_if_due(self) -> None:
         """When the turn has been long enough, let go first whatever is ready, what came over the network included.
 
         `gevent.sleep(0)` doesn't: gevent goes on with the greenlets that are ready, the one that sleeps among them,

@@ -34,7 +34,7 @@ from simulation.behaviour import Behaviour
 from simulation.costs import Costs
 from simulation.imitation import Imitation
 from simulation.real import Real
-from simulation.town import Figures, Town
+from simulation.town import Aggregates, Town
 
 #: People that one worker carries: docs/scaling.md.
 PEOPLE_PER_WORKER = 20_000
@@ -51,7 +51,7 @@ NOT_COMPARED = ["script delay p99 ms", "longest script of all, commands"]
 BEHAVIOUR = Behaviour()
 
 
-def simulate(costs: Costs, people: int, workers: int, warm_up: float, seconds: float, seed: int = 1) -> Figures:
+def simulate(costs: Costs, people: int, workers: int, warm_up: float, seconds: float, seed: int = 1) -> Aggregates:
     """One lobby of that many people."""
     lobby = Imitation(costs, BEHAVIOUR.rest, Random(seed))
     return Town(lobby, people, workers, BEHAVIOUR, seed).run(warm_up, seconds)

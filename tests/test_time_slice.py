@@ -7,7 +7,7 @@ import gevent.socket
 import pytest
 
 from animochat import time_slice
-from animochat.time_slice import Turn
+from animochat.time_slice import TimeSlice
 
 
 def test_in_between_it_is_heard_what_comes_over_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,11 +19,11 @@ def test_in_between_it_is_heard_what_comes_over_the_network(monkeypatch: pytest.
         happened.append(there.recv(1))
 
     def work() -> None:
-        turn = Turn()
+        piece = TimeSlice()
         here.send(b"x")
         for number in range(20):
             happened.append(number)
-            turn.give_way()
+            piece.yield_if_due()
 
     with here, there:
         gevent.joinall([gevent.spawn(listen), gevent.spawn(work)], raise_error=True)
@@ -33,7 +33,7 @@ def test_in_between_it_is_heard_what_comes_over_the_network(monkeypatch: pytest.
 def test_nobody_pauses_before_the_turn_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_slice, "WORK", 60.0)
     happened = []
-    turn = Turn()
+    piece = TimeSlice()
     gevent.spawn(happened.append, "somebody else")
-    turn.give_way()
+    piece.yield_if_due()
     assert happened == []

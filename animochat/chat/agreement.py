@@ -14,7 +14,7 @@ from animochat.chat.lobby import Lobby
 from animochat.presence.identity import disagreements, identity
 from animochat.protocol.errors import Unavailable
 from animochat.settings import Settings
-from animochat.store.gather import together
+from animochat.store.gather import gather
 from animochat.store.persistence import keeps_nothing
 from animochat.store.pipeline import Pipeline
 
@@ -45,7 +45,7 @@ class Agreement:
         """Compare this worker with the others. `secret`: the one that signs tokens."""
         mine = identity(secret, self._settings.store_messages, __version__)
         wrong: dict[str, str] = {}
-        for outcome in together([partial(lobby.presence.identify, mine) for lobby in self._lobbies]):
+        for outcome in gather([partial(lobby.presence.identify, mine) for lobby in self._lobbies]):
             if not isinstance(outcome, Unavailable):
                 wrong.update(disagreements(mine, outcome))
         for kind, text in wrong.items():

@@ -20,7 +20,7 @@ from animochat.protocol import offset, packets
 from animochat.protocol.offset import Offset
 from animochat.protocol.payloads import Announcement
 from animochat.protocol.room_record import RoomRecord
-from animochat.time_slice import Turn
+from animochat.time_slice import TimeSlice
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Transport(Protocol):
 
     def send(self, packet: str) -> None: ...
     def send_frame(self, frame: bytes, packet: str) -> None: ...
-    def charge(self) -> None: ...
+    def penalize(self) -> None: ...
     def pause(self) -> None: ...
     def close(self) -> None: ...
     def hang_up(self) -> None: ...
@@ -141,9 +141,28 @@ class Connection:
     """
 
     __slots__ = (
-        "_busy", "_queue", "asked_at", "asking", "buckets", "closed", "early", "held", "id", "interests", "lobby",
-        "online_count", "online_count_at", "person", "registered", "room", "sid", "stale", "token", "transport",
-        "version", "waiting",
+        "_busy",
+        "_queue",
+        "asked_at",
+        "asking",
+        "buckets",
+        "closed",
+        "deferred",
+        "early",
+        "id",
+        "interests",
+        "lobby",
+        "online_count",
+        "online_count_at",
+        "person",
+        "registered",
+        "room",
+        "sid",
+        "stale",
+        "token",
+        "transport",
+        "version",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, transport: Transport, lobby: str) -> None:
@@ -163,7 +182,7 @@ class Connection:
         self.waiting = False
         self.asked_at = 0.0
         self.interests: tuple[str, ...] = ()
-        self.held: list[Callable[[], None]] | None = None
+        self.deferred: list[Callable[[], None]] | None = None
         self.online_count = -1
         self.online_count_at = 0.0
         self.buckets = Buckets()
@@ -249,19 +268,19 @@ class Connection:
             self._queue.append(action)
             return
         self._busy = True
-        self.held = []
+        self.deferred = []
         gevent.spawn(self._run, action)
 
     def forget_queued(self) -> None:
         """Drop what the client asked for and what has not begun: it is gone."""
         self._queue = None
 
-    def hear(self, news: Callable[[], None]) -> None:
+    def apply_or_defer(self, news: Callable[[], None]) -> None:
         """Apply what is said of this person, now or when the present action is over."""
-        if self.held is None:
+        if self.deferred is None:
             news()
         else:
-            self.held.append(news)
+            self.deferred.append(news)
 
     def _run(self, action: Callable[[], None]) -> None:
         try:
@@ -271,13 +290,13 @@ class Connection:
                 except Exception:  # one request's mistake must not cost the client those behind it
                     log.exception("A request failed", extra={"connection": self.id})
                 finally:
-                    held, self.held = self.held, None
+                    held, self.deferred = self.deferred, None
                     for news in held or ():
                         news()
                 if not self._queue:
                     return
                 action = self._queue.popleft()
-                self.held = []
+                self.deferred = []
         finally:
             self._busy = False
 
@@ -339,22 +358,22 @@ class Connections:
 
 def announce(connections: Connections, text: str) -> None:
     """Send `announcement` to whoever is connected, as the operator said it, in portions."""
-    turn = Turn()
+    time_slice = TimeSlice()
     for connection in connections:
         if connection.registered and not connection.closed:
             connection.emit("announcement", Announcement(text))
-        turn.give_way()
+        time_slice.yield_if_due()
 
 
 def send_online_count(connections: Connections, online: int, frame: Callable[[str], bytes]) -> None:
     """Send `online-count` to whoever doesn't know it yet, at most once a second each, in portions."""
     packet = packets.event("online-count", online)
     prepared = frame("4" + packet)
-    turn = Turn()
+    time_slice = TimeSlice()
     for connection in connections:
         now = time.monotonic()
         if connection.online_count in (online, -1) or connection.closed or now - connection.online_count_at < 1:
             continue
         connection.online_count, connection.online_count_at = online, now
         connection.transport.send_frame(prepared, packet)
-        turn.give_way()
+        time_slice.yield_if_due()

@@ -12,11 +12,11 @@ from animochat.chat.lifecycle import Lifecycle
 from animochat.chat.namespace import ChatNamespace
 from animochat.protocol.payloads import Notice, PartnerReconnecting, decode_notices
 from animochat.protocol.room_record import RoomRecord
-from animochat.rooms.memory import Remembered
+from animochat.rooms.memory import RememberedMessage
 from animochat.rooms.service import Rooms
 
 
-class News:
+class ChannelHandler:
     """Applies the channel's messages to this worker's connections. Nothing here waits."""
 
     def __init__(
@@ -50,14 +50,14 @@ class News:
                 person, room_id = line.split(" ")
                 missed = self._connections.in_room(person, room_id)
                 if missed is not None:
-                    self._lifecycle.catch_up(missed)
+                    self._lifecycle.fetch_missed(missed)
             return
         for line in lines:
             person, room_id, seq, timestamp, body = line.split(" ", 4)
             before = "0"
             if kind == "chain":
                 before, body = body.split(" ", 1)
-            new = memory is not None and memory.keep(room_id, int(seq), Remembered(person, int(timestamp), body))
+            new = memory is not None and memory.keep(room_id, int(seq), RememberedMessage(person, int(timestamp), body))
             self._namespace.deliver(person, room_id, int(seq), int(timestamp), body, int(before), late=new)
         if not lines:
             _, person, room_id, is_typing = kind.split(" ")
@@ -70,7 +70,7 @@ class News:
         if notice.e == "banned":
             banned = self._connections.by_id.get(notice.conn)
             if banned is not None:
-                banned.hear(partial(self._lifecycle.ban, banned, notice.ms))
+                banned.apply_or_defer(partial(self._lifecycle.ban, banned, notice.ms))
             return
         if notice.e == "replaced":
             replaced = self._connections.by_id.get(notice.conn)
@@ -79,7 +79,7 @@ class News:
             return
         connection = self._connections.by_person.get(notice.p)
         if connection is not None:
-            connection.hear(partial(self._apply, connection, notice))
+            connection.apply_or_defer(partial(self._apply, connection, notice))
 
     def _for_everybody(self, notice: Notice) -> None:
         if notice.e == "banned":
@@ -115,4 +115,4 @@ class News:
     def _look_into_log(self, connection: Connection) -> None:
         """In a cluster the worker where the partner was may have died between storing a message and telling of it."""
         if self._rooms.log_may_be_ahead:
-            self._lifecycle.catch_up(connection)
+            self._lifecycle.fetch_missed(connection)

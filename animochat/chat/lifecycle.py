@@ -41,12 +41,12 @@ from animochat.protocol.payloads import (
     message_json,
 )
 from animochat.protocol.room_record import RoomRecord
-from animochat.rooms.service import Attached, Logged, Rooms
+from animochat.rooms.service import Attached, LoggedMessage, Rooms
 from animochat.settings import Settings
 from animochat.telemetry import tracing
 from animochat.telemetry.logs import Shortened
 from animochat.telemetry.metrics import METRICS
-from animochat.time_slice import Turn
+from animochat.time_slice import TimeSlice
 
 log = logging.getLogger(__name__)
 
@@ -293,7 +293,7 @@ class Lifecycle:
         self._rooms.life.open(record.room_id, record.slot, connection.version)
         tell_beginning(connection, record)
         if connection.early == record.room_id:
-            self.catch_up(connection)
+            self.fetch_missed(connection)
 
     # A room ends
 
@@ -307,7 +307,7 @@ class Lifecycle:
             try:
                 self.finish_room(connection, room, reason)
             except Unavailable:
-                self.doubt(connection)
+                self.mark_stale(connection)
 
     def finish_room(self, connection: Connection, room: Room, reason: str) -> None:
         """Send what is in the log and not with the client yet, then the end. Waits for the store.
@@ -330,7 +330,7 @@ class Lifecycle:
         self._rooms.life.begin_to_close(known.room_id, lambda: None)
         return self._rooms.history(known.room_id, person, known.slot, known.received)
 
-    def _tell_end(self, connection: Connection, known: Offset, messages: list[Logged], reason: str) -> None:
+    def _tell_end(self, connection: Connection, known: Offset, messages: list[LoggedMessage], reason: str) -> None:
         """Send what was still said in a room that is over, and how it ended: the one way out that nobody asked for."""
         for entry in messages:
             if entry.slot != known.slot:
@@ -383,7 +383,7 @@ class Lifecycle:
         self._send_missed(connection, registration, known, said)
         connection.tell_online_count(registration.online)
 
-    def _to_show(self, person: str, room: Room | None, entered: Attached, late: bool = False) -> list[Logged]:
+    def _to_show(self, person: str, room: Room | None, entered: Attached, late: bool = False) -> list[LoggedMessage]:
         """Return what the client has to be shown: what was asked for, or, in a new session, all that there is.
 
         Waits for the store; raises Unavailable.
@@ -397,7 +397,7 @@ class Lifecycle:
         return messages
 
     def _send_missed(
-        self, connection: Connection, registration: Registration, known: Offset, messages: list[Logged]
+        self, connection: Connection, registration: Registration, known: Offset, messages: list[LoggedMessage]
     ) -> None:
         """What the client doesn't know of how it stands now."""
         room, record = connection.room, registration.room
@@ -416,7 +416,7 @@ class Lifecycle:
         elif registration.state == "idle" and known.state == "waiting":
             connection.emit("match-cancelled")
 
-    def _send_session(self, connection: Connection, registration: Registration, messages: list[Logged]) -> None:
+    def _send_session(self, connection: Connection, registration: Registration, messages: list[LoggedMessage]) -> None:
         assert self._tokens is not None  # nobody is registered without
         token = self._tokens.issue(connection.person)
         session = Session(token, False, registration.state, self._lobby, self.limits)
@@ -440,20 +440,20 @@ class Lifecycle:
 
     # The store may have forgotten, or this worker may have missed something
 
-    def recheck(self, connection: Connection) -> None:
+    def resync(self, connection: Connection) -> None:
         """Bring a connection and the store together again. Does not wait."""
-        connection.perform(partial(self._recheck, connection))
+        connection.perform(partial(self._resync, connection))
 
-    def doubt(self, connection: Connection) -> None:
+    def mark_stale(self, connection: Connection) -> None:
         """An answer of the store's was lost, so that this connection may not be as it is known here. Does not wait.
 
         Until that is cleared up, messages wait in the log: their order may have a gap here.
         """
         if not connection.stale:
             connection.stale = True
-            self.recheck(connection)
+            self.resync(connection)
 
-    def _recheck(self, connection: Connection) -> None:
+    def _resync(self, connection: Connection) -> None:
         if not connection.registered:  # by now: it may have been on its way when the recheck was asked for
             self._register(connection)
             return
@@ -495,24 +495,24 @@ class Lifecycle:
             return
         self._send_missed(connection, registration, known, said)
 
-    def catch_up(self, connection: Connection) -> None:
+    def fetch_missed(self, connection: Connection) -> None:
         """Hand over what the partner has said and this worker may not have been told of. Does not wait."""
         room = connection.room
         if room is not None and not room.behind:
             room.behind = True
-            connection.perform(partial(self._catch_up, connection, room))
+            connection.perform(partial(self._fetch_missed, connection, room))
 
-    def _catch_up(self, connection: Connection, room: Room) -> None:
+    def _fetch_missed(self, connection: Connection, room: Room) -> None:
         room.behind = False
         if connection.room is not room or connection.closed or connection.stale:
             return
         try:
             said = self._attach(connection.person, room, room.received)
         except Unavailable:
-            self.doubt(connection)
+            self.mark_stale(connection)
             return
         if not said.complete:
-            self.doubt(connection)  # only a new session can say that something is lost
+            self.mark_stale(connection)  # only a new session can say that something is lost
             return
         for entry in said.messages:
             if entry.slot != room.slot:
@@ -540,7 +540,7 @@ class Lifecycle:
         if isinstance(error, Unavailable) or connection.closed:
             return
         if connection.buckets.refusals.take(self._rate_refusals, time.monotonic()):
-            connection.transport.charge()
+            connection.transport.penalize()
             self._turn_out(connection, RateLimited("Disconnected: too many requests in spite of refusals"))
             self.drop(connection)
 
@@ -553,11 +553,11 @@ class Lifecycle:
 
     def ban_address(self, hidden: str, ms: int | None) -> None:
         """Ban whoever is here from that address (Tokens.hide_address), in portions."""
-        turn = Turn()
+        time_slice = TimeSlice()
         for connection in self._connections:
             if not connection.closed and self.hidden_address(connection) == hidden:
-                connection.hear(partial(self.ban, connection, ms))
-            turn.give_way()
+                connection.apply_or_defer(partial(self.ban, connection, ms))
+            time_slice.yield_if_due()
 
     def _turn_out(self, connection: Connection, why: ChatError) -> None:
         """Close a connection. The DISCONNECT packet keeps the client from coming back by itself."""

@@ -13,11 +13,11 @@ from collections.abc import Callable
 import gevent
 
 from animochat.chat.connections import Connection, Connections, send_online_count
-from animochat.chat.inbound import News
+from animochat.chat.inbound import ChannelHandler
 from animochat.chat.lifecycle import Lifecycle
 from animochat.chat.namespace import ChatNamespace
 from animochat.matchmaking.service import TICK_GAP_MS, Matchmaking, tick_interval
-from animochat.moderation.lobby_moderation import Moderation
+from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.moderation.words import WordFilter
 from animochat.presence.service import Presence
 from animochat.protocol.errors import Unavailable
@@ -76,7 +76,7 @@ class Lobby:
             # Nothing is to be read there where nothing is stored: it only has to refuse what comes late.
             ended_life_ms=ENDED_LIFE_MS if settings.store_messages else settings.reconnect_grace_ms,
         )
-        self.moderation = Moderation(
+        self.moderation = LobbyModeration(
             pipeline,
             settings.reports_per_hour,
             settings.auto_suspend_reports,
@@ -97,9 +97,9 @@ class Lobby:
             worker_id,
             check_stall,
         )
-        news = News(self.connections, self.lifecycle, self.namespace, self.rooms, check_stall)
+        news = ChannelHandler(self.connections, self.lifecycle, self.namespace, self.rooms, check_stall)
         channels = [keys.worker_channel(worker_id, name), keys.everybody(name, pipeline.database)]
-        self.listener = Listener(channels, news.receive, self.recheck_all)
+        self.listener = Listener(channels, news.receive, self.resync_all)
         #: Whether the store may have come back older than what has happened.
         self._compare = False
         self._epoch: str | None = None
@@ -127,11 +127,11 @@ class Lobby:
             self._share_secret()
             if self._epoch is not None:
                 log.warning("The store lost its data of lobby %s: telling everybody", self.name)
-                self.recheck_all()
+                self.resync_all()
             self._epoch = beat.epoch
         elif not beat.known:
             log.warning("Others took this worker for dead in lobby %s: telling everybody", self.name)
-            self.recheck_all()
+            self.resync_all()
         if not beat.listeners:
             self._renew()
         for worker in beat.dead:
@@ -139,7 +139,7 @@ class Lobby:
                 "Worker %s is dead: its people's places in lobby %s are kept for the grace time", worker, self.name
             )
             self.presence.reap(worker, self._grace_ms)
-        self._recheck(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
+        self._resync(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
         self.lifecycle.retry_farewells()
         if self._compare:
             self._make_up()
@@ -152,10 +152,10 @@ class Lobby:
             self.presence.touch(list(self.connections.by_person))
             self._share_secret()
 
-    def recheck_all(self) -> None:
+    def resync_all(self) -> None:
         """Bring everything here and the store together again. Does not wait."""
         self._compare = True
-        self._recheck(lambda connection: True)
+        self._resync(lambda connection: True)
 
     def _make_up(self) -> None:
         self._compare = False
@@ -166,16 +166,16 @@ class Lobby:
             self._compare = True
             raise
 
-    def _recheck(self, which: Callable[[Connection], bool]) -> None:
+    def _resync(self, which: Callable[[Connection], bool]) -> None:
         for connection in self.connections:
             if which(connection):
-                self.lifecycle.recheck(connection)
+                self.lifecycle.resync(connection)
 
     def doubt_all(self) -> None:
         """Go by nothing that is known here of the connections until the store has been asked. Does not wait."""
         self.lifecycle.distrust_arrivals()
         for connection in self.connections:
-            self.lifecycle.doubt(connection)
+            self.lifecycle.mark_stale(connection)
 
     def _forget_rooms(self) -> None:
         """What was said, where it isn't stored: kept as long as the room has somebody here, and for the grace time."""

@@ -19,7 +19,7 @@ from animochat.chat.connections import Bucket, Connection, Connections, Room
 from animochat.chat.lifecycle import Lifecycle
 from animochat.chat.room_events import GREETING, message_packet
 from animochat.matchmaking.service import Matchmaking, Search
-from animochat.moderation.lobby_moderation import Moderation, Said
+from animochat.moderation.lobby_moderation import LobbyModeration, Said
 from animochat.moderation.words import WordFilter
 from animochat.protocol import packets
 from animochat.protocol.errors import (
@@ -40,10 +40,10 @@ from animochat.protocol.payloads import (
     SendMessage,
     Typing,
     Waiting,
+    expect_no_argument,
     interests,
     message_body,
-    none,
-    one,
+    parse_argument,
     read_body,
     reply_body,
 )
@@ -71,7 +71,7 @@ class ChatNamespace(socketio.Namespace):
         lifecycle: Lifecycle,
         matchmaking: Matchmaking,
         rooms: Rooms,
-        moderation: Moderation,
+        moderation: LobbyModeration,
         words: WordFilter | None,
         worker: str,
         check_stall: Callable[[], None],
@@ -169,7 +169,7 @@ class ChatNamespace(socketio.Namespace):
             raise AlreadyInRoom
 
     def on_cancel_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        none(args)
+        expect_no_argument(args)
         self._perform(connection, "cancel-match", ack_id, self._cancel_match)
 
     def _cancel_match(self, connection: Connection) -> dict[str, Any]:
@@ -184,21 +184,21 @@ class ChatNamespace(socketio.Namespace):
     # Rooms
 
     def on_leave_room(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        none(args)
+        expect_no_argument(args)
         self._perform(connection, "leave-room", ack_id, self._leave_room)
 
     def _leave_room(self, connection: Connection) -> dict[str, Any]:
         return self._part(connection, self._rooms.leave)
 
     def on_block_partner(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        none(args)
+        expect_no_argument(args)
         self._perform(connection, "block-partner", ack_id, self._block_partner)
 
     def _block_partner(self, connection: Connection) -> dict[str, Any]:
         return self._part(connection, self._moderation.block_partner)
 
     def on_report_partner(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        report: ReportPartner = one(args, ReportPartner)
+        report: ReportPartner = parse_argument(args, ReportPartner)
         # Who sends these for fun has the log read each time: it counts as a message, whatever becomes of it.
         self._limit(connection.buckets.messages, self._settings.rate_messages)
         self._perform(connection, "report-partner", ack_id, partial(self._report_partner, report))
@@ -240,7 +240,7 @@ class ChatNamespace(socketio.Namespace):
         if len(args) == 1 and type(args[0]) is str:
             content, client_id, reply_to = args[0], None, None
         else:
-            message: SendMessage = one(args, SendMessage)
+            message: SendMessage = parse_argument(args, SendMessage)
             content, client_id, reply_to = message.content, message.clientId, message.replyTo
         content = content.strip()
         if len(content) > self._settings.max_message_length:
@@ -349,7 +349,7 @@ class ChatNamespace(socketio.Namespace):
             # The partner, if it is here: the message may be stored all the same, and this worker has to deliver it.
             doubtful = connection if outcome is not None else self._connections.in_room(room.partner, room.room_id)
             if doubtful is not None:
-                self._lifecycle.doubt(doubtful)
+                self._lifecycle.mark_stale(doubtful)
             return
         if seq > room.last_seq:
             room.last_seq = seq
@@ -384,8 +384,10 @@ class ChatNamespace(socketio.Namespace):
         receiver = self._connections.by_person.get(person)
         if receiver is None:
             return
-        if receiver.held is not None:
-            receiver.held.append(partial(self.deliver, person, room_id, seq, timestamp, body, before, received, late))
+        if receiver.deferred is not None:
+            receiver.deferred.append(
+                partial(self.deliver, person, room_id, seq, timestamp, body, before, received, late)
+            )
             return
         room = receiver.room
         if room is None or room.room_id != room_id:
@@ -393,12 +395,12 @@ class ChatNamespace(socketio.Namespace):
             return
         if late and seq <= min(room.received, room.missed):
             room.late = True
-            self._lifecycle.doubt(receiver)  # only a new session can show it in its place
+            self._lifecycle.mark_stale(receiver)  # only a new session can show it in its place
             return
         if seq <= room.received or receiver.stale or room.behind:  # what waits in the log comes first
             return
         if before > max(room.received, room.missed):
-            self._lifecycle.catch_up(receiver)  # which finds this one too
+            self._lifecycle.fetch_missed(receiver)  # which finds this one too
             return
         room.received = seq
         if seq > room.last_seq:
@@ -408,7 +410,7 @@ class ChatNamespace(socketio.Namespace):
             METRICS.delivery_local.observe(time.monotonic() - received)
 
     def on_typing(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        is_typing = args[0] if len(args) == 1 and type(args[0]) is bool else one(args, Typing).isTyping
+        is_typing = args[0] if len(args) == 1 and type(args[0]) is bool else parse_argument(args, Typing).isTyping
         self._limit(connection.buckets.typing, self._settings.rate_typing)
         self._check_stall()
         room = connection.room
@@ -440,7 +442,7 @@ class ChatNamespace(socketio.Namespace):
 
     def _check_known(self, connection: Connection, state: str) -> None:
         if state == "unknown":  # the store lost its data, or took this worker for dead
-            self._lifecycle.doubt(connection)
+            self._lifecycle.mark_stale(connection)
             raise Unavailable
 
     def _perform(
@@ -459,7 +461,7 @@ class ChatNamespace(socketio.Namespace):
             except ChatError as exc:
                 self._lifecycle.refuse(connection, event, ack_id, exc)
                 if isinstance(exc, Unavailable) and connection.registered:  # it may have been done all the same
-                    self._lifecycle.doubt(connection)
+                    self._lifecycle.mark_stale(connection)
                 return
             if ack_id is not None:
                 connection.acknowledge(ack_id, {"ok": True, **result})

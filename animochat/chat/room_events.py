@@ -8,7 +8,7 @@ from animochat.chat.connections import Connection, Room
 from animochat.protocol import offset, packets
 from animochat.protocol.payloads import Matched, Message, message_json
 from animochat.protocol.room_record import RoomRecord
-from animochat.rooms.service import Logged
+from animochat.rooms.service import LoggedMessage
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def greet(connection: Connection, room: Room, since: int) -> None:
     connection.emit("message", greeting(room.room_id, since), room.offset(0))
 
 
-def send_messages(connection: Connection, room: Room, messages: list[Logged]) -> None:
+def send_messages(connection: Connection, room: Room, messages: list[LoggedMessage]) -> None:
     """Send the partner's messages among those of the log."""
     for entry in messages:
         if entry.slot != room.slot:

@@ -26,7 +26,7 @@ from animochat.chat.stall import StallDetector
 from animochat.matchmaking import service as matchmaking
 from animochat.moderation import lobby_moderation as moderation
 from animochat.moderation.access import OperatorAccess
-from animochat.moderation.service import Oversight
+from animochat.moderation.service import ModerationService
 from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
 from animochat.protocol.errors import Unavailable
@@ -35,7 +35,7 @@ from animochat.server.engineio.server import EngineServer
 from animochat.server.process.monitor import Monitor
 from animochat.server.process.shared_metrics import Totals
 from animochat.settings import DEFAULT_REDIS_URL, Settings
-from animochat.store.gather import together
+from animochat.store.gather import gather
 from animochat.store.outages import Outages
 from animochat.store.pipeline import Pipeline
 from animochat.store.subscription import Subscriptions
@@ -43,7 +43,7 @@ from animochat.telemetry import history as readings
 from animochat.telemetry import tracing
 from animochat.telemetry.aggregates import INTERVAL_MS
 from animochat.telemetry.metrics import METRICS
-from animochat.time_slice import Turn
+from animochat.time_slice import TimeSlice
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Chat:
         self.pipeline = Pipeline(url, scripts, outages)
         self._stall = StallDetector(LEASE, self._stood_still)
         self.pipeline.before_replies = self._stall.check
-        self.readings = readings.Readings(self.pipeline, self.worker_id)
+        self.readings = readings.MetricHistory(self.pipeline, self.worker_id)
         words = word_filter(settings)
         #: By name; the first is where clients go that name none.
         self.lobbies = {
@@ -96,7 +96,7 @@ class Chat:
             for number, name in enumerate(settings.lobbies)
         }
         self.operator_access = OperatorAccess(self.pipeline, settings.lobbies[0])
-        self.oversight = Oversight([lobby.moderation for lobby in self.lobbies.values()])
+        self.moderation = ModerationService([lobby.moderation for lobby in self.lobbies.values()])
         self.subscriptions = Subscriptions(url, [lobby.listener for lobby in self.lobbies.values()], outages)
         self._monitor = Monitor(self._sample)
         #: This worker's Engine.IO server, set by the factory.
@@ -151,7 +151,7 @@ class Chat:
     def _somebody_stays(self) -> bool:
         """Is there a worker for those whom this one sends away? Else they wait for one to start: the sooner they can
         all go, the sooner it does."""
-        asked = together([lobby.presence.stopping for lobby in self.lobbies.values()])
+        asked = gather([lobby.presence.stopping for lobby in self.lobbies.values()])
         return any(not isinstance(staying, Unavailable) and staying > 0 for staying in asked)
 
     def _admit_nobody(self) -> None:
@@ -175,7 +175,7 @@ class Chat:
             for lobby in self.lobbies.values()
         ]
         with gevent.Timeout(timeout, False):
-            if any(isinstance(outcome, Unavailable) for outcome in together(farewells)):
+            if any(isinstance(outcome, Unavailable) for outcome in gather(farewells)):
                 log.warning("Stopped without the store: the other workers will notice")
         for connection in self._connections():
             connection.transport.owner = None
@@ -189,7 +189,7 @@ class Chat:
     def health(self) -> dict[str, Any]:
         """Return the answer of `GET /health`. Waits for the store; raises Unavailable where nobody can join."""
         asked = [
-            gevent.spawn(together, [partial(self._check, number, lobby)])
+            gevent.spawn(gather, [partial(self._check, number, lobby)])
             for number, lobby in enumerate(self.lobbies.values())
         ]
         for done in gevent.iwait(asked):
@@ -219,7 +219,7 @@ class Chat:
 
     def lobby_stats(self, timeout: float | None = None) -> dict[str, dict[str, int] | Unavailable]:
         """Each lobby's numbers, as far as they are to be had within `timeout` seconds. Waits for the store."""
-        asked = together([lobby.presence.stats for lobby in self.lobbies.values()], timeout)
+        asked = gather([lobby.presence.stats for lobby in self.lobbies.values()], timeout)
         return dict(zip(self.lobbies, asked, strict=True))
 
     def metrics(self) -> Totals:
@@ -273,14 +273,14 @@ class Chat:
         people = {"idle": 0, "waiting": 0, "chatting": 0}
         transports = {"websocket": 0, "polling": 0}
         queued = 0
-        turn = Turn()
+        time_slice = TimeSlice()
         for session in list(self.engine.sockets.values()):
             transports["websocket" if session.upgraded else "polling"] += 1
             queued += session.queued
-            turn.give_way()
+            time_slice.yield_if_due()
         for connection in self._connections():
             people["chatting" if connection.room is not None else "waiting" if connection.waiting else "idle"] += 1
-            turn.give_way()
+            time_slice.yield_if_due()
         METRICS.people, METRICS.connections, METRICS.queued_bytes = people, transports, queued
         METRICS.queued_commands, METRICS.queued_messages = (
             self.pipeline.waiting,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from animochat.cli.moderating import add_lobby, checked, moderate
-from animochat.moderation.service import Oversight
+from animochat.moderation.service import ModerationService
 from animochat.web.admin import AnnouncementRequest
 
 
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     if not text:
         parser.error("the text is empty")
 
-    def announce(oversight: Oversight) -> int:
+    def announce(oversight: ModerationService) -> int:
         oversight.announce(text, options.lobby)
         print("Said.")
         return 0

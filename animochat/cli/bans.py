@@ -16,7 +16,7 @@ from animochat.cli.moderating import (
     shown,
     time_of,
 )
-from animochat.moderation.service import Oversight
+from animochat.moderation.service import ModerationService
 from animochat.web.admin import PersonBanRequest
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     return moderate(lambda oversight: _list(oversight, options), options.lobby)
 
 
-def _list(oversight: Oversight, options: argparse.Namespace) -> int:
+def _list(oversight: ModerationService, options: argparse.Namespace) -> int:
     total, bans = oversight.bans(options.offset, options.count, options.lobby)
     if options.json:
         print_json({"total": total, "bans": bans})
@@ -55,7 +55,7 @@ def _list(oversight: Oversight, options: argparse.Namespace) -> int:
     return 0
 
 
-def _ban(oversight: Oversight, asked: PersonBanRequest) -> int:
+def _ban(oversight: ModerationService, asked: PersonBanRequest) -> int:
     hours, note = milliseconds(asked.hours), asked.note.strip()
     _, address = oversight.ban(asked.person, hours, asked.address, note, asked.lobby)
     print(f"{asked.person} is banned{', and the address' if address else ''}.")
@@ -64,7 +64,7 @@ def _ban(oversight: Oversight, asked: PersonBanRequest) -> int:
     return 0
 
 
-def _lift(oversight: Oversight, ban: str) -> int:
+def _lift(oversight: ModerationService, ban: str) -> int:
     if not oversight.lift(ban):
         return complain(f"there is no ban {shown(ban)}")
     print("Lifted.")

@@ -17,8 +17,8 @@ import msgspec
 
 from animochat.loadtest.client import Client, Refused
 from animochat.loadtest.report import report, text
-from animochat.loadtest.run_stats import SETTLED, Tally
-from animochat.loadtest.users import Habits, Person
+from animochat.loadtest.run_stats import SETTLED, RunStats
+from animochat.loadtest.users import Behavior, SimulatedUser
 
 #: A promise of the protocol's was broken.
 EXIT_BROKEN = 1
@@ -57,10 +57,11 @@ def main(arguments: list[str]) -> int:
     if problem:
         print(f"animochat: {problem}", file=sys.stderr)
         return EXIT_USAGE
-    habits = Habits(think=options.think, chat=options.chat)
-    tally = Tally()
+    habits = Behavior(think=options.think, chat=options.chat)
+    tally = RunStats()
     people = [
-        Person(options.url, habits, tally, options.seed + number, options.lobby) for number in range(options.people)
+        SimulatedUser(options.url, habits, tally, options.seed + number, options.lobby)
+        for number in range(options.people)
     ]
     outcome = _run(people, tally, options)
     print(text(outcome))
@@ -83,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     help_ = "how many come a second, until all are there (default: 40, below a server's RATE_CONNECTS)"
     parser.add_argument("--arrivals", type=_bounded(1, 1_000), default=40, help=help_)
     help_ = "mean seconds between two messages of one person (default: 6)"
-    parser.add_argument("--think", type=_positive, default=Habits.think, help=help_)
+    parser.add_argument("--think", type=_positive, default=Behavior.think, help=help_)
     help_ = "mean seconds after which somebody has enough of a partner (default: 90)"
-    parser.add_argument("--chat", type=_positive, default=Habits.chat, help=help_)
+    parser.add_argument("--chat", type=_positive, default=Behavior.chat, help=help_)
     parser.add_argument("--seed", type=int, default=1, help="another number, another course of events (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as JSON, too")
     parser.add_argument("--yes-i-run-this-server", action="store_true", help="for a server that is not on this machine")
@@ -139,7 +140,7 @@ def _problem(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _run(people: list[Person], tally: Tally, options: argparse.Namespace) -> dict[str, object]:
+def _run(people: list[SimulatedUser], tally: RunStats, options: argparse.Namespace) -> dict[str, object]:
     """Let them live for the time, and come to an end."""
     display = _Display(people, tally, options.seconds)
     started, cpu = time.monotonic(), time.process_time()
@@ -169,7 +170,7 @@ def _run(people: list[Person], tally: Tally, options: argparse.Namespace) -> dic
 class _Display:
     """How it goes: a block that is written over on a terminal, a line now and then elsewhere. On stderr."""
 
-    def __init__(self, people: list[Person], tally: Tally, seconds: int) -> None:
+    def __init__(self, people: list[SimulatedUser], tally: RunStats, seconds: int) -> None:
         self._people = people
         self._tally = tally
         self._seconds = seconds

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from animochat.cli.configuration import settings_or_exit
-from animochat.moderation.lobby_moderation import HOUR_MS, SCRIPTS, Moderation
-from animochat.moderation.service import Oversight
+from animochat.moderation.lobby_moderation import HOUR_MS, SCRIPTS, LobbyModeration
+from animochat.moderation.service import ModerationService
 from animochat.protocol.errors import Unavailable
 from animochat.store.embedded import running_stores
 from animochat.store.pipeline import Pipeline
@@ -27,7 +27,7 @@ EXIT_NOT_DONE = 1
 EXIT_USAGE = 2
 
 
-def moderate(action: Callable[[Oversight], int], lobby: str | None = None) -> int:
+def moderate(action: Callable[[ModerationService], int], lobby: str | None = None) -> int:
     """Run `action` on the store's lobbies and return the exit status.
 
     The store is the one at REDIS_URL. Where that is unset, it is the embedded store of the server that runs in this
@@ -45,9 +45,9 @@ def moderate(action: Callable[[Oversight], int], lobby: str | None = None) -> in
     pipeline.start()
     try:
         return action(
-            Oversight(
+            ModerationService(
                 [
-                    Moderation(pipeline, settings.reports_per_hour, settings.auto_suspend_reports, name)
+                    LobbyModeration(pipeline, settings.reports_per_hour, settings.auto_suspend_reports, name)
                     for name in settings.lobbies
                 ]
             )

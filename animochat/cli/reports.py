@@ -16,7 +16,7 @@ from animochat.cli.moderating import (
     time_of,
 )
 from animochat.moderation.lobby_moderation import Report
-from animochat.moderation.service import Oversight
+from animochat.moderation.service import ModerationService
 from animochat.web.admin import BanRequest
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     return moderate(lambda oversight: _list(oversight, options), options.lobby)
 
 
-def _list(oversight: Oversight, options: argparse.Namespace) -> int:
+def _list(oversight: ModerationService, options: argparse.Namespace) -> int:
     total, reports = oversight.reports(options.offset, options.count, options.lobby)
     if options.json:
         print_json({"open": total, "reports": reports})
@@ -64,7 +64,7 @@ def _print(report: Report) -> None:
     print()
 
 
-def _ban(oversight: Oversight, report: str, asked: BanRequest) -> int:
+def _ban(oversight: ModerationService, report: str, asked: BanRequest) -> int:
     done = oversight.ban_reported(report, milliseconds(asked.hours), asked.address, asked.note.strip())
     if done is None:
         return complain(f"there is no report {shown(report)}")
@@ -72,7 +72,7 @@ def _ban(oversight: Oversight, report: str, asked: BanRequest) -> int:
     return 0
 
 
-def _dismiss(oversight: Oversight, report: str) -> int:
+def _dismiss(oversight: ModerationService, report: str) -> int:
     if not oversight.dismiss(report):
         return complain(f"no report {shown(report)} is open")
     print("Dismissed.")

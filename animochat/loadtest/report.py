@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from animochat.loadtest.run_stats import Tally
+from animochat.loadtest.run_stats import RunStats
 
 #: Milliseconds that the load itself may be late before its figures say more of it than of the server.
 LATE_MS = 100.0
 
 
-def report(tally: Tally, target: str, people: int, seconds: float, late_ms: float, cpu: float) -> dict[str, Any]:
+def report(tally: RunStats, target: str, people: int, seconds: float, late_ms: float, cpu: float) -> dict[str, Any]:
     """Everything as JSON has it. Times are milliseconds; `cpu` is the share of a core that the load took."""
     rates = {"connects": "connected", "matches": "matched", "messages": "sent", "deliveries": "received"}
     return {

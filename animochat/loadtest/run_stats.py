@@ -49,7 +49,7 @@ class Member:
     left_behind: bool = False
 
 
-class Tally:
+class RunStats:
     """One for a run. Everything is told to it as it happens."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 
 from animochat.loadtest.client import Client, Refused
-from animochat.loadtest.run_stats import Tally
+from animochat.loadtest.run_stats import RunStats
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "everybody", "talks", "on"]
 
@@ -30,7 +30,7 @@ PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
-class Habits:
+class Behavior:
     """Means in seconds: `think` between two messages of one person, `chat` of a conversation until one has enough,
     `search` until somebody who finds nobody gives up.
 
@@ -46,10 +46,10 @@ class Habits:
     vanish: float = 0.05
 
 
-class Person:
+class SimulatedUser:
     """One of the crowd. `live` never returns; whoever spawned it kills it."""
 
-    def __init__(self, url: str, habits: Habits, tally: Tally, seed: int, lobby: str | None = None) -> None:
+    def __init__(self, url: str, habits: Behavior, tally: RunStats, seed: int, lobby: str | None = None) -> None:
         self._url = url
         self._lobby = lobby
         self._habits = habits

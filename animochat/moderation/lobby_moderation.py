@@ -109,7 +109,7 @@ class Ban(msgspec.Struct, rename="camel"):
     report: str
 
 
-class Moderation:
+class LobbyModeration:
     """The scripts of this folder for one lobby. All methods wait for the store; all raise Unavailable.
 
     `reports_per_hour`: how many a person may file, and `reports_per_address` all people of an address together; 0 for

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from animochat.moderation.lobby_moderation import Ban, Moderation, Report
+from animochat.moderation.lobby_moderation import Ban, LobbyModeration, Report
 from animochat.protocol.errors import Unavailable
-from animochat.store.gather import together
+from animochat.store.gather import gather
 
 T = TypeVar("T")
 Item = TypeVar("Item", Report, Ban)
@@ -23,14 +23,15 @@ Some = Callable[[int, int], "tuple[int, list[Item]]"]
 Order = Callable[[], "list[tuple[str, float]]"]
 
 
-class Oversight:
-    """Methods do what those of Moderation do that are called so. All wait for the store; all raise Unavailable, once
-    everything was done that could be.
+class ModerationService:
+    """Each method does what LobbyModeration's method of that name does, in every lobby.
+
+    All wait for the store. All raise Unavailable after they did everything that was possible.
 
     `lobby`, where it is a parameter, names the one that it is about; None: all of them.
     """
 
-    def __init__(self, lobbies: Sequence[Moderation]) -> None:
+    def __init__(self, lobbies: Sequence[LobbyModeration]) -> None:
         self._lobbies = {moderation.lobby: moderation for moderation in lobbies}
 
     @property
@@ -90,10 +91,10 @@ class Oversight:
     def announce(self, text: str, lobby: str | None = None) -> None:
         _check(_ask(self._chosen(lobby), lambda m: m.announce(text)))
 
-    def _chosen(self, lobby: str | None) -> list[Moderation]:
+    def _chosen(self, lobby: str | None) -> list[LobbyModeration]:
         return list(self._lobbies.values()) if lobby is None else [self._lobbies[lobby]]
 
-    def _first(self, question: Callable[[Moderation], T | None]) -> tuple[Moderation, T] | None:
+    def _first(self, question: Callable[[LobbyModeration], T | None]) -> tuple[LobbyModeration, T] | None:
         """The lobby that has an answer to this, and the answer."""
         everywhere = self._chosen(None)
         answers = _ask(everywhere, question)
@@ -104,7 +105,7 @@ class Oversight:
         return None
 
     def _ban_elsewhere(
-        self, home: Moderation, address: str, person: str, ms: int | None, note: str, report: str = ""
+        self, home: LobbyModeration, address: str, person: str, ms: int | None, note: str, report: str = ""
     ) -> list[Unavailable | None]:
         others = [m for m in self._chosen(None) if m is not home] if address else []
         return _ask(others, lambda m: m.ban_address(address, person, home.lobby, ms, note, report))
@@ -114,9 +115,9 @@ def _merged(somes: Sequence[Some[Item]], orders: Sequence[Order], offset: int, c
     """A part of what the lobbies' lists are together, in their order, and how many that is."""
     if len(somes) == 1:
         return somes[0](offset, count)
-    _check(together([partial(some, 0, 1) for some in somes]))  # clears away what is over
+    _check(gather([partial(some, 0, 1) for some in somes]))  # clears away what is over
     places: dict[str, tuple[float, int, int]] = {}
-    for number, order in enumerate(_check(together(list(orders)))):
+    for number, order in enumerate(_check(gather(list(orders)))):
         for position, (name, score) in enumerate(order):
             places.setdefault(name, (score, number, position))
     wanted = sorted(places, key=places.__getitem__)[offset : offset + count]
@@ -129,8 +130,8 @@ def _merged(somes: Sequence[Some[Item]], orders: Sequence[Order], offset: int, c
     return len(places), [found[name] for name in wanted if name in found]
 
 
-def _ask(lobbies: Sequence[Moderation], question: Callable[[Moderation], T]) -> list[T | Unavailable]:
-    return together([partial(question, moderation) for moderation in lobbies])
+def _ask(lobbies: Sequence[LobbyModeration], question: Callable[[LobbyModeration], T]) -> list[T | Unavailable]:
+    return gather([partial(question, moderation) for moderation in lobbies])
 
 
 def _check(answers: list[T | Unavailable]) -> list[T]:

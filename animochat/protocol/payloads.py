@@ -271,7 +271,7 @@ decode_notices = msgspec.json.Decoder(list[Notice]).decode
 decode_body = msgspec.json.Decoder(Body).decode
 
 
-def one(args: list[Any], kind: type[T] | Any) -> T:
+def parse_argument(args: list[Any], kind: type[T] | Any) -> T:
     """The one argument of an event, as `kind`. Raises InvalidPayload."""
     if len(args) != 1:
         raise InvalidPayload("Expected one argument")
@@ -282,21 +282,21 @@ def one(args: list[Any], kind: type[T] | Any) -> T:
     return value
 
 
-def one_or_none(args: list[Any], kind: type[T]) -> T | None:
+def parse_optional_argument(args: list[Any], kind: type[T]) -> T | None:
     """The argument of an event that may have none. Raises InvalidPayload."""
-    return None if not args or args == [None] else one(args, kind)
+    return None if not args or args == [None] else parse_argument(args, kind)
 
 
 def interests(args: list[Any]) -> tuple[str, ...]:
     """What `find-match` and `next-match` name, without white space around it. Raises InvalidPayload."""
-    search = one_or_none(args, FindMatch)
+    search = parse_optional_argument(args, FindMatch)
     spelled = tuple(interest.strip() for interest in search.interests) if search is not None else ()
     if any(len(interest) > MAX_INTEREST_LENGTH or is_blank(interest) for interest in spelled):
         raise InvalidPayload(f"An interest has 1 to {MAX_INTEREST_LENGTH} characters that can be seen")
     return spelled
 
 
-def none(args: list[Any]) -> None:
+def expect_no_argument(args: list[Any]) -> None:
     """Check that an event has no argument. Raises InvalidPayload."""
     if args and args != [None]:
         raise InvalidPayload("Expected no argument")

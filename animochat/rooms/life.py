@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from animochat.protocol.errors import Unavailable
 from animochat.store import keys
-from animochat.store.gather import together
+from animochat.store.gather import gather
 from animochat.store.node import Command
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import load
@@ -94,7 +94,7 @@ class LogLife:
         while True:
             reply = self._pipeline.call(TAKE_ENDED, [self._lobby], [PORTION, CLOSING_MS, self._now()])
             slots = self._pipeline.by_slot([name.decode() for name in reply], keys.room)
-            answers = together([partial(self._pipeline.execute, *self._closing(rooms)) for rooms in slots])
+            answers = gather([partial(self._pipeline.execute, *self._closing(rooms)) for rooms in slots])
             closed = [room for rooms, answer in zip(slots, answers, strict=True) if answer == 1 for room in rooms]
             if closed:
                 self._pipeline.execute("ZREM", self._lobby + ":ended", *closed)

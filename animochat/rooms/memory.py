@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Remembered(NamedTuple):
+class RememberedMessage(NamedTuple):
     """A message. `receiver` is the person that it was said to, `timestamp` in Unix ms."""
 
     receiver: str
@@ -23,10 +23,10 @@ class Memory:
     def __init__(self, length: int) -> None:
         self._length = length
         #: by room, then by seq, in the order in which they came
-        self._rooms: dict[str, dict[int, Remembered]] = {}
+        self._rooms: dict[str, dict[int, RememberedMessage]] = {}
         self._absent: set[str] = set()
 
-    def keep(self, room_id: str, seq: int, message: Remembered) -> bool:
+    def keep(self, room_id: str, seq: int, message: RememberedMessage) -> bool:
         """Remember a message, once. Returns whether it is new here."""
         room = self._rooms.setdefault(room_id, {})
         if seq in room:
@@ -36,7 +36,7 @@ class Memory:
             del room[next(iter(room))]
         return True
 
-    def after(self, room_id: str, seq: int) -> list[tuple[int, Remembered]]:
+    def after(self, room_id: str, seq: int) -> list[tuple[int, RememberedMessage]]:
         """What is remembered of the messages behind that one, in their order."""
         return sorted(item for item in self._rooms.get(room_id, {}).items() if item[0] > seq)
 

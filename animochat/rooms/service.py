@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from animochat.protocol.errors import Unavailable
 from animochat.rooms.life import CLOSE_ROOMS, ENDED_LIFE_MS, LOG_LIFE_MS, OPEN_ROOMS, TAKE_ENDED, LogLife
-from animochat.rooms.memory import Memory, Remembered
+from animochat.rooms.memory import Memory, RememberedMessage
 from animochat.rooms.outbox import Outbox
 from animochat.store import keys
 from animochat.store.node import Command
@@ -65,7 +65,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedMessage:
     """A message in the log. `slot` is its sender's."""
 
     seq: int
@@ -78,7 +78,7 @@ class Attached(NamedTuple):
     """A room's last seq, and what was said. Not `complete`: there was more, and it isn't to be had here."""
 
     last_seq: int
-    messages: list[Logged]
+    messages: list[LoggedMessage]
     complete: bool = True
 
 
@@ -142,7 +142,7 @@ class Rooms:
             before = self.stored
             for entry, seq, timestamp, outcome in zip(entries, results, results, results, strict=True):
                 if self.memory is not None and seq:
-                    new = self.memory.keep(entry.room_id, seq, Remembered(entry.partner, timestamp, entry.body))
+                    new = self.memory.keep(entry.room_id, seq, RememberedMessage(entry.partner, timestamp, entry.body))
                     if new and outcome.startswith(b"again"):
                         outcome = outcome.replace(b"again", b"late", 1)
                 if not lobby:
@@ -247,22 +247,22 @@ class Rooms:
             return Attached(last, messages, self.memory.has_all(room_id, after, theirs))
         values = iter(flat)
         logged = [
-            Logged(int(seq), slot.decode(), int(timestamp), body.decode())
+            LoggedMessage(int(seq), slot.decode(), int(timestamp), body.decode())
             for seq, slot, timestamp, body in zip(values, values, values, values, strict=True)
         ]
         return Attached(last, logged, _reaches_back(logged, after) and lost <= after)
 
-    def remembered(self, room_id: str, person: str, slot: str, after: int = 0) -> list[Logged]:
+    def remembered(self, room_id: str, person: str, slot: str, after: int = 0) -> list[LoggedMessage]:
         """What this worker has in its memory of a room, for its member `person`; nothing where messages are stored."""
         if self.memory is None:
             return []
         partners = "b" if slot == "a" else "a"
         return [
-            Logged(seq, partners if message.receiver == person else slot, message.timestamp, message.body)
+            LoggedMessage(seq, partners if message.receiver == person else slot, message.timestamp, message.body)
             for seq, message in self.memory.after(room_id, after)
         ]
 
-    def message(self, room_id: str, person: str, slot: str, seq: int) -> Logged | None:
+    def message(self, room_id: str, person: str, slot: str, seq: int) -> LoggedMessage | None:
         """One message; None where it isn't known (any more). Waits for the store; raises Unavailable."""
         if self.memory is not None:
             return next((said for said in self.remembered(room_id, person, slot, seq - 1) if said.seq == seq), None)
@@ -296,12 +296,12 @@ class Rooms:
         self._pipeline.submit(("PUBLISH", keys.channel(self._lobby[0], worker), line), lambda reply: None)
 
 
-def _reaches_back(logged: list[Logged], after: int) -> bool:
+def _reaches_back(logged: list[LoggedMessage], after: int) -> bool:
     """Is that all that was said after `after`? A log that is full has let go of what came before its first entry."""
     return len(logged) < LOG_LENGTH or logged[0].seq == after + 1
 
 
-def _logged(entry: Any) -> Logged:
+def _logged(entry: Any) -> LoggedMessage:
     """An entry of the log's stream."""
     entry_id, (_, slot, _, timestamp, _, body) = entry
-    return Logged(int(entry_id.split(b"-")[0]), slot.decode(), int(timestamp), body.decode())
+    return LoggedMessage(int(entry_id.split(b"-")[0]), slot.decode(), int(timestamp), body.decode())

@@ -14,7 +14,7 @@ BURST_SECONDS = 10.0
 
 #: Connects that a connection counts for which had to be cut off for what was sent on it. A flood costs a worker some
 #: milliseconds until it is cut off, and so comes back more slowly than others connect.
-ABUSE_CHARGE = 10.0
+PENALTY_CONNECTS = 10.0
 
 #: The part of an address's requests, of its rate and of its burst, that need not wait for their turn.
 UNHURRIED = 1 / 8
@@ -23,7 +23,7 @@ UNHURRIED = 1 / 8
 PROBES = 2.0
 
 #: Seconds for which an address is suspected after it was charged: it connects in the slow lane (lane.py).
-SUSPICION = 60.0
+PENALTY = 60.0
 
 #: Addresses whose rate is remembered, some 250 bytes each. Beyond, the one not seen for longest starts afresh.
 MAX_ADDRESSES = 20_000
@@ -171,7 +171,7 @@ class ConnectionLimits:
         self._unhurried = Buckets(rate_requests * UNHURRIED, now)
         self._probes = Buckets(PROBES, now)
         # When they were last charged; the one for which that is longest ago first.
-        self._charged: OrderedDict[str, float] = OrderedDict()
+        self._penalized: OrderedDict[str, float] = OrderedDict()
 
     def admit(self, address: str) -> Refusal | None:
         """Count a new connection from `address`, or say why it can't be opened (then it only counts as a try)."""
@@ -209,7 +209,7 @@ class ConnectionLimits:
             return Pace.FREE
         if self._requests.rate and self._requests.take(group) < 0:
             return Pace.REFUSED
-        if self.suspects(address) or (self._requests.rate and self._unhurried.take(group) < 0):
+        if self.is_penalized(address) or (self._requests.rate and self._unhurried.take(group) < 0):
             return Pace.THROTTLED
         return Pace.FREE
 
@@ -217,17 +217,17 @@ class ConnectionLimits:
         """Count a load balancer's question, and say whether it is one of few."""
         return self._probes.take(group_of(address)) >= 0
 
-    def charge(self, address: str) -> None:
+    def penalize(self, address: str) -> None:
         """A connection from `address` had to be cut off for what was sent on it."""
         group = group_of(address)
         if group:
-            self._charged[group] = self._now()
-            self._charged.move_to_end(group)
-            if len(self._charged) > MAX_ADDRESSES:
-                self._charged.popitem(last=False)
-        self._connects.drain(group, ABUSE_CHARGE)
+            self._penalized[group] = self._now()
+            self._penalized.move_to_end(group)
+            if len(self._penalized) > MAX_ADDRESSES:
+                self._penalized.popitem(last=False)
+        self._connects.drain(group, PENALTY_CONNECTS)
 
-    def suspects(self, address: str) -> bool:
+    def is_penalized(self, address: str) -> bool:
         """Whether `address` was charged a short while ago."""
-        charged = self._charged.get(group_of(address)) if self._charged else None
-        return charged is not None and self._now() - charged < SUSPICION
+        charged = self._penalized.get(group_of(address)) if self._penalized else None
+        return charged is not None and self._now() - charged < PENALTY

@@ -19,49 +19,49 @@ from gevent import get_hub, getcurrent
 PERIOD, TURN = 0.01, 0.0005
 
 
-class Hasty(Protocol):
+class Throttled(Protocol):
     """What can be put in the lane."""
 
-    def on_turn(self) -> None:
+    def on_slot(self) -> None:
         """Do a little of the work. Called from the event loop, off the lane; may add itself again."""
 
 
 class _Queue:
     """The greenlets of one group: whenever it is the group's turn, one of them goes on."""
 
-    __slots__ = ("greenlets", "group", "lane")
+    __slots__ = ("greenlets", "group", "throttle_queue")
 
-    def __init__(self, lane: SlowLane, group: Hashable) -> None:
-        self.lane = lane
+    def __init__(self, throttle_queue: ThrottleQueue, group: Hashable) -> None:
+        self.throttle_queue = throttle_queue
         self.group = group
         self.greenlets: dict[Any, None] = {}
 
-    def on_turn(self) -> None:
+    def on_slot(self) -> None:
         greenlet = next(iter(self.greenlets))
         self.remove(greenlet)
         if self.greenlets:
-            self.lane.add(self)
+            self.throttle_queue.add(self)
         greenlet.switch()
 
     def remove(self, greenlet: Any) -> None:
         """Forget a greenlet, and the group with its last one."""
         del self.greenlets[greenlet]
         if not self.greenlets:
-            self.lane.remove(self)
-            self.lane.queues.pop(self.group, None)
+            self.throttle_queue.remove(self)
+            self.throttle_queue.queues.pop(self.group, None)
 
 
-class SlowLane:
-    """Calls ``entry.on_turn()`` for one after the other."""
+class ThrottleQueue:
+    """Calls ``entry.on_slot()`` for one after the other."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[Hasty, None] = OrderedDict()
+        self._waiting: OrderedDict[Throttled, None] = OrderedDict()
         self._timer: Any = None
         #: greenlets that wait, and by group
         self.waiting = 0
         self.queues: dict[Hashable, _Queue] = {}
 
-    def add(self, entry: Hasty, first: bool = False) -> None:
+    def add(self, entry: Throttled, first: bool = False) -> None:
         """Let an entry wait for its turn, as the first or as the last; one that waits already keeps its place."""
         if entry not in self._waiting:
             self._waiting[entry] = None
@@ -70,10 +70,10 @@ class SlowLane:
             self._timer = get_hub().loop.timer(PERIOD, PERIOD)
             self._timer.start(self._run)
 
-    def __contains__(self, entry: Hasty) -> bool:
+    def __contains__(self, entry: Throttled) -> bool:
         return entry in self._waiting
 
-    def remove(self, entry: Hasty) -> None:
+    def remove(self, entry: Throttled) -> None:
         """An entry that is gone wants no turn any more."""
         self._waiting.pop(entry, None)
 
@@ -111,6 +111,6 @@ class SlowLane:
         until = time.perf_counter() + TURN
         while self._waiting and time.perf_counter() < until:
             entry, _ = self._waiting.popitem(last=False)
-            entry.on_turn()
+            entry.on_slot()
         if not self._waiting:
             self.stop()

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import gevent
 
-from animochat.time_slice import Turn
+from animochat.time_slice import TimeSlice
 
 
 class Deadline(Protocol):
@@ -68,9 +68,9 @@ class TimerWheel:
             gevent.sleep(max(0.0, next_tick - time.monotonic()))
             self._current = (self._current + 1) % len(self._slots)
             due = self._slots[self._current]
-            turn = Turn()
+            time_slice = TimeSlice()
             while due:
                 entry = due.pop()
                 entry.timer_slot = -1
                 entry.on_timer()
-                turn.give_way()
+                time_slice.yield_if_due()

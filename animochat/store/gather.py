@@ -12,7 +12,7 @@ from animochat.protocol.errors import Unavailable
 T = TypeVar("T")
 
 
-def together(questions: Sequence[Callable[[], T]], timeout: float | None = None) -> list[T | Unavailable]:
+def gather(questions: Sequence[Callable[[], T]], timeout: float | None = None) -> list[T | Unavailable]:
     """What they return, in order, or the Unavailable that they raised, or that stands for no answer within `timeout`
     seconds. Waits for all."""
     if len(questions) == 1 and timeout is None:

@@ -22,7 +22,7 @@ _DELIVERIES = slice(_WAITS.stop, _WAITS.stop + len(LATENCIES) + 1)
 COUNTED = _DELIVERIES.stop
 
 
-class Reading(msgspec.Struct, array_like=True, frozen=True):
+class MetricSample(msgspec.Struct, array_like=True, frozen=True):
     """What one worker tells. `online` and `waiting` are people here now; `counts`: as `counted`, since the last one."""
 
     worker: str
@@ -32,7 +32,7 @@ class Reading(msgspec.Struct, array_like=True, frozen=True):
     counts: list[int]
 
 
-class Figures(msgspec.Struct, rename="camel", frozen=True):
+class Aggregates(msgspec.Struct, rename="camel", frozen=True):
     """One or all workers in one interval.
 
     Median and 99th percentile are None where nothing was measured, and the last bucket's bound (600 s for waits, 10 s
@@ -56,10 +56,10 @@ def counted(metrics: Metrics) -> list[int]:
     return [metrics.matches, metrics.messages, *metrics.match_wait.counts, *deliveries]
 
 
-def merged(readings: Iterable[Reading]) -> dict[str, Reading]:
+def merged(readings: Iterable[MetricSample]) -> dict[str, MetricSample]:
     """One reading for each worker, of those of one interval in the order of time: a late one and a punctual one may be
     in the same."""
-    by_worker: dict[str, Reading] = {}
+    by_worker: dict[str, MetricSample] = {}
     for reading in readings:
         earlier = by_worker.get(reading.worker)
         if earlier is not None:
@@ -68,11 +68,11 @@ def merged(readings: Iterable[Reading]) -> dict[str, Reading]:
     return by_worker
 
 
-def figures(readings: Sequence[Reading]) -> Figures:
+def figures(readings: Sequence[MetricSample]) -> Aggregates:
     """Of one or more workers, in one interval."""
     counts = _sum([reading.counts for reading in readings])
     matches, messages, waits, deliveries = counts[0], counts[1], counts[_WAITS], counts[_DELIVERIES]
-    return Figures(
+    return Aggregates(
         sum(reading.online for reading in readings),
         sum(reading.waiting for reading in readings),
         matches * 60_000 // INTERVAL_MS,

@@ -11,9 +11,9 @@ import msgspec
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
-from animochat.telemetry.aggregates import COUNTED, INTERVAL_MS, Figures, Reading, counted, figures, merged
+from animochat.telemetry.aggregates import COUNTED, INTERVAL_MS, Aggregates, MetricSample, counted, figures, merged
 from animochat.telemetry.metrics import METRICS, Metrics
-from animochat.time_slice import Turn
+from animochat.time_slice import TimeSlice
 
 ADD_READING = load("telemetry/add_sample")
 LIST_READINGS = load("telemetry/list_samples")
@@ -37,8 +37,8 @@ class Interval(msgspec.Struct):
     """
 
     time: int
-    all: Figures
-    workers: dict[str, Figures]
+    all: Aggregates
+    workers: dict[str, Aggregates]
 
 
 class Portion(msgspec.Struct, rename="camel"):
@@ -54,7 +54,7 @@ class Portion(msgspec.Struct, rename="camel"):
     intervals: list[Interval]
 
 
-class Readings:
+class MetricHistory:
     """The scripts of this folder for one worker. Both methods wait for the store; both raise Unavailable.
 
     `metrics` are what the worker counts. `clock` (Unix ms) takes the place of the store's clock, for tests.
@@ -84,7 +84,7 @@ class Readings:
         counts = [now - then for now, then in zip(now_counted, self._counted, strict=True)]
         self._counted = now_counted
         people = self._metrics.people
-        reading = Reading(self._worker, self._host, sum(people.values()), people["waiting"], counts)
+        reading = MetricSample(self._worker, self._host, sum(people.values()), people["waiting"], counts)
         args = [msgspec.json.encode(reading), KEPT_MS, MAX_READINGS, self._now()]
         now = int(self._pipeline.call(ADD_READING, [keys.READINGS], args))
         # In the middle of the next interval: with clocks that differ a little, and some delay, there is one in each.
@@ -103,9 +103,9 @@ class Readings:
         until = by_interval[-1][0] * INTERVAL_MS if by_interval else since
         hosts: dict[str, str] = {}
         intervals = []
-        turn = Turn()  # a reading takes 30 µs
+        time_slice = TimeSlice()  # a reading takes 30 µs
         for time, told in by_interval:
-            turn.give_way()
+            time_slice.yield_if_due()
             by_worker = merged(_decoded(told))
             if by_worker:
                 hosts.update((worker, reading.host) for worker, reading in by_worker.items())
@@ -118,11 +118,11 @@ def _time_of(entry: bytes) -> int:
     return int(entry[: entry.index(b" ")])
 
 
-def _decoded(entries: list[bytes]) -> Iterator[Reading]:
+def _decoded(entries: list[bytes]) -> Iterator[MetricSample]:
     """All but those of another version's workers, which may count other things."""
     for entry in entries:
         try:
-            reading = msgspec.json.decode(entry[entry.index(b" ") :], type=Reading)
+            reading = msgspec.json.decode(entry[entry.index(b" ") :], type=MetricSample)
         except msgspec.DecodeError:  # ValidationError is one
             continue
         if len(reading.counts) == COUNTED:

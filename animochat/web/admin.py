@@ -19,8 +19,8 @@ from msgspec import Meta
 from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedMediaType
 
 from animochat.moderation.lobby_moderation import HOUR_MS, Ban, Report
-from animochat.moderation.service import Oversight
-from animochat.telemetry.history import Readings
+from animochat.moderation.service import ModerationService
+from animochat.telemetry.history import MetricHistory
 from animochat.web import operator
 from animochat.web.errors import http_error
 
@@ -225,12 +225,12 @@ def list_readings() -> Response:
     since = request.args.get("since", 0, type=int)
     if not 0 <= since <= MAX_TIME:
         raise BadRequest("since is a time in Unix milliseconds")
-    readings: Readings = current_app.extensions["animochat"].readings
+    readings: MetricHistory = current_app.extensions["animochat"].readings
     return _json(readings.portion(since))
 
 
-def _oversight() -> Oversight:
-    oversight: Oversight = current_app.extensions["animochat"].oversight
+def _oversight() -> ModerationService:
+    oversight: ModerationService = current_app.extensions["animochat"].moderation
     return oversight
 
 

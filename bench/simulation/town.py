@@ -32,7 +32,7 @@ class Lobby(Protocol):
 
 
 @dataclass
-class Figures:
+class Aggregates:
     """What was seen in the measured time, in seconds and numbers."""
 
     seconds: float = 0.0
@@ -82,14 +82,14 @@ class Town:
         self._next = 0
         self._may_be_matched: dict[int, float] = {}
         self._measuring = False
-        self.figures = Figures()
+        self.figures = Aggregates()
         self._populate(people)
         self._env.process(self._arrive(people / behaviour.mean("visit")))
         for worker in range(workers):
             self._env.process(self._repeat(worker, lambda: tick_interval(workers, self._random.uniform), self._tick))
             self._env.process(self._repeat(worker, lambda: HEARTBEAT, self._heartbeat))
 
-    def run(self, warm_up: float, seconds: float) -> Figures:
+    def run(self, warm_up: float, seconds: float) -> Aggregates:
         """Simulate; figures are of the time after `warm_up`."""
         for _ in self.steps(warm_up, seconds, seconds):
             pass

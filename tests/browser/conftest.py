@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
-from animochat.moderation.lobby_moderation import Moderation
+from animochat.moderation.lobby_moderation import LobbyModeration
 from tests.helpers.servers import Server, eventually
 from tests.helpers.store import DirectPipeline
 
@@ -159,10 +159,10 @@ def server(quick_server: Server) -> Server:
 
 
 @pytest.fixture
-def operator(server: Server) -> Iterator[Moderation]:
+def operator(server: Server) -> Iterator[LobbyModeration]:
     """What those who run the place do."""
     pipeline = DirectPipeline(server.redis_url)
-    yield Moderation(pipeline, 0, 0)  # type: ignore[arg-type]
+    yield LobbyModeration(pipeline, 0, 0)  # type: ignore[arg-type]
     pipeline.close()
 
 

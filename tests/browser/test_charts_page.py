@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from animochat.moderation.lobby_moderation import Moderation
-from animochat.telemetry.history import Readings
+from animochat.moderation.lobby_moderation import LobbyModeration
+from animochat.telemetry.history import MetricHistory
 from tests.helpers.metric_history import Workers
 from tests.helpers.operator_app import operator_app
 from tests.helpers.servers import ROOT
@@ -68,8 +68,8 @@ def url(workers: Workers) -> Iterator[str]:
     pipeline = DirectPipeline(workers.url)
     app = operator_app(
         pipeline,
-        Moderation(pipeline, 0, 0),  # type: ignore[arg-type]
-        Readings(pipeline, "", clock=workers.clock),  # type: ignore[arg-type]
+        LobbyModeration(pipeline, 0, 0),  # type: ignore[arg-type]
+        MetricHistory(pipeline, "", clock=workers.clock),  # type: ignore[arg-type]
         admin_token=TOKEN,
     )
     alone = threading.Lock()

@@ -277,7 +277,7 @@ def test_the_conversation_is_saved_as_a_text_file(server, person, meet):
     ]
 
 
-# Reading from right to left
+# MetricSample from right to left
 
 
 def test_the_page_can_be_read_from_right_to_left(server, person, meet, artifacts):

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from animochat import __version__
-from animochat.cli.doctor.check_result import Finding, Level
+from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.cli.doctor.store_checks import store_findings
-from animochat.moderation.lobby_moderation import Moderation
+from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.presence.identity import SCHEMA, disagreements, identity
 from animochat.presence.service import Presence
 from animochat.settings import Settings
@@ -33,8 +33,8 @@ def store(tmp_path: Path) -> Iterator[RedisServer]:
     store.stop(signal.SIGKILL)
 
 
-def findings(url: str, **settings: object) -> dict[str, list[Finding]]:
-    found: dict[str, list[Finding]] = {}
+def findings(url: str, **settings: object) -> dict[str, list[CheckResult]]:
+    found: dict[str, list[CheckResult]] = {}
     for finding in store_findings(url, Settings(redis_url=url, **settings)):  # type: ignore[arg-type]
         found.setdefault(finding.check, []).append(finding)
     return found
@@ -148,7 +148,7 @@ def test_two_deployments_in_two_databases_of_one_store_do_not_know_each_other(
 def test_bans_in_a_store_that_keeps_nothing_on_disk_are_told_at_the_start_in_production(
     tmp_path: Path, store: RedisServer, command: list[str], told: bool
 ) -> None:
-    Moderation(DirectPipeline(store.url), 10, 0).ban("carl", None, "", "note")  # type: ignore[arg-type]
+    LobbyModeration(DirectPipeline(store.url), 10, 0).ban("carl", None, "", "note")  # type: ignore[arg-type]
     with store.client() as admin:
         admin.execute_command(*command)
         if not told:

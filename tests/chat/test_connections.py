@@ -232,13 +232,13 @@ def test_what_is_said_of_a_person_meanwhile_follows_the_answer_and_comes_before_
     anna.perform(first)
     anna.perform(second)
     gevent.sleep(0)
-    anna.hear(lambda: done.append("news"))
-    anna.hear(lambda: done.append("later news"))
+    anna.apply_or_defer(lambda: done.append("news"))
+    anna.apply_or_defer(lambda: done.append("later news"))
     assert done == ["first"]
     gate.set()
     gevent.sleep(0.001)
     assert done == ["first", "first done", "news", "later news", "second"]
-    anna.hear(lambda: done.append("now"))
+    anna.apply_or_defer(lambda: done.append("now"))
     assert done[-1] == "now", "nothing is held back once nothing is under way"
 
 
@@ -250,7 +250,7 @@ def test_what_is_said_during_each_of_several_actions_follows_that_one() -> None:
     gevent.sleep(0)
     gates["first"].set()
     gevent.sleep(0.001)
-    anna.hear(lambda: done.append("news"))
+    anna.apply_or_defer(lambda: done.append("news"))
     assert done[-1] == "second"
     gates["second"].set()
     gevent.sleep(0.001)
@@ -261,7 +261,7 @@ def test_an_action_that_fails_costs_neither_the_news_nor_the_actions_behind_it()
     anna, done = connection(), []  # type: ignore[var-annotated]
 
     def fail() -> None:
-        anna.hear(lambda: done.append("news"))
+        anna.apply_or_defer(lambda: done.append("news"))
         raise RuntimeError("a mistake")
 
     anna.perform(fail)

@@ -12,10 +12,10 @@ import socketio
 from prometheus_client.parser import text_string_to_metric_families
 
 from animochat.chat.tokens import Tokens
-from animochat.moderation.lobby_moderation import SCRIPTS, Moderation
-from animochat.moderation.service import Oversight
+from animochat.moderation.lobby_moderation import SCRIPTS, LobbyModeration
+from animochat.moderation.service import ModerationService
 from animochat.protocol.errors import Unavailable
-from animochat.store.gather import together
+from animochat.store.gather import gather
 from animochat.store.pipeline import Pipeline
 from tests.helpers.people import RawClient, goodbye, meet, running, say, stats, texts, wait_until_empty
 from tests.helpers.servers import Client, Server, eventually, free_port
@@ -286,16 +286,16 @@ def lobby(store_url: str) -> Iterator[Lobby]:
 
 
 @pytest.fixture
-def all_lobbies(lobby: Lobby) -> dict[str, Moderation]:
+def all_lobbies(lobby: Lobby) -> dict[str, LobbyModeration]:
     return {
-        name: Moderation(lobby.pipeline, 3, 0, name, lobby.clock)  # type: ignore[arg-type]
+        name: LobbyModeration(lobby.pipeline, 3, 0, name, lobby.clock)  # type: ignore[arg-type]
         for name in ("cebu", "main", "davao")
     }
 
 
 @cooperative
-def test_the_operator_s_lists_are_one_and_in_order(lobby: Lobby, all_lobbies: dict[str, Moderation]) -> None:
-    oversight = Oversight(list(all_lobbies.values()))
+def test_the_operator_s_lists_are_one_and_in_order(lobby: Lobby, all_lobbies: dict[str, LobbyModeration]) -> None:
+    oversight = ModerationService(list(all_lobbies.values()))
     hour = 3_600_000
     for number, name in enumerate(["main", "cebu", "cebu", "davao", "main", "cebu"]):
         all_lobbies[name].ban(f"p{number}", None if number == 5 else (number + 1) * hour, "", "")
@@ -313,9 +313,9 @@ def test_the_operator_s_lists_are_one_and_in_order(lobby: Lobby, all_lobbies: di
 
 @cooperative
 def test_a_person_is_banned_in_the_own_lobby_and_an_unknown_one_in_all(
-    lobby: Lobby, all_lobbies: dict[str, Moderation]
+    lobby: Lobby, all_lobbies: dict[str, LobbyModeration]
 ) -> None:
-    oversight = Oversight(list(all_lobbies.values()))
+    oversight = ModerationService(list(all_lobbies.values()))
     lobby.people("anna")
     assert oversight.ban("anna", None, False, "") == ("anna", False)
     oversight.ban("nobody", None, False, "")
@@ -329,13 +329,13 @@ def test_a_person_is_banned_in_the_own_lobby_and_an_unknown_one_in_all(
 
 @cooperative
 def test_a_ban_that_reached_some_lobbies_is_repeated_and_lifted_as_a_whole(
-    lobby: Lobby, all_lobbies: dict[str, Moderation]
+    lobby: Lobby, all_lobbies: dict[str, LobbyModeration]
 ) -> None:
     """One of the lobbies can't be reached: the others are done, the operator is told, and does it again."""
     gone = Pipeline(f"redis://127.0.0.1:{free_port()}", SCRIPTS)
     gone.start()
-    some = Oversight([all_lobbies["main"], all_lobbies["cebu"], Moderation(gone, 3, 0, "davao")])
-    every = Oversight(list(all_lobbies.values()))
+    some = ModerationService([all_lobbies["main"], all_lobbies["cebu"], LobbyModeration(gone, 3, 0, "davao")])
+    every = ModerationService(list(all_lobbies.values()))
     anna, bert = lobby.people("anna", "bert")
     bert.connect(address="hidden")
     anna.find()
@@ -347,7 +347,7 @@ def test_a_ban_that_reached_some_lobbies_is_repeated_and_lifted_as_a_whole(
         return {name: {ban.id for ban in moderation.bans(0, 10)[1]} for name, moderation in all_lobbies.items()}
 
     def attempt(action: Callable[[], object]) -> bool:
-        return isinstance(together([action])[0], Unavailable)
+        return isinstance(gather([action])[0], Unavailable)
 
     assert attempt(lambda: some.ban_reported(report, None, True, "spam"))
     assert subjects() == {"cebu": {"address:hidden"}, "main": {"address:hidden", "person:bert"}, "davao": set()}
@@ -364,9 +364,9 @@ def test_a_ban_that_reached_some_lobbies_is_repeated_and_lifted_as_a_whole(
 
 @cooperative
 def test_lifting_one_person_s_ban_leaves_the_address_that_another_was_banned_with(
-    lobby: Lobby, all_lobbies: dict[str, Moderation]
+    lobby: Lobby, all_lobbies: dict[str, LobbyModeration]
 ) -> None:
-    every = Oversight(list(all_lobbies.values()))
+    every = ModerationService(list(all_lobbies.values()))
     people = lobby.people("bert", "carl")
     for person in people:
         person.connect(address="hidden")

@@ -48,7 +48,7 @@ def say(sender: Member, *contents: str) -> None:
         assert sender.call("send-message", content)["ok"] is True
 
 
-def hear(receiver: Member, content: str) -> None:
+def apply_or_defer(receiver: Member, content: str) -> None:
     receiver.wait("message", where=lambda message: message["content"] == content)
 
 
@@ -70,8 +70,8 @@ def test_between_servers_everything_arrives_and_nothing_is_written(
     for number in range(20):
         say(anna, f"{TEXT} {number}")
         say(bert, f"{TEXT}, too {number}")
-    hear(anna, f"{TEXT}, too 19")
-    hear(bert, f"{TEXT} 19")
+    apply_or_defer(anna, f"{TEXT}, too 19")
+    apply_or_defer(bert, f"{TEXT} 19")
     assert texts(bert) == [f"{TEXT} {number}" for number in range(20)]
     seqs = [message["seq"] for member in (anna, bert) for message in member.received("message")[1:]]
     assert sorted(seqs) == list(range(1, 41))
@@ -88,7 +88,7 @@ def test_a_reply_quotes_what_the_worker_remembers_and_a_report_has_no_evidence(
     anna, bert = (crowd.join(server.url) for server in pair_of_servers)
     meet(anna, bert)
     say(anna, TEXT)
-    hear(bert, TEXT)
+    apply_or_defer(bert, TEXT)
     original = bert.received("message")[-1]["id"]
     assert bert.call("send-message", {"content": "why?", "replyTo": original})["ok"] is True
     assert anna.wait("message", where=lambda message: message["content"] == "why?")["replyTo"]["content"] == TEXT
@@ -106,9 +106,9 @@ def test_on_the_same_worker_nothing_is_missed(crowd: Crowd, pair_of_servers: lis
         say(bert, "one", "two")
         network.up = True
         assert anna.wait("connect")["recovered"] is True
-        hear(anna, "two")
+        apply_or_defer(anna, "two")
         say(bert, "three")
-        hear(anna, "three")
+        apply_or_defer(anna, "three")
         assert texts(anna) == ["one", "two", "three"]
         assert len(anna.received("session")) == 1
 
@@ -118,13 +118,13 @@ def test_on_another_server_the_session_goes_on_if_nothing_was_said(crowd: Crowd,
         anna, bert = crowd.join(network.url), crowd.join(pair_of_servers[0].url)
         meet(anna, bert)
         say(bert, "before")
-        hear(anna, "before")
+        apply_or_defer(anna, "before")
         away(network, bert)
         network.target = pair_of_servers[1].url
         network.up = True
         assert anna.wait("connect")["recovered"] is True
         say(bert, "after")
-        hear(anna, "after")
+        apply_or_defer(anna, "after")
         assert len(anna.received("session")) == 1
 
 
@@ -145,7 +145,7 @@ def test_on_another_server_a_new_session_says_that_something_was_missed(
         bert.wait("partner-reconnected")
         for sender, receiver in ((bert, anna), (anna, bert)):
             say(sender, f"{sender.name} goes on")
-            hear(receiver, f"{sender.name} goes on")
+            apply_or_defer(receiver, f"{sender.name} goes on")
         assert "lost" not in texts(anna)
 
 
@@ -161,7 +161,7 @@ def test_who_misses_something_without_losing_the_connection_is_told_too(
     session = bert.wait("session", where=lambda session: session["state"] == "chatting")
     assert session["recovered"] is False
     say(anna, "certainly")
-    hear(bert, "certainly")
+    apply_or_defer(bert, "certainly")
 
 
 def test_what_was_said_is_there_after_a_reload_on_the_same_worker(crowd: Crowd, pair_of_servers: list[Server]) -> None:
@@ -170,7 +170,7 @@ def test_what_was_said_is_there_after_a_reload_on_the_same_worker(crowd: Crowd, 
     meet(anna, bert)
     say(anna, "mine")
     say(bert, "yours")
-    hear(anna, "yours")
+    apply_or_defer(anna, "yours")
     anna.drop()
     again = crowd.join(pair_of_servers[0].url, token=token)
     shown = again.received("session")[0]["room"]["messages"]
@@ -189,13 +189,13 @@ def test_what_was_missed_and_is_said_again_later_is_shown_in_its_place(
     answer = anna.call("send-message", late)
     assert bert.wait("session", where=lambda session: session["state"] == "chatting")["recovered"] is False
     say(anna, "on time")
-    hear(bert, "on time")
+    apply_or_defer(bert, "on time")
     anna = crowd.join(pair_of_servers[at].url, token=anna.received("session")[0]["token"])
     assert anna.call("send-message", late) == answer
     session = bert.wait("session", where=lambda session: session["state"] == "chatting")
     assert [message["content"] for message in session["room"]["messages"][1:]] == ["late", "on time"]
     assert anna.call("send-message", late) == answer
     say(anna, "more")
-    hear(bert, "more")
+    apply_or_defer(bert, "more")
     assert texts(bert) == ["on time", "more"]
     assert len(bert.received("session")) == 3, "the first one, and one for each time that something was missing"

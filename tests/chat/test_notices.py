@@ -222,7 +222,7 @@ def test_while_a_connection_may_be_wrong_messages_wait_in_the_log_and_are_shown_
     assert bert.call("send-message", "one")["ok"]
     say(anna, 1, "one")
     assert anna.texts() == []
-    anna.lobby.lifecycle.recheck(anna.connection)
+    anna.lobby.lifecycle.resync(anna.connection)
     soon(lambda: anna.texts() == ["one"], "the message")
     assert not anna.connection.stale
     assert bert.call("send-message", "two")["ok"]

@@ -57,7 +57,7 @@ def lost(lobby: Lobby, anna: Person, bert: Person) -> None:
     """The store has lost the room's record alone."""
     lobby.pipeline.execute("DEL", f"{keys.lobby()}:room:{anna.room}")
     for person in (anna, bert):
-        person.recheck()
+        person.resync()
 
 
 def ban(lobby: Lobby, anna: Person, bert: Person) -> None:

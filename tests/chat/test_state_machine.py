@@ -162,7 +162,7 @@ class World(RuleBasedStateMachine):
         for worker in self.lobby.workers:
             worker.heartbeat()
         self.workers = {worker.name: ModelWorker(self.lobby.now) for worker in self.lobby.workers}
-        self.held: list[Held] = []
+        self.deferred: list[Held] = []
         self.expected: list[tuple[str, Notice]] = []
         #: Of the last search: how many interests one could have in common with the partner.
         self.most_shared = 0
@@ -369,7 +369,7 @@ class World(RuleBasedStateMachine):
             elif move == "trouble":
                 self.trouble(choice % len(SLOTS), TROUBLES[choice % len(TROUBLES)])
             else:
-                held = [held for held in self.held if held.worker.beating]
+                held = [held for held in self.deferred if held.worker.beating]
                 if choice % 5:  # mostly a connection that the store knows, sometimes one that was replaced or forgotten
                     held = [known for known in held if self.people[known.person].conn == known.conn] or held
                 if not held:
@@ -432,15 +432,15 @@ class World(RuleBasedStateMachine):
 
         reply = self.step(lambda: worker.presence.connect(person, conn, again), model)
         if reply.state == "replaced":
-            self.held = [held for held in self.held if held.conn != conn]
+            self.deferred = [held for held in self.deferred if held.conn != conn]
         elif not again:
-            self.held.append(Held(person, conn, worker))
+            self.deferred.append(Held(person, conn, worker))
 
-    def recheck(self, held: Held) -> None:
+    def resync(self, held: Held) -> None:
         self.do_connect(held.person, held.worker, held.conn, again=True)
 
-    def recheck_all(self, worker: Worker) -> None:
-        for held in list(self.held):
+    def resync_all(self, worker: Worker) -> None:
+        for held in list(self.deferred):
             if held.worker is worker:
                 self.do_connect(held.person, worker, held.conn, again=True)
 
@@ -558,7 +558,7 @@ class World(RuleBasedStateMachine):
                 self.end_room(record.room, held.person, "disconnected")
 
         self.step(lambda: held.worker.presence.disconnect(held.person, held.conn, grace_ms), model)
-        self.held.remove(held)
+        self.deferred.remove(held)
 
     # Time
 
@@ -629,7 +629,7 @@ class World(RuleBasedStateMachine):
         else:
             model(worker.heartbeat())
         if not beats[0].known:
-            self.recheck_all(worker)
+            self.resync_all(worker)
 
     def dead(self) -> list[str]:
         limit = self.lobby.now - LEASE_MS
@@ -673,7 +673,7 @@ class World(RuleBasedStateMachine):
                 self.do_reap(worker, worker.name)
             self.silence(worker)
             worker.beating = False
-            self.held = [held for held in self.held if held.worker is not worker]
+            self.deferred = [held for held in self.deferred if held.worker is not worker]
             self.slots[slot] = None
 
     def recover(self, slot: int) -> bool:
@@ -689,7 +689,7 @@ class World(RuleBasedStateMachine):
         elif not worker.listening:
             worker.subscribe()
             self.workers[worker.name].listening = True
-            self.recheck_all(worker)
+            self.resync_all(worker)
         else:
             return False
         return True

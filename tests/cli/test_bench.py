@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from animochat.cli import bench
-from animochat.loadtest.run_stats import MAX_TIMES, SETTLED, Tally, Times
+from animochat.loadtest.run_stats import MAX_TIMES, SETTLED, RunStats, Times
 from tests.helpers.people import running, stats
 from tests.helpers.servers import ROOT, free_port
 
@@ -71,21 +71,21 @@ def test_it_is_bounded(line: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.fixture
-def room() -> Tally:
+def room() -> RunStats:
     """anna and bert chat in the room r."""
-    tally = Tally()
+    tally = RunStats()
     tally.matched("r", "anna", "bert")
     tally.matched("r", "bert", "anna")
     return tally
 
 
-def end(tally: Tally) -> dict[str, int]:
+def end(tally: RunStats) -> dict[str, int]:
     tally.left_behind("r", "bert", 0.0)
     tally.settle(SETTLED)
     return dict(tally.mistakes)
 
 
-def test_a_conversation_as_it_should_be_has_no_mistakes(room: Tally) -> None:
+def test_a_conversation_as_it_should_be_has_no_mistakes(room: RunStats) -> None:
     for seq in (1, 3):
         room.stored("r", "anna", seq, 0.01)
         room.got("r", "bert", "anna", seq, 0.01)
@@ -93,7 +93,7 @@ def test_a_conversation_as_it_should_be_has_no_mistakes(room: Tally) -> None:
     assert end(room) == {}
 
 
-def test_broken_promises_are_noticed(room: Tally) -> None:
+def test_broken_promises_are_noticed(room: RunStats) -> None:
     room.got("r", "bert", "anna", 2, 0.01)
     room.got("r", "bert", "anna", 1, 0.01)
     room.got("r", "bert", "anna", 1, 0.01)
@@ -119,7 +119,7 @@ def test_broken_promises_are_noticed(room: Tally) -> None:
     }
 
 
-def test_an_answer_that_is_still_under_way_is_waited_for(room: Tally) -> None:
+def test_an_answer_that_is_still_under_way_is_waited_for(room: RunStats) -> None:
     room.stored("r", "anna", 1, 0.01)
     room.left_behind("r", "bert", 0.0)
     room.settle(SETTLED - 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from animochat import cli
-from animochat.moderation.lobby_moderation import Moderation, Said
+from animochat.moderation.lobby_moderation import LobbyModeration, Said
 from animochat.store import keys
 from tests.helpers.servers import ROOT, PythonClient, Server, eventually, free_port
 from tests.helpers.store import Lobby
@@ -23,7 +23,7 @@ Run = Callable[..., tuple[int, str]]
 @pytest.fixture
 def lobby(store_url: str) -> Iterator[Lobby]:
     lobby = Lobby(store_url)
-    lobby.moderation = Moderation(lobby.pipeline, 0, 0)  # type: ignore[arg-type]  # by the store's clock, as commands go
+    lobby.moderation = LobbyModeration(lobby.pipeline, 0, 0)  # type: ignore[arg-type]  # by the store's clock, as commands go
     yield lobby
     lobby.close()
 

@@ -28,10 +28,10 @@ from animochat.protocol.payloads import (
     SendMessage,
     decode,
     encode,
+    expect_no_argument,
     interests,
     message_json,
-    none,
-    one,
+    parse_argument,
     read_body,
     reply_body,
 )
@@ -119,7 +119,7 @@ def _reading(name: str, kind: Any) -> Callable[[list[Any]], Any]:
     """What the namespace reads the arguments of an event with."""
     if name in ("find-match", "next-match"):
         return interests
-    return none if kind is None else lambda args: one(args, kind)
+    return expect_no_argument if kind is None else lambda args: parse_argument(args, kind)
 
 
 def _has_improper_interest(args: list[Any]) -> bool:

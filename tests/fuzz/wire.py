@@ -17,7 +17,7 @@ from animochat.server.engineio import packets
 from animochat.server.http.headers import MAX_FIELDS, Headers
 from animochat.server.http.reader import BadHead, RequestReader
 from animochat.server.process.handover import owner_of
-from animochat.server.throttle import SlowLane
+from animochat.server.throttle import ThrottleQueue
 from animochat.server.timers import TimerWheel
 from animochat.server.websocket.connection import Reason, WebSocket
 from animochat.server.websocket.frames import FrameReader, Parser, websocket_frame
@@ -26,7 +26,7 @@ from animochat.server.websocket.frames import FrameReader, Parser, websocket_fra
 MAX_SIZE = 100_000
 
 _TIMERS = TimerWheel(1, 10)
-_LANE = SlowLane()
+_LANE = ThrottleQueue()
 _BACKLOG = Backlog(_TIMERS, 0)
 
 
@@ -87,7 +87,7 @@ class _Connection:
         while websocket.is_open:
             if websocket in _LANE:
                 _LANE.remove(websocket)
-                websocket.on_turn()
+                websocket.on_slot()
             elif select.select([websocket._sock], [], [], 0)[0]:
                 websocket._readable()
             else:

@@ -40,7 +40,7 @@ class LocalClient:
     def pause(self) -> None:
         self.paused = True
 
-    def charge(self) -> None:
+    def penalize(self) -> None:
         self.charged += 1
 
     def close(self) -> None:

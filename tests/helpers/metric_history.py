@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from animochat.telemetry.aggregates import INTERVAL_MS
-from animochat.telemetry.history import Portion, Readings
+from animochat.telemetry.history import MetricHistory, Portion
 from animochat.telemetry.metrics import Metrics
 from tests.helpers.store import START, DirectPipeline
 
@@ -19,7 +19,7 @@ class Workers:
         self.now = MIDDLE
         self.pipeline = DirectPipeline(url)
         self.metrics: dict[str, Metrics] = {}
-        self.readings: dict[str, Readings] = {}
+        self.readings: dict[str, MetricHistory] = {}
 
     def clock(self) -> int:
         return self.now
@@ -28,7 +28,7 @@ class Workers:
         for name in names:
             metrics = self.metrics[name] = Metrics()
             host = f"host of {name}"
-            self.readings[name] = Readings(self.pipeline, name, metrics, host, self.clock)  # type: ignore[arg-type]
+            self.readings[name] = MetricHistory(self.pipeline, name, metrics, host, self.clock)  # type: ignore[arg-type]
 
     def tell(self, *names: str) -> None:
         for name in names or self.readings:

@@ -9,19 +9,21 @@ from flask import Flask
 
 from animochat import web
 from animochat.moderation.access import OperatorAccess
-from animochat.moderation.lobby_moderation import Moderation
-from animochat.moderation.service import Oversight
+from animochat.moderation.lobby_moderation import LobbyModeration
+from animochat.moderation.service import ModerationService
 from animochat.settings import Settings
-from animochat.telemetry.history import Readings
+from animochat.telemetry.history import MetricHistory
 
 
-def operator_app(pipeline: Any, moderation: Moderation, readings: Readings | None = None, **settings: Any) -> Flask:
+def operator_app(
+    pipeline: Any, moderation: LobbyModeration, readings: MetricHistory | None = None, **settings: Any
+) -> Flask:
     """`settings` are fields of Settings, of which `admin_token` has to be set."""
     app = Flask("animochat", static_folder=None)
     app.extensions["animochat"] = SimpleNamespace(
         settings=Settings(**settings),
         lobbies={"main": SimpleNamespace(moderation=moderation)},
-        oversight=Oversight([moderation]),
+        oversight=ModerationService([moderation]),
         operator_access=OperatorAccess(pipeline),
         readings=readings,
     )

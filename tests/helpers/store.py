@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from animochat.matchmaking.service import Matchmaking, Search
-from animochat.moderation.lobby_moderation import Moderation, Said
+from animochat.moderation.lobby_moderation import LobbyModeration, Said
 from animochat.presence.service import Heartbeat, Presence, Registration
 from animochat.protocol.errors import Unavailable
 from animochat.rooms.service import Rooms
@@ -199,7 +199,7 @@ class Person:
         self.conn = self.lobby.new_connection()
         return self.worker.presence.connect(self.name, self.conn, address=address)
 
-    def recheck(self) -> Registration:
+    def resync(self) -> Registration:
         return self.worker.presence.connect(self.name, self.conn, again=True)
 
     def find(self, *interests: str) -> Search:
@@ -269,7 +269,7 @@ class Lobby:
             clock=self.clock,
             seed=lambda: next(self._seeds),
         )
-        self.moderation = Moderation(self.pipeline, 3, 0, clock=self.clock)  # type: ignore[arg-type]
+        self.moderation = LobbyModeration(self.pipeline, 3, 0, clock=self.clock)  # type: ignore[arg-type]
         self.ear = Ear(url)
         self.workers: list[Worker] = []
         self.worker = self.add_worker()

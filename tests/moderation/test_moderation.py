@@ -19,7 +19,7 @@ from animochat.moderation.lobby_moderation import (
     MAX_EVIDENCE,
     REPORT_MS,
     Ban,
-    Moderation,
+    LobbyModeration,
     Report,
     Said,
 )
@@ -272,7 +272,7 @@ def filed(lobby: Lobby, address: str, name: str = "", said: int = 0) -> str:
 
 
 def limited(lobby: Lobby, per_address: int, per_person: int = 0) -> None:
-    lobby.moderation = Moderation(
+    lobby.moderation = LobbyModeration(
         lobby.pipeline,  # type: ignore[arg-type]
         per_person,
         0,
@@ -835,7 +835,7 @@ def reported_by(lobby: Lobby, reporter: Person, reported: Person, address: str |
 
 def strict(lobby: Lobby) -> None:
     """Three different people's reports within a day suspend."""
-    lobby.moderation = Moderation(lobby.pipeline, 0, 3, clock=lobby.clock)  # type: ignore[arg-type]
+    lobby.moderation = LobbyModeration(lobby.pipeline, 0, 3, clock=lobby.clock)  # type: ignore[arg-type]
 
 
 def test_reports_by_enough_different_people_within_a_day_suspend_for_an_hour(lobby: Lobby) -> None:
@@ -883,7 +883,7 @@ def test_reports_from_one_address_count_as_one_persons(lobby: Lobby, address: st
 
 
 def test_one_report_is_enough_where_the_operator_says_so(lobby: Lobby) -> None:
-    lobby.moderation = Moderation(lobby.pipeline, 0, 1, clock=lobby.clock)  # type: ignore[arg-type]
+    lobby.moderation = LobbyModeration(lobby.pipeline, 0, 1, clock=lobby.clock)  # type: ignore[arg-type]
     bert, (anna,) = Person(lobby, "bert"), lobby.people("anna")
     bert.connect()
     anna.find()
@@ -927,7 +927,7 @@ def test_reports_of_before_addresses_were_kept_count_as_one(lobby: Lobby) -> Non
 
 
 def test_a_suspension_does_not_shorten_a_longer_one_and_takes_the_place_of_a_shorter(lobby: Lobby) -> None:
-    lobby.moderation = Moderation(lobby.pipeline, 0, 1, clock=lobby.clock)  # type: ignore[arg-type]
+    lobby.moderation = LobbyModeration(lobby.pipeline, 0, 1, clock=lobby.clock)  # type: ignore[arg-type]
     for number, (ms, expected) in enumerate([(HOUR_MS + 1, HOUR_MS + 1), (HOUR_MS - 1, HOUR_MS)]):
         anna, bert = lobby.pair(f"anna{number}", f"bert{number}")
         with lobby.batch() as batch:  # a ban that was decided at the same moment

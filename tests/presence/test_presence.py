@@ -55,7 +55,7 @@ def test_a_replaced_connection_that_asks_again_does_not_win(lobby: Lobby) -> Non
     lobby.worker.presence.connect("anna", new)
     record = anna.record
     anna.conn = old
-    assert anna.recheck() == Registration("replaced")
+    assert anna.resync() == Registration("replaced")
     assert anna.record == record
 
 
@@ -93,7 +93,7 @@ def test_a_partner_who_is_away_is_told_with_the_room(lobby: Lobby) -> None:
 
 def test_versions_only_grow_across_connections(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
-    versions = [anna.connect().version, anna.recheck().version]
+    versions = [anna.connect().version, anna.resync().version]
     anna.goodbye()
     versions.append(anna.connect().version)
     assert versions == sorted(set(versions))
@@ -102,7 +102,7 @@ def test_versions_only_grow_across_connections(lobby: Lobby) -> None:
 def test_who_is_asked_again_after_the_store_forgot_is_registered_again(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     lobby.pipeline.execute("FLUSHALL")
-    assert anna.recheck().state == "idle"
+    assert anna.resync().state == "idle"
     assert anna.record["conn"] == anna.conn
 
 
@@ -459,7 +459,7 @@ def test_a_worker_that_was_taken_for_dead_learns_it_with_its_next_heartbeat(lobb
     lobby.pass_time(5000)
     lobby.worker.presence.reap(other.name, GRACE_MS)
     assert not other.heartbeat().known
-    assert anna.recheck().state == "chatting"
+    assert anna.resync().state == "chatting"
     assert other.heartbeat().known
     lobby.run(GRACE_MS)
     assert anna.partner == "bert"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from animochat.rooms import service as rooms
 from animochat.rooms.life import ENDED_LIFE_MS, LOG_LIFE_MS, TAKE_ENDED
-from animochat.rooms.memory import Memory, Remembered
-from animochat.rooms.service import BATCH, LOG_LENGTH, Attached, Entry, Logged
+from animochat.rooms.memory import Memory, RememberedMessage
+from animochat.rooms.service import BATCH, LOG_LENGTH, Attached, Entry, LoggedMessage
 from animochat.store import keys
 from tests.helpers.store import HISTORY_MS, HOUR_MS, Lobby, Person, Worker
 
@@ -283,7 +283,7 @@ def test_who_comes_back_gets_what_was_said_after_what_is_known(lobby: Lobby) -> 
         say(person, body)
     assert attach(anna, after=1) == (
         3,
-        [Logged(2, other, lobby.now, "two"), Logged(3, slot, lobby.now, "three")],
+        [LoggedMessage(2, other, lobby.now, "two"), LoggedMessage(3, slot, lobby.now, "three")],
         True,
     )
     assert attach(anna, after=3) == (3, [], True)
@@ -437,7 +437,7 @@ def test_a_recheck_that_comes_late_does_not_bring_a_replaced_connection_back(lob
     """Its worker stood still between the two scripts: the store has said that it is the one, and no longer is."""
     anna, bert = two_workers(lobby)
     room, slot, old = anna.room or "", slot_of(anna), anna.worker
-    again = anna.recheck().version
+    again = anna.resync().version
     anna.connect(lobby.add_worker())
     attach(anna)
     assert old.rooms.attach(room, "anna", slot, again).messages == []
@@ -460,7 +460,7 @@ def test_a_registration_is_later_than_any_before_it_whatever_the_store_has_lost(
     (anna,) = lobby.people("anna")
     for _ in range(3):
         before = version(anna)
-        assert anna.recheck().version > before
+        assert anna.resync().version > before
     lobby.pass_time(1000)
     lobby.pipeline.execute("DEL", "{lobby:main}:person:anna")
     assert anna.connect().version > before
@@ -512,11 +512,11 @@ def discreet(redis_url: str) -> Iterator[Lobby]:
     lobby.close()
 
 
-def hear(worker: Worker) -> None:
+def apply_or_defer(worker: Worker) -> None:
     """The worker takes what came on its channel, as chat/inbound.py does."""
     assert worker.rooms.memory is not None
     for person, room, seq, timestamp, body in lines(worker):
-        worker.rooms.memory.keep(room, int(seq), Remembered(person, int(timestamp), body))
+        worker.rooms.memory.keep(room, int(seq), RememberedMessage(person, int(timestamp), body))
 
 
 def missed(person: Person, after: int = 0) -> tuple[list[str], bool]:
@@ -555,11 +555,11 @@ def test_who_comes_back_to_the_same_worker_gets_what_was_said_though_it_is_not_s
     say(bert, "two")
     bert.drop()
     say(anna, "three", partner_worker=bert.worker.name)  # which is where anna's worker knows him to be
-    hear(bert.worker)
+    apply_or_defer(bert.worker)
     bert.connect(bert.worker)
     assert missed(bert, after=1) == (["three"], True)
     assert missed(anna) == ([], False), "her worker hasn't taken from its channel yet"
-    hear(anna.worker)
+    apply_or_defer(anna.worker)
     assert missed(anna) == (["two"], True)
 
 
@@ -588,7 +588,7 @@ def test_memory_keeps_the_latest_messages_of_rooms_that_have_somebody_here() -> 
     memory = Memory(3)
     for room in ("here", "gone"):
         for seq in range(1, 6):
-            memory.keep(room, seq, Remembered("anna", 0, str(seq)))
+            memory.keep(room, seq, RememberedMessage("anna", 0, str(seq)))
         assert [seq for seq, _ in memory.after(room, 0)] == [3, 4, 5]
     memory.forget({"here"})
     assert len(memory.after("gone", 0)) == 3, "for the grace time"

@@ -230,7 +230,7 @@ def test_a_close_between_fragments_is_a_proper_close(
     client.send(CLOSE, payload)
     assert client.close_code() == code
     assert server.call(server.closed) == ["transport close"]
-    assert not server.engine.limits.suspects("127.0.0.1")
+    assert not server.engine.limits.is_penalized("127.0.0.1")
 
 
 def test_messages_in_front_of_a_close_are_taken_and_those_behind_it_are_not(

@@ -19,7 +19,7 @@ from animochat.server import limits
 from animochat.server.http import admission
 from animochat.server.http.reader import RequestReader
 from animochat.server.limits import (
-    SUSPICION,
+    PENALTY,
     TOO_FAST,
     TOO_MANY,
     TOO_MANY_FROM_ADDRESS,
@@ -29,7 +29,7 @@ from animochat.server.limits import (
     client_address,
     comes_through_proxy,
 )
-from animochat.server.throttle import SlowLane
+from animochat.server.throttle import ThrottleQueue
 from animochat.server.websocket.connection import MAX_DROPPED, RECV_SIZE
 from tests.helpers.servers import eventually
 from tests.server.wire import (
@@ -114,29 +114,29 @@ class TestAbuse:
         clock = Clock()
         limit = ConnectionLimits(rate=2, now=clock)
         assert limit.admit("a") is None
-        limit.charge("a")
+        limit.penalize("a")
         assert [limit.admit("a") for _ in range(10)] == [None] * 9 + [TOO_FAST]
         assert limit.admit("b") is None
         for _ in range(100):
-            limit.charge("a")
+            limit.penalize("a")
         clock.now += 1
         assert limit.admit("a") is None, "never for longer than a bucket takes to fill"
 
     def test_an_address_is_suspected_for_a_minute(self) -> None:
         clock = Clock()
         limit = ConnectionLimits(now=clock)
-        limit.charge("2001:db8:1:2::1")
-        clock.now += SUSPICION - 1
-        assert [limit.suspects(address) for address in ("2001:db8:1:2:ffff::9", "b", "")] == [True, False, False]
+        limit.penalize("2001:db8:1:2::1")
+        clock.now += PENALTY - 1
+        assert [limit.is_penalized(address) for address in ("2001:db8:1:2:ffff::9", "b", "")] == [True, False, False]
         clock.now += 1
-        assert not limit.suspects("2001:db8:1:2::1")
+        assert not limit.is_penalized("2001:db8:1:2::1")
 
     def test_the_table_of_the_suspected_stays_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(limits, "MAX_ADDRESSES", 2)
         limit = ConnectionLimits(now=Clock())
         for address in "abac":
-            limit.charge(address)
-        assert [limit.suspects(address) for address in "abc"] == [True, False, True]
+            limit.penalize(address)
+        assert [limit.is_penalized(address) for address in "abc"] == [True, False, True]
 
     @pytest.mark.parametrize(
         "sent", [b"\xf1\x80\0\0\0\0", Frame(PING, b"").serialize(mask=True) * 30], ids=["broken", "flood"]
@@ -328,14 +328,14 @@ class TestRequests:
 
     def test_it_has_one_turn_in_the_lane_together(self) -> None:
         """A worker's lane is fair to addresses, not to connections."""
-        lane = SlowLane()
-        admission_ = admission.Admission(ConnectionLimits(), lane, (), "own", 0)
+        throttle_queue = ThrottleQueue()
+        admission_ = admission.Admission(ConnectionLimits(), throttle_queue, (), "own", 0)
         with GeventSocket() as unused:
             reader = RequestReader(unused, b"GET / HTTP/1.1\r\n\r\n")
             peers = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"]
             waiting = [gevent.spawn(admission_.head_read, (peer, 1), reader, pipelined=True) for peer in peers]
             gevent.idle()
-            assert (lane.waiting, len(lane.queues)) == (3, 2)
+            assert (throttle_queue.waiting, len(throttle_queue.queues)) == (3, 2)
             gevent.joinall(waiting, raise_error=True, timeout=PATIENCE)
 
     def test_zero_is_no_limit_and_a_unix_socket_has_no_address(self) -> None:
@@ -345,7 +345,7 @@ class TestRequests:
 
     def test_a_penalized_address_waits_with_every_request(self) -> None:
         limit = ConnectionLimits(rate_requests=100, now=Clock())
-        limit.charge("a")
+        limit.penalize("a")
         assert limit.request("a") is Pace.THROTTLED
 
     @pytest.mark.parametrize("target", ["/pid", "/nowhere", "/socket.io/", polling(), polling("OWN-x"), polling("x")])
@@ -396,7 +396,7 @@ class TestRequests:
         """It would take the server out. Some of its questions a second don't even wait."""
         server = serve(rate_requests=0.1)
         assert server.http().get("/pid").status == 200
-        lane, release = fill_lane(server)
+        throttle_queue, release = fill_lane(server)
         for _ in range(20):
             http = server.http()
             http.request(method, target)
@@ -404,7 +404,7 @@ class TestRequests:
         many, other = server.http(), server.http()
         many.request(method, target)
         other.request("GET", "/healthy")
-        eventually(lambda: lane.waiting == 2)
+        eventually(lambda: throttle_queue.waiting == 2)
         release()
         assert [many.response().status, other.response().status] == [404, 429]
 
@@ -417,12 +417,12 @@ class TestRequests:
 
     def test_a_request_before_the_last_is_answered_waits_for_its_turn(self, serve: Callable[..., InThread]) -> None:
         server = serve()
-        lane, release = fill_lane(server)
+        throttle_queue, release = fill_lane(server)
         hasty, other = server.http(), server.http()
         for _ in range(50):
             hasty.request("GET", "/pid")
         assert hasty.response().status == 200
-        eventually(lambda: lane._waiting)
+        eventually(lambda: throttle_queue._waiting)
         assert other.get("/pid").status == 200
         release()
         assert [hasty.response().status for _ in range(49)] == [200] * 49
@@ -433,11 +433,11 @@ class TestRequests:
         monkeypatch.setattr(admission, "MAX_WAITING", 2)
         server = serve(rate_requests=0.1)
         assert server.http().get("/pid").status == 200
-        lane, release = fill_lane(server)
+        throttle_queue, release = fill_lane(server)
         waiting = [server.http() for _ in range(2)]
         for number, http in enumerate(waiting, 1):
             http.request("GET", "/pid")
-            eventually(lambda number=number: lane.waiting == number)
+            eventually(lambda number=number: throttle_queue.waiting == number)
         last = server.http()
         last.request("GET", "/pid")
         assert last.at_end()
@@ -456,7 +456,7 @@ class TestPostedPackets:
         assert http.post(polling(sid), b"\x1e".join([packet] * 10)).status == 200
         assert http.post(polling(sid), b"\x1e".join([packet] * 15)).status == 400
         assert server.closed() == ["transport error"]
-        assert server.engine.limits.suspects("127.0.0.1")
+        assert server.engine.limits.is_penalized("127.0.0.1")
         assert server.engine.limits._connects.tokens["127.0.0.1"][0] < 40
         assert other.post(polling(other_sid), b"4unharmed").status == 200
 
@@ -499,9 +499,9 @@ class TestPostedPackets:
         server = serve(rate_frames=10)
         hasty, other = server.http(), server.http()
         sid, other_sid = open_polling(hasty), open_polling(other)
-        lane, release = fill_lane(server)
+        throttle_queue, release = fill_lane(server)
         hasty.request("POST", polling(sid), b"\x1e".join(b"4n%d" % number for number in range(90)))
-        eventually(lambda: lane._waiting)
+        eventually(lambda: throttle_queue._waiting)
         assert other.post(polling(other_sid), b"4hello").status == 200
         assert other.get(polling(other_sid)).packets == ["4hello"]
         release()
@@ -595,21 +595,21 @@ class Entry:
         self._turns = turns
         self._again = again
 
-    def on_turn(self) -> None:
+    def on_slot(self) -> None:
         self._turns.append(self.name)
         self._again(self)
 
 
-def fill_lane(server: InThread) -> tuple[SlowLane, Callable[[], object]]:
+def fill_lane(server: InThread) -> tuple[ThrottleQueue, Callable[[], object]]:
     """Let nobody in the server's lane have a turn, as if it were full; call the second result to let them again."""
-    lane, run = server.engine.lane, server.engine.lane._run
-    lane._run = lambda: None  # type: ignore[method-assign]
+    throttle_queue, run = server.engine.throttle_queue, server.engine.throttle_queue._run
+    throttle_queue._run = lambda: None  # type: ignore[method-assign]
 
     def release() -> None:
-        lane._run = run  # type: ignore[method-assign]
-        server.call(lambda: lane._timer.start(run))
+        throttle_queue._run = run  # type: ignore[method-assign]
+        server.call(lambda: throttle_queue._timer.start(run))
 
-    return lane, release
+    return throttle_queue, release
 
 
 class TestSlowLane:
@@ -618,49 +618,51 @@ class TestSlowLane:
     READ = RECV_SIZE // len(FRAME) + 1
 
     def test_one_after_the_other_has_its_turn(self) -> None:
-        lane, turns, ended = SlowLane(), list[str](), Event()
+        throttle_queue, turns, ended = ThrottleQueue(), list[str](), Event()
         for name in "abc":
-            lane.add(Entry(name, turns))
-        lane.add(gone := Entry("gone", turns))
-        lane.add(first := Entry("first", turns), first=True)
-        lane.add(first)
-        lane.remove(gone)
-        lane.add(Entry("last", turns, lambda _: ended.set()))
+            throttle_queue.add(Entry(name, turns))
+        throttle_queue.add(gone := Entry("gone", turns))
+        throttle_queue.add(first := Entry("first", turns), first=True)
+        throttle_queue.add(first)
+        throttle_queue.remove(gone)
+        throttle_queue.add(Entry("last", turns, lambda _: ended.set()))
         assert ended.wait(PATIENCE)
         assert turns == ["first", "a", "b", "c", "last"]
 
     def test_who_comes_back_waits_behind_the_others(self) -> None:
-        lane, turns, ended = SlowLane(), list[str](), Event()
-        lane.add(Entry("hasty", turns, lambda entry: ended.set() if turns.count("hasty") > 1 else lane.add(entry)))
-        lane.add(Entry("other", turns))
+        throttle_queue, turns, ended = ThrottleQueue(), list[str](), Event()
+        throttle_queue.add(
+            Entry("hasty", turns, lambda entry: ended.set() if turns.count("hasty") > 1 else throttle_queue.add(entry))
+        )
+        throttle_queue.add(Entry("other", turns))
         assert ended.wait(PATIENCE)
         assert turns == ["hasty", "other", "hasty"]
 
     def test_those_of_one_group_have_one_turn_together(self) -> None:
-        lane, turns = SlowLane(), list[str]()
+        throttle_queue, turns = ThrottleQueue(), list[str]()
 
         def wait(name: str, group: str | None) -> None:
-            lane.wait(group)
+            throttle_queue.wait(group)
             turns.append(name)
 
         waiting = [gevent.spawn(wait, f"flood {number}", "flood") for number in range(50)]
         others = [gevent.spawn(wait, name, name) for name in ("anna", "bert")] + [gevent.spawn(wait, "carl", None)]
         gone = gevent.spawn(wait, "gone", "gone")
         gevent.idle()
-        assert (lane.waiting, len(lane.queues)) == (54, 5)
+        assert (throttle_queue.waiting, len(throttle_queue.queues)) == (54, 5)
         gevent.kill(waiting.pop())
         gevent.kill(gone)
         gevent.joinall(waiting + others, raise_error=True, timeout=PATIENCE)
         assert turns[:5] == ["flood 0", "anna", "bert", "carl", "flood 1"]
         assert turns[5:] == [f"flood {number}" for number in range(2, 49)]
-        assert (lane.waiting, lane.queues) == (0, {})
+        assert (throttle_queue.waiting, throttle_queue.queues) == (0, {})
 
     def test_a_flood_waits_while_others_are_answered(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=1000)
         flooder, other = server.websocket(), server.websocket()
-        lane, release = fill_lane(server)
+        throttle_queue, release = fill_lane(server)
         flooder.connection.sendall(self.FRAME * 200)
-        eventually(lambda: server.session(flooder.sid)._websocket in lane)
+        eventually(lambda: server.session(flooder.sid)._websocket in throttle_queue)
         for number in range(3):
             other.send(TEXT, b"4n%d" % number)
             assert other.message() == f"4n{number}"
@@ -671,21 +673,21 @@ class TestSlowLane:
     @pytest.mark.skipif(sys.platform != "linux", reason="has one loopback address")
     def test_who_was_cut_off_is_not_even_read_before_its_turn(self, serve: Callable[..., InThread]) -> None:
         server = serve()
-        lane, release = fill_lane(server)
-        server.engine.limits.charge("127.0.0.2")
+        throttle_queue, release = fill_lane(server)
+        server.engine.limits.penalize("127.0.0.2")
         suspected = HttpClient(server.connect("127.0.0.2"))
-        eventually(lambda: lane._waiting)
+        eventually(lambda: throttle_queue._waiting)
         assert server.http().get(polling()).status == 200
         release()
         assert suspected.get(polling()).status == 200
 
     def test_who_was_cut_off_waits_behind_a_proxy_too(self, serve: Callable[..., InThread]) -> None:
         server = serve(trusted_proxies=1)
-        lane, release = fill_lane(server)
-        server.engine.limits.charge("6.6.6.6")
+        throttle_queue, release = fill_lane(server)
+        server.engine.limits.penalize("6.6.6.6")
         suspected, other = server.http(), server.http()
         suspected.request("GET", polling(), headers="X-Forwarded-For: 6.6.6.6\r\n")
-        eventually(lambda: lane._waiting)
+        eventually(lambda: throttle_queue._waiting)
         assert other.get(polling(), "X-Forwarded-For: 1.1.1.1\r\n").status == 200
         assert [session.remote_addr for session in server.engine.sockets.values()] == ["1.1.1.1"]
         release()

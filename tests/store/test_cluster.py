@@ -17,7 +17,7 @@ from redis.crc import key_slot
 from animochat.cli.doctor.check_result import Level
 from animochat.cli.doctor.store_checks import store_findings
 from animochat.moderation import lobby_moderation as moderation
-from animochat.moderation.lobby_moderation import Moderation
+from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.protocol.errors import Unavailable
 from animochat.protocol.payloads import message_body
 from animochat.rooms import service as rooms
@@ -224,7 +224,7 @@ def test_what_is_for_everybody_is_heard_where_a_worker_hears_what_is_for_it_alon
     there = Subscription(empty.url, [Listener(channels, heard.append, lambda: listening.append(True))])
     there.start()
     soon(lambda: listening)
-    moderate = Moderation(pipe, 0, 0)
+    moderate = LobbyModeration(pipe, 0, 0)
     moderate.announce("back in a minute")
     assert not moderate.dismiss("nothing")
     moderate.ban("anna", None, "hidden", "")

@@ -13,10 +13,10 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animochat.moderation.lobby_moderation import Moderation
+from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.store import keys
 from animochat.telemetry import history
-from animochat.telemetry.aggregates import INTERVAL_MS, Figures, Reading, figures, quantile
+from animochat.telemetry.aggregates import INTERVAL_MS, Aggregates, MetricSample, figures, quantile
 from animochat.telemetry.history import ADD_READING, KEPT_MS
 from animochat.telemetry.metrics import LATENCIES, WAITS, Metrics
 from tests.helpers.metric_history import MIDDLE, Workers
@@ -92,10 +92,10 @@ def test_each_worker_is_shown_and_all_together(workers: Workers) -> None:
     (interval,) = workers.portion().intervals
     assert interval.time == MIDDLE - INTERVAL_MS // 2
     assert interval.workers == {
-        "one": Figures(7, 2, 12, 30, 62.5, 99.25, 0.25, 0.49),
-        "two": Figures(3, 1, 0, 42, 600_000, 600_000, None, None),
+        "one": Aggregates(7, 2, 12, 30, 62.5, 99.25, 0.25, 0.49),
+        "two": Aggregates(3, 1, 0, 42, 600_000, 600_000, None, None),
     }
-    assert interval.all == Figures(10, 3, 12, 72, 100, 600_000, 0.25, 0.49)
+    assert interval.all == Aggregates(10, 3, 12, 72, 100, 600_000, 0.25, 0.49)
     assert workers.portion().workers == {"one": "host of one", "two": "host of two"}
 
 
@@ -163,7 +163,7 @@ def test_the_next_reading_is_taken_in_the_middle_of_the_next_interval(workers: W
 def test_readings_of_another_version_are_left_out(workers: Workers, counts: list[int]) -> None:
     workers.add("one")
     workers.tell()
-    other = msgspec.json.encode(Reading("two", "host", 1, 1, counts))
+    other = msgspec.json.encode(MetricSample("two", "host", 1, 1, counts))
     for reading in (other, b"{}", b"?"):
         workers.pipeline.call(ADD_READING, [keys.READINGS], [reading, KEPT_MS, 100, workers.now])
     workers.pass_time()
@@ -255,7 +255,7 @@ def test_readings_of_another_version_hide_none_of_ours(workers: Workers, monkeyp
 @pytest.fixture
 def client(workers: Workers) -> FlaskClient:
     workers.add("one")
-    moderation = Moderation(workers.pipeline, 0, 0)  # type: ignore[arg-type]
+    moderation = LobbyModeration(workers.pipeline, 0, 0)  # type: ignore[arg-type]
     return operator_app(workers.pipeline, moderation, workers.readings["one"], admin_token=TOKEN).test_client()
 
 
@@ -310,6 +310,6 @@ def test_what_is_measured_is_what_the_metrics_have() -> None:
     metrics = Metrics()
     metrics.match_wait.observe(WAITS[-1])
     metrics.delivery_local.observe(LATENCIES[0])
-    shown = figures([Reading("one", "host", 0, 0, history.counted(metrics))])
+    shown = figures([MetricSample("one", "host", 0, 0, history.counted(metrics))])
     assert shown.wait_p99_ms == pytest.approx(0.99 * (WAITS[-1] - WAITS[-2]) * 1000 + WAITS[-2] * 1000)
     assert shown.delivery_p99_ms == pytest.approx(0.99 * LATENCIES[0] * 1000, abs=0.01)

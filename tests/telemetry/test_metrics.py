@@ -30,7 +30,7 @@ from animochat.server.process.run_directory import RunDirectory
 from animochat.server.process.shared_metrics import SharedMetrics, Totals
 from animochat.settings import Settings
 from animochat.telemetry.aggregates import INTERVAL_MS
-from animochat.telemetry.history import Readings
+from animochat.telemetry.history import MetricHistory
 from animochat.telemetry.metrics import COUNTER, GAUGE, SIZE, TABLE, Histogram, Metrics
 from animochat.web.metrics import SYSTEM, families
 from tests.helpers.people import NO_RATES, meet, say
@@ -341,7 +341,7 @@ def readings(server: Server) -> dict[str, str]:
     pipeline = DirectPipeline(server.redis_url)
     try:
         later = int(time.time() * 1000) + INTERVAL_MS
-        return Readings(pipeline, "", clock=lambda: later).portion(0).workers  # type: ignore[arg-type]
+        return MetricHistory(pipeline, "", clock=lambda: later).portion(0).workers  # type: ignore[arg-type]
     finally:
         pipeline.close()
 

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from itsdangerous import Signer, TimestampSigner
 
 from animochat.moderation.access import ATTEMPTS_MS, MAX_ATTEMPTS, OperatorAccess
-from animochat.moderation.lobby_moderation import SCRIPTS, Moderation, Said
+from animochat.moderation.lobby_moderation import SCRIPTS, LobbyModeration, Said
 from animochat.store.pipeline import Pipeline
 from animochat.web import admin, operator
 from tests.helpers.operator_app import operator_app
@@ -385,7 +385,7 @@ def test_while_the_store_is_away_a_session_is_unavailable_and_not_over(store_url
     way = Relay(store_url)
     pipeline = Pipeline(way.url, SCRIPTS)
     pipeline.start()
-    client = operator_app(pipeline, Moderation(pipeline, 0, 0), admin_token=TOKEN).test_client()
+    client = operator_app(pipeline, LobbyModeration(pipeline, 0, 0), admin_token=TOKEN).test_client()
     log_in(client)
     way.close()
     for answer in (

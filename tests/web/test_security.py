@@ -93,14 +93,18 @@ def test_the_limits_on_people_and_addresses_are_on_by_default() -> None:
 #: How a row of "Limits" begins, what it says, and the constants that say it in the code.
 NUMBERS: list[tuple[str, str, dict[str, float]]] = [
     ("packets that a polling session", "4 kB", {"server.websocket.LONG_RECV_SIZE": 4 * KB}),
-    ("what connections that hurry", "0.5 ms in 10 ms", {"server.lane.TURN": 0.0005, "server.lane.PERIOD": 0.01}),
+    (
+        "what connections that hurry",
+        "0.5 ms in 10 ms",
+        {"server.throttle_queue.TURN": 0.0005, "server.throttle_queue.PERIOD": 0.01},
+    ),
     ("what connections that hurry", "an eighth of a burst", {"server.limits.UNHURRIED": 1 / 8}),
     ("what connections that hurry", "64 kB", {"server.worker._RECEIVE_BUFFER": 64 * KB}),
     ("what a client still sends", "1 MB", {"server.websocket.MAX_DROPPED": 1024 * KB}),
     ("what a client still sends", "after 5 s", {"server.websocket.LINGER": 5}),
     ("wrong tokens at", "10 in 15 minutes", {"moderation.access.MAX_ATTEMPTS": 10}),
     ("wrong tokens at", "10 in 15 minutes", {"moderation.access.ATTEMPTS_MS": 15 * 60_000}),
-    ("connects of an address", "counts for ten more", {"server.limits.ABUSE_CHARGE": 10}),
+    ("connects of an address", "counts for ten more", {"server.limits.PENALTY_CONNECTS": 10}),
     ("HTTP requests of an address", "ten seconds' worth", {"server.limits.BURST_SECONDS": 10}),
     ("HTTP requests of an address", "an eighth of that", {"server.limits.UNHURRIED": 1 / 8}),
     ("connections that wait in the slow lane", "4,000", {"server.admission.MAX_WAITING": 4_000}),

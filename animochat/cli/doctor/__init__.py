@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from animochat.cli.configuration import read_settings
-from animochat.cli.doctor.check_result import Finding, Level
+from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.cli.doctor.host_checks import machine_findings
 from animochat.cli.doctor.store_checks import store_findings
 from animochat.settings import Settings, SettingsError
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     return EXIT_WARNINGS if worst == Level.WARNING else 0
 
 
-def _report(findings: Iterable[Finding]) -> Level:
+def _report(findings: Iterable[CheckResult]) -> Level:
     worst = Level.OK
     for finding in findings:
         print(f"{WORDS[finding.level]:<8} {finding.check:<12} {finding.text}", flush=True)
@@ -54,12 +54,12 @@ def _report(findings: Iterable[Finding]) -> Level:
     return worst
 
 
-def _examine() -> Iterator[Finding]:
+def _examine() -> Iterator[CheckResult]:
     try:
         settings = read_settings()
     except SettingsError as error:
-        yield from (Finding(Level.ERROR, "settings", mistake) for mistake in error.mistakes)
-        yield Finding(Level.SKIPPED, "the rest", "depends on the settings")
+        yield from (CheckResult(Level.ERROR, "settings", mistake) for mistake in error.mistakes)
+        yield CheckResult(Level.SKIPPED, "the rest", "depends on the settings")
         return
     yield from machine_findings(settings, os.environ)
     if settings.redis_url is not None:
@@ -68,15 +68,15 @@ def _examine() -> Iterator[Finding]:
         yield from _embedded(settings)
 
 
-def _embedded(settings: Settings) -> Iterator[Finding]:
+def _embedded(settings: Settings) -> Iterator[CheckResult]:
     """In development without REDIS_URL: each server starts a store of its own, and so do we for a moment."""
     try:
         store = EmbeddedStore.start()
     except EmbeddedStoreError as error:
-        yield Finding(Level.ERROR, "store", str(error))
+        yield CheckResult(Level.ERROR, "store", str(error))
         return
     try:
         yield from store_findings(store.url, settings)
     finally:
         store.stop()
-    yield Finding(Level.OK, "embedded", "REDIS_URL is unset: a store like this one starts and ends with the server")
+    yield CheckResult(Level.OK, "embedded", "REDIS_URL is unset: a store like this one starts and ends with the server")

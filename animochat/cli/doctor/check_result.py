@@ -20,7 +20,7 @@ class Level(IntEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """`check` names what was looked at, `text` says how it is, and what to change where something is to be changed."""
 
     level: Level

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from animochat import __version__
-from animochat.cli.doctor.check_result import Finding, Level
+from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.settings import Settings
 
 #: Open files of a worker besides its clients: the listening socket, the store, hand-overs, the log, modules being read.
@@ -35,7 +35,7 @@ BEHIND_A_PROXY = {
 }
 
 
-def machine_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+def machine_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckResult]:
     """Everything but the store. `environ` tells on which platform this is."""
     yield _settings(settings)
     yield _client_url(settings)
@@ -47,76 +47,78 @@ def machine_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator
     yield _proxies(settings, environ)
 
 
-def _settings(settings: Settings) -> Finding:
-    return Finding(Level.OK, "settings", f"good, for {settings.app_env}")
+def _settings(settings: Settings) -> CheckResult:
+    return CheckResult(Level.OK, "settings", f"good, for {settings.app_env}")
 
 
-def _client_url(settings: Settings) -> Finding:
+def _client_url(settings: Settings) -> CheckResult:
     if "*" in settings.client_url and settings.production:
-        return Finding(Level.WARNING, "origins", "CLIENT_URL=*: every page may use this server; name those that should")
+        return CheckResult(
+            Level.WARNING, "origins", "CLIENT_URL=*: every page may use this server; name those that should"
+        )
     if "null" in settings.client_url and settings.production:
         text = "CLIENT_URL has null, which every local file and sandboxed frame has, whoever made it"
-        return Finding(Level.WARNING, "origins", text)
+        return CheckResult(Level.WARNING, "origins", text)
     if settings.client_url == Settings().client_url and settings.production:
         text = "the server's own page alone (and a developer's at localhost): set CLIENT_URL if another page needs it"
-        return Finding(Level.OK, "origins", text)
-    return Finding(Level.OK, "origins", f"the server's own page, and {', '.join(settings.client_url)}")
+        return CheckResult(Level.OK, "origins", text)
+    return CheckResult(Level.OK, "origins", f"the server's own page, and {', '.join(settings.client_url)}")
 
 
-def _page() -> Finding:
+def _page() -> CheckResult:
     missing = [name for name in PAGE_LIBRARIES if not (VENDOR / name).exists()]
     if not missing:
-        return Finding(Level.OK, "page", "its files are there")
-    return Finding(Level.WARNING, "page", f"{', '.join(missing)} missing: run `npm ci` and `npm run build`")
+        return CheckResult(Level.OK, "page", "its files are there")
+    return CheckResult(Level.WARNING, "page", f"{', '.join(missing)} missing: run `npm ci` and `npm run build`")
 
 
-def _reports(settings: Settings) -> Finding:
+def _reports(settings: Settings) -> CheckResult:
     if settings.admin_token is not None:
-        return Finding(Level.OK, "reports", "read at /admin")
+        return CheckResult(Level.OK, "reports", "read at /admin")
     text = "people can file them, and only `animochat reports` shows them: set ADMIN_TOKEN for the page at /admin"
-    return Finding(Level.WARNING if settings.production else Level.OK, "reports", text)
+    return CheckResult(Level.WARNING if settings.production else Level.OK, "reports", text)
 
 
-def _workers(settings: Settings) -> Finding:
+def _workers(settings: Settings) -> CheckResult:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     text = f"{settings.web_concurrency} on {cores} cores"
     if settings.web_concurrency > cores:
-        return Finding(Level.WARNING, "workers", f"{text}: more than cores gain nothing; lower WEB_CONCURRENCY")
-    return Finding(Level.OK, "workers", text)
+        return CheckResult(Level.WARNING, "workers", f"{text}: more than cores gain nothing; lower WEB_CONCURRENCY")
+    return CheckResult(Level.OK, "workers", text)
 
 
-def _open_files(settings: Settings) -> Finding:
+def _open_files(settings: Settings) -> CheckResult:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     needed = (settings.max_connections or Settings().max_connections) + OTHER_FILES
     if allowed == resource.RLIM_INFINITY or allowed >= needed:
-        return Finding(Level.OK, "open files", f"{allowed} allowed in this shell, a full worker needs {needed}")
+        return CheckResult(Level.OK, "open files", f"{allowed} allowed in this shell, a full worker needs {needed}")
     if settings.max_connections == 0:
         bound = "connections are not bounded: set MAX_CONNECTIONS, or"
     else:
         bound = f"a full worker needs {needed}: lower MAX_CONNECTIONS, or"
     advice = f"raise the limit (`ulimit -n {needed}`, systemd's LimitNOFILE, a container's ulimits)"
-    return Finding(Level.WARNING, "open files", f"{allowed} allowed in this shell; {bound} {advice}")
+    return CheckResult(Level.WARNING, "open files", f"{allowed} allowed in this shell; {bound} {advice}")
 
 
-def _port(settings: Settings) -> Finding:
+def _port(settings: Settings) -> CheckResult:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("0.0.0.0", settings.port))
-            return Finding(Level.OK, "port", f"{settings.port} is free")
+            return CheckResult(Level.OK, "port", f"{settings.port} is free")
         except OSError as error:
             if error.errno == errno.EACCES:
                 text = f"{settings.port} needs root: take one from 1024 on, with a proxy in front"
-                return Finding(Level.ERROR, "port", text)
+                return CheckResult(Level.ERROR, "port", text)
             if error.errno != errno.EADDRINUSE:
-                return Finding(Level.ERROR, "port", f"{settings.port} can't be used: {error.strerror}")
+                return CheckResult(Level.ERROR, "port", f"{settings.port} can't be used: {error.strerror}")
     version = _our_version(settings.port)
     if version is None:
-        return Finding(Level.ERROR, "port", f"{settings.port} is taken by another program: stop it, or set PORT")
+        return CheckResult(Level.ERROR, "port", f"{settings.port} is taken by another program: stop it, or set PORT")
     if version != __version__:
         text = f"AniMoChat {version} serves at {settings.port}, and this is {__version__}: restart it"
-        return Finding(Level.WARNING, "port", text)
-    return Finding(Level.OK, "port", f"AniMoChat {version} serves at {settings.port}")
+        return CheckResult(Level.WARNING, "port", text)
+    return CheckResult(Level.OK, "port", f"AniMoChat {version} serves at {settings.port}")
 
 
 def _our_version(port: int) -> str | None:
@@ -132,13 +134,15 @@ def _our_version(port: int) -> str | None:
     return str(health["version"]) if isinstance(health, dict) and {"redis", "version"} <= health.keys() else None
 
 
-def _proxies(settings: Settings, environ: Mapping[str, str]) -> Finding:
+def _proxies(settings: Settings, environ: Mapping[str, str]) -> CheckResult:
     count = settings.trusted_proxies
     if count:
         text = f"{count} believed: nobody may reach the server past them, or anyone can claim any address"
-        return Finding(Level.OK, "proxies", text)
+        return CheckResult(Level.OK, "proxies", text)
     platform = next((name for variable, name in BEHIND_A_PROXY.items() if environ.get(variable)), None)
     if platform is not None:
         text = f"none believed, but {platform} has one: all people count as one address; set TRUSTED_PROXIES=1"
-        return Finding(Level.WARNING, "proxies", text)
-    return Finding(Level.OK, "proxies", "none believed: right where clients connect directly, else set TRUSTED_PROXIES")
+        return CheckResult(Level.WARNING, "proxies", text)
+    return CheckResult(
+        Level.OK, "proxies", "none believed: right where clients connect directly, else set TRUSTED_PROXIES"
+    )

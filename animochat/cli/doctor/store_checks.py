@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import redis
 
-from animochat.cli.doctor.check_result import Finding, Level
+from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.cli.doctor.examined_store import ExaminedStore
 from animochat.cli.doctor.worker_checks import agreement, heartbeats
 from animochat.environment import masked_url
@@ -55,7 +55,7 @@ return refused
 """
 
 
-def store_findings(url: str, settings: Settings) -> Iterator[Finding]:
+def store_findings(url: str, settings: Settings) -> Iterator[CheckResult]:
     """Everything about the store at `url`, in a cluster about each node that has a lobby. Never raises, and shows no
     secret."""
     try:
@@ -70,10 +70,10 @@ def store_findings(url: str, settings: Settings) -> Iterator[Finding]:
     for node, lobbies in at.items():
         about = f"{', '.join(lobbies)}: " if len(at) > 1 else ""
         for finding in _findings(ExaminedStore(node or seeds(url)[0], url, lobbies, sharded), settings):
-            yield Finding(finding.level, finding.check, about + finding.text)
+            yield CheckResult(finding.level, finding.check, about + finding.text)
 
 
-def _findings(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+def _findings(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     """Everything about a single server, or the node of some lobbies."""
     try:
         with store:
@@ -87,40 +87,40 @@ def _findings(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     except (*BROKEN, redis.RedisError) as error:
         if isinstance(error, BROKEN) and store.answered:
             text = f"{masked_url(store.url)} was lost while looking at it ({reason(error, store.node)})"
-            yield Finding(Level.ERROR, "store", text)
+            yield CheckResult(Level.ERROR, "store", text)
         else:
             yield _unreachable(error, store.url)
 
 
-def _unreachable(error: Exception, url: str) -> Finding:
+def _unreachable(error: Exception, url: str) -> CheckResult:
     """Return the finding of a store that could not be used at all."""
     if not isinstance(error, BROKEN):
-        return Finding(Level.ERROR, "store", f"{masked_url(url)} refuses us: {reason(error, url)}")
+        return CheckResult(Level.ERROR, "store", f"{masked_url(url)} refuses us: {reason(error, url)}")
     text = f"{masked_url(url)} can't be reached ({reason(error, url)})"
     if isinstance(error, redis.AuthenticationError):
-        return Finding(Level.ERROR, "store", f"{text}: check the credentials in REDIS_URL")
+        return CheckResult(Level.ERROR, "store", f"{text}: check the credentials in REDIS_URL")
     if isinstance(error, (redis.TimeoutError, TimeoutError)):
-        return Finding(Level.ERROR, "store", f"{text}: check the host, and the firewall between")
-    return Finding(Level.ERROR, "store", f"{text}: check that it runs, and host and port in REDIS_URL")
+        return CheckResult(Level.ERROR, "store", f"{text}: check the host, and the firewall between")
+    return CheckResult(Level.ERROR, "store", f"{text}: check that it runs, and host and port in REDIS_URL")
 
 
-def _version(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+def _version(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     name = "valkey" if "valkey_version" in store.info else "redis"
     version = store.info.get("valkey_version") or store.info.get("redis_version")
     if version is None:
         text = f"{masked_url(store.url)} answers; its user may not run INFO, so version, memory and persistence are"
-        yield Finding(Level.SKIPPED, "store", f"{text} not looked at: ask again as another user")
+        yield CheckResult(Level.SKIPPED, "store", f"{text} not looked at: ask again as another user")
         return
     # What Valkey is compatible with stands in redis_version.
     numbers = tuple(int(part) for part in store.info["redis_version"].split(".")[:2] if part.isdigit())
     text = f"{name} {version} at {masked_url(store.url)}"
     if numbers < OLDEST_VERSION:
-        yield Finding(Level.ERROR, "store", f"{text}: too old, take Redis 6.2 or later, or Valkey")
+        yield CheckResult(Level.ERROR, "store", f"{text}: too old, take Redis 6.2 or later, or Valkey")
     else:
-        yield Finding(Level.OK, "store", text)
+        yield CheckResult(Level.OK, "store", text)
 
 
-def _latency(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+def _latency(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     times = []
     for _ in range(PINGS):
         start = time.perf_counter()
@@ -129,48 +129,50 @@ def _latency(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
     median = statistics.median(times)
     text = f"{median:.2f} ms for a round trip, {max(times):.2f} ms for the slowest of {PINGS}"
     if median > SLOW_MS:
-        yield Finding(Level.WARNING, "latency", f"{text}: each message waits for one; bring store and server together")
+        yield CheckResult(
+            Level.WARNING, "latency", f"{text}: each message waits for one; bring store and server together"
+        )
     else:
-        yield Finding(Level.OK, "latency", text)
+        yield CheckResult(Level.OK, "latency", text)
 
 
-def _role(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+def _role(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     if store.info.get("role", "master") != "master":
         text = "it is a replica, which takes no writes: REDIS_URL has to lead to the primary"
-        yield Finding(Level.ERROR, "role", f"{text} (or name the Sentinels, redis+sentinel://)")
+        yield CheckResult(Level.ERROR, "role", f"{text} (or name the Sentinels, redis+sentinel://)")
 
 
-def _memory(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+def _memory(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     if "maxmemory" not in store.info:
         return
     policy, bound, used = (store.info.get(name, "0") for name in ("maxmemory_policy", "maxmemory", "used_memory"))
     if policy != "noeviction":
         level = Level.ERROR if bound != "0" else Level.WARNING
         text = f"maxmemory-policy is {policy}: a full store would drop people and rooms; set it to noeviction"
-        yield Finding(level, "eviction", text)
+        yield CheckResult(level, "eviction", text)
     else:
-        yield Finding(Level.OK, "eviction", "none: a full store refuses instead of dropping people and rooms")
+        yield CheckResult(Level.OK, "eviction", "none: a full store refuses instead of dropping people and rooms")
     if bound == "0":
-        yield Finding(Level.OK, "memory", f"{_mib(used)} used, no bound but the machine's")
+        yield CheckResult(Level.OK, "memory", f"{_mib(used)} used, no bound but the machine's")
     elif int(used) > FULL * int(bound):
-        yield Finding(Level.WARNING, "memory", f"{_mib(used)} of {_mib(bound)} used: raise maxmemory")
+        yield CheckResult(Level.WARNING, "memory", f"{_mib(used)} of {_mib(bound)} used: raise maxmemory")
     else:
-        yield Finding(Level.OK, "memory", f"{_mib(used)} of {_mib(bound)} used")
+        yield CheckResult(Level.OK, "memory", f"{_mib(used)} of {_mib(bound)} used")
 
 
 def _mib(size: str) -> str:
     return f"{int(size) / 2**20:,.0f} MiB"
 
 
-def _persistence(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+def _persistence(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     if "aof_enabled" not in store.info:
         return
     failing = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if store.info.get(name) == "err"]
     if failing:
         text = f"the store can't write to its disk ({', '.join(failing)}) and will refuse us: free space there"
-        yield Finding(Level.ERROR, "persistence", text)
+        yield CheckResult(Level.ERROR, "persistence", text)
     elif store.info["aof_enabled"] == "1":
-        yield Finding(Level.OK, "persistence", "an append-only file: a restart loses a second at most")
+        yield CheckResult(Level.OK, "persistence", "an append-only file: a restart loses a second at most")
     else:
         snapshots = store.config("save")
         kept = "nothing is kept" if snapshots == "" else "what came since the last snapshot is not kept"
@@ -179,31 +181,31 @@ def _persistence(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
         text += f" ({bans} ban{'s' * (bans != 1)} now)" if bans else ""
         if settings.production or bans:
             secret = "" if settings.secret_key else "; set SECRET_KEY too, or everybody becomes a new person"
-            yield Finding(Level.WARNING, "persistence", f"{text}; set appendonly yes{secret}")
+            yield CheckResult(Level.WARNING, "persistence", f"{text}; set appendonly yes{secret}")
         else:
-            yield Finding(Level.OK, "persistence", f"{text} (set appendonly yes in production)")
+            yield CheckResult(Level.OK, "persistence", f"{text} (set appendonly yes in production)")
 
 
-def _slow_log(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+def _slow_log(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     if not settings.store_messages and store.config("slowlog-log-slower-than") not in ("-1", None):
         text = "STORE_MESSAGES=0, but slow commands are kept with what people say: set slowlog-log-slower-than -1"
-        yield Finding(Level.WARNING, "slow log", text)
+        yield CheckResult(Level.WARNING, "slow log", text)
 
 
-def _cluster(store: ExaminedStore, settings: Settings) -> Iterator[Finding]:
+def _cluster(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     if store.info.get("cluster_enabled") != "1":
         return
     reply = store.try_ask("CLUSTER", "INFO")
     if reply is None:
-        yield Finding(Level.SKIPPED, "cluster", "it is one; our user may not run CLUSTER INFO")
+        yield CheckResult(Level.SKIPPED, "cluster", "it is one; our user may not run CLUSTER INFO")
         return
     state = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
     text = f"{state['cluster_size']} primaries of {state['cluster_known_nodes']} nodes, {state['cluster_slots_ok']} of"
     text += f" 16384 slots served; {' and '.join(store.lobbies)} at this one"
     if state["cluster_state"] != "ok" or state["cluster_slots_ok"] != "16384":
-        yield Finding(Level.ERROR, "cluster", f"{text}: see `redis-cli --cluster check`")
+        yield CheckResult(Level.ERROR, "cluster", f"{text}: see `redis-cli --cluster check`")
     else:
-        yield Finding(Level.OK, "cluster", text)
+        yield CheckResult(Level.OK, "cluster", text)
 
 
 def script_commands() -> list[str]:
@@ -212,17 +214,19 @@ def script_commands() -> list[str]:
     return sorted({" ".join(filter(None, call)) for name in names for call in _CALL.findall(load(name).source)})
 
 
-def _permissions(store: ExaminedStore) -> Iterator[Finding]:
+def _permissions(store: ExaminedStore) -> Iterator[CheckResult]:
     wanted = _wanted(store.names, store.lobbies, parse(store.url).database)
     try:
         sha = store.ask("SCRIPT", "LOAD", _MAY_RUN)
         refused = [line.decode() for line in store.ask("EVALSHA", sha, 0, *(line for line, _, _ in wanted))]
     except redis.exceptions.NoPermissionError:
         text = "our user may not run scripts: allow SCRIPT LOAD and EVALSHA"
-        yield Finding(Level.ERROR, "permissions", text)
+        yield CheckResult(Level.ERROR, "permissions", text)
         return
     except redis.ResponseError:  # Redis 6 has no acl_check_cmd
-        yield Finding(Level.SKIPPED, "permissions", "a store older than Redis 7 does not tell; the server's log would")
+        yield CheckResult(
+            Level.SKIPPED, "permissions", "a store older than Redis 7 does not tell; the server's log would"
+        )
         return
     missing: dict[str, dict[str, None]] = {}
     for line, command, where in wanted:
@@ -233,9 +237,9 @@ def _permissions(store: ExaminedStore) -> Iterator[Finding]:
         missing.setdefault(channel, {})[subscribe] = None
     if missing:
         places = "; ".join(f"{_some(list(commands))} on {where}" for where, commands in missing.items())
-        yield Finding(Level.ERROR, "permissions", f"our user may not run {places}: allow it in the ACL")
+        yield CheckResult(Level.ERROR, "permissions", f"our user may not run {places}: allow it in the ACL")
     else:
-        yield Finding(Level.OK, "permissions", "our user may run every command that we need")
+        yield CheckResult(Level.OK, "permissions", "our user may run every command that we need")
 
 
 def _channels(lobbies: Sequence[str], database: int) -> dict[str, str]:
@@ -284,7 +288,7 @@ def _subscribing_refused(store: ExaminedStore, subscribe: str) -> list[str]:
     return refused
 
 
-def _clock(store: ExaminedStore) -> Iterator[Finding]:
+def _clock(store: ExaminedStore) -> Iterator[CheckResult]:
     before = time.time()
     reply = store.try_ask("TIME")
     if reply is None:
@@ -294,7 +298,7 @@ def _clock(store: ExaminedStore) -> Iterator[Finding]:
     if abs(apart) > CLOCK_MS:
         which = "ahead of" if apart > 0 else "behind"
         text = f"the store's is {abs(apart) / 1000:.1f} s {which} this machine's; messages carry the store's: run NTP"
-        yield Finding(Level.WARNING, "clock", text)
+        yield CheckResult(Level.WARNING, "clock", text)
     else:
         text = "the store's agrees with this machine's; nothing depends on the workers' own"
-        yield Finding(Level.OK, "clock", text)
+        yield CheckResult(Level.OK, "clock", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from animochat import __version__
-from animochat.cli.doctor.check_result import Finding, Level
+from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.cli.doctor.examined_store import ExaminedStore
 from animochat.presence.identity import disagreements, identity
 from animochat.settings import Settings
@@ -15,7 +15,7 @@ from animochat.store import keys
 LEASE_MS = 5_000
 
 
-def agreement(store: ExaminedStore, settings: Settings, lobby: str) -> Iterator[Finding]:
+def agreement(store: ExaminedStore, settings: Settings, lobby: str) -> Iterator[CheckResult]:
     """Do the workers that live agree, with each other and with these settings?"""
     living = [name for name, age in _ages(store, lobby).items() if age <= LEASE_MS]
     recorded = [store.try_ask("HGET", keys.lobby(lobby) + ":identities", name) for name in living]
@@ -27,10 +27,10 @@ def agreement(store: ExaminedStore, settings: Settings, lobby: str) -> Iterator[
     mine = identity(secret, settings.store_messages, __version__) if secret is not None else others[0]
     wrong = disagreements(mine, others)
     for text in wrong.values():
-        yield Finding(Level.ERROR, "agreement", text)
+        yield CheckResult(Level.ERROR, "agreement", text)
     if not wrong:
         where = f" of {lobby}" if len(store.lobbies) > 1 else ""
-        yield Finding(
+        yield CheckResult(
             Level.OK, "agreement", f"the workers{where} that live have the secret and settings that are set here"
         )
 
@@ -44,7 +44,7 @@ def _ages(store: ExaminedStore, lobby: str) -> dict[str, int]:
     return {name.decode(): present - int(float(beat)) for name, beat in zip(reply[::2], reply[1::2], strict=True)}
 
 
-def heartbeats(store: ExaminedStore, lobby: str) -> Iterator[Finding]:
+def heartbeats(store: ExaminedStore, lobby: str) -> Iterator[CheckResult]:
     ages = _ages(store, lobby)
     where = f" in {lobby}" if len(store.lobbies) > 1 else ""
     silent = {name: age for name, age in ages.items() if age > LEASE_MS}
@@ -52,10 +52,10 @@ def heartbeats(store: ExaminedStore, lobby: str) -> Iterator[Finding]:
     if silent and living:
         names = ", ".join(sorted(silent)[:3])
         text = f"{living} live{where}, and {len(silent)} fell silent ({names}): look in their logs why"
-        yield Finding(Level.WARNING, "heartbeats", text)
+        yield CheckResult(Level.WARNING, "heartbeats", text)
     elif silent:
         text = f"none lives{where}; {len(silent)} ended without a goodbye"
-        yield Finding(Level.OK, "heartbeats", f"{text}, the next server that starts clears up after them")
+        yield CheckResult(Level.OK, "heartbeats", f"{text}, the next server that starts clears up after them")
     else:
         text = f"{living} workers live" if living else "no worker runs yet"
-        yield Finding(Level.OK, "heartbeats", text + where)
+        yield CheckResult(Level.OK, "heartbeats", text + where)

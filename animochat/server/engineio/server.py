@@ -27,7 +27,7 @@ from animochat.server.engineio.responses import BadRequest, Problem, Response, d
 from animochat.server.engineio.session import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
 from animochat.server.http.admission import Admission
 from animochat.server.limits import ConnectionLimits, client_address, comes_through_proxy
-from animochat.server.throttle import SlowLane
+from animochat.server.throttle import ThrottleQueue
 from animochat.server.timers import TimerWheel
 from animochat.server.websocket.connection import LINGER, WebSocket
 from animochat.server.websocket.frames import FrameReader, websocket_frame
@@ -97,9 +97,9 @@ class EngineServer(engineio.Server):
         self.stopping = False
         longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT, PATIENCE)
         self.timers = TimerWheel(min(1.0, self.ping_interval / 10, self.ping_timeout / 10), longest)
-        self.lane = SlowLane()
+        self.throttle_queue = ThrottleQueue()
         self.backlog = Backlog(self.timers, max_backlog)
-        self.admission = Admission(self.limits, self.lane, self.sockets, worker_id, trusted_proxies)
+        self.admission = Admission(self.limits, self.throttle_queue, self.sockets, worker_id, trusted_proxies)
         self.frames = FrameReader(self.max_http_buffer_size, rate_frames)
         self.on_open: Callable[[EngineSocket, dict[str, Any]], object] = _nothing
         self.on_message: Callable[[EngineSocket, str | bytes], object] = _nothing
@@ -191,12 +191,12 @@ class EngineServer(engineio.Server):
         if connection is None or not connection.websocket_requested:
             return None
         native, received = connection.accept_websocket(first)
-        return WebSocket(native, self.frames, self.timers, self.lane, self.backlog, socket), received
+        return WebSocket(native, self.frames, self.timers, self.throttle_queue, self.backlog, socket), received
 
     def shutdown(self) -> None:
         """Stop the timers; for the end of the process, when all sessions are closed."""
         self.timers.stop()
-        self.lane.stop()
+        self.throttle_queue.stop()
 
     def disconnect(self, sid: str | None = None) -> None:
         """Close one session, or all."""

@@ -21,7 +21,7 @@ from animochat.server.limits import group_of
 from animochat.server.websocket.connection import LONG_RECV_SIZE, Reason, WebSocket
 from animochat.server.websocket.frames import websocket_frame
 from animochat.telemetry.logs import about
-from animochat.time_slice import Turn
+from animochat.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from animochat.server.engineio.server import EngineServer
@@ -115,11 +115,11 @@ class EngineSocket:
             self._websocket.close(CloseCode.GOING_AWAY)
         self._end("server shutdown", packets.NOOP, keep=self._has_queued)
 
-    def charge(self) -> None:
+    def penalize(self) -> None:
         """What was sent on this session is abuse: its address may connect less often for a while."""
         if self._websocket is not None:
             self._websocket.abusive = True
-        self.server.limits.charge(self.remote_addr)
+        self.server.limits.penalize(self.remote_addr)
 
     def pause(self) -> None:
         """Take no more messages from the client until :meth:`resume`; they wait in the kernel, then at the client."""
@@ -261,7 +261,7 @@ class EngineSocket:
     def websocket_closed(self, websocket: WebSocket, reason: Reason) -> None:
         """A WebSocket has ended by itself."""
         if websocket.abusive:
-            self.charge()
+            self.penalize()
         if websocket is self._websocket:
             self._end(reason.value)
         elif websocket is self._upgrade:
@@ -365,7 +365,7 @@ class EngineSocket:
             if packets.CLOSE in received and polling.waiter is None:
                 # A poll that came before this may be read after it; it gets the last packets.
                 gevent.sleep(0)
-            turn = self._turn(polling, max(len(received), len(body) / LONG_RECV_SIZE))
+            time_slice = self._turn(polling, max(len(received), len(body) / LONG_RECV_SIZE))
             for packet in received:
                 if self._paused:
                     polling.resumed = Event()
@@ -375,7 +375,7 @@ class EngineSocket:
                     return
                 if not self._receive(packet):
                     raise packets.MalformedPayload("a packet that no client sends")
-                turn.give_way()
+                time_slice.yield_if_due()
         except packets.MalformedPayload:
             self._end(_ERROR)
             raise BadRequest(Problem.REQUEST) from None
@@ -385,7 +385,7 @@ class EngineSocket:
         finally:
             polling.posting = False
 
-    def _turn(self, polling: Polling, count: float) -> Turn:
+    def _turn(self, polling: Polling, count: float) -> TimeSlice:
         """Count packets as frames are counted on WebSocket, and begin on them when it is their turn.
 
         Raises:
@@ -394,13 +394,13 @@ class EngineSocket:
         frames = self.server.frames
         left = polling.count(count, frames.rate, frames.burst)
         if left < 0:
-            self.charge()
+            self.penalize()
             raise packets.MalformedPayload("too many packets")
-        if left >= frames.hasty:
-            return Turn()
-        wait = partial(self.server.lane.wait, group_of(self.remote_addr) or None)
+        if left >= frames.throttle_below:
+            return TimeSlice()
+        wait = partial(self.server.throttle_queue.wait, group_of(self.remote_addr) or None)
         wait()
-        return Turn(wait)
+        return TimeSlice(wait)
 
     def _read_body(self, environ: dict[str, Any]) -> bytes:
         try:

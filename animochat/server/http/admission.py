@@ -15,7 +15,7 @@ from typing import Any
 
 from animochat.server.http.reader import RequestReader
 from animochat.server.limits import ConnectionLimits, Pace, client_address, group_of
-from animochat.server.throttle import SlowLane
+from animochat.server.throttle import ThrottleQueue
 from animochat.telemetry.metrics import METRICS
 
 #: Connections that wait in the lane; more are closed without a word. Each holds a request's head, 32 kB at most.
@@ -43,10 +43,15 @@ class Admission:
     """
 
     def __init__(
-        self, limits: ConnectionLimits, lane: SlowLane, sessions: Container[str], worker_id: str, trusted_proxies: int
+        self,
+        limits: ConnectionLimits,
+        throttle_queue: ThrottleQueue,
+        sessions: Container[str],
+        worker_id: str,
+        trusted_proxies: int,
     ) -> None:
         self._limits = limits
-        self._lane = lane
+        self._throttle_queue = throttle_queue
         self._sessions = sessions
         self._own = worker_id + "-"
         self._trusted_proxies = trusted_proxies
@@ -60,7 +65,7 @@ class Admission:
         if self._trusted_proxies or not isinstance(peer, tuple):
             return  # who it is is known when a head is read
         address = client_address({"REMOTE_ADDR": peer[0]}, 0)
-        if self._limits.suspects(address):
+        if self._limits.is_penalized(address):
             self._wait(address)
 
     def head_read(self, peer: Any, reader: RequestReader, pipelined: bool) -> bytes | None:
@@ -93,6 +98,6 @@ class Admission:
         return match is not None and ((sid := match[1].decode()) in self._sessions or not sid.startswith(self._own))
 
     def _wait(self, address: str) -> None:
-        if self._lane.waiting >= MAX_WAITING:
+        if self._throttle_queue.waiting >= MAX_WAITING:
             raise ConnectionAbortedError
-        self._lane.wait(group_of(address) or None)
+        self._throttle_queue.wait(group_of(address) or None)

@@ -1,4 +1,4 @@
-"""Reading a body in chunks (RFC 9112 section 7.1), strictly and within bounds.
+"""MetricSample a body in chunks (RFC 9112 section 7.1), strictly and within bounds.
 
 pywsgi's own reader takes a byte at a time and bounds neither extensions nor trailers: a few megabytes of these would
 hold up everyone for seconds.

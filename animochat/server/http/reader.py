@@ -1,4 +1,4 @@
-"""Reading HTTP requests from a socket within bounds of time and size; pywsgi's ``rfile``.
+"""MetricSample HTTP requests from a socket within bounds of time and size; pywsgi's ``rfile``.
 
 A request's head is read completely before anything looks at it. So a slow or endless head is bounded in one place, the
 parser never waits, and a connection can still be handed to another worker with all that was read of it.
@@ -169,7 +169,7 @@ class RequestReader:
         finally:
             self._sock.settimeout(IO_TIMEOUT)
 
-    # Reading a body, and what pywsgi calls. These raise BodyTimeout.
+    # MetricSample a body, and what pywsgi calls. These raise BodyTimeout.
 
     def readline(self, size: int = -1) -> bytes:
         """Up to and with the next line feed; at most `size` bytes if that is positive."""

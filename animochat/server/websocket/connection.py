@@ -24,7 +24,7 @@ from animochat.server.websocket.frames import FrameReader, missing, whole_messag
 from animochat.telemetry.logs import about
 
 if TYPE_CHECKING:
-    from animochat.server.throttle import SlowLane
+    from animochat.server.throttle import ThrottleQueue
     from animochat.server.timers import TimerWheel
 
 log = logging.getLogger(__name__)
@@ -81,9 +81,28 @@ class WebSocket:
     """
 
     __slots__ = (
-        "_backlog", "_counted_at", "_frames", "_held", "_lane", "_left", "_message", "_missing", "_out", "_own",
-        "_paused", "_reader", "_received", "_sock", "_text", "_timers", "_writer", "abusive", "listener", "state",
-        "taken", "timer_slot",
+        "_backlog",
+        "_counted_at",
+        "_frames",
+        "_held",
+        "_left",
+        "_message",
+        "_missing",
+        "_out",
+        "_own",
+        "_paused",
+        "_reader",
+        "_received",
+        "_sock",
+        "_text",
+        "_throttle_queue",
+        "_timers",
+        "_writer",
+        "abusive",
+        "listener",
+        "state",
+        "taken",
+        "timer_slot",
     )  # fmt: skip
 
     def __init__(
@@ -91,7 +110,7 @@ class WebSocket:
         sock: NativeSocket,
         frames: FrameReader,
         timers: TimerWheel,
-        lane: SlowLane,
+        throttle_queue: ThrottleQueue,
         backlog: Backlog,
         listener: Listener,
     ) -> None:
@@ -99,7 +118,7 @@ class WebSocket:
         self._frames = frames
         frames.connections += 1
         self._timers = timers
-        self._lane = lane
+        self._throttle_queue = throttle_queue
         self._backlog = backlog
         self.listener = listener
         self.state = _OPEN
@@ -127,7 +146,7 @@ class WebSocket:
         """Begin to read; `received` came behind the handshake in the same segment."""
         if received:  # by one client in a million: no client knows by then that it may
             self._received = received
-            self._lane.add(self)
+            self._throttle_queue.add(self)
         elif not self._paused:
             self._reader.start(self._readable)
 
@@ -196,7 +215,7 @@ class WebSocket:
         self.state = _CLOSED
         self._frames.connections -= 1
         self._timers.remove(self)
-        self._lane.remove(self)
+        self._throttle_queue.remove(self)
         self._backlog.forget(self)
         self._reader.stop()
         self._reader.close()
@@ -231,25 +250,25 @@ class WebSocket:
     # Bytes in.
 
     def _readable(self) -> None:
-        if self._left >= self._frames.hasty or not self._is_hasty():
+        if self._left >= self._frames.throttle_below or not self._is_throttled():
             self._read()
         else:
             self._reader.stop()
-            self._lane.add(self)
+            self._throttle_queue.add(self)
 
-    def _is_hasty(self) -> bool:
+    def _is_throttled(self) -> bool:
         self._count_time()
-        return self._left < self._frames.hasty
+        return self._left < self._frames.throttle_below
 
-    def on_turn(self) -> None:
+    def on_slot(self) -> None:
         """It is this connection's turn in the slow lane."""
         if self.state is not _OPEN or self._paused:
             return
         self._read()
         if self.state is _OPEN and not self._paused:
             if self._received:
-                self._lane.add(self)
-            elif self not in self._lane:
+                self._throttle_queue.add(self)
+            elif self not in self._throttle_queue:
                 self._reader.start(self._readable)
 
     def _read(self) -> None:
@@ -277,7 +296,7 @@ class WebSocket:
                 data += self._read_on()
             elif self._frames.rate:
                 self._reader.stop()
-                self._lane.add(self, first=self._left >= self._frames.hasty)
+                self._throttle_queue.add(self, first=self._left >= self._frames.throttle_below)
         self._receive(data)
 
     def _read_on(self) -> bytes:
@@ -383,7 +402,7 @@ class WebSocket:
             self._deliver(held)
         if self.state is _OPEN and not self._paused:
             if self._received:
-                self._lane.add(self)
+                self._throttle_queue.add(self)
             else:
                 self._reader.start(self._readable)
 

@@ -98,7 +98,7 @@ class FrameReader:
         self.rate = rate
         self.burst = rate * self.BURST_SECONDS if rate else math.inf
         #: who may send fewer frames at once than this has been hasty
-        self.hasty = self.burst * 7 / 8 if rate else 0
+        self.throttle_below = self.burst * 7 / 8 if rate else 0
         #: open connections
         self.connections = 0
         self.shared = self._parser()
