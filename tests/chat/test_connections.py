@@ -78,14 +78,14 @@ def test_a_bucket_holds_ten_seconds_worth_and_no_more() -> None:
 def test_a_bucket_says_when_there_is_a_token_again_and_then_there_is_one() -> None:
     bucket = Bucket()
     now = 1000.0
-    for _ in range(20):
-        bucket.take(2, now)
+    for _ in range(30):
+        bucket.take(3, now)
     for _ in range(5):
-        wait = bucket.take(2, now)
-        assert 0 < wait <= 501
-        assert bucket.take(2, now + (wait - 2) / 1000) > 0, "not sooner"
+        wait = bucket.take(3, now)
+        assert 0 < wait <= 334
+        assert bucket.take(3, now + (wait - 2) / 1000) > 0, "not sooner"
         now += wait / 1000
-        assert bucket.take(2, now) == 0
+        assert bucket.take(3, now) == 0
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
@@ -159,6 +159,21 @@ def test_somebody_is_found_in_the_room_that_the_person_is_in_and_in_no_other() -
     assert here.in_room("anna", "ab") is anna
     assert here.in_room("anna", "cd") is None
     assert here.in_room("bert", "ab") is None
+
+
+def test_connections_may_go_while_all_are_looked_at() -> None:
+    here = Connections()
+    all_of_them = [connection(name, here) for name in ("anna", "bert", "carla")]
+    for one in here:
+        here.remove(one)
+    assert all(one.closed for one in all_of_them)
+    assert len(here) == 0
+
+
+def test_in_a_new_room_nothing_has_been_said() -> None:
+    new = room()
+    assert (new.last_seq, new.received, new.said, new.missed, new.version) == (0, 0, 0, 0, 0)
+    assert (new.partner_away, new.behind, new.late) == (False, False, False)
 
 
 def test_only_the_room_that_is_over_is_left_and_its_end_is_remembered() -> None:
@@ -384,6 +399,13 @@ def test_the_number_online_goes_to_whoever_does_not_know_it_at_most_once_a_secon
     assert told(5) == []
     now[0] += 0.001
     assert told(5) == [5]
+    now[0] += 1
+    assert told(5) == [], "it knows that"
+    anna.tell_online_count(6)
+    assert told(7) == [], "just told"
+    now[0] += 1
+    assert told(6) == []
+    assert told(7) == [7]
     assert not sent(new), "before its session it gets none"
     assert not sent(gone)
 

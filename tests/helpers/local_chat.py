@@ -25,6 +25,7 @@ class LocalClient:
         self.packets: list[str] = []
         self.paused = False
         self.charged = 0
+        self._asked = 100  # of three digits, so that none begins as another does
         self.lobby = chat.lobbies["main"]
         self.connection = self.lobby.lifecycle.open(self, auth or {})
 
@@ -68,7 +69,8 @@ class LocalClient:
 
     def ask(self, event: str, *args: Any) -> str:
         """Send an event; returns the beginning of its acknowledgement."""
-        ack_id = str(len(self.packets))
+        self._asked += 1
+        ack_id = str(self._asked)
         self.lobby.namespace.trigger_event(event, self.connection, list(args), ack_id)
         return f"3{ack_id}["
 

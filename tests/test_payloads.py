@@ -1,0 +1,81 @@
+"""What clients may send, to the last character, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from animochat.errors import InvalidPayload
+from animochat.matchmaking.interests import by_name
+from animochat.rooms.service import LOG_LENGTH
+from animochat.sockets import payloads
+from animochat.sockets.packets import Malformed, parse
+from animochat.sockets.payloads import ReportPartner, SendMessage, interests, none, one, one_or_none
+
+
+def refuses(args: list[Any], kind: Any) -> bool:
+    try:
+        one(args, kind)
+    except InvalidPayload:
+        return True
+    return False
+
+
+def test_the_bounds_are_those_of_the_documents() -> None:
+    bounds = (payloads.MAX_CLIENT_ID, payloads.MAX_INTERESTS, payloads.MAX_INTEREST_LENGTH, payloads.MAX_TOKEN)
+    assert bounds == (64, 10, 32, 200)
+    assert (payloads.MAX_DETAILS, payloads.MAX_QUOTE, LOG_LENGTH) == (1000, 200, 200)
+
+
+def test_texts_are_taken_up_to_their_bounds() -> None:
+    for length in (64, 65):
+        assert refuses([{"content": "hi", "clientId": "x" * length}], SendMessage) == (length > 64)
+    for length in (1000, 1001):
+        assert refuses([{"reason": "spam", "details": "x" * length}], ReportPartner) == (length > 1000)
+
+
+@pytest.mark.parametrize("args", [[], [True, True], [None], [1], ["true"]])
+def test_an_event_with_an_argument_has_exactly_that_one(args: list[Any]) -> None:
+    assert refuses(args, bool)
+    assert not refuses([True], bool)
+
+
+@pytest.mark.parametrize("args", [[0], [False], [""], [{}], [None, None]])
+def test_an_event_without_an_argument_has_none(args: list[Any]) -> None:
+    none([])
+    none([None])
+    with pytest.raises(InvalidPayload):
+        none(args)
+
+
+def test_an_argument_may_be_left_out_where_nothing_has_to_be_named() -> None:
+    assert one_or_none([], bool) is None
+    assert one_or_none([None], bool) is None
+    assert one_or_none([False], bool) is False
+    assert interests([]) == interests([None]) == interests([{}]) == interests([{"interests": []}]) == ()
+
+
+def test_interests_are_named_without_the_space_around_them() -> None:
+    assert interests([{"interests": ["  tea ", "x" * 32, " " + "y" * 32 + "\n"]}]) == ("tea", "x" * 32, "y" * 32)
+    assert len(interests([{"interests": [str(number) for number in range(10)]}])) == 10
+
+
+@pytest.mark.parametrize(
+    "spelled", [["x" * 33], ["tea", ""], [" "], ["\u3164"], ["\u200b\u2800"], [5], [str(n) for n in range(11)], "tea"]
+)
+def test_an_interest_that_is_too_long_or_shows_nothing_is_refused(spelled: Any) -> None:
+    with pytest.raises(InvalidPayload):
+        interests([{"interests": spelled}])
+
+
+@pytest.mark.parametrize(("one", "other"), [("J\u030c", "\u01f0"), ("H\u0331", "\u1e96"), ("\u1e9e", "ss")])
+def test_spellings_that_differ_in_case_and_composition_are_one_interest(one: str, other: str) -> None:
+    """Folding the case may leave what can be composed."""
+    assert by_name([one]).keys() == by_name([other]).keys()
+
+
+@pytest.mark.parametrize("text", ['2["\ud800"]', '27["x","\udfff"]'])
+def test_half_a_character_is_malformed(text: str) -> None:
+    with pytest.raises(Malformed):
+        parse(text)
