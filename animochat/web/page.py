@@ -51,10 +51,13 @@ def index() -> Response:
 
     `?lobby=` names another lobby than the first; 404 with a way to that one where there is no such lobby.
     """
-    lobbies = current_app.extensions["animochat"].settings.lobbies
+    settings = current_app.extensions["animochat"].settings
+    lobbies = settings.lobbies
     lobby = request.args.get("lobby", lobbies[0])
     known = lobby in lobbies
-    return _page(_language(), lobby if known else "", lobbies).response(200 if known else 404)
+    return _page(_language(), lobby if known else "", lobbies, settings.admin_token is not None).response(
+        200 if known else 404
+    )
 
 
 @blueprint.get("/static/<path:filename>")
@@ -84,8 +87,11 @@ def version() -> str:
 
 
 @lru_cache(maxsize=64)
-def _page(language: str, lobby: str, lobbies: tuple[str, ...]) -> CachedAnswer:
-    """Make the document. `lobby` "": it says that there is no such one."""
+def _page(language: str, lobby: str, lobbies: tuple[str, ...], reports_read: bool) -> CachedAnswer:
+    """Make the document. An empty `lobby` makes the page for an unknown one.
+
+    `reports_read`: there is an operator's page, so the rules may promise that a person reads every report.
+    """
     texts: dict[str, Any] = json.loads((STATIC / "lang" / f"{language}.json").read_text("utf-8"))
     document = render_template(
         "index.html",
@@ -94,6 +100,7 @@ def _page(language: str, lobby: str, lobbies: tuple[str, ...]) -> CachedAnswer:
         languages=LANGUAGES,
         lobby=lobby,
         lobbies=lobbies,
+        reports_read=reports_read,
         files=f"static/v/{version()}/",  # relative, as all of the page's addresses: it may be served below a path
         sheets=SHEETS,
         modules=_modules("main.js"),

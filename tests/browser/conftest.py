@@ -70,9 +70,9 @@ class Person:
     def next(self) -> None:
         """Leaves the partner for the next one: the button asks, and means it when pressed again."""
         self.button("Next").click()
-        expect(self.button("Really?")).to_be_visible()
+        expect(self.button("Skip?")).to_be_visible()
         self.page.wait_for_timeout(400)  # sooner it would be a double click, which is one slip
-        self.button("Really?").click()
+        self.button("Skip?").click()
 
     def choose(self, item: str) -> None:
         """Something of the chat's menu."""
@@ -204,7 +204,7 @@ def meet() -> Callable[[Person, Person], None]:
 
     def meet(one: Person, other: Person) -> None:
         one.search()
-        expect(one.heading).to_have_text("Looking for somebody…")
+        expect(one.heading).to_have_text("Looking for someone…")
         other.search()
         for someone in (one, other):
             expect(someone.heading).to_have_text("Stranger")

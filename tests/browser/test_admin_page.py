@@ -52,7 +52,7 @@ def test_the_operator_bans_whom_a_report_is_on(
     page.screenshot(path=artifacts / "admin-1-login.png")
     page.get_by_label("Token").fill("a wrong one")
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    expect(page.get_by_role("alert")).to_have_text("That token is wrong.")
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Log in").click()
 
@@ -68,27 +68,27 @@ def test_the_operator_bans_whom_a_report_is_on(
     page.set_viewport_size(desktop)
 
     page.get_by_label("Text").fill("Back in 5 minutes")
-    page.get_by_role("button", name="Say it").click()
-    expect(page.get_by_role("status")).to_have_text("Said.")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("status")).to_have_text("Sent.")
     assert bert.wait("announcement") == {"text": "Back in 5 minutes"}
 
     page.get_by_role("link", name="cebu").click()
-    expect(page.get_by_text("Nothing to look at.")).to_be_visible()
-    expect(page.get_by_role("heading", name="A line to everybody in cebu")).to_be_visible()
+    expect(page.get_by_text("No open reports.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Announcement in cebu")).to_be_visible()
     page.get_by_label("Text").fill("Only here")
-    page.get_by_role("button", name="Say it").click()
-    expect(page.get_by_role("status")).to_have_text("Said.")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("status")).to_have_text("Sent.")
     page.get_by_role("link", name="All lobbies").click()
     expect(reports.first.locator(".facts").first).to_contain_text("in main")
     assert bert.received("announcement") == [{"text": "Back in 5 minutes"}]
 
-    reports.last.get_by_label("Ban for").select_option("a week")
+    reports.last.get_by_label("Duration").select_option("1 week")
     reports.last.get_by_label("Note").fill("pictures")
     reports.last.get_by_role("button", name="Ban", exact=True).click()
     expect(reports).to_have_count(1)
     assert bert.wait("error")["code"] == "banned"
     reports.get_by_role("button", name="Dismiss").click()
-    expect(page.get_by_text("Nothing to look at.")).to_be_visible()
+    expect(page.get_by_text("No open reports.")).to_be_visible()
     ban = page.locator("article").filter(has_text="pictures")
     expect(ban).to_contain_text("Person")
 
@@ -96,7 +96,7 @@ def test_the_operator_bans_whom_a_report_is_on(
     assert fits(page)
     page.screenshot(path=artifacts / "admin-4-bans-phone.png", full_page=True)
     ban.get_by_role("button", name="Lift").click()
-    expect(page.get_by_text("Nobody is banned.")).to_be_visible()
+    expect(page.get_by_text("No one is banned.")).to_be_visible()
 
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("Token")).to_be_visible()

@@ -147,7 +147,7 @@ def table(page: Page, title: str) -> list[list[str]]:
 
 def test_all_workers_together_are_drawn_said_and_in_tables(charts: Callable[..., Page]) -> None:
     page = charts()
-    titles = ["People", "Matches a minute", "Messages a minute", "Wait for a partner", "Delivery of a message"]
+    titles = ["People", "Matches per minute", "Messages per minute", "Wait for a partner", "Message delivery"]
     expect(page.get_by_role("heading", level=3)).to_have_text(titles)
     expect(chart(page, "People").get_by_role("listitem")).to_have_text(["online 34", "waiting 4"])
     expect(said(page, "People")).to_have_attribute("aria-valuetext", "17:47:00: online 34, waiting 4")
@@ -158,12 +158,12 @@ def test_all_workers_together_are_drawn_said_and_in_tables(charts: Callable[...,
         ["17:46:50", "32", "2"],
         ["17:46:40", "30", "0"],
     ]
-    assert table(page, "Messages a minute")[1] == ["17:47:00", "18,000"]
+    assert table(page, "Messages per minute")[1] == ["17:47:00", "18,000"]
     assert table(page, "Wait for a partner")[:2] == [
         ["Time", "median", "99th percentile"],
         ["17:47:00", "15 s", "19.9 s"],
     ]
-    expect(chart(page, "Delivery of a message").get_by_role("listitem")).to_have_text(
+    expect(chart(page, "Message delivery").get_by_role("listitem")).to_have_text(
         ["median 1.75 ms", "99th percentile 2.49 ms"]
     )
 
@@ -198,7 +198,7 @@ def test_a_chart_is_read_with_the_keyboard_and_all_show_the_same_moment(
     charts: Callable[..., Page], workers: Workers
 ) -> None:
     page = charts()
-    matches = chart(page, "Matches a minute")
+    matches = chart(page, "Matches per minute")
     page.get_by_role("button", name="Pause").focus()
     page.keyboard.press("Tab")
     expect(said(page, "People")).to_be_focused()
@@ -275,7 +275,7 @@ def test_axe_finds_nothing_to_complain_about(
     page = charts(color_scheme=scheme, viewport={"width": 320, "height": 640}, reduced_motion="reduce")
     page.evaluate(AXE.read_text("utf-8"))
     page.clock.resume()  # axe waits for timers
-    for view in ("all workers together", "all workers side by side"):
+    for view in ("all workers combined", "all workers side by side"):
         page.get_by_label("Show").select_option(view)
         page.locator("summary").last.click()
         page.screenshot(path=artifacts / f"charts-{scheme}-{view.split()[-1]}.png", full_page=True)
@@ -288,7 +288,7 @@ def test_axe_finds_nothing_to_complain_about(
 def test_before_anybody_has_told_anything_the_charts_say_so(charts: Callable[..., Page], workers: Workers) -> None:
     workers.pipeline.execute("FLUSHALL")
     page = charts()
-    expect(chart(page, "People")).to_contain_text("Nothing yet.")
+    expect(chart(page, "People")).to_contain_text("No data yet.")
     tell(workers, 0)
     page.clock.run_for(PAUSE)
     expect(chart(page, "People").get_by_role("listitem").first).to_have_text("online 30")

@@ -89,7 +89,7 @@ def test_next_tells_the_partner_counts_the_cooldown_down_and_finds_somebody_else
     anna.next()
     expect(anna.heading).to_have_text("Catching your breath…")
     expect(anna.page.locator("#waiting-hint")).to_contain_text(re.compile(r"in \d+\ss"))
-    expect(bert.ended).to_have_text("The stranger moved on to somebody else.")
+    expect(bert.ended).to_have_text("The stranger moved on to someone else.")
 
     carla = person(server)
     carla.search()
@@ -102,7 +102,7 @@ def test_next_tells_the_partner_counts_the_cooldown_down_and_finds_somebody_else
 def test_stop_while_waiting_ends_the_search(server, person):
     anna, bert = person(server), person(server)
     anna.search()
-    expect(anna.heading).to_have_text("Looking for somebody…")
+    expect(anna.heading).to_have_text("Looking for someone…")
     anna.button("Stop").click()
     expect(anna.button("Start chatting")).to_be_focused()
     bert.search()
@@ -126,10 +126,10 @@ def test_escape_twice_within_a_moment_is_next_and_once_is_not(server, person, me
 
     anna.press("Escape")
     anna.press("Escape")
-    expect(bert.ended).to_have_text("The stranger moved on to somebody else.")
+    expect(bert.ended).to_have_text("The stranger moved on to someone else.")
     bert.press("Escape")
     bert.press("Escape")
-    expect(bert.heading).to_have_text("Looking for somebody…")
+    expect(bert.heading).to_have_text("Looking for someone…")
 
 
 def test_a_held_escape_key_is_one_press(server, person, meet):
@@ -190,9 +190,9 @@ def test_a_message_that_is_too_long_is_not_sent_and_says_so(server, person, meet
     anna.draft.fill("🎈" * 2_000)  # characters, not UTF-16 units
     expect(count).to_have_text("0 left")
     anna.draft.fill("🎈" * 2_001)
-    expect(count).to_have_text("1 too many")
+    expect(count).to_have_text("1 over the limit")
     anna.draft.press("Enter")
-    expect(anna.notice).to_contain_text("2,000 characters fit into one")
+    expect(anna.notice).to_contain_text("The limit is 2,000 characters")
     expect(anna.messages("own")).to_have_count(0)
     anna.say("🎈" * 2_000)
     expect(bert.messages("partner")).to_have_text(["🎈" * 2_000])
@@ -269,8 +269,8 @@ def test_the_whole_journey_by_keyboard_alone(server, person):
     expect(anna.button("Start chatting")).to_be_focused()
 
     # Whoever was about to type must not press a button by it: the focus is on the news, and one Tab before the buttons.
-    panel = bert.page.get_by_role("group", name="The stranger moved on to somebody else.")
+    panel = bert.page.get_by_role("group", name="The stranger moved on to someone else.")
     expect(panel).to_be_focused()
-    tab_to(bert, bert.button("Meet somebody new"))
+    tab_to(bert, bert.button("Meet someone new"))
     bert.press("Enter")
-    expect(bert.heading).to_have_text("Looking for somebody…")
+    expect(bert.heading).to_have_text("Looking for someone…")

@@ -19,7 +19,7 @@ HIDEABLE = """
 
 def test_the_first_visit_tells_about_safety_and_age_once(server, person):
     anna = person(server, first_visit=True)
-    note = anna.page.get_by_role("dialog", name="Before you meet somebody")
+    note = anna.page.get_by_role("dialog", name="Before you start")
     anna.search()
     expect(note).to_contain_text("you must be 18 or older")
     note.get_by_role("button", name="Cancel").click()
@@ -27,11 +27,11 @@ def test_the_first_visit_tells_about_safety_and_age_once(server, person):
     expect(anna.button("Start chatting")).to_be_focused()
     anna.search()
     anna.button("I’m 18 or older, let’s go").click()
-    expect(anna.heading).to_have_text("Looking for somebody…")
+    expect(anna.heading).to_have_text("Looking for someone…")
     anna.button("Stop").click()
     anna.page.reload()
     anna.search()
-    expect(anna.heading).to_have_text("Looking for somebody…")
+    expect(anna.heading).to_have_text("Looking for someone…")
 
 
 def test_each_lobby_has_an_address_and_people_of_its_own(server, person, meet):
@@ -56,14 +56,14 @@ def test_each_lobby_has_an_address_and_people_of_its_own(server, person, meet):
     bert.open()
     expect(bert.button("Start chatting")).to_be_visible()
     assert bert.id == in_main
-    expect(carla.heading).to_have_text("Looking for somebody…")
+    expect(carla.heading).to_have_text("Looking for someone…")
 
 
 def test_an_address_of_a_lobby_that_there_is_not_says_so_and_leads_to_the_first(server, person):
     anna = person(server, open=False, locale="es-ES")
     assert anna.page.goto(f"{server.url}/?lobby=nowhere").status == 404
     anna.complaints.clear()  # Chromium's, about that
-    expect(anna.heading).to_have_text("Aquí no hay ninguna sala con ese nombre.")
+    expect(anna.heading).to_have_text("Esta sala no existe.")
     assert anna.page.evaluate("performance.getEntriesByType('resource').some((it) => it.name.endsWith('.js'))") is False
     anna.page.get_by_role("link", name="Ir a la página de inicio").click()
     expect(anna.page.locator(".place")).to_have_text("Sala main")
@@ -76,7 +76,7 @@ def test_a_lobby_that_has_been_closed_meanwhile_says_so(servers, person):
     server.stop()
     server._env["LOBBIES"] = "main"
     server.start()
-    expect(anna.heading).to_have_text("There is no such lobby here.")
+    expect(anna.heading).to_have_text("This lobby doesn’t exist.")
     anna.page.get_by_role("link", name="Go to the start page").click()
     expect(anna.page.locator("#online")).to_be_visible()
     expect(anna.page.get_by_role("navigation")).to_have_count(0)
@@ -100,7 +100,7 @@ def test_interests_become_chips_that_are_remembered(server, person):
     anna.page.reload()
     expect(chips).to_have_text(["Music", "night owls", "dogs"])
     field.press("Enter")  # nothing to add: off we go
-    expect(anna.heading).to_have_text("Looking for somebody…")
+    expect(anna.heading).to_have_text("Looking for someone…")
 
 
 def test_an_interest_that_cannot_be_added_stays_in_the_field_and_says_why(server, person):
@@ -109,12 +109,12 @@ def test_an_interest_that_cannot_be_added_stays_in_the_field_and_says_why(server
     note = anna.page.locator("#interests-note")
     field.fill("x" * 33)
     field.press("Enter")
-    expect(note).to_have_text("An interest can have up to 32 characters.")
+    expect(note).to_have_text("Up to 32 characters each.")
     field.fill("".join(f"{number}," for number in range(10)))
     expect(anna.page.locator(".chip")).to_have_count(10)
     field.fill("one more")
     anna.button("Start chatting").click()
-    expect(note).to_have_text("There can be up to 10 interests. Remove one to add another.")
+    expect(note).to_have_text("You can add up to 10 interests. Remove one to add another.")
     expect(field).to_have_value("one more")
     expect(anna.button("Start chatting")).to_be_visible()
 
@@ -136,9 +136,9 @@ def test_how_many_interests_there_can_be_and_how_long_is_what_the_server_says(se
     expect(anna.page.locator(".chip")).to_have_text(["tea", "chess"])
     note = anna.page.locator("#interests-note")
     field.fill("botany,")
-    expect(note).to_have_text("An interest can have up to 5 characters.")
+    expect(note).to_have_text("Up to 5 characters each.")
     field.fill("cats,")
-    expect(note).to_have_text("There can be up to 2 interests. Remove one to add another.")
+    expect(note).to_have_text("You can add up to 2 interests. Remove one to add another.")
     anna.page.unroute_all(behavior="ignoreErrors")
 
 
@@ -148,7 +148,7 @@ def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(serve
     for someone, wish in wishes.items():
         someone.page.get_by_role("textbox", name="What would you like to talk about?").fill(wish)
     anna.search()
-    expect(anna.page.locator("#waiting-hint")).to_have_text(re.compile("only one|share an interest"))
+    expect(anna.page.locator("#waiting-hint")).to_have_text(re.compile("only one|share your interests"))
     bert.search()
     carla.search()
     common = "#common"
@@ -156,7 +156,7 @@ def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(serve
     expect(carla.page.locator(common)).to_have_text("In common: FERNS")
     carla.page.reload()
     expect(carla.page.locator(common)).to_have_text("In common: FERNS")
-    expect(bert.heading).to_have_text("Looking for somebody…")
+    expect(bert.heading).to_have_text("Looking for someone…")
     dora = person(server)
     dora.search()  # anybody will do, and after a while for bert too
     expect(bert.heading).to_have_text("Stranger")
@@ -184,11 +184,11 @@ def test_who_is_banned_reads_until_when_and_is_not_connected_again(server, perso
     meet(anna, bert)
     operator.ban(anna.id, 3_600_000, "", "")
     expect(anna.heading).to_have_text("You can’t chat for now.")
-    expect(anna.page.locator("#closed-text")).to_contain_text("You were suspended from this chat until ")
+    expect(anna.page.locator("#closed-text")).to_contain_text("You’ve been suspended until ")
     expect(bert.ended).to_have_text("The stranger lost the connection and didn’t come back.")
     anna.page.reload()
     expect(anna.heading).to_have_text("You can’t chat for now.")
-    expect(anna.button("Use it here")).to_be_hidden()
+    expect(anna.button("Continue here")).to_be_hidden()
 
 
 # Languages
@@ -199,19 +199,19 @@ def test_the_browsers_language_is_spoken_and_another_can_be_chosen(server, perso
     expect(anna.heading).to_have_text("Saluda a alguien que no conoces.")
     anna.page.get_by_role("button", name="Empezar a chatear").click()
     bert.search()
-    expect(anna.heading).to_have_text("Desconocido")
-    expect(anna.messages("system")).to_have_text("Ahora estás chateando con un desconocido. ¡Saluda!")
+    expect(anna.heading).to_have_text("La otra persona")
+    expect(anna.messages("system")).to_have_text("Ya estás chateando. ¡Saluda a la otra persona!")
     bert.say("hola")
     anna.page.get_by_role("button", name="Más").click()
     anna.page.locator("#menu").get_by_role("button", name="Ajustes").click()
     anna.page.get_by_label("Idioma").select_option("fil")  # in the middle of a chat, which goes on
-    expect(anna.page.get_by_role("dialog", name="Mga setting")).to_be_visible()
+    expect(anna.page.get_by_role("dialog", name="Settings")).to_be_visible()
     anna.press("Escape")
-    expect(anna.heading).to_have_text("Estranghero")
-    expect(anna.messages("system")).to_have_text("May kausap ka nang estranghero. Kumustahin mo!")
+    expect(anna.heading).to_have_text("Stranger")
+    expect(anna.messages("system")).to_have_text("May kausap ka nang stranger. Kumustahin mo!")
     expect(anna.messages("partner")).to_have_text(["hola"])
     anna.page.reload()
-    expect(anna.heading).to_have_text("Estranghero")
+    expect(anna.heading).to_have_text("Stranger")
     expect(anna.page.locator("html")).to_have_attribute("lang", "fil")
 
 
@@ -269,9 +269,9 @@ def test_sound_and_notification_come_to_those_who_want_them(server, person, meet
 
     anna.page.evaluate("hide(false)")
     anna.choose("Settings")
-    anna.page.get_by_role("switch", name="Sound").click()
-    anna.page.get_by_role("switch", name="Notification").click()
-    expect(anna.page.get_by_role("switch", name="Notification")).to_be_checked()
+    anna.page.get_by_role("switch", name="Play a sound").click()
+    anna.page.get_by_role("switch", name="Notify me").click()
+    expect(anna.page.get_by_role("switch", name="Notify me")).to_be_checked()
     anna.button("Close").click()
     anna.page.evaluate("heard = 0")  # it was played once, to be known
     bert.say("not hidden")
@@ -291,7 +291,7 @@ def test_notifications_that_the_browser_forbids_are_not_switched_on(server, pers
     anna.page.add_init_script("Notification.requestPermission = async () => 'denied'")
     anna.open()
     anna.page.get_by_role("button", name="Settings").click()
-    switch = anna.page.get_by_role("switch", name="Notification")
+    switch = anna.page.get_by_role("switch", name="Notify me")
     switch.click()
     expect(switch).not_to_be_checked()
     expect(anna.page.locator("#notify-note")).to_have_text(

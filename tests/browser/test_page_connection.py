@@ -43,7 +43,7 @@ def test_the_partner_sees_a_reload_as_a_short_absence(server, person, meet):
     anna.page.goto(server.url)
     expect(anna.heading).to_have_text("Stranger")
     expect(bert.notice).to_be_hidden()
-    expect(bert.page.locator("#partner-status")).to_have_text("Here with you")
+    expect(bert.page.locator("#partner-status")).to_have_text("In the chat")
 
 
 def test_the_partner_of_a_closed_tab_is_told_and_can_go_on(servers, person, meet):
@@ -55,8 +55,8 @@ def test_the_partner_of_a_closed_tab_is_told_and_can_go_on(servers, person, meet
     expect(bert.notice).to_contain_text("connection dropped")
     expect(bert.ended).to_have_text("The stranger lost the connection and didn’t come back.")
     expect(bert.messages("partner")).to_have_text(["brb"])  # what was said can still be read
-    bert.button("Meet somebody new").click()
-    expect(bert.heading).to_have_text("Looking for somebody…")
+    bert.button("Meet someone new").click()
+    expect(bert.heading).to_have_text("Looking for someone…")
 
 
 def test_two_tabs_of_one_browser_are_two_people(server, person, meet):
@@ -79,7 +79,7 @@ def test_a_duplicated_tab_takes_the_chat_over_and_the_first_can_take_it_back(ser
     expect(anna.heading).to_have_text("You’re chatting in another tab.")
     copy.say("two")
 
-    anna.button("Use it here").click()
+    anna.button("Continue here").click()
     expect(anna.messages("own")).to_have_text(["one", "two"])
     expect(copy.heading).to_have_text("You’re chatting in another tab.")
     anna.say("three")
@@ -170,7 +170,7 @@ def test_stop_while_the_connection_is_lost_is_told_later(server, person, meet):
     anna.page.unroute("**/socket.io/**")
     expect(bert.ended).to_have_text("The stranger has left the chat.")
     anna.search()
-    expect(anna.heading).to_have_text("Looking for somebody…")
+    expect(anna.heading).to_have_text("Looking for someone…")
 
 
 def test_chats_and_searches_go_on_when_a_server_comes_back(servers, person, meet):
@@ -178,7 +178,7 @@ def test_chats_and_searches_go_on_when_a_server_comes_back(servers, person, meet
     anna, bert, carla = person(server), person(server), person(server)
     meet(anna, bert)
     carla.search()
-    expect(carla.heading).to_have_text("Looking for somebody…")
+    expect(carla.heading).to_have_text("Looking for someone…")
     server.stop()
     for someone in (anna, bert, carla):
         expect(someone.banner).to_contain_text("Connection lost")
@@ -193,7 +193,7 @@ def test_chats_and_searches_go_on_when_a_server_comes_back(servers, person, meet
         anna.button("Stop").click()
         anna.search()
     else:
-        anna.button("Meet somebody new").click()
+        anna.button("Meet someone new").click()
     for someone in (anna, carla):
         expect(someone.heading).to_have_text("Stranger")
 
@@ -204,7 +204,7 @@ def test_the_page_is_there_before_the_connection(server, person):
     anna.page.goto(server.url)
     expect(anna.button("Start chatting")).to_be_visible()
     assert anna.page.evaluate("performance.getEntriesByName('first-contentful-paint').length") == 1
-    expect(anna.banner).to_have_text(re.compile(r"^The server can’t be reached, trying again in \d s…$"))
+    expect(anna.banner).to_have_text(re.compile(r"^Can’t reach the server. Trying again in \d s…$"))
     anna.search()
     expect(anna.page.locator("#waiting-hint")).to_have_text("Connecting…")
     anna.page.unroute("**/socket.io/**")
@@ -216,7 +216,7 @@ def test_a_network_that_is_back_is_used_at_once(server, person):
     anna = person(server, open=False)
     anna.page.route("**/socket.io/**", lambda route: route.abort())
     anna.page.goto(server.url)
-    expect(anna.banner).to_contain_text("trying again in")
+    expect(anna.banner).to_contain_text("Trying again in")
     anna.page.evaluate(
         "for (let i = 0; i < 1e5; i += 1) clearTimeout(i)"
     )  # whatever was planned does not come by waiting

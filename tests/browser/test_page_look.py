@@ -55,7 +55,7 @@ def test_every_state_fits(server, person, meet, artifacts, touch):
 
     look("1-start")
     anna.search()
-    expect(anna.heading).to_have_text("Looking for somebody…")
+    expect(anna.heading).to_have_text("Looking for someone…")
     look("2-waiting")
     anna.button("Stop").click()
     meet(anna, bert)
@@ -69,7 +69,7 @@ def test_every_state_fits(server, person, meet, artifacts, touch):
     look("4-chatting", anna.draft, anna.button("Send"), anna.button("Next"), anna.button("Stop"))
     bert.button("Stop").click()
     expect(anna.ended).to_be_visible()
-    look("5-gone", anna.button("Meet somebody new"))
+    look("5-gone", anna.button("Meet someone new"))
 
 
 @pytest.mark.parametrize("language", ["es", "fil"])
@@ -125,7 +125,7 @@ def test_reduced_motion_is_none(server, person, meet):
     running = "() => document.getAnimations().length"
     assert anna.page.evaluate(running) == 0
     anna.search()
-    expect(anna.heading).to_have_text("Looking for somebody…")
+    expect(anna.heading).to_have_text("Looking for someone…")
     assert anna.page.evaluate(running) == 0
     bert.search()
     expect(bert.heading).to_have_text("Stranger")
@@ -184,7 +184,7 @@ def test_axe_finds_nothing_to_complain_about(server, person, meet, artifacts):
     anna.search()
     check("first-visit")
     anna.button("I’m 18 or older, let’s go").click()
-    expect(anna.heading).to_have_text("Looking for somebody…")
+    expect(anna.heading).to_have_text("Looking for someone…")
     check("waiting")
     anna.button("Stop").click()
     anna.button("Remove music").click()

@@ -159,7 +159,7 @@ def test_nothing_meant_for_one_stranger_goes_to_the_next(server, person, meet, w
     anna.type("for bert alone")
     bert.button("Stop").click()
     expect(anna.ended).to_be_visible()
-    anna.button("Meet somebody new").click()
+    anna.button("Meet someone new").click()
     carl.search()
     expect(anna.heading).to_have_text("Stranger")
     expect(anna.draft).to_have_value("")

@@ -41,13 +41,18 @@ def test_an_answer_quotes_and_leads_to_what_it_answers(server, person, meet):
     first = bert.page.locator(".message.partner").first
     first.hover()
     first.get_by_role("button", name="Reply").click()
-    expect(bert.page.locator("#replying")).to_contain_text("Replying to Stranger")
+    expect(bert.page.locator("#replying")).to_contain_text("Replying to the stranger")
     expect(bert.page.locator("#replying-text")).to_have_text("first things first")
     expect(bert.draft).to_be_focused()
     bert.say("second!")
     expect(bert.page.locator("#replying")).to_be_hidden()
     expect(quote(bert, "own")).to_have_text("Stranger: first things first")
     expect(quote(anna, "partner")).to_have_text("You: first things first")
+    own = bert.page.locator(".message.own")
+    own.hover()
+    own.get_by_role("button", name="Reply").click()
+    expect(bert.page.locator("#replying-to")).to_have_text("Replying to yourself")
+    bert.press("Escape")
 
     original = anna.page.locator(".message.own").first
     expect(original).not_to_be_in_viewport()
@@ -158,7 +163,7 @@ def test_a_link_leads_away_only_after_a_warning_and_tells_nothing(server, person
     link = bert.page.get_by_role("link", name="https://away.example/page?x=1")
     for way in ("left", "middle"):
         link.click(button=way)
-        dialog = bert.page.get_by_role("dialog", name="This link leads away from AniMoChat")
+        dialog = bert.page.get_by_role("dialog", name="This link leaves AniMoChat")
         expect(dialog.locator("#link-host")).to_have_text("away.example")
         expect(dialog.locator("#link-address")).to_have_text("https://away.example/page?x=1")
         expect(bert.button("Cancel")).to_be_focused()
@@ -182,13 +187,13 @@ def test_next_has_to_be_pressed_twice_and_not_as_a_double_click(server, person, 
     anna, bert = person(server), person(server)
     meet(anna, bert)
     anna.button("Next").dblclick()
-    expect(anna.button("Really?")).to_be_visible()
+    expect(anna.button("Skip?")).to_be_visible()
     expect(anna.page.get_by_role("status")).to_have_text("Press again for the next stranger")
     expect(anna.button("Next")).to_be_visible()  # it asks for a moment only
     anna.say("still here")
     expect(bert.messages("partner")).to_have_text(["still here"])
     anna.next()
-    expect(bert.ended).to_have_text("The stranger moved on to somebody else.")
+    expect(bert.ended).to_have_text("The stranger moved on to someone else.")
 
 
 def test_blocking_ends_the_chat_for_both_and_they_never_meet_again(servers, person, meet):
@@ -202,16 +207,16 @@ def test_blocking_ends_the_chat_for_both_and_they_never_meet_again(servers, pers
     anna.say("a second chance")
     anna.choose("Block…")
     dialog.get_by_role("button", name="Block", exact=True).click()
-    expect(anna.ended).to_have_text("Blocked. The two of you won’t meet again.")
+    expect(anna.ended).to_have_text("Blocked. The two of you won’t be matched again.")
     expect(bert.ended).to_have_text("The stranger has left the chat.")  # nobody learns that they were blocked
 
     for someone in (anna, bert):
-        someone.button("Meet somebody new").click()
-        expect(someone.heading).to_have_text("Looking for somebody…")
+        someone.button("Meet someone new").click()
+        expect(someone.heading).to_have_text("Looking for someone…")
     carla = person(server)
     carla.search()
     expect(carla.heading).to_have_text("Stranger")  # one of the two, who had waited for it
-    waiting = [someone for someone in (anna, bert) if someone.heading.inner_text() == "Looking for somebody…"]
+    waiting = [someone for someone in (anna, bert) if someone.heading.inner_text() == "Looking for someone…"]
     assert len(waiting) == 1
 
 
@@ -228,7 +233,7 @@ def test_a_report_goes_to_the_operator_with_what_was_said_and_ends_the_chat(serv
     dialog.get_by_label("Spam or a scam").check()
     dialog.get_by_label("Anything to add? (optional)").fill(" He asked twice. ")
     dialog.get_by_role("button", name="Send the report").click()
-    expect(anna.ended).to_have_text("Thank you, your report was sent. The two of you won’t meet again.")
+    expect(anna.ended).to_have_text("Thank you, your report was sent. The two of you won’t be matched again.")
     expect(bert.ended).to_have_text("The stranger has left the chat.")
     total, reports = operator.reports(before, 1)
     assert total == before + 1

@@ -287,7 +287,7 @@ def test_the_page_asks_for_the_token_and_opens_a_session(client: FlaskClient) ->
     assert 'action="/admin/login"' in asked.text
     wrong = log_in(client, "wrong")
     assert wrong.status_code == 401
-    assert "That is not the token." in wrong.text
+    assert "That token is wrong." in wrong.text
     assert "Set-Cookie" not in wrong.headers
     right = log_in(client)
     assert (right.status_code, right.headers["Location"]) == (303, "/admin")
@@ -673,7 +673,7 @@ def test_a_page_beyond_the_end_is_the_last_one(
     assert "rel=" not in browser.get("/admin?reports=3").text.split("<main>")[1]
     for report in [*rooms[:2], lobby.report]:  # type: ignore[attr-defined]
         lobby.moderation.dismiss(report)
-    assert "Nothing to look at." in browser.get("/admin?reports=3").text
+    assert "No open reports." in browser.get("/admin?reports=3").text
 
 
 @pytest.mark.parametrize("query", ["reports=-1", "reports=1000000001", "bans=-1", "bans=1000000001"])

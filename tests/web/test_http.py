@@ -387,6 +387,14 @@ def test_a_page_that_is_not_there_is_not_taken_from_a_cache(client):
     assert client.get("/?lobby=nowhere", headers={"If-None-Match": page.headers["ETag"]}).status_code == 404
 
 
+@pytest.mark.parametrize("language", TEXTS)
+def test_the_page_promises_that_reports_are_read_only_where_an_operator_page_exists(language):
+    texts = TEXTS[language]
+    for token, shown in ((None, "welcome.leave"), ("correct horse battery staple", "welcome.leaveRead")):
+        page = create_app(Settings(admin_token=token)).test_client().get("/", headers={"Accept-Language": language})
+        assert f'data-say="{shown}">{texts[shown]}</li>' in page.text
+
+
 def test_its_files_are_kept_for_good_under_an_address_that_changes_with_them(client):
     files = files_of(client.get("/"))
     assert len(files) > 20

@@ -22,13 +22,13 @@ async function send(form) {
   const { method, url, done } = form.dataset;
   const body = method === "DELETE" ? undefined : JSON.stringify(fields(form));
   const answer = await fetch(url, { method, body, headers: { "Content-Type": "application/json" } });
-  // Somebody else has dealt with it meanwhile (404), or the session is over (401): the page as it is now says so.
+  // Someone else has handled it meanwhile (404), or the session has expired (401): reloading shows which.
   if ((answer.ok && !done) || answer.status === 404 || answer.status === 401) {
     location.reload();
     return;
   }
   const { error } = await answer.json();
-  status.textContent = error ? `Not done: ${error.message}` : done;
+  status.textContent = error ? `Failed: ${error.message}` : done;
   if (answer.ok) form.reset();
 }
 
@@ -41,7 +41,7 @@ document.addEventListener("submit", async (event) => {
   try {
     await send(form);
   } catch {
-    status.textContent = "Not done: the server can’t be reached.";
+    status.textContent = "Failed: the server can’t be reached.";
   }
   button.disabled = false;
 });

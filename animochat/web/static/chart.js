@@ -193,12 +193,12 @@ export class Chart {
   }
 
   summarize() {
-    if (this.times.length === 0) return "Nothing yet.";
+    if (this.times.length === 0) return "No data yet.";
     const since = `Since ${minute(this.times[0])}:`;
     if (this.lines.length <= 2) {
       return `${since} ${this.lines.map(({ name, values }) => `${name} ${this.range(values)}`).join(", ")}.`;
     }
-    const more = this.lines.length > DRAWN ? ` Drawn are ${DRAWN} of ${this.lines.length}; the table has all.` : "";
+    const more = this.lines.length > DRAWN ? ` Showing ${DRAWN} of ${this.lines.length}; the table has all.` : "";
     return `${since} ${this.range(this.lines.flatMap(({ values }) => values))}.${more}`;
   }
 

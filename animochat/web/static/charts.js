@@ -23,10 +23,10 @@ const TIME = { format: duration, least: 1 };
 /** The charts, each with its lines by what the readings call them. */
 const CHARTS = [
   { title: "People", kind: NUMBER, lines: { onlineUsers: "online", waitingUsers: "waiting" } },
-  { title: "Matches a minute", kind: NUMBER, lines: { matchesPerMinute: "matches" } },
-  { title: "Messages a minute", kind: NUMBER, lines: { messagesPerMinute: "messages" } },
+  { title: "Matches per minute", kind: NUMBER, lines: { matchesPerMinute: "matches" } },
+  { title: "Messages per minute", kind: NUMBER, lines: { messagesPerMinute: "messages" } },
   { title: "Wait for a partner", kind: TIME, lines: { waitMedianMs: "median", waitP99Ms: "99th percentile" } },
-  { title: "Delivery of a message", kind: TIME, lines: { deliveryMedianMs: "median", deliveryP99Ms: "99th percentile" } },
+  { title: "Message delivery", kind: TIME, lines: { deliveryMedianMs: "median", deliveryP99Ms: "99th percentile" } },
 ];
 
 const status = document.querySelector("#status");

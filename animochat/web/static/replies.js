@@ -4,7 +4,7 @@
 import { dialogIsOpen } from "./dialogs.js";
 import { menuIsOpen } from "./menu.js";
 import { onSwipe } from "./swipe.js";
-import { say, write } from "./words.js";
+import { write } from "./words.js";
 
 export class Replies {
   #bar = document.getElementById("replying");
@@ -56,7 +56,7 @@ export class Replies {
   #begin(quote) {
     if (!quote || !this.#composer.visible) return;
     this.#quote = quote;
-    write(this.#name, "reply.to", { name: say(quote.sender === "own" ? "you" : "partner") });
+    write(this.#name, quote.sender === "own" ? "reply.toOwn" : "reply.toPartner");
     this.#text.textContent = quote.content;
     this.#bar.hidden = false;
     this.#composer.focus(); // wanted here also on a phone: the answer is about to be written
