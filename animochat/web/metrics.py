@@ -26,12 +26,12 @@ blueprint = Blueprint("metrics", __name__)
 
 #: What `GET /stats` tells of each lobby, in Prometheus' words: (its key, name, help). Counters end in _total.
 SYSTEM = (
-    ("onlineUsers", "system_people_online", "People online in the whole system."),
-    ("waitingUsers", "system_people_waiting", "People waiting for a partner in the whole system."),
-    ("activeRooms", "system_rooms", "Rooms in the whole system."),
-    ("workers", "system_workers", "Living workers in the whole system, as that lobby sees them."),
-    ("matchesTotal", "system_matches_total", "Matches of the whole system, as long as the store has its data."),
-    ("messagesTotal", "system_messages_total", "Messages of the whole system, as long as the store has its data."),
+    ("onlineUsers", "system_people_online", "People online in the lobby, on all servers."),
+    ("waitingUsers", "system_people_waiting", "People waiting for a partner in the lobby, on all servers."),
+    ("activeRooms", "system_rooms", "Rooms in the lobby, on all servers."),
+    ("workers", "system_workers", "Live workers on all servers, as recorded in the lobby."),
+    ("matchesTotal", "system_matches_total", "Matches in the lobby, since its data was created."),
+    ("messagesTotal", "system_messages_total", "Messages in the lobby, since its data was created."),
 )
 
 
@@ -50,7 +50,7 @@ def _check_token(token: str | None) -> None:
         return
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not is_secret(shown.strip().encode("latin-1"), token):  # the bytes that were sent
-        raise Unauthorized("METRICS_TOKEN is needed", www_authenticate=WWWAuthenticate("bearer"))
+        raise Unauthorized("METRICS_TOKEN is required", www_authenticate=WWWAuthenticate("bearer"))
 
 
 class _Families:
@@ -68,11 +68,11 @@ def families(totals: Totals, stats: Mapping[str, dict[str, int] | Unavailable]) 
     numbers = iter(totals.numbers)
     for metric in metrics.TABLE:
         yield _family(metric, numbers)
-    yield _plain("workers", "Living workers of this machine.", totals.workers)
-    yield _plain("worker_restarts_total", "Workers that have ended since the master started.", totals.ended)
+    yield _plain("workers", "Live workers of this server.", totals.workers)
+    yield _plain("worker_restarts_total", "Workers that have exited since the master started.", totals.ended)
     answered = {lobby: told for lobby, told in stats.items() if not isinstance(told, Unavailable)}
     up = int(len(answered) == len(stats))
-    yield _plain("store_up", "1 where the store answered the worker that was asked, for every lobby, else 0.", up)
+    yield _plain("store_up", "Whether the store answers for every lobby: 1 or 0.", up)
     for key, name, text in SYSTEM if answered else ():
         family: Any = _kind(name)(metrics.PREFIX + name, text, labels=["lobby"])
         for lobby, told in answered.items():
