@@ -9,15 +9,15 @@
 
 import type { Socket } from "socket.io-client";
 
-/** The callback that any event takes. */
+/** The acknowledgement callback of every event. */
 export type Acknowledge<Answer> = (answer: Answer | Refused) => void;
 
-/** `announcement`: a line of the operator's to everybody. */
+/** `announcement`: a text from the operator to everyone. */
 export interface Announcement {
   text: string;
 }
 
-/** `auth` in the handshake. `pid` and `offset`: the stock client's own, by which it takes a lost connection up. */
+/** `auth` in the handshake. Stock clients send `pid` and `offset` to recover a lost connection. */
 export interface Auth {
   token?: string;
   lobby?: string;
@@ -25,12 +25,12 @@ export interface Auth {
   offset?: string;
 }
 
-/** What an acknowledgement gets: it was done. */
+/** The acknowledgement of an event that succeeded. */
 export interface Done {
   ok: true;
 }
 
-/** `error`: a refusal, and the event that was refused, where there was one. */
+/** `error`: a refusal, with the refused event if there was one. */
 export interface ErrorEvent {
   code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable" | "unknown-lobby";
   message: string;
@@ -44,7 +44,7 @@ export interface FindMatch {
   interests?: string[];
 }
 
-/** What a client needs to know of the server's bounds: lengths in characters, times in milliseconds. */
+/** The server's limits: lengths in characters, times in milliseconds. */
 export interface Limits {
   maxMessageLength: number;
   maxClientIdLength: number;
@@ -80,12 +80,12 @@ export interface Message {
   replyTo?: Quote;
 }
 
-/** `partner-disconnected`. Who blocked or reported is shown as having left. */
+/** `partner-disconnected`. A partner who blocked or reported appears to have left. */
 export interface PartnerDisconnected {
   reason: "left" | "skipped" | "disconnected";
 }
 
-/** `partner-reconnecting`: how long the partner will be waited for. */
+/** `partner-reconnecting`. `graceMs`: how long the server keeps the partner's place. */
 export interface PartnerReconnecting {
   /** Milliseconds */
   graceMs: number;
@@ -96,14 +96,14 @@ export interface PartnerTyping {
   isTyping: boolean;
 }
 
-/** `message.replyTo`: the message that a reply answers; `content` has its first MAX_QUOTE characters. */
+/** `message.replyTo`: the message being replied to; `content` has its first 200 characters. */
 export interface Quote {
   id: string;
   senderId: string;
   content: string;
 }
 
-/** Why something was not done. `retryAfterMs` is there where waiting helps. */
+/** The reason for a refusal. `retryAfterMs` is present where waiting helps. */
 export interface Refusal {
   code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable" | "unknown-lobby";
   message: string;
@@ -111,7 +111,7 @@ export interface Refusal {
   retryAfterMs?: number;
 }
 
-/** What any acknowledgement gets instead, when nothing was changed. */
+/** The acknowledgement of a refused event: nothing changed. */
 export interface Refused {
   ok: false;
   error: Refusal;
@@ -123,7 +123,7 @@ export interface ReportPartner {
   details?: string | null;
 }
 
-/** What the acknowledgement of a search gets. `cooldownMs` is there while waiting. */
+/** The acknowledgement of a search. `cooldownMs` is present while waiting. */
 export interface Searching {
   ok: true;
   state: "matched" | "waiting";
@@ -148,7 +148,7 @@ export interface Session {
   room?: SessionRoom;
 }
 
-/** The room in `session`, with what was said in it so far, by both. */
+/** The room in `session`, with the messages that both people sent so far. */
 export interface SessionRoom {
   roomId: string;
   userId: string;
@@ -157,7 +157,7 @@ export interface SessionRoom {
   messages: Message[];
 }
 
-/** What the acknowledgement of `send-message` gets, once the message is stored. */
+/** The acknowledgement of `send-message`, once the message is stored. */
 export interface Stored {
   ok: true;
   id: string;
@@ -171,7 +171,7 @@ export interface Typing {
   isTyping: boolean;
 }
 
-/** `waiting`. `cooldownMs`: what is left of the rest after a skip. */
+/** `waiting`. `cooldownMs`: what remains of the skip cooldown. */
 export interface Waiting {
   /** Milliseconds */
   cooldownMs: number;
@@ -182,53 +182,53 @@ export interface ClientToServerEvents {
   "find-match": (...args: [acknowledge: Acknowledge<Searching>] | [argument: FindMatch | null, acknowledge: Acknowledge<Searching>]) => void;
   /** Leave the waiting pool; `match-cancelled` follows. */
   "cancel-match": (acknowledge: Acknowledge<Done>) => void;
-  /** Leave the room, rest for the cooldown, and enter the pool again. */
+  /** Leave the room, start the skip cooldown, and enter the waiting pool again. */
   "next-match": (...args: [acknowledge: Acknowledge<Searching>] | [argument: FindMatch | null, acknowledge: Acknowledge<Searching>]) => void;
-  /** Say something to the partner. */
+  /** Send a message to the partner. */
   "send-message": (argument: string | SendMessage, acknowledge: Acknowledge<Stored>) => void;
-  /** Begin or end typing; the partner gets `partner-typing`. */
+  /** Start or stop typing; the partner gets `partner-typing`. */
   "typing": (argument: boolean | Typing, acknowledge: Acknowledge<Done>) => void;
   /** Leave the room without searching again. */
   "leave-room": (acknowledge: Acknowledge<Done>) => void;
-  /** Leave the room, and do not meet this partner again for 90 days. */
+  /** Leave the room and don't meet this partner again for 90 days. */
   "block-partner": (acknowledge: Acknowledge<Done>) => void;
-  /** File a report with what was said, then as `block-partner`. */
+  /** File a report with the room's messages, then as `block-partner`. */
   "report-partner": (argument: ReportPartner, acknowledge: Acknowledge<Done>) => void;
 }
 
 export interface ServerToClientEvents {
-  /** The first event of every connection that was not recovered. */
+  /** The first event of every connection that wasn't recovered. */
   "session": (argument: Session, offset: string) => void;
-  /** In the pool. */
+  /** This person is in the waiting pool. */
   "waiting": (argument: Waiting, offset: string) => void;
   /** A partner was found. */
   "matched": (argument: Matched, offset: string) => void;
-  /** The partner said something, or the room's first line. */
+  /** A message from the partner, or the room's first system message. */
   "message": (argument: Message, offset: string) => void;
-  /** The partner begins or ends typing. */
+  /** The partner starts or stops typing. */
   "partner-typing": (argument: PartnerTyping) => void;
-  /** The partner's connection dropped without a goodbye. */
+  /** The partner's connection was lost; the room waits for `graceMs`. */
   "partner-reconnecting": (argument: PartnerReconnecting, offset: string) => void;
-  /** It is back, in the same room. */
+  /** The partner is back, in the same room. */
   "partner-reconnected": (offset: string) => void;
-  /** The room is over. */
+  /** The room has ended. */
   "partner-disconnected": (argument: PartnerDisconnected, offset: string) => void;
-  /** No longer in the pool. */
+  /** This person has left the waiting pool. */
   "match-cancelled": (offset: string) => void;
-  /** How many people are here: after connecting, then on change. */
+  /** The number of people online: after connecting, then on change. */
   "online-count": (argument: number) => void;
-  /** The operator says a line to everybody. */
+  /** A text from the operator to everyone. */
   "announcement": (argument: Announcement, offset: string) => void;
-  /** Something without a callback was refused, or the connection is closed. */
+  /** An event without a callback was refused, or the server closes the connection. */
   "error": (argument: ErrorEvent, offset: string) => void;
 }
 
 type StockSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
 type AllButLast<List> = List extends [...infer Others, unknown] ? Others : never;
 
-/** A socket of socket.io-client. `emitWithAck` promises what the callback would get. */
+/** A typed socket of socket.io-client. `emitWithAck` returns a promise of the acknowledgement. */
 export interface ChatSocket extends StockSocket {
-  /** The callback may be left out; a refusal then comes as `error`. */
+  /** The callback is optional; without it a refusal is emitted as `error`. */
   emit<Event extends keyof ClientToServerEvents>(
     event: Event,
     ...args: Parameters<ClientToServerEvents[Event]> | AllButLast<Parameters<ClientToServerEvents[Event]>>

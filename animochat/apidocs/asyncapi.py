@@ -20,11 +20,11 @@ REFERENCE = "#/components/schemas/{name}"
 
 DESCRIPTION = """\
 Anonymous one-to-one chat over Socket.IO protocol 5 (Engine.IO 4), namespace `/`, with any stock client and either
-transport. `auth` in the handshake is an `Auth`: the `token` of an earlier `session` makes a client the same person
-again; `lobby` says among whom it is to be, and one that is not there is refused (`connect_error`, whose `data` is a
+transport. `auth` in the handshake is an `Auth`: a client that sends the `token` of an earlier `session` is the same
+person again; `lobby` names the lobby to join. Unknown lobbies are refused (`connect_error`, whose `data` is a
 `Refusal`). Every event takes an optional acknowledgement callback; without one a refusal is emitted as `error`. Events
-marked `x-offset` are followed by a string, which the stock client sends back to take a lost connection up again. Fields
-may be added to any payload."""
+marked `x-offset` end with a string argument, which the stock client sends back to recover a lost connection. Fields may
+be added to any payload."""
 
 
 def schemas(types: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:

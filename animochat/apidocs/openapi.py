@@ -49,42 +49,46 @@ SINCE_PARAMETERS = [
     {
         "name": "since",
         "in": "query",
-        "description": "`until` of an earlier answer: only what came after it",
+        "description": "The `until` of an earlier answer: return only later intervals",
         "schema": {"type": "integer", "minimum": 0, "maximum": MAX_TIME, "default": 0},
     }
 ]
 
 ROUTES = [
     Route("/", "The chat page.", media="text/html"),
-    Route("/health", "Can this server do its work? For load balancers.", {200: Healthy, 503: Unhealthy}),
-    Route("/health/live", "Does this process serve? For whoever restarts it.", {200: Live}),
-    Route("/stats", "Numbers of the whole system.", {200: Stats, 503: Failed}),
     Route(
-        "/metrics", "Numbers of this machine, for Prometheus; asks for METRICS_TOKEN if it is set.", media="text/plain"
+        "/health", "Report whether this server and its store work, for load balancers.", {200: Healthy, 503: Unhealthy}
     ),
-    Route("/docs", "These documents, to be read.", media="text/html"),
+    Route("/health/live", "Report whether this process serves requests, for supervisors that restart it.", {200: Live}),
+    Route("/stats", "The numbers of all servers: people, rooms, matches, messages.", {200: Stats, 503: Failed}),
+    Route("/metrics", "This server's metrics for Prometheus; requires METRICS_TOKEN if it is set.", media="text/plain"),
+    Route("/docs", "These documents as a page.", media="text/html"),
     Route("/docs/asyncapi.json", "The events, as AsyncAPI 3."),
     Route("/docs/openapi.json", "The HTTP routes, as OpenAPI 3.1: this document."),
     Route("/docs/animochat.d.ts", "The events as types for TypeScript.", media="text/plain"),
-    Route("/admin/api/reports", "Open reports.", {200: Reports}, query=PORTION_PARAMETERS),
-    Route("/admin/api/reports/{report}/dismiss", "Close a report.", {200: Accepted}, method="post"),
+    Route("/admin/api/reports", "List open reports.", {200: Reports}, query=PORTION_PARAMETERS),
+    Route("/admin/api/reports/{report}/dismiss", "Dismiss a report.", {200: Accepted}, method="post"),
     Route(
         "/admin/api/reports/{report}/ban",
-        "Ban whom a report is on; settles all open reports on that person.",
+        "Ban the reported person and resolve all reports on them.",
         {200: Banned},
         method="post",
         body=BanRequest,
     ),
-    Route("/admin/api/bans", "Bans.", {200: Bans}, query=PORTION_PARAMETERS),
+    Route("/admin/api/bans", "List bans.", {200: Bans}, query=PORTION_PARAMETERS),
     Route("/admin/api/bans", "Ban a person.", {200: Banned}, method="post", body=PersonBanRequest),
     Route("/admin/api/bans/{subject}", "Lift a ban.", {200: Accepted}, method="delete"),
     Route(
-        "/admin/api/announcements", "Say a line to everybody.", {200: Accepted}, method="post", body=AnnouncementRequest
+        "/admin/api/announcements",
+        "Send an announcement to everyone.",
+        {200: Accepted},
+        method="post",
+        body=AnnouncementRequest,
     ),
-    Route("/admin/api/readings", "What the workers measured in the last hour.", {200: Portion}, query=SINCE_PARAMETERS),
+    Route("/admin/api/readings", "The metric history of the last hour.", {200: Portion}, query=SINCE_PARAMETERS),
 ]
 
-STATUS = {200: "As asked for", 503: "The store can't be used"}
+STATUS = {200: "Success", 503: "The store is unavailable"}
 
 
 @functools.cache
@@ -101,8 +105,8 @@ def openapi() -> dict[str, Any]:
         "info": {
             "title": "AniMoChat",
             "version": __version__,
-            "description": "What is not a chat: health, numbers, documents, and the operator's API, which is there"
-            " where ADMIN_TOKEN is set. The chat itself is in asyncapi.json.",
+            "description": "Health, numbers, documents, and the operator's API, which exists if ADMIN_TOKEN is set."
+            " The chat itself is in asyncapi.json.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],

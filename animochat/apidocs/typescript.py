@@ -23,7 +23,7 @@ import type { Socket } from "socket.io-client";
 """
 
 ACKNOWLEDGE = """\
-/** The callback that any event takes. */
+/** The acknowledgement callback of every event. */
 export type Acknowledge<Answer> = (answer: Answer | Refused) => void;
 """
 
@@ -32,9 +32,9 @@ SOCKET = """\
 type StockSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
 type AllButLast<List> = List extends [...infer Others, unknown] ? Others : never;
 
-/** A socket of socket.io-client. `emitWithAck` promises what the callback would get. */
+/** A typed socket of socket.io-client. `emitWithAck` returns a promise of the acknowledgement. */
 export interface ChatSocket extends StockSocket {
-  /** The callback may be left out; a refusal then comes as `error`. */
+  /** The callback is optional; without it a refusal is emitted as `error`. */
   emit<Event extends keyof ClientToServerEvents>(
     event: Event,
     ...args: Parameters<ClientToServerEvents[Event]> | AllButLast<Parameters<ClientToServerEvents[Event]>>

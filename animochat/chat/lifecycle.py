@@ -541,7 +541,7 @@ class Lifecycle:
             return
         if connection.buckets.refusals.take(self._rate_refusals, time.monotonic()):
             connection.transport.penalize()
-            self._turn_out(connection, RateLimited("Disconnected: too many requests in spite of refusals"))
+            self._turn_out(connection, RateLimited("Disconnected: too many requests after refusals"))
             self.drop(connection)
 
     def ban(self, connection: Connection, ms: int | None) -> None:

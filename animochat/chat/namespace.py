@@ -301,7 +301,7 @@ class ChatNamespace(socketio.Namespace):
                 return Quote(message_id, said.senderId, said.content[:MAX_QUOTE])
             if client_id and self._rooms.is_stored(room_id, room.slot, client_id):
                 return None
-        raise InvalidPayload("The message replied to is not in this room, or no longer kept")
+        raise InvalidPayload("The message replied to isn't in this room or is no longer kept")
 
     def _say(
         self,

@@ -147,7 +147,7 @@ class SocketIOServer(socketio.Server):
         if isinstance(name, str) and name in self._lobbies:
             self._lobbies[name].lifecycle.open(session, auth)
             return
-        why: ChatError = UnknownLobby() if isinstance(name, str) else InvalidPayload("auth.lobby is not a string")
+        why: ChatError = UnknownLobby() if isinstance(name, str) else InvalidPayload("auth.lobby must be a string")
         METRICS.rejected[why.code] += 1
         session.send(packets.refused("/", why.message, why.payload()))
 

@@ -71,10 +71,10 @@ class Said(msgspec.Struct):
 
 
 class Report(msgspec.Struct, rename="camel"):
-    """A report. `filed_at`: Unix ms. `state`: "open", "dismissed" or "banned". `reports`: open ones on the same person.
+    """A report. `filed_at`: Unix ms. `state`: "open", "dismissed" or "banned". `reports`: open reports on this person.
 
     `has_address`: the reported person's address can be banned as well. `banned_until`: Unix ms, for one who is banned
-    already; `banned`: whether that is so (`banned_until` None: for good).
+    already (null: permanently, where `banned` is true).
     """
 
     id: str
@@ -93,10 +93,10 @@ class Report(msgspec.Struct, rename="camel"):
 
 
 class Ban(msgspec.Struct, rename="camel"):
-    """A ban. `id` is its subject; `person` the one for whose sake an address is banned, too, and `lobby` that person's.
-    Times are Unix ms.
+    """A ban. `id`: its subject. `person`: the banned person, or for an address's ban the person it belongs to. `lobby`:
+    that person's. Times are Unix ms; `until` is null for a permanent ban.
 
-    `until` None: for good. `by`: "operator" or "reports". `report`: the id of the one that led to it, or "".
+    `by`: "operator" or "reports". `report`: the id of the report that led to the ban, or "".
     """
 
     id: str

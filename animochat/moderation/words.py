@@ -28,7 +28,7 @@ class WordFilter:
         if not self._refuse:
             return str(self._pattern.sub(lambda match: "*" * len(match.group()), content))
         if self._pattern.search(content):
-            raise InvalidPayload("The message has words that are not allowed here")
+            raise InvalidPayload("The message contains words that aren't allowed here")
         return content
 
 
@@ -39,7 +39,7 @@ def word_filter(settings: Settings) -> WordFilter | None:
     patterns = _patterns(settings.word_filter_file)
     if not patterns:
         return None
-    together = _compiled("|".join(f"(?:{pattern})" for pattern in patterns), "all patterns together")
+    together = _compiled("|".join(f"(?:{pattern})" for pattern in patterns), "all patterns combined")
     return WordFilter(together, settings.word_filter_action == "refuse")
 
 
@@ -58,7 +58,7 @@ def _patterns(path: str) -> list[str]:
             continue
         try:
             if _compiled(pattern, f"line {number}").search(""):
-                mistakes.append(f"WORD_FILTER_FILE: line {number}: it matches even where there is nothing")
+                mistakes.append(f"WORD_FILTER_FILE: line {number}: the pattern matches empty text")
         except SettingsError as error:
             mistakes += error.mistakes
         patterns.append(pattern)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ChatError(Exception):
-    """A refusal: nothing was changed, and the client is told `code` and `message`.
+    """A refusal: nothing changed, and the client gets `code` and `message`.
 
     `retry_after_ms` (milliseconds) is set where waiting helps.
     """
@@ -18,7 +18,7 @@ class ChatError(Exception):
         self.retry_after_ms = retry_after_ms
 
     def payload(self) -> dict[str, object]:
-        """The wire's `{code, message, retryAfterMs?}`."""
+        """Return the wire's `{code, message, retryAfterMs?}`."""
         payload: dict[str, object] = {"code": self.code, "message": self.message}
         if self.retry_after_ms is not None:
             payload["retryAfterMs"] = self.retry_after_ms
@@ -55,17 +55,17 @@ class RateLimited(ChatError):
 
 
 class Unavailable(ChatError):
-    """The store can't be reached, or did not answer in time."""
+    """The store can't be reached, or didn't answer in time."""
 
     code = "unavailable"
-    text = "Service is temporarily unavailable, try again"
+    text = "The service is temporarily unavailable. Try again."
 
 
 class UnknownLobby(ChatError):
-    """At connecting alone: the connection is refused."""
+    """The connection is refused; only sent when connecting."""
 
     code = "unknown-lobby"
-    text = "There is no such lobby"
+    text = "Unknown lobby"
 
 
 class Replaced(ChatError):
@@ -74,7 +74,7 @@ class Replaced(ChatError):
 
 
 class Banned(ChatError):
-    """`retry_after_ms` is the time left; none where the ban is for good."""
+    """`retry_after_ms` is the time left; None for a permanent ban."""
 
     code = "banned"
     text = "You are banned from this chat"

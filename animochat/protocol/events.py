@@ -49,26 +49,33 @@ CLIENT_EVENTS = [
     ClientEvent("find-match", FindMatch | None, Searching, "Enter the waiting pool; `waiting` or `matched` follows."),
     ClientEvent("cancel-match", None, Done, "Leave the waiting pool; `match-cancelled` follows."),
     ClientEvent(
-        "next-match", FindMatch | None, Searching, "Leave the room, rest for the cooldown, and enter the pool again."
+        "next-match",
+        FindMatch | None,
+        Searching,
+        "Leave the room, start the skip cooldown, and enter the waiting pool again.",
     ),
-    ClientEvent("send-message", str | SendMessage, Stored, "Say something to the partner."),
-    ClientEvent("typing", bool | Typing, Done, "Begin or end typing; the partner gets `partner-typing`."),
+    ClientEvent("send-message", str | SendMessage, Stored, "Send a message to the partner."),
+    ClientEvent("typing", bool | Typing, Done, "Start or stop typing; the partner gets `partner-typing`."),
     ClientEvent("leave-room", None, Done, "Leave the room without searching again."),
-    ClientEvent("block-partner", None, Done, "Leave the room, and do not meet this partner again for 90 days."),
-    ClientEvent("report-partner", ReportPartner, Done, "File a report with what was said, then as `block-partner`."),
+    ClientEvent("block-partner", None, Done, "Leave the room and don't meet this partner again for 90 days."),
+    ClientEvent(
+        "report-partner", ReportPartner, Done, "File a report with the room's messages, then as `block-partner`."
+    ),
 ]
 
 SERVER_EVENTS = [
-    ServerEvent("session", Session, "The first event of every connection that was not recovered."),
-    ServerEvent("waiting", Waiting, "In the pool."),
+    ServerEvent("session", Session, "The first event of every connection that wasn't recovered."),
+    ServerEvent("waiting", Waiting, "This person is in the waiting pool."),
     ServerEvent("matched", Matched, "A partner was found."),
-    ServerEvent("message", Message, "The partner said something, or the room's first line."),
-    ServerEvent("partner-typing", PartnerTyping, "The partner begins or ends typing.", offset=False),
-    ServerEvent("partner-reconnecting", PartnerReconnecting, "The partner's connection dropped without a goodbye."),
-    ServerEvent("partner-reconnected", None, "It is back, in the same room."),
-    ServerEvent("partner-disconnected", PartnerDisconnected, "The room is over."),
-    ServerEvent("match-cancelled", None, "No longer in the pool."),
-    ServerEvent("online-count", int, "How many people are here: after connecting, then on change.", offset=False),
-    ServerEvent("announcement", Announcement, "The operator says a line to everybody."),
-    ServerEvent("error", ErrorEvent, "Something without a callback was refused, or the connection is closed."),
+    ServerEvent("message", Message, "A message from the partner, or the room's first system message."),
+    ServerEvent("partner-typing", PartnerTyping, "The partner starts or stops typing.", offset=False),
+    ServerEvent(
+        "partner-reconnecting", PartnerReconnecting, "The partner's connection was lost; the room waits for `graceMs`."
+    ),
+    ServerEvent("partner-reconnected", None, "The partner is back, in the same room."),
+    ServerEvent("partner-disconnected", PartnerDisconnected, "The room has ended."),
+    ServerEvent("match-cancelled", None, "This person has left the waiting pool."),
+    ServerEvent("online-count", int, "The number of people online: after connecting, then on change.", offset=False),
+    ServerEvent("announcement", Announcement, "A text from the operator to everyone."),
+    ServerEvent("error", ErrorEvent, "An event without a callback was refused, or the server closes the connection."),
 ]

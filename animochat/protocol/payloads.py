@@ -51,7 +51,7 @@ MAX_HISTORY = 3 * 1024 * 1024
 
 
 class Auth(Struct):
-    """`auth` in the handshake. `pid` and `offset`: the stock client's own, by which it takes a lost connection up."""
+    """`auth` in the handshake. Stock clients send `pid` and `offset` to recover a lost connection."""
 
     token: str | UnsetType = UNSET
     lobby: str | UnsetType = UNSET
@@ -87,7 +87,7 @@ class Typing(Struct):
 
 
 class Limits(Struct):
-    """What a client needs to know of the server's bounds: lengths in characters, times in milliseconds."""
+    """The server's limits: lengths in characters, times in milliseconds."""
 
     maxMessageLength: int
     maxClientIdLength: int
@@ -100,7 +100,7 @@ class Limits(Struct):
 
 
 class Quote(Struct):
-    """`message.replyTo`: the message that a reply answers; `content` has its first MAX_QUOTE characters."""
+    """`message.replyTo`: the message being replied to; `content` has its first 200 characters."""
 
     id: str
     senderId: str
@@ -121,14 +121,14 @@ class Message(Struct):
 
 
 class Body(Struct):
-    """What `message_body` encoded, as far as the server itself reads it again."""
+    """The fields of an encoded message body that the server itself reads."""
 
     senderId: str
     content: str
 
 
 class SessionRoom(Struct):
-    """The room in `session`, with what was said in it so far, by both."""
+    """The room in `session`, with the messages that both people sent so far."""
 
     roomId: str
     userId: str
@@ -158,7 +158,7 @@ class Matched(Struct):
 
 
 class Waiting(Struct):
-    """`waiting`. `cooldownMs`: what is left of the rest after a skip."""
+    """`waiting`. `cooldownMs`: what remains of the skip cooldown."""
 
     cooldownMs: Milliseconds
 
@@ -170,25 +170,25 @@ class PartnerTyping(Struct):
 
 
 class PartnerReconnecting(Struct):
-    """`partner-reconnecting`: how long the partner will be waited for."""
+    """`partner-reconnecting`. `graceMs`: how long the server keeps the partner's place."""
 
     graceMs: Milliseconds
 
 
 class PartnerDisconnected(Struct):
-    """`partner-disconnected`. Who blocked or reported is shown as having left."""
+    """`partner-disconnected`. A partner who blocked or reported appears to have left."""
 
     reason: Annotated[str, Meta(extra_json_schema={"enum": ["left", "skipped", "disconnected"]})]
 
 
 class Announcement(Struct):
-    """`announcement`: a line of the operator's to everybody."""
+    """`announcement`: a text from the operator to everyone."""
 
     text: str
 
 
 class Refusal(Struct):
-    """Why something was not done. `retryAfterMs` is there where waiting helps."""
+    """The reason for a refusal. `retryAfterMs` is present where waiting helps."""
 
     code: ErrorCode
     message: str
@@ -196,7 +196,7 @@ class Refusal(Struct):
 
 
 class ErrorEvent(Struct):
-    """`error`: a refusal, and the event that was refused, where there was one."""
+    """`error`: a refusal, with the refused event if there was one."""
 
     code: ErrorCode
     message: str
@@ -209,13 +209,13 @@ No = Annotated[bool, Meta(extra_json_schema={"const": False})]
 
 
 class Done(Struct):
-    """What an acknowledgement gets: it was done."""
+    """The acknowledgement of an event that succeeded."""
 
     ok: Yes
 
 
 class Searching(Struct):
-    """What the acknowledgement of a search gets. `cooldownMs` is there while waiting."""
+    """The acknowledgement of a search. `cooldownMs` is present while waiting."""
 
     ok: Yes
     state: Literal["waiting", "matched"]
@@ -223,7 +223,7 @@ class Searching(Struct):
 
 
 class Stored(Struct):
-    """What the acknowledgement of `send-message` gets, once the message is stored."""
+    """The acknowledgement of `send-message`, once the message is stored."""
 
     ok: Yes
     id: str
@@ -232,7 +232,7 @@ class Stored(Struct):
 
 
 class Refused(Struct):
-    """What any acknowledgement gets instead, when nothing was changed."""
+    """The acknowledgement of a refused event: nothing changed."""
 
     ok: No
     error: Refusal
@@ -274,7 +274,7 @@ decode_body = msgspec.json.Decoder(Body).decode
 def parse_argument(args: list[Any], kind: type[T] | Any) -> T:
     """The one argument of an event, as `kind`. Raises InvalidPayload."""
     if len(args) != 1:
-        raise InvalidPayload("Expected one argument")
+        raise InvalidPayload("Expected exactly one argument")
     try:
         value: T = msgspec.convert(args[0], kind)
     except msgspec.ValidationError as exc:
@@ -292,7 +292,7 @@ def interests(args: list[Any]) -> tuple[str, ...]:
     search = parse_optional_argument(args, FindMatch)
     spelled = tuple(interest.strip() for interest in search.interests) if search is not None else ()
     if any(len(interest) > MAX_INTEREST_LENGTH or is_blank(interest) for interest in spelled):
-        raise InvalidPayload(f"An interest has 1 to {MAX_INTEREST_LENGTH} characters that can be seen")
+        raise InvalidPayload(f"An interest needs 1 to {MAX_INTEREST_LENGTH} visible characters")
     return spelled
 
 

@@ -31,9 +31,9 @@ PORTION = 1000
 
 
 class Interval(msgspec.Struct):
-    """What was measured around `time` (Unix ms, the interval's beginning): `all` workers together, and each by its id.
+    """The measurements of the interval that begins at `time` (Unix ms): of `all` workers, and of each by its id.
 
-    A worker that has not told anything is missing; an interval in which nobody has, too.
+    Workers that reported nothing are missing, as are intervals in which no worker reported.
     """
 
     time: int
@@ -42,9 +42,9 @@ class Interval(msgspec.Struct):
 
 
 class Portion(msgspec.Struct, rename="camel"):
-    """Intervals in order of time. `until`: the last one that was looked at. `more`: there are later ones.
+    """Intervals in order of time. `until`: the last one examined. `more`: whether there are later ones.
 
-    `workers`: id -> host, of those that have told something in it.
+    `workers`: the host of each worker that reported, by worker id.
     """
 
     interval_ms: int

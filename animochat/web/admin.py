@@ -49,7 +49,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 class BanRequest(msgspec.Struct):
-    """`hours` None: for good. It has to be said: nobody is banned for good by leaving something out."""
+    """`hours`: null for a permanent ban. Required, so that leaving it out never bans permanently."""
 
     hours: Annotated[float, Meta(gt=0, le=87_600)] | None
     address: bool = False
@@ -57,14 +57,14 @@ class BanRequest(msgspec.Struct):
 
 
 class PersonBanRequest(BanRequest, kw_only=True):
-    """A ban of somebody on whom there is no report. `lobby`: the person's, where it is known."""
+    """A ban of a person without a report. `lobby`: that person's, if known."""
 
     person: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     lobby: str | None = None
 
 
 class AnnouncementRequest(msgspec.Struct):
-    """A line to everybody, or to those in one lobby."""
+    """An announcement to everyone, or to everyone in one lobby."""
 
     text: Annotated[str, Meta(max_length=500)]
     lobby: str | None = None
@@ -176,7 +176,7 @@ def list_reports() -> Response:
 @blueprint.post("/api/reports/<report>/dismiss")
 def dismiss_report(report: str) -> Response:
     if not _oversight().dismiss(report):
-        raise NotFound("No such report is open")
+        raise NotFound("No open report has this id")
     return _json({"ok": True})
 
 
@@ -185,7 +185,7 @@ def ban_reported(report: str) -> Response:
     asked = _body(BanRequest)
     done = _oversight().ban_reported(report, _milliseconds(asked.hours), asked.address, asked.note.strip())
     if done is None:
-        raise NotFound("No such report")
+        raise NotFound("No report has this id")
     return _json({"ok": True, "person": done[0], "addressBanned": done[1]})
 
 
@@ -206,7 +206,7 @@ def ban_person() -> Response:
 @blueprint.delete("/api/bans/<subject>")
 def lift_ban(subject: str) -> Response:
     if not _oversight().lift(subject):
-        raise NotFound("No such ban")
+        raise NotFound("No ban has this id")
     return _json({"ok": True})
 
 
@@ -224,7 +224,7 @@ def announce() -> Response:
 def list_readings() -> Response:
     since = request.args.get("since", 0, type=int)
     if not 0 <= since <= MAX_TIME:
-        raise BadRequest("since is a time in Unix milliseconds")
+        raise BadRequest(f"since must be from 0 to {MAX_TIME} (Unix milliseconds)")
     readings: MetricHistory = current_app.extensions["animochat"].readings
     return _json(readings.portion(since))
 
@@ -237,14 +237,14 @@ def _oversight() -> ModerationService:
 def _lobby(name: str | None) -> str | None:
     """A lobby that was named; None for all. Raises NotFound."""
     if name is not None and name not in _oversight().lobbies:
-        raise NotFound("No such lobby")
+        raise NotFound("Unknown lobby")
     return name
 
 
 def _body(kind: type[T]) -> T:
     """The request's JSON. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
     if not request.is_json:  # which no form of another page's can send
-        raise UnsupportedMediaType("Expected application/json")
+        raise UnsupportedMediaType("Content-Type must be application/json")
     try:
         return msgspec.json.decode(request.get_data(), type=kind)
     except msgspec.DecodeError as error:  # ValidationError is one
@@ -255,14 +255,14 @@ def _portion() -> tuple[int, int]:
     """`?offset=0&count=20`."""
     count = request.args.get("count", PORTION, type=int)
     if not 1 <= count <= MAX_PORTION:
-        raise BadRequest(f"count is from 1 to {MAX_PORTION}")
+        raise BadRequest(f"count must be from 1 to {MAX_PORTION}")
     return _offset("offset"), count
 
 
 def _offset(name: str) -> int:
     offset = request.args.get(name, 0, type=int)
     if not 0 <= offset <= MAX_OFFSET:
-        raise BadRequest(f"{name} is from 0 to {MAX_OFFSET}")
+        raise BadRequest(f"{name} must be from 0 to {MAX_OFFSET}")
     return offset
 
 

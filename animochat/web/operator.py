@@ -47,7 +47,7 @@ def require() -> None:
         if request.method not in _SAFE:
             require_own_page()
         return
-    raise Unauthorized("The operator only", www_authenticate=WWWAuthenticate("bearer"))
+    raise Unauthorized("ADMIN_TOKEN or an operator's session is required", www_authenticate=WWWAuthenticate("bearer"))
 
 
 def require_own_page() -> None:
@@ -58,7 +58,7 @@ def require_own_page() -> None:
     else:
         own = site in (None, "same-origin") and is_own(origin, request.environ, _settings().trusted_proxies)
     if not own:
-        raise Forbidden("From a page of this server only")
+        raise Forbidden("The request must come from a page of this server")
 
 
 def is_secret(shown: bytes, secret: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the HTTP routes answer, as types: the documents are made of them (protocol, "HTTP")."""
+"""The answers of the HTTP routes as types, from which the documents are made (protocol, "HTTP")."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Healthy(Struct):
 
 
 class HttpError(Struct):
-    """Why there is no answer: a word for programs, and a line for people."""
+    """An error: `code` for programs, `message` for people."""
 
     code: str
     message: str
 
 
 class Unhealthy(Struct):
-    """`GET /health`, 503: nobody can join: the store does not answer within a second, or refuses it."""
+    """`GET /health`, 503: no one can join, because the store refuses or doesn't answer within one second."""
 
     status: Literal["unavailable"]
     redis: Literal["unavailable"]
@@ -34,13 +34,13 @@ class Unhealthy(Struct):
 
 
 class Live(Struct):
-    """`GET /health/live`, 200 as long as the process serves."""
+    """`GET /health/live`, 200 as long as the process serves requests."""
 
     status: Literal["ok"]
 
 
 class LobbyStats(Struct):
-    """Numbers of one lobby."""
+    """The numbers of one lobby, on all servers."""
 
     onlineUsers: int
     waitingUsers: int
@@ -50,9 +50,9 @@ class LobbyStats(Struct):
 
 
 class Stats(Struct):
-    """`GET /stats`: numbers of the whole system, all workers and servers together, and by name those of each lobby.
+    """`GET /stats`: the numbers of all workers and servers, in total and for each lobby by name.
 
-    `missing`: lobbies whose part of the store gives no answer, in none of these numbers. Absent where all are there.
+    `missing`: lobbies whose store doesn't answer; they are in none of these numbers. Absent if none is missing.
     """
 
     onlineUsers: int
@@ -66,33 +66,33 @@ class Stats(Struct):
 
 
 class Failed(Struct):
-    """Every other answer that is an error, whatever its status."""
+    """Any other error."""
 
     error: HttpError
 
 
 class Reports(Struct):
-    """Reports, the oldest first. `open`: how many there are in all."""
+    """Reports, oldest first. `open`: the number of all open reports."""
 
     open: int
     reports: list[Report]
 
 
 class Bans(Struct):
-    """Bans, those that end first at the beginning. `total`: how many there are in all."""
+    """Bans, those that end soonest first. `total`: the number of all bans."""
 
     total: int
     bans: list[Ban]
 
 
 class Accepted(Struct):
-    """It was done. Otherwise the answer is an error."""
+    """The request succeeded."""
 
     ok: bool
 
 
 class Banned(Struct):
-    """Who was banned, and whether an address was banned with the person."""
+    """The banned person, and whether an address was banned too."""
 
     ok: bool
     person: str

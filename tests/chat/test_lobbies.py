@@ -199,13 +199,13 @@ def test_an_unknown_lobby_is_refused_and_nothing_is_changed(server: Server, tran
     with pytest.raises(socketio.exceptions.ConnectionError):
         client.connect(server.url, auth={"lobby": "davao"}, transports=[transport])
     client.shutdown()
-    code = {"code": "unknown-lobby", "message": "There is no such lobby"}
-    assert told == [{"message": "There is no such lobby", "data": code}]
+    code = {"code": "unknown-lobby", "message": "Unknown lobby"}
+    assert told == [{"message": "Unknown lobby", "data": code}]
     assert stats(server)["onlineUsers"] == 0
 
 
 def test_the_stock_browser_client_hears_why_it_was_refused(server: Server, connect: Connect) -> None:
-    with pytest.raises(AssertionError, match="There is no such lobby"):
+    with pytest.raises(AssertionError, match="Unknown lobby"):
         connect(server, "node", auth={"lobby": "davao"})
 
 
