@@ -26,7 +26,7 @@ def refuse_other_servers() -> None:
     if not server.in_worker:
         print(
             "animochat: no other server can run it: start it with `animochat serve`, or with gunicorn, its worker class"
-            " animochat.server.worker.Worker, and without --preload",
+            " animochat.server.process.worker.Worker, and without --preload",
             file=sys.stderr,
         )
         sys.exit(EXIT_APP_LOAD_ERROR)

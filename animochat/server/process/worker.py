@@ -67,7 +67,7 @@ def unsupported(cfg: Any) -> str | None:
     if not issubclass(cfg.worker_class, Worker):
         return (
             f"the worker class {cfg.worker_class_str} can't serve it: leave --worker-class out,"
-            " or give animochat.server.worker.Worker"
+            " or give animochat.server.process.worker.Worker"
         )
     if cfg.preload_app:
         return "each worker has to load the application for itself: leave --preload out"
