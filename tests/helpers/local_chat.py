@@ -24,7 +24,7 @@ class LocalClient:
         self.sid, self.remote_addr, self.upgraded, self.owner = "", address, upgraded, None  # type: ignore[var-annotated]
         self.packets: list[str] = []
         self.paused = False
-        self.charged = 0
+        self.penalized = 0
         self._asked = 100  # of three digits, so that none begins as another does
         self.lobby = chat.lobbies["main"]
         self.connection = self.lobby.lifecycle.open(self, auth or {})
@@ -42,7 +42,7 @@ class LocalClient:
         self.paused = True
 
     def penalize(self) -> None:
-        self.charged += 1
+        self.penalized += 1
 
     def close(self) -> None:
         self._end(CLOSED)

@@ -6,17 +6,24 @@ from typing import Any
 
 import pytest
 
-from animochat.errors import InvalidPayload
 from animochat.matchmaking.interests import by_name
+from animochat.protocol import payloads
+from animochat.protocol.errors import InvalidPayload
+from animochat.protocol.packets import Malformed, parse
+from animochat.protocol.payloads import (
+    ReportPartner,
+    SendMessage,
+    expect_no_argument,
+    interests,
+    parse_argument,
+    parse_optional_argument,
+)
 from animochat.rooms.service import LOG_LENGTH
-from animochat.sockets import payloads
-from animochat.sockets.packets import Malformed, parse
-from animochat.sockets.payloads import ReportPartner, SendMessage, interests, none, one, one_or_none
 
 
 def refuses(args: list[Any], kind: Any) -> bool:
     try:
-        one(args, kind)
+        parse_argument(args, kind)
     except InvalidPayload:
         return True
     return False
@@ -43,16 +50,16 @@ def test_an_event_with_an_argument_has_exactly_that_one(args: list[Any]) -> None
 
 @pytest.mark.parametrize("args", [[0], [False], [""], [{}], [None, None]])
 def test_an_event_without_an_argument_has_none(args: list[Any]) -> None:
-    none([])
-    none([None])
+    expect_no_argument([])
+    expect_no_argument([None])
     with pytest.raises(InvalidPayload):
-        none(args)
+        expect_no_argument(args)
 
 
 def test_an_argument_may_be_left_out_where_nothing_has_to_be_named() -> None:
-    assert one_or_none([], bool) is None
-    assert one_or_none([None], bool) is None
-    assert one_or_none([False], bool) is False
+    assert parse_optional_argument([], bool) is None
+    assert parse_optional_argument([None], bool) is None
+    assert parse_optional_argument([False], bool) is False
     assert interests([]) == interests([None]) == interests([{}]) == interests([{"interests": []}]) == ()
 
 

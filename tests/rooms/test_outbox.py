@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from store_support import TAG, DirectPipeline, Lobby, Relay, cooperative, outcome, soon
 
-from animochat.errors import Unavailable
+from animochat.protocol.errors import Unavailable
 from animochat.rooms import life, service
 from animochat.rooms.life import LogLife
-from animochat.rooms.memory import Memory, Remembered
+from animochat.rooms.memory import Memory, RememberedMessage
 from animochat.rooms.outbox import ATTEMPTS, Outbox
 from animochat.rooms.service import SCRIPTS, Entry
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
+from tests.helpers.store import TAG, DirectPipeline, Lobby, Relay, cooperative, outcome, soon
 
 Commands = list[tuple[tuple[Any, ...], Callable[[Any], None]]]
 
@@ -137,7 +137,7 @@ def test_in_a_cluster_the_worker_that_has_stored_a_message_publishes_it_and_then
 
 def test_what_is_remembered_comes_in_the_room_s_order_and_each_message_once() -> None:
     memory = Memory(3)
-    said = {seq: Remembered("anna", seq, f"body{seq}") for seq in range(1, 6)}
+    said = {seq: RememberedMessage("anna", seq, f"body{seq}") for seq in range(1, 6)}
     assert [memory.keep("room", seq, said[seq]) for seq in (2, 1, 2, 3)] == [True, True, False, True]
     assert memory.after("room", 0) == [(1, said[1]), (2, said[2]), (3, said[3])]
     assert memory.after("room", 2) == [(3, said[3])]

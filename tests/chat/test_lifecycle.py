@@ -11,12 +11,12 @@ from typing import Any
 
 import gevent
 import pytest
-from local_chat import CLOSED, HUNG_UP, LocalClient, start_chat
-from store_support import Relay, cooperative, soon
 
-from animochat.chat import Chat
-from animochat.sockets import lifecycle
+from animochat.chat import lifecycle
+from animochat.chat.worker import Chat
 from animochat.store import keys
+from tests.helpers.local_chat import CLOSED, HUNG_UP, LocalClient, start_chat
+from tests.helpers.store import Relay, cooperative, soon
 
 Start = Callable[..., Chat]
 
@@ -243,7 +243,7 @@ def test_who_goes_on_after_refusals_is_turned_out_and_its_address_pays(start: St
     anna = LocalClient(chat).joined()
     for _ in range(11):
         anna.ask("no-such-event" + "x" * 100)
-    assert anna.charged == 1
+    assert anna.penalized == 1
     assert anna.packets[-2:] == ["1", CLOSED]
     assert anna.connection.id not in anna.lobby.connections.by_id
     assert len(anna.payload("error")["message"]) < 100
