@@ -69,7 +69,7 @@ def test_several_stores_are_independent(store):
 #: Starts a store, forks a child that just lives on as gunicorn's workers do, and reports.
 PROGRAM = """
 import os, signal, time
-from animochat.embedded import EmbeddedStore
+from animochat.store.embedded import EmbeddedStore
 store = EmbeddedStore.start()
 child = os.fork()
 if child:
