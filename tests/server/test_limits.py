@@ -6,6 +6,7 @@ import gc
 import json
 import socket
 import sys
+import time
 from collections.abc import Callable
 
 import gevent
@@ -29,7 +30,7 @@ from animochat.server.limits import (
     client_address,
     comes_through_proxy,
 )
-from animochat.server.throttle import ThrottleQueue
+from animochat.server.throttle import TURN, ThrottleQueue
 from animochat.server.websocket.connection import MAX_DROPPED, RECV_SIZE
 from tests.helpers.servers import eventually
 from tests.server.wire import (
@@ -638,6 +639,14 @@ class TestSlowLane:
         assert ended.wait(PATIENCE)
         assert turns == ["hasty", "other", "hasty"]
 
+    def test_a_round_ends_when_its_time_is_used_up(self) -> None:
+        throttle_queue, turns = ThrottleQueue(), list[str]()
+        for name in "abc":
+            throttle_queue.add(Entry(name, turns, lambda _: time.sleep(2 * TURN)))
+        throttle_queue._run()
+        assert turns == ["a"]
+        throttle_queue.stop()
+
     def test_those_of_one_group_have_one_turn_together(self) -> None:
         throttle_queue, turns = ThrottleQueue(), list[str]()
 
@@ -652,6 +661,8 @@ class TestSlowLane:
         assert (throttle_queue.waiting, len(throttle_queue.queues)) == (54, 5)
         gevent.kill(waiting.pop())
         gevent.kill(gone)
+        gevent.idle()
+        assert "gone" not in throttle_queue.queues
         gevent.joinall(waiting + others, raise_error=True, timeout=PATIENCE)
         assert turns[:5] == ["flood 0", "anna", "bert", "carl", "flood 1"]
         assert turns[5:] == [f"flood {number}" for number in range(2, 49)]

@@ -161,6 +161,15 @@ def test_goodbye_by_request(server: InThread, http: HttpClient) -> None:
     assert server.closed() == ["client disconnect"]
 
 
+def test_what_comes_behind_the_goodbye_is_not_taken(server: InThread, http: HttpClient) -> None:
+    taken: list[str | bytes] = []
+    server.engine.on_message = lambda _, data: taken.append(data)
+    sid = open_polling(http)
+    assert http.post(polling(sid), b"4before\x1e1\x1e4behind").status == 200
+    assert taken == ["before"]
+    assert server.closed() == ["client disconnect"]
+
+
 def test_a_poll_that_comes_before_the_goodbye_is_answered_although_both_are_read_at_once(
     server: InThread, http: HttpClient
 ) -> None:

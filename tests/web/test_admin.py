@@ -607,6 +607,16 @@ def test_a_portion_may_be_as_large_as_its_bounds(client: FlaskClient, query: str
         assert client.get(f"/admin/api/{path}?{query}", headers=BEARER).status_code == 200
 
 
+def test_a_lobby_that_is_not_there_is_not_found(client: FlaskClient, lobby: Lobby) -> None:
+    before = state(lobby)
+    for path in ("", "/api/reports", "/api/bans"):
+        assert client.get(f"/admin{path}?lobby=nowhere", headers=BEARER).status_code == 404
+    for path, body in (("announcements", {"text": "hi"}), ("bans", {"person": "carl", "hours": 1})):
+        answer = client.post(f"/admin/api/{path}", json={**body, "lobby": "nowhere"}, headers=BEARER)
+        assert answer.status_code == 404
+    assert state(lobby) == before
+
+
 def test_a_body_has_a_bound(client: FlaskClient) -> None:
     answer = client.post("/admin/api/announcements", json={"text": "x" * 100_000}, headers=BEARER)
     assert answer.status_code == 413
