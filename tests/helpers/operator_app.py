@@ -23,7 +23,7 @@ def operator_app(
     app.extensions["animochat"] = SimpleNamespace(
         settings=Settings(**settings),
         lobbies={"main": SimpleNamespace(moderation=moderation)},
-        oversight=ModerationService([moderation]),
+        moderation=ModerationService([moderation]),
         operator_access=OperatorAccess(pipeline),
         readings=readings,
     )
