@@ -1,4 +1,4 @@
-"""The console script `animochat`: finds the command that is asked for and lets it have the rest of the line."""
+"""The console script `animochat`: runs a command with the rest of the command line."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import sys
 
 from animochat import __version__
 
-#: What there is; each is a module of `animochat.cli`.
+#: Every command; each is a module of `animochat.cli`.
 COMMANDS = {
     "serve": "start the server",
-    "doctor": "check the configuration, the store and this machine, and say what to change",
-    "bench": "simulate people, to see what a deployment carries",
-    "announce": "say a line to everybody who is connected",
-    "bans": "show, make and lift bans",
-    "reports": "show open reports with what was said, and settle them",
+    "doctor": "check the configuration, the store and this machine",
+    "bench": "simulate people to measure what a deployment can serve",
+    "announce": "send an announcement to everyone who is connected",
+    "bans": "list, add and lift bans",
+    "reports": "list open reports with their messages, and resolve them",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status if it did not become gunicorn."""
+    """Run one command. Return the exit status, unless the process became gunicorn."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever the locale's encoding can't write
@@ -29,12 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="animochat",
         description="Anonymous one-to-one chat server.",
-        epilog=f"commands:\n{commands}\n\n`animochat <command> --help` tells more of each.",
+        epilog=f"commands:\n{commands}\n\nSee `animochat <command> --help` for details.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"animochat {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of the commands below")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…", help="what the command takes")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…", help="arguments of the command")
     options = parser.parse_args(arguments)
     module = importlib.import_module(f"animochat.cli.{options.command}")
     status: int = module.main(options.arguments)

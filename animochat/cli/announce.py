@@ -1,4 +1,4 @@
-"""`animochat announce`: a line to everybody who is connected now."""
+"""`animochat announce`: send an announcement to everyone who is connected."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from animochat.web.admin import AnnouncementRequest
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0 said, 1 not said, 2 a mistake in the line."""
+    """Return the exit status: 0 sent, 1 not sent, 2 for a wrong command line."""
     parser = argparse.ArgumentParser(
-        prog="animochat announce", description="Say a line to everybody who is connected now; nothing is kept of it."
+        prog="animochat announce",
+        description="Send an announcement to everyone who is connected now. It is not stored.",
     )
-    parser.add_argument("text", help="up to 500 characters")
-    add_lobby(parser, "to those in that lobby alone (default: in all)")
+    parser.add_argument("text", help="the text, up to 500 characters")
+    add_lobby(parser, "send to this lobby only (default: to all)")
     options = parser.parse_args(arguments)
     text = checked(parser, AnnouncementRequest, text=options.text.strip()).text
     if not text:
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> int:
 
     def announce(oversight: ModerationService) -> int:
         oversight.announce(text, options.lobby)
-        print("Said.")
+        print("Sent.")
         return 0
 
     return moderate(announce, options.lobby)

@@ -1,4 +1,4 @@
-"""`animochat bans`: who is banned; ban somebody, lift a ban."""
+"""`animochat bans`: list, add and lift bans."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from animochat.web.admin import PersonBanRequest
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0 done, 1 not done, 2 a mistake in the line."""
-    parser = argparse.ArgumentParser(prog="animochat bans", description="Who is banned; ban somebody, lift a ban.")
+    """Return the exit status: 0 done, 1 not done, 2 for a wrong command line."""
+    parser = argparse.ArgumentParser(prog="animochat bans", description="List, add and lift bans.")
     commands = parser.add_subparsers(dest="command", required=True)
-    add_portion(commands.add_parser("list", help="show bans, those that end first at the beginning"))
+    add_portion(commands.add_parser("list", help="list bans, those that end soonest first"))
     add = commands.add_parser("add", help="ban a person")
-    add.add_argument("person", help="as reports and bans name it")
-    add_lobby(add, "the person's (default: the one that knows the person)")
+    add.add_argument("person", help="the person's id, as `reports list` and `bans list` show it")
+    add_lobby(add, "the person's lobby (default: look it up)")
     add_ban(add)
-    lift = commands.add_parser("lift", help="lift a ban, and with a person's the one of the address that came with it")
-    lift.add_argument("ban", help="its id, as `list` shows it")
+    lift = commands.add_parser("lift", help="lift a ban; for a person's also that of the address banned with it")
+    lift.add_argument("ban", help="the ban's id, as `bans list` shows it")
     options = parser.parse_args(arguments)
     if options.command == "add":
         fields = {name: getattr(options, name) for name in ("person", "hours", "address", "note", "lobby")}
@@ -58,14 +58,14 @@ def _list(oversight: ModerationService, options: argparse.Namespace) -> int:
 def _ban(oversight: ModerationService, asked: PersonBanRequest) -> int:
     hours, note = milliseconds(asked.hours), asked.note.strip()
     _, address = oversight.ban(asked.person, hours, asked.address, note, asked.lobby)
-    print(f"{asked.person} is banned{', and the address' if address else ''}.")
+    print(f"{asked.person} is banned{', and so is the address' if address else ''}.")
     if asked.address and not address:
-        print("No address is known of this person.")
+        print("No address of this person is known.")
     return 0
 
 
 def _lift(oversight: ModerationService, ban: str) -> int:
     if not oversight.lift(ban):
-        return complain(f"there is no ban {shown(ban)}")
+        return complain(f"no ban has the id {shown(ban)}")
     print("Lifted.")
     return 0

@@ -1,4 +1,4 @@
-"""`animochat bench URL`: a crowd of simulated people, to see what a deployment carries."""
+"""`animochat bench URL`: simulate people to measure what a deployment can serve."""
 
 from __future__ import annotations
 
@@ -37,16 +37,15 @@ DRAIN = 2.0
 LINE_EVERY = 5
 
 DESCRIPTION = """\
-Simulate people who come, search, talk with pauses to think, skip, leave and vanish, and tell how the server does:
-rates, waiting and delivery times, and whether each message arrived once and in order and every room had two people. It
-ends by itself, after --seconds and at most a few more. Servers that are not on this machine are left alone unless you
-say that you run them.
+Simulate people who connect, search, chat, skip, leave and lose their connection. Report rates, waiting and delivery
+times, and whether each message arrived once and in order and every room had two people. The run ends by itself shortly
+after --seconds. Servers on other machines are refused unless you confirm that you run them.
 """
 
 EPILOG = """\
-Everybody comes from one address: set RATE_CONNECTS=0, RATE_REQUESTS=0 and MAX_CONNECTIONS_PER_ADDRESS=0 on the server
-for the time, or stay below them. Exit status: 0 when every promise was kept, 1 when one was broken, 2 when it could not
-run.
+All connections come from one address: set RATE_CONNECTS=0, RATE_REQUESTS=0 and MAX_CONNECTIONS_PER_ADDRESS=0 on the
+server meanwhile, or stay below these limits. Exit status: 0 if the server kept every promise, 1 if it broke one, 2 if
+the run was not possible.
 """
 
 
@@ -77,19 +76,19 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("url", help="http://localhost:3001, say")
-    parser.add_argument("--lobby", metavar="NAME", help="where they meet (default: where clients go that name none)")
-    parser.add_argument("--people", type=_bounded(1, MAX_PEOPLE), default=100, help="how many (default: 100)")
-    parser.add_argument("--seconds", type=_bounded(1, MAX_SECONDS), default=60, help="how long (default: 60)")
-    help_ = "how many come a second, until all are there (default: 40, below a server's RATE_CONNECTS)"
+    parser.add_argument("url", help="address of the server, such as http://localhost:3001")
+    parser.add_argument("--lobby", metavar="NAME", help="lobby to join (default: the server's default)")
+    parser.add_argument("--people", type=_bounded(1, MAX_PEOPLE), default=100, help="number of people (default: 100)")
+    parser.add_argument("--seconds", type=_bounded(1, MAX_SECONDS), default=60, help="duration (default: 60)")
+    help_ = "people who connect per second until all have (default: 40, below a server's RATE_CONNECTS)"
     parser.add_argument("--arrivals", type=_bounded(1, 1_000), default=40, help=help_)
-    help_ = "mean seconds between two messages of one person (default: 6)"
+    help_ = "mean seconds between two messages of a person (default: 6)"
     parser.add_argument("--think", type=_positive, default=Behavior.think, help=help_)
-    help_ = "mean seconds after which somebody has enough of a partner (default: 90)"
+    help_ = "mean seconds until a person leaves a partner (default: 90)"
     parser.add_argument("--chat", type=_positive, default=Behavior.chat, help=help_)
-    parser.add_argument("--seed", type=int, default=1, help="another number, another course of events (default: 1)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as JSON, too")
-    parser.add_argument("--yes-i-run-this-server", action="store_true", help="for a server that is not on this machine")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random choices (default: 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report to this file as JSON")
+    parser.add_argument("--yes-i-run-this-server", action="store_true", help="allow a server on another machine")
     return parser
 
 
@@ -97,7 +96,7 @@ def _bounded(low: int, high: int) -> Callable[[str], int]:
     def number(word: str) -> int:
         value = int(word)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{value} is not from {low} to {high}")
+            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
         return value
 
     return number
@@ -106,7 +105,7 @@ def _bounded(low: int, high: int) -> Callable[[str], int]:
 def _positive(word: str) -> float:
     value = float(word)
     if not 0.01 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{word} is not from 0.01 to 86400")
+        raise argparse.ArgumentTypeError(f"{word} is not between 0.01 and 86400")
     return value
 
 
@@ -125,12 +124,12 @@ def _problem(options: argparse.Namespace) -> str | None:
         return f"{host} can't be found: {error.strerror}"
     own = all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses)
     if not own and not options.yes_i_run_this_server:
-        return f"{host} is not this machine; for a server that you run, add --yes-i-run-this-server"
+        return f"{host} is another machine: if you run that server, add --yes-i-run-this-server"
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed != resource.RLIM_INFINITY and options.people + OTHER_FILES > allowed:
-        return f"{options.people} people need {options.people + OTHER_FILES} open files: `ulimit -n` says {allowed}"
+        return f"{options.people} people need {options.people + OTHER_FILES} open files, but `ulimit -n` is {allowed}"
     if options.json is not None and not options.json.parent.is_dir():
-        return f"{options.json.parent} is no folder to write the report to"
+        return f"{options.json.parent} is not a folder, so the report can't be written there"
     try:
         client = Client(options.url, lambda *_: None, options.lobby)
         client.connect()
@@ -194,7 +193,7 @@ class _Display:
             f"[{'#' * done}{'.' * (30 - done)}] {second}/{self._seconds} s",
             "people   "
             + ", ".join(f"{states.count(s)} {s}" for s in ("connecting", "idle", "waiting", "chatting", "away")),
-            f"a second {rates['connected']:.0f} connects, {rates['matched'] / 2:.0f} matches, {rates['sent']:.0f} sent,"
+            f"rate/s   {rates['connected']:.0f} connects, {rates['matched'] / 2:.0f} matches, {rates['sent']:.0f} sent,"
             f" {rates['received']:.0f} received",
             f"wait     {_short(wait)}",
             f"deliver  {_short(deliver)}",

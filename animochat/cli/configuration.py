@@ -31,10 +31,10 @@ def _read_dot_env(path: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8; save it as that"
-        raise SettingsError([f".env: it can't be read: {why}"]) from None
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError([f".env can't be read: {why}"]) from None
     if "\0" in text:
-        raise SettingsError([".env: it can't be read: it is not UTF-8; save it as that"])
+        raise SettingsError([".env can't be read: it is not UTF-8"])
     load_dotenv(stream=io.StringIO(text))
 
 

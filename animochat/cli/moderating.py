@@ -1,4 +1,4 @@
-"""What `announce`, `bans` and `reports` share: the moderation service on the store itself, no server in between."""
+"""Shared by `announce`, `bans` and `reports`: they use the moderation service on the store, without a server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def moderate(action: Callable[[ModerationService], int], lobby: str | None = Non
     """
     settings = settings_or_exit()
     if lobby is not None and lobby not in settings.lobbies:
-        return complain(f"there is no lobby {shown(lobby)}: LOBBIES is {', '.join(settings.lobbies)}", EXIT_USAGE)
+        return complain(f"unknown lobby {shown(lobby)}: LOBBIES is {', '.join(settings.lobbies)}", EXIT_USAGE)
     urls = running_stores(Path.cwd()) if settings.redis_url is None else [settings.redis_url]
     if len(urls) != 1:
         found = "several servers run" if urls else "no server runs"
@@ -53,7 +53,7 @@ def moderate(action: Callable[[ModerationService], int], lobby: str | None = Non
             )
         )
     except Unavailable:
-        return complain("the store can't be used, and nothing was done as far as is known; see `animochat doctor`")
+        return complain("the store is unavailable, and probably nothing was changed: run `animochat doctor`")
     finally:
         pipeline.stop()
 
@@ -74,11 +74,13 @@ def checked(parser: argparse.ArgumentParser, kind: type[T], **fields: Any) -> T:
 
 def add_portion(parser: argparse.ArgumentParser) -> None:
     """`--offset`, `--count`, `--lobby` and `--json` for a list."""
-    parser.add_argument("--offset", type=_between(0, 1_000_000_000), default=0, help="leave out so many (default: 0)")
-    help_ = f"show so many at most (default: {PORTION}; up to {MAX_PORTION})"
+    parser.add_argument(
+        "--offset", type=_between(0, 1_000_000_000), default=0, help="skip this many entries (default: 0)"
+    )
+    help_ = f"show at most this many (default: {PORTION}; up to {MAX_PORTION})"
     parser.add_argument("--count", type=_between(1, MAX_PORTION), default=PORTION, help=help_)
-    add_lobby(parser, "of that lobby alone (default: of all)")
-    parser.add_argument("--json", action="store_true", help="as JSON, as the operator's API has it")
+    add_lobby(parser, "show this lobby only (default: all)")
+    parser.add_argument("--json", action="store_true", help="print JSON in the form of the operator's API")
 
 
 def add_lobby(parser: argparse.ArgumentParser, what: str) -> None:
@@ -87,16 +89,16 @@ def add_lobby(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def add_ban(parser: argparse.ArgumentParser) -> None:
-    """For how long, and what else is said of a ban. How long has to be said: nobody is banned for good by omission."""
+    """Add the options of a ban. One of `--hours` and `--for-good` is required: omitting both never bans permanently."""
     how_long = parser.add_mutually_exclusive_group(required=True)
-    how_long.add_argument("--hours", type=float, help="ban for so many hours")
-    how_long.add_argument("--for-good", action="store_true", help="ban without an end")
-    parser.add_argument("--address", action="store_true", help="ban the address too (it may be that of a whole campus)")
-    parser.add_argument("--note", default="", help="why, for those who look later")
+    how_long.add_argument("--hours", type=float, help="ban for this many hours")
+    how_long.add_argument("--for-good", action="store_true", help="ban permanently")
+    parser.add_argument("--address", action="store_true", help="also ban the IP address (a whole campus may share one)")
+    parser.add_argument("--note", default="", help="the reason, for other operators")
 
 
 def milliseconds(hours: float | None) -> int | None:
-    """Hours as the service takes them; None: for good."""
+    """Hours as the service takes them; None: permanently."""
     return None if hours is None else max(1, int(hours * HOUR_MS))
 
 
@@ -106,9 +108,9 @@ def shown(text: str) -> str:
 
 
 def time_of(ms: int | None) -> str:
-    """Unix ms as people read it; None: for good."""
+    """Unix ms as people read it; None: permanently."""
     if ms is None:
-        return "for good"
+        return "permanently"
     return datetime.fromtimestamp(ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -120,7 +122,7 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         value = int(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{value} is not from {low} to {high}")
+            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
         return value
 
     return number

@@ -1,4 +1,4 @@
-"""`animochat reports`: open reports with their evidence; ban whom one is on, or dismiss it."""
+"""`animochat reports`: list open reports with their messages; ban the reported person, or dismiss a report."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from animochat.web.admin import BanRequest
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0 done, 1 not done, 2 a mistake in the line."""
+    """Return the exit status: 0 done, 1 not done, 2 for a wrong command line."""
     parser = argparse.ArgumentParser(
-        prog="animochat reports", description="Open reports with what was said; ban whom one is on, or dismiss it."
+        prog="animochat reports",
+        description="List open reports with their messages; ban the reported person, or dismiss a report.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    add_portion(commands.add_parser("list", help="show open reports, the oldest first"))
-    ban = commands.add_parser("ban", help="ban whom a report is on; settles all open reports on that person")
-    ban.add_argument("report", help="its id, as `list` shows it")
+    add_portion(commands.add_parser("list", help="list open reports, oldest first"))
+    ban = commands.add_parser("ban", help="ban the reported person and resolve all reports on them")
+    ban.add_argument("report", help="the report's id, as `reports list` shows it")
     add_ban(ban)
-    dismiss = commands.add_parser("dismiss", help="close a report")
-    dismiss.add_argument("report", help="its id")
+    dismiss = commands.add_parser("dismiss", help="dismiss a report")
+    dismiss.add_argument("report", help="the report's id")
     options = parser.parse_args(arguments)
     if options.command == "ban":
         asked = checked(parser, BanRequest, hours=options.hours, address=options.address, note=options.note)
@@ -56,7 +57,7 @@ def _print(report: Report) -> None:
     banned = f", banned {time_of(report.banned_until)}" if report.banned else ""
     address = "" if report.has_address else ", no address known"
     print(f"{report.id}  {report.lobby}  {report.reason}  {time_of(report.filed_at)}")
-    print(f"  on {report.reported} ({report.reports} open{banned}{address}), by {report.reporter}")
+    print(f"  against {report.reported} ({report.reports} open{banned}{address}), by {report.reporter}")
     if report.details:
         print(f"  details: {shown(report.details)}")
     for said in report.evidence:
@@ -67,13 +68,13 @@ def _print(report: Report) -> None:
 def _ban(oversight: ModerationService, report: str, asked: BanRequest) -> int:
     done = oversight.ban_reported(report, milliseconds(asked.hours), asked.address, asked.note.strip())
     if done is None:
-        return complain(f"there is no report {shown(report)}")
-    print(f"{done[0]} is banned{', and the address' if done[1] else ''}.")
+        return complain(f"no report has the id {shown(report)}")
+    print(f"{done[0]} is banned{', and so is the address' if done[1] else ''}.")
     return 0
 
 
 def _dismiss(oversight: ModerationService, report: str) -> int:
     if not oversight.dismiss(report):
-        return complain(f"no report {shown(report)} is open")
+        return complain(f"no open report has the id {shown(report)}")
     print("Dismissed.")
     return 0

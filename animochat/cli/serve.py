@@ -13,14 +13,14 @@ from animochat.cli.configuration import settings_or_exit
 
 
 def main(arguments: list[str]) -> int:
-    """Becomes gunicorn; exits before that if the configuration is wrong."""
+    """Become gunicorn. Exit first if the configuration is wrong."""
     parser = argparse.ArgumentParser(
         prog="animochat serve",
-        description="Start gunicorn with the project's own configuration. Everything else is set by environment"
-        " variables or a file .env in the current directory.",
+        description="Start gunicorn with the project's configuration. Environment variables, or a file .env in the"
+        " current directory, set everything else.",
     )
-    parser.add_argument("--host", help="address to listen at (default: all of IPv4)")
-    parser.add_argument("--port", help="port to listen at (default: PORT, or 3001)")
+    parser.add_argument("--host", help="address to listen on (default: all IPv4 addresses)")
+    parser.add_argument("--port", help="port to listen on (default: PORT, or 3001)")
     parser.add_argument("--workers", help="worker processes (default: WEB_CONCURRENCY, or 1)")
     options = parser.parse_args(arguments)
     # By way of the environment, so that one place checks them and the workers see the same values.

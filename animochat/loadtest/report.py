@@ -1,4 +1,4 @@
-"""The outcome of a run, for people and for programs."""
+"""Reports a run as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LATE_MS = 100.0
 
 
 def report(tally: RunStats, target: str, people: int, seconds: float, late_ms: float, cpu: float) -> dict[str, Any]:
-    """Everything as JSON has it. Times are milliseconds; `cpu` is the share of a core that the load took."""
+    """Return the report for JSON. Times are milliseconds; `cpu` is the share of a core that the load generator used."""
     rates = {"connects": "connected", "matches": "matched", "messages": "sent", "deliveries": "received"}
     return {
         "target": target,
@@ -39,13 +39,13 @@ def report(tally: RunStats, target: str, people: int, seconds: float, late_ms: f
 
 
 def text(outcome: Mapping[str, Any]) -> str:
-    """The same to be read."""
+    """Return the report as text."""
     rates, counts = outcome["perSecond"], Counter(outcome["counts"])
     lines = [
         f"{outcome['people']} people for {outcome['seconds']} s at {outcome['target']}",
         "",
-        "a second     " + ", ".join(f"{rate:,.1f} {name}" for name, rate in rates.items()),
-        "in all       " + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())),
+        "per second   " + ", ".join(f"{rate:,.1f} {name}" for name, rate in rates.items()),
+        "total        " + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())),
         "",
         f"{'ms':<12}" + "".join(f"{name:>10}" for name in ("p50", "p90", "p99", "max")),
     ]
@@ -58,14 +58,13 @@ def text(outcome: Mapping[str, Any]) -> str:
     lines.append(f"refused      {refusals or 'nothing'}")
     if "HTTP 429" in refusals or "HTTP 503" in refusals:
         lines.append(
-            "             (all come from one address: see RATE_CONNECTS, RATE_REQUESTS, MAX_CONNECTIONS_PER_ADDRESS,"
-            " MAX_CONNECTIONS)"
+            "             (all connections come from one address: see RATE_CONNECTS, RATE_REQUESTS,"
+            " MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS)"
         )
     mistakes = "; ".join(f"{kind}: {count:,}" for kind, count in sorted(outcome["mistakes"].items()))
-    lines.append(
-        f"promises     {'BROKEN: ' + mistakes if mistakes else 'kept: each message once and in order, rooms of two'}"
-    )
+    kept = "kept: each message arrived once and in order, every room had two people"
+    lines.append(f"promises     {'BROKEN: ' + mistakes if mistakes else kept}")
     load = outcome["load"]
-    late = f"this load took {load['cpu']:.0%} of a core, and was up to {load['lateMs']:,.0f} ms late"
-    lines.append(f"load         {late}{': too many people for it' if load['lateMs'] > LATE_MS else ''}")
+    late = f"the load generator used {load['cpu']:.0%} of a core and was up to {load['lateMs']:,.0f} ms late"
+    lines.append(f"load         {late}{': too many people for this machine' if load['lateMs'] > LATE_MS else ''}")
     return "\n".join(lines)

@@ -68,7 +68,7 @@ class RunStats:
         self.counts["matched"] += 1
         room = self._rooms.setdefault(room_id, {})
         if user_id in room or user_id == partner_id:
-            self.mistakes["somebody is in a room twice"] += 1
+            self.mistakes["a person is in a room twice"] += 1
         room[user_id] = Member(partner_id)
         if len(room) > 2:
             self.mistakes["a room has more than two people"] += 1
@@ -82,22 +82,22 @@ class RunStats:
         member = self._rooms.get(room_id, {}).get(user_id)
         if member is not None:
             if seq in member.sent:
-                self.mistakes["two messages have one place"] += 1
+                self.mistakes["two messages have the same seq"] += 1
             member.sent.add(seq)
 
     def got(self, room_id: str, user_id: str, sender_id: str, seq: int, seconds: float | None) -> None:
         """A message arrives at `user_id`, who is in the room `room_id`, after so long (None: no message of ours)."""
         self.counts["received"] += 1
         if seconds is None:
-            self.mistakes["a message that nobody here sent"] += 1
+            self.mistakes["a message that no one here sent"] += 1
         else:
             self.delivering.add(seconds)
         member = self._rooms.get(room_id, {}).get(user_id)
         if member is None:
-            self.mistakes["a message from a room that one is not in"] += 1
+            self.mistakes["a message from another room"] += 1
             return
         if sender_id != member.partner_id:
-            self.mistakes["a message from somebody else than the partner"] += 1
+            self.mistakes["a message from someone other than the partner"] += 1
         if seq in member.received:
             self.mistakes["a message arrived twice"] += 1
         elif seq < member.last_seq:

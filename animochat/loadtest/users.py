@@ -141,10 +141,10 @@ class SimulatedUser:
             gevent.sleep(self._about(AWAY))
             return "find-match"
         if choice < habits.skip + habits.leave + habits.vanish:
-            self._tally.counts["vanished"] += 1
+            self._tally.counts["connection cut"] += 1
             self._client.close()
         else:
-            self._tally.counts["said goodbye"] += 1
+            self._tally.counts["disconnected"] += 1
             self._client.goodbye()
         return ""
 

@@ -27,22 +27,24 @@ def disagreements(mine: str, others: Iterable[str]) -> dict[str, str]:
         fields = other.split(" ")
         if len(fields) < 4:
             wrong["older"] = (
-                "another server on this store records nothing of itself, as versions before this one: bring all of them"
-                f" to version {version}"
+                "another server on this store runs an older version, which doesn't record its settings: update all"
+                f" servers to version {version}"
             )
             continue
         if fields[0] != schema:
             wrong["schema"] = (
                 f"another server on this store runs version {fields[3]}, with data of schema {fields[0]}; this one,"
-                f" version {version}, has schema {schema}: run one of them alone"
+                f" version {version}, has schema {schema}: run only one of these versions"
             )
             continue
         if fields[1] != secret:
             wrong["secret"] = (
-                "another server on this store signs with another secret: each takes the other's people for new ones,"
-                " and neither knows the other's banned addresses. Give all the same SECRET_KEY, or each deployment a"
-                " store, or database number, of its own"
+                "another server on this store has a different secret: each treats the other's people as new and"
+                " ignores its banned addresses. Set the same SECRET_KEY on all servers, or use a separate store (or"
+                " database number) for each deployment"
             )
         if fields[2] != storing:
-            wrong["storing"] = "another server on this store has another STORE_MESSAGES: set the same on all"
+            wrong["storing"] = (
+                "another server on this store has a different STORE_MESSAGES: set the same value on all servers"
+            )
     return wrong

@@ -93,7 +93,7 @@ def test_a_report_is_dismissed_once(run: Run, report: str, lobby: Lobby) -> None
     assert lobby.moderation.reports(0, 10)[0] == 0
     status, printed = run("reports", "dismiss", report)
     assert status == 1
-    assert f"no report {report} is open" in printed
+    assert f"no open report has the id {report}" in printed
 
 
 def test_a_person_is_banned_for_good_only_where_that_is_said(run: Run, lobby: Lobby) -> None:
@@ -107,7 +107,7 @@ def test_a_person_is_banned_for_good_only_where_that_is_said(run: Run, lobby: Lo
 
 def test_everybody_hears_an_announcement(run: Run, lobby: Lobby) -> None:
     lobby.ear.subscribe(keys.everybody())
-    assert run("announce", " Back in five minutes ") == (0, "Said.\n")
+    assert run("announce", " Back in five minutes ") == (0, "Sent.\n")
     ((_, notice),) = [message for message in lobby.ear.messages() if message[0] == keys.everybody()]
     assert json.loads(notice) == [{"p": "", "e": "announced", "text": "Back in five minutes"}]
 
@@ -121,12 +121,12 @@ def test_they_are_about_every_lobby_or_one(run: Run, lobby: Lobby, monkeypatch: 
     heard = [channel for channel, _ in lobby.ear.messages()]
     assert sorted(heard) == sorted([*channels, keys.everybody("cebu")])
     assert run("bans", "add", "carl", "--for-good", "--lobby", "cebu")[0] == 0
-    assert "person:carl  cebu  for good" in run("bans", "list")[1]
+    assert "person:carl  cebu  permanently" in run("bans", "list")[1]
     assert run("bans", "list", "--lobby", "main") == (0, "0 of 0 bans\n")
     assert run("bans", "lift", "person:carl")[0] == 0
     assert run("announce", "--lobby", "davao", "to nobody") == (
         2,
-        "animochat: there is no lobby davao: LOBBIES is main, cebu\n",
+        "animochat: unknown lobby davao: LOBBIES is main, cebu\n",
     )
 
 
@@ -142,7 +142,7 @@ def test_a_mistake_in_the_line_changes_nothing(run: Run, lobby: Lobby, line: str
 
 
 def test_what_is_not_there_and_a_store_that_is_not_there_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("bans", "lift", "person:nobody") == (1, "animochat: there is no ban person:nobody\n")
+    assert run("bans", "lift", "person:nobody") == (1, "animochat: no ban has the id person:nobody\n")
     assert run("reports", "ban", "none", "--hours", "1")[0] == 1
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
     assert run("bans", "list")[0] == 1
@@ -179,7 +179,7 @@ def test_without_an_address_the_store_is_that_of_the_server_in_this_folder(
         server.start()
         client = PythonClient(server.url)
         client.connect()
-        assert run("announce", "Back in five minutes") == (0, "Said.\n")
+        assert run("announce", "Back in five minutes") == (0, "Sent.\n")
         assert client.wait("announcement") == {"text": "Back in five minutes"}
         client.close()
         second.start()

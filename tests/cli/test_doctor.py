@@ -146,7 +146,7 @@ def test_a_store_that_forgets_is_a_warning_in_production(
     store.config_set("appendonly", "no")
     status, lines = examine(APP_ENV=environment)
     assert lines["persistence"].startswith(expected)
-    assert "nothing is kept" in lines["persistence"]
+    assert "a restart loses everything" in lines["persistence"]
     assert status == (1 if expected == "warning" else 0)
 
 
@@ -209,7 +209,7 @@ def test_every_lobby_is_looked_at(store: redis.Redis, store_process: RedisServer
                       channels=["{lobby:*"], categories=["+@all"])  # fmt: skip
     status, lines = examine(LOBBIES="main,cebu")
     assert status == 1
-    assert "1 live in cebu, and 1 fell silent" in lines["heartbeats"]
+    assert "1 live in cebu, and 1 without heartbeats" in lines["heartbeats"]
     url = store_process.url.replace("//", "//few:x@")
     status, lines = examine(LOBBIES="main", REDIS_URL=url)
     assert lines["permissions"].startswith("ok")
@@ -280,7 +280,7 @@ def test_a_port_that_another_program_has_is_an_error(store: redis.Redis, examine
 def test_a_port_that_our_server_has_is_fine(module_server: Server, store: redis.Redis, examine: Examine) -> None:
     status, lines = examine(PORT=str(module_server.port))
     assert status == 0
-    assert lines["port"] == f"ok: AniMoChat {__version__} serves at {module_server.port}"
+    assert lines["port"] == f"ok: AniMoChat {__version__} runs on port {module_server.port}"
 
 
 def test_a_platform_whose_proxy_is_not_believed_is_a_warning(store: redis.Redis, examine: Examine) -> None:

@@ -1,4 +1,4 @@
-"""`animochat doctor`: checks what a server needs, before it runs or while it does, and says what to change."""
+"""`animochat doctor`: check everything a server needs, before or while it runs."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ EXIT_WARNINGS = 1
 EXIT_ERRORS = 2
 
 DESCRIPTION = """\
-Check the settings (environment and .env), the store, and this machine, and say what to change. Nothing is changed, and
-no secret is shown. It needs no server, and does not disturb one that runs.
+Check the settings (environment and .env), the store and this machine, and suggest changes. Changes nothing, shows no
+secrets, needs no running server and doesn't disturb one.
 """
 
 EPILOG = """\
-Exit status: 0 when everything is fine (or could not be looked at), 1 with warnings, 2 with errors.
-Clocks: heartbeats, rests and messages all go by the store's clock, so that servers' own do not matter; the store's is
-compared with this machine's, since people see it in their messages. Open files are those that this shell allows: run it
-as the server is run, by the same user.
+Exit status: 0 if everything is fine or could not be checked, 1 with warnings, 2 with errors.
+Clocks: heartbeats, cooldowns and messages use the store's clock, so the servers' own don't matter; the store's is
+compared with this machine's because people see it in their messages. The limit on open files is this shell's: run the
+doctor as the server's user, in the way the server is run.
 """
 
 WORDS = {Level.OK: "ok", Level.SKIPPED: "skipped", Level.WARNING: "warning", Level.ERROR: "error"}
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status that the worst finding asks for."""
+    """Return the exit status of the worst finding."""
     parser = argparse.ArgumentParser(
         prog="animochat doctor",
         description=DESCRIPTION,
@@ -59,7 +59,7 @@ def _examine() -> Iterator[CheckResult]:
         settings = read_settings()
     except SettingsError as error:
         yield from (CheckResult(Level.ERROR, "settings", mistake) for mistake in error.mistakes)
-        yield CheckResult(Level.SKIPPED, "the rest", "depends on the settings")
+        yield CheckResult(Level.SKIPPED, "the rest", "not checked: the settings come first")
         return
     yield from machine_findings(settings, os.environ)
     if settings.redis_url is not None:
@@ -79,4 +79,6 @@ def _embedded(settings: Settings) -> Iterator[CheckResult]:
         yield from store_findings(store.url, settings)
     finally:
         store.stop()
-    yield CheckResult(Level.OK, "embedded", "REDIS_URL is unset: a store like this one starts and ends with the server")
+    yield CheckResult(
+        Level.OK, "embedded", "REDIS_URL is unset: the server starts a store like this one and stops it at its end"
+    )

@@ -1,4 +1,4 @@
-"""What the doctor can say without the store: settings, the page's files, open files, the port, proxies."""
+"""The doctor's checks without the store: settings, the page's files, open files, the port, proxies."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ def machine_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator
 
 
 def _settings(settings: Settings) -> CheckResult:
-    return CheckResult(Level.OK, "settings", f"good, for {settings.app_env}")
+    return CheckResult(Level.OK, "settings", f"valid, for {settings.app_env}")
 
 
 def _client_url(settings: Settings) -> CheckResult:
     if "*" in settings.client_url and settings.production:
         return CheckResult(
-            Level.WARNING, "origins", "CLIENT_URL=*: every page may use this server; name those that should"
+            Level.WARNING, "origins", "CLIENT_URL=*: any page may use this server; list the ones that should"
         )
     if "null" in settings.client_url and settings.production:
-        text = "CLIENT_URL has null, which every local file and sandboxed frame has, whoever made it"
+        text = "CLIENT_URL contains null, the origin of any local file and sandboxed frame: remove it"
         return CheckResult(Level.WARNING, "origins", text)
     if settings.client_url == Settings().client_url and settings.production:
-        text = "the server's own page alone (and a developer's at localhost): set CLIENT_URL if another page needs it"
+        text = "only the server's own page (and a developer's at localhost): set CLIENT_URL if another needs it"
         return CheckResult(Level.OK, "origins", text)
     return CheckResult(Level.OK, "origins", f"the server's own page, and {', '.join(settings.client_url)}")
 
@@ -68,14 +68,14 @@ def _client_url(settings: Settings) -> CheckResult:
 def _page() -> CheckResult:
     missing = [name for name in PAGE_LIBRARIES if not (VENDOR / name).exists()]
     if not missing:
-        return CheckResult(Level.OK, "page", "its files are there")
+        return CheckResult(Level.OK, "page", "its libraries are installed")
     return CheckResult(Level.WARNING, "page", f"{', '.join(missing)} missing: run `npm ci` and `npm run build`")
 
 
 def _reports(settings: Settings) -> CheckResult:
     if settings.admin_token is not None:
-        return CheckResult(Level.OK, "reports", "read at /admin")
-    text = "people can file them, and only `animochat reports` shows them: set ADMIN_TOKEN for the page at /admin"
+        return CheckResult(Level.OK, "reports", "shown at /admin")
+    text = "only `animochat reports` shows them: set ADMIN_TOKEN for the operator's page at /admin"
     return CheckResult(Level.WARNING if settings.production else Level.OK, "reports", text)
 
 
@@ -83,7 +83,9 @@ def _workers(settings: Settings) -> CheckResult:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     text = f"{settings.web_concurrency} on {cores} cores"
     if settings.web_concurrency > cores:
-        return CheckResult(Level.WARNING, "workers", f"{text}: more than cores gain nothing; lower WEB_CONCURRENCY")
+        return CheckResult(
+            Level.WARNING, "workers", f"{text}: more workers than cores gain nothing; lower WEB_CONCURRENCY"
+        )
     return CheckResult(Level.OK, "workers", text)
 
 
@@ -91,9 +93,9 @@ def _open_files(settings: Settings) -> CheckResult:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     needed = (settings.max_connections or Settings().max_connections) + OTHER_FILES
     if allowed == resource.RLIM_INFINITY or allowed >= needed:
-        return CheckResult(Level.OK, "open files", f"{allowed} allowed in this shell, a full worker needs {needed}")
+        return CheckResult(Level.OK, "open files", f"{allowed} allowed in this shell; a full worker needs {needed}")
     if settings.max_connections == 0:
-        bound = "connections are not bounded: set MAX_CONNECTIONS, or"
+        bound = "connections are unlimited: set MAX_CONNECTIONS, or"
     else:
         bound = f"a full worker needs {needed}: lower MAX_CONNECTIONS, or"
     advice = f"raise the limit (`ulimit -n {needed}`, systemd's LimitNOFILE, a container's ulimits)"
@@ -108,17 +110,17 @@ def _port(settings: Settings) -> CheckResult:
             return CheckResult(Level.OK, "port", f"{settings.port} is free")
         except OSError as error:
             if error.errno == errno.EACCES:
-                text = f"{settings.port} needs root: take one from 1024 on, with a proxy in front"
+                text = f"{settings.port} needs root: use a port above 1023, with a proxy in front"
                 return CheckResult(Level.ERROR, "port", text)
             if error.errno != errno.EADDRINUSE:
                 return CheckResult(Level.ERROR, "port", f"{settings.port} can't be used: {error.strerror}")
     version = _our_version(settings.port)
     if version is None:
-        return CheckResult(Level.ERROR, "port", f"{settings.port} is taken by another program: stop it, or set PORT")
+        return CheckResult(Level.ERROR, "port", f"{settings.port} is used by another program: stop it, or set PORT")
     if version != __version__:
-        text = f"AniMoChat {version} serves at {settings.port}, and this is {__version__}: restart it"
+        text = f"AniMoChat {version} runs on port {settings.port}, but {__version__} is installed: restart it"
         return CheckResult(Level.WARNING, "port", text)
-    return CheckResult(Level.OK, "port", f"AniMoChat {version} serves at {settings.port}")
+    return CheckResult(Level.OK, "port", f"AniMoChat {version} runs on port {settings.port}")
 
 
 def _our_version(port: int) -> str | None:
@@ -137,12 +139,10 @@ def _our_version(port: int) -> str | None:
 def _proxies(settings: Settings, environ: Mapping[str, str]) -> CheckResult:
     count = settings.trusted_proxies
     if count:
-        text = f"{count} believed: nobody may reach the server past them, or anyone can claim any address"
+        text = f"{count} trusted: clients must not reach the server around them, or they can claim any address"
         return CheckResult(Level.OK, "proxies", text)
     platform = next((name for variable, name in BEHIND_A_PROXY.items() if environ.get(variable)), None)
     if platform is not None:
-        text = f"none believed, but {platform} has one: all people count as one address; set TRUSTED_PROXIES=1"
+        text = f"none trusted, but {platform} has one: everyone counts as one address; set TRUSTED_PROXIES=1"
         return CheckResult(Level.WARNING, "proxies", text)
-    return CheckResult(
-        Level.OK, "proxies", "none believed: right where clients connect directly, else set TRUSTED_PROXIES"
-    )
+    return CheckResult(Level.OK, "proxies", "none trusted: right if clients connect directly, else set TRUSTED_PROXIES")

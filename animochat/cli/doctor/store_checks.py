@@ -1,6 +1,6 @@
-"""What the doctor can say of the store: is it there, is it fit, may we do there what the server has to do?
+"""The doctor's checks of the store: whether it is reachable, suitable, and permits what the server needs.
 
-Nothing here writes. What the store does not let us look at is skipped: the server itself needs none of it.
+Nothing here writes. A check that the store doesn't permit is skipped: the server itself doesn't need it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _findings(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]
                 yield from agreement(store, settings, lobby)
     except (*BROKEN, redis.RedisError) as error:
         if isinstance(error, BROKEN) and store.answered:
-            text = f"{masked_url(store.url)} was lost while looking at it ({reason(error, store.node)})"
+            text = f"{masked_url(store.url)} was lost during the checks ({reason(error, store.node)})"
             yield CheckResult(Level.ERROR, "store", text)
         else:
             yield _unreachable(error, store.url)
@@ -95,27 +95,27 @@ def _findings(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]
 def _unreachable(error: Exception, url: str) -> CheckResult:
     """Return the finding of a store that could not be used at all."""
     if not isinstance(error, BROKEN):
-        return CheckResult(Level.ERROR, "store", f"{masked_url(url)} refuses us: {reason(error, url)}")
+        return CheckResult(Level.ERROR, "store", f"{masked_url(url)} refuses this user: {reason(error, url)}")
     text = f"{masked_url(url)} can't be reached ({reason(error, url)})"
     if isinstance(error, redis.AuthenticationError):
         return CheckResult(Level.ERROR, "store", f"{text}: check the credentials in REDIS_URL")
     if isinstance(error, (redis.TimeoutError, TimeoutError)):
-        return CheckResult(Level.ERROR, "store", f"{text}: check the host, and the firewall between")
-    return CheckResult(Level.ERROR, "store", f"{text}: check that it runs, and host and port in REDIS_URL")
+        return CheckResult(Level.ERROR, "store", f"{text}: check the host and any firewall")
+    return CheckResult(Level.ERROR, "store", f"{text}: check that it runs, and the host and port in REDIS_URL")
 
 
 def _version(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     name = "valkey" if "valkey_version" in store.info else "redis"
     version = store.info.get("valkey_version") or store.info.get("redis_version")
     if version is None:
-        text = f"{masked_url(store.url)} answers; its user may not run INFO, so version, memory and persistence are"
-        yield CheckResult(Level.SKIPPED, "store", f"{text} not looked at: ask again as another user")
+        text = f"{masked_url(store.url)} answers, but this user may not run INFO: version, memory and persistence are"
+        yield CheckResult(Level.SKIPPED, "store", f"{text} not checked; run the doctor as another user")
         return
     # What Valkey is compatible with stands in redis_version.
     numbers = tuple(int(part) for part in store.info["redis_version"].split(".")[:2] if part.isdigit())
     text = f"{name} {version} at {masked_url(store.url)}"
     if numbers < OLDEST_VERSION:
-        yield CheckResult(Level.ERROR, "store", f"{text}: too old, take Redis 6.2 or later, or Valkey")
+        yield CheckResult(Level.ERROR, "store", f"{text}: too old; use Redis 6.2 or later, or Valkey")
     else:
         yield CheckResult(Level.OK, "store", text)
 
@@ -127,10 +127,10 @@ def _latency(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
         store.ask("PING")
         times.append(1000 * (time.perf_counter() - start))
     median = statistics.median(times)
-    text = f"{median:.2f} ms for a round trip, {max(times):.2f} ms for the slowest of {PINGS}"
+    text = f"median round trip {median:.2f} ms, slowest of {PINGS} {max(times):.2f} ms"
     if median > SLOW_MS:
         yield CheckResult(
-            Level.WARNING, "latency", f"{text}: each message waits for one; bring store and server together"
+            Level.WARNING, "latency", f"{text}: each message waits for one; move the store closer to the server"
         )
     else:
         yield CheckResult(Level.OK, "latency", text)
@@ -138,8 +138,8 @@ def _latency(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
 
 def _role(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     if store.info.get("role", "master") != "master":
-        text = "it is a replica, which takes no writes: REDIS_URL has to lead to the primary"
-        yield CheckResult(Level.ERROR, "role", f"{text} (or name the Sentinels, redis+sentinel://)")
+        text = "this is a read-only replica: REDIS_URL must lead to the primary"
+        yield CheckResult(Level.ERROR, "role", f"{text} (or to the Sentinels, redis+sentinel://)")
 
 
 def _memory(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
@@ -148,12 +148,14 @@ def _memory(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     policy, bound, used = (store.info.get(name, "0") for name in ("maxmemory_policy", "maxmemory", "used_memory"))
     if policy != "noeviction":
         level = Level.ERROR if bound != "0" else Level.WARNING
-        text = f"maxmemory-policy is {policy}: a full store would drop people and rooms; set it to noeviction"
+        text = f"maxmemory-policy is {policy}: a full store would delete people and rooms; set it to noeviction"
         yield CheckResult(level, "eviction", text)
     else:
-        yield CheckResult(Level.OK, "eviction", "none: a full store refuses instead of dropping people and rooms")
+        yield CheckResult(
+            Level.OK, "eviction", "none: a full store refuses commands instead of deleting people and rooms"
+        )
     if bound == "0":
-        yield CheckResult(Level.OK, "memory", f"{_mib(used)} used, no bound but the machine's")
+        yield CheckResult(Level.OK, "memory", f"{_mib(used)} used, limited by the machine only")
     elif int(used) > FULL * int(bound):
         yield CheckResult(Level.WARNING, "memory", f"{_mib(used)} of {_mib(bound)} used: raise maxmemory")
     else:
@@ -169,18 +171,20 @@ def _persistence(store: ExaminedStore, settings: Settings) -> Iterator[CheckResu
         return
     failing = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if store.info.get(name) == "err"]
     if failing:
-        text = f"the store can't write to its disk ({', '.join(failing)}) and will refuse us: free space there"
+        text = f"the store can't write to its disk ({', '.join(failing)}) and will refuse commands: free disk space"
         yield CheckResult(Level.ERROR, "persistence", text)
     elif store.info["aof_enabled"] == "1":
-        yield CheckResult(Level.OK, "persistence", "an append-only file: a restart loses a second at most")
+        yield CheckResult(Level.OK, "persistence", "append-only file: a restart loses one second at most")
     else:
         snapshots = store.config("save")
-        kept = "nothing is kept" if snapshots == "" else "what came since the last snapshot is not kept"
-        text = f"no append-only file: {kept} at a restart, rooms end, and who met, blocks and bans are forgotten"
+        kept = (
+            "a restart loses everything" if snapshots == "" else "a restart loses the changes since the last snapshot"
+        )
+        text = f"no append-only file: {kept}, including rooms, meetings, blocks and bans"
         bans = sum(store.try_ask("ZCARD", keys.lobby(lobby) + ":bans") or 0 for lobby in store.lobbies)
         text += f" ({bans} ban{'s' * (bans != 1)} now)" if bans else ""
         if settings.production or bans:
-            secret = "" if settings.secret_key else "; set SECRET_KEY too, or everybody becomes a new person"
+            secret = "" if settings.secret_key else "; also set SECRET_KEY, or everyone becomes a new person"
             yield CheckResult(Level.WARNING, "persistence", f"{text}; set appendonly yes{secret}")
         else:
             yield CheckResult(Level.OK, "persistence", f"{text} (set appendonly yes in production)")
@@ -188,7 +192,7 @@ def _persistence(store: ExaminedStore, settings: Settings) -> Iterator[CheckResu
 
 def _slow_log(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
     if not settings.store_messages and store.config("slowlog-log-slower-than") not in ("-1", None):
-        text = "STORE_MESSAGES=0, but slow commands are kept with what people say: set slowlog-log-slower-than -1"
+        text = "STORE_MESSAGES=0, but the slow log keeps commands with message text: set slowlog-log-slower-than -1"
         yield CheckResult(Level.WARNING, "slow log", text)
 
 
@@ -197,13 +201,13 @@ def _cluster(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
         return
     reply = store.try_ask("CLUSTER", "INFO")
     if reply is None:
-        yield CheckResult(Level.SKIPPED, "cluster", "it is one; our user may not run CLUSTER INFO")
+        yield CheckResult(Level.SKIPPED, "cluster", "this is a cluster, but this user may not run CLUSTER INFO")
         return
     state = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
     text = f"{state['cluster_size']} primaries of {state['cluster_known_nodes']} nodes, {state['cluster_slots_ok']} of"
-    text += f" 16384 slots served; {' and '.join(store.lobbies)} at this one"
+    text += f" 16384 slots served; this node has {' and '.join(store.lobbies)}"
     if state["cluster_state"] != "ok" or state["cluster_slots_ok"] != "16384":
-        yield CheckResult(Level.ERROR, "cluster", f"{text}: see `redis-cli --cluster check`")
+        yield CheckResult(Level.ERROR, "cluster", f"{text}: run `redis-cli --cluster check`")
     else:
         yield CheckResult(Level.OK, "cluster", text)
 
@@ -220,13 +224,11 @@ def _permissions(store: ExaminedStore) -> Iterator[CheckResult]:
         sha = store.ask("SCRIPT", "LOAD", _MAY_RUN)
         refused = [line.decode() for line in store.ask("EVALSHA", sha, 0, *(line for line, _, _ in wanted))]
     except redis.exceptions.NoPermissionError:
-        text = "our user may not run scripts: allow SCRIPT LOAD and EVALSHA"
+        text = "this user may not run scripts: allow SCRIPT LOAD and EVALSHA"
         yield CheckResult(Level.ERROR, "permissions", text)
         return
     except redis.ResponseError:  # Redis 6 has no acl_check_cmd
-        yield CheckResult(
-            Level.SKIPPED, "permissions", "a store older than Redis 7 does not tell; the server's log would"
-        )
+        yield CheckResult(Level.SKIPPED, "permissions", "can't be checked before Redis 7; the server logs missing ones")
         return
     missing: dict[str, dict[str, None]] = {}
     for line, command, where in wanted:
@@ -237,9 +239,9 @@ def _permissions(store: ExaminedStore) -> Iterator[CheckResult]:
         missing.setdefault(channel, {})[subscribe] = None
     if missing:
         places = "; ".join(f"{_some(list(commands))} on {where}" for where, commands in missing.items())
-        yield CheckResult(Level.ERROR, "permissions", f"our user may not run {places}: allow it in the ACL")
+        yield CheckResult(Level.ERROR, "permissions", f"this user may not run {places}: allow it in the ACL")
     else:
-        yield CheckResult(Level.OK, "permissions", "our user may run every command that we need")
+        yield CheckResult(Level.OK, "permissions", "this user may run every command that the server needs")
 
 
 def _channels(lobbies: Sequence[str], database: int) -> dict[str, str]:
@@ -297,8 +299,8 @@ def _clock(store: ExaminedStore) -> Iterator[CheckResult]:
     apart = 1000 * (int(reply[0]) + int(reply[1]) / 1e6 - between)
     if abs(apart) > CLOCK_MS:
         which = "ahead of" if apart > 0 else "behind"
-        text = f"the store's is {abs(apart) / 1000:.1f} s {which} this machine's; messages carry the store's: run NTP"
+        text = f"the store's clock is {abs(apart) / 1000:.1f} s {which} this machine's, and messages show it: run NTP"
         yield CheckResult(Level.WARNING, "clock", text)
     else:
-        text = "the store's agrees with this machine's; nothing depends on the workers' own"
+        text = "the store's clock agrees with this machine's; the workers' clocks don't matter"
         yield CheckResult(Level.OK, "clock", text)

@@ -1,4 +1,4 @@
-"""What the doctor can say of the workers that use a store."""
+"""The doctor's checks of the workers that use a store."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def agreement(store: ExaminedStore, settings: Settings, lobby: str) -> Iterator[
         yield CheckResult(Level.ERROR, "agreement", text)
     if not wrong:
         where = f" of {lobby}" if len(store.lobbies) > 1 else ""
-        yield CheckResult(
-            Level.OK, "agreement", f"the workers{where} that live have the secret and settings that are set here"
-        )
+        yield CheckResult(Level.OK, "agreement", f"the live workers{where} have the same secret and settings as here")
 
 
 def _ages(store: ExaminedStore, lobby: str) -> dict[str, int]:
@@ -51,11 +49,11 @@ def heartbeats(store: ExaminedStore, lobby: str) -> Iterator[CheckResult]:
     living = len(ages) - len(silent)
     if silent and living:
         names = ", ".join(sorted(silent)[:3])
-        text = f"{living} live{where}, and {len(silent)} fell silent ({names}): look in their logs why"
+        text = f"{living} live{where}, and {len(silent)} without heartbeats ({names}): check their logs"
         yield CheckResult(Level.WARNING, "heartbeats", text)
     elif silent:
-        text = f"none lives{where}; {len(silent)} ended without a goodbye"
-        yield CheckResult(Level.OK, "heartbeats", f"{text}, the next server that starts clears up after them")
+        text = f"no live worker{where}; {len(silent)} ended without deregistering"
+        yield CheckResult(Level.OK, "heartbeats", f"{text}, which the next server cleans up at its start")
     else:
-        text = f"{living} workers live" if living else "no worker runs yet"
+        text = f"{living} live workers" if living else "no worker runs yet"
         yield CheckResult(Level.OK, "heartbeats", text + where)
