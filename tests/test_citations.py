@@ -49,3 +49,15 @@ def test_each_class_by_symptom_exists() -> None:
     ]
     assert names
     assert [name for name in names if f"class {name}" not in SOURCES] == []
+
+
+def test_each_section_of_the_protocol_that_code_cites_exists() -> None:
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs/protocol.md").read_text("utf-8"), re.MULTILINE)
+    cited = [
+        (str(path.relative_to(ROOT)), section)
+        for folder in ("animochat", "tests")
+        for path in (ROOT / folder).glob("**/*.py")
+        for section in re.findall(r'protocol(?:\.md)?[,(\s]+"([A-Z][^"\n]+)"', path.read_text("utf-8"))
+    ]
+    assert len(cited) > 5
+    assert [(path, section) for path, section in cited if section not in headings] == []

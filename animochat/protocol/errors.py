@@ -1,4 +1,4 @@
-"""The errors that reach a client, one class for each code of the wire protocol ("Server to client", `error`)."""
+"""The errors that reach a client, one class for each code of the wire protocol ("Error codes")."""
 
 from __future__ import annotations
 

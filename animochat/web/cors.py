@@ -1,4 +1,4 @@
-"""Whose pages may talk to this server: one rule for HTTP and for Socket.IO (protocol, "Configuration", CLIENT_URL)."""
+"""Whose pages may talk to this server: one rule for HTTP and for Socket.IO (CLIENT_URL)."""
 
 from __future__ import annotations
 
