@@ -302,7 +302,7 @@ class Lifecycle:
         connection.perform(partial(self._end_room, connection, room, reason))
 
     def _end_room(self, connection: Connection, room: Room, reason: str) -> None:
-        # Where the connection is in doubt, the recheck that follows tells of the end.
+        # Where the connection is in doubt, the resync that follows tells of the end.
         if connection.room is room and not connection.stale and not connection.closed:
             try:
                 self.finish_room(connection, room, reason)
@@ -313,7 +313,7 @@ class Lifecycle:
         """Send what is in the log and not with the client yet, then the end. Waits for the store.
 
         Raises Unavailable, nothing being told, also where some of it is lost: only a new session can say so, which the
-        next recheck sends.
+        next resync sends.
         """
         known = room.known()
         rest = self._rest(connection.person, known)

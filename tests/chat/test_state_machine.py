@@ -44,7 +44,7 @@ PEOPLE = [f"p{i}" for i in range(5)]
 SLOTS = range(3)
 
 #: What people do, the frequent things more often, and what happens meanwhile.
-MOVES = ["find"] * 6 + ["next"] * 4 + ["connect"] * 4 + ["leave", "cancel", "goodbye", "drop", "drop", "recheck"]
+MOVES = ["find"] * 6 + ["next"] * 4 + ["connect"] * 4 + ["leave", "cancel", "goodbye", "drop", "drop", "resync"]
 MOVES += ["block"]
 MOVES += ["tick", "tick", "time", "trouble"]
 
@@ -162,7 +162,7 @@ class World(RuleBasedStateMachine):
         for worker in self.lobby.workers:
             worker.heartbeat()
         self.workers = {worker.name: ModelWorker(self.lobby.now) for worker in self.lobby.workers}
-        self.deferred: list[Held] = []
+        self.held: list[Held] = []
         self.expected: list[tuple[str, Notice]] = []
         #: Of the last search: how many interests one could have in common with the partner.
         self.most_shared = 0
@@ -369,7 +369,7 @@ class World(RuleBasedStateMachine):
             elif move == "trouble":
                 self.trouble(choice % len(SLOTS), TROUBLES[choice % len(TROUBLES)])
             else:
-                held = [held for held in self.deferred if held.worker.beating]
+                held = [held for held in self.held if held.worker.beating]
                 if choice % 5:  # mostly a connection that the store knows, sometimes one that was replaced or forgotten
                     held = [known for known in held if self.people[known.person].conn == known.conn] or held
                 if not held:
@@ -432,15 +432,15 @@ class World(RuleBasedStateMachine):
 
         reply = self.step(lambda: worker.presence.connect(person, conn, again), model)
         if reply.state == "replaced":
-            self.deferred = [held for held in self.deferred if held.conn != conn]
+            self.held = [held for held in self.held if held.conn != conn]
         elif not again:
-            self.deferred.append(Held(person, conn, worker))
+            self.held.append(Held(person, conn, worker))
 
     def resync(self, held: Held) -> None:
         self.do_connect(held.person, held.worker, held.conn, again=True)
 
     def resync_all(self, worker: Worker) -> None:
-        for held in list(self.deferred):
+        for held in list(self.held):
             if held.worker is worker:
                 self.do_connect(held.person, worker, held.conn, again=True)
 
@@ -558,7 +558,7 @@ class World(RuleBasedStateMachine):
                 self.end_room(record.room, held.person, "disconnected")
 
         self.step(lambda: held.worker.presence.disconnect(held.person, held.conn, grace_ms), model)
-        self.deferred.remove(held)
+        self.held.remove(held)
 
     # Time
 
@@ -673,7 +673,7 @@ class World(RuleBasedStateMachine):
                 self.do_reap(worker, worker.name)
             self.silence(worker)
             worker.beating = False
-            self.deferred = [held for held in self.deferred if held.worker is not worker]
+            self.held = [held for held in self.held if held.worker is not worker]
             self.slots[slot] = None
 
     def recover(self, slot: int) -> bool:

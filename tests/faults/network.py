@@ -21,7 +21,7 @@ class _Link:
         #: The calling side has said `Network.prompt`.
         self.prompt = False
         #: The calling side has said `Network.held`.
-        self.deferred = False
+        self.held = False
         #: Bytes go neither way any more; nobody is told.
         self.lost = False
 
@@ -39,7 +39,7 @@ class Network:
         #: A connection on which the calling side says this is neither delayed nor held from then on.
         self.prompt: bytes | None = None
         #: Where it is set, only connections on which the calling side has said this are held.
-        self.deferred: bytes | None = None
+        self.held: bytes | None = None
         #: Whether new connections are accepted; those that come while it is down are closed at once.
         self.up = True
         self._answers = asyncio.Event()
@@ -166,7 +166,7 @@ class Network:
             while True:
                 due, data = await flying.get()
                 await asyncio.sleep(max(0.0, due - self._loop.time()))
-                if not link.prompt and (self.deferred is None or link.held):
+                if not link.prompt and (self.held is None or link.held):
                     await open_gate.wait()
                 if not data:
                     return
@@ -184,7 +184,7 @@ class Network:
                     data = b""
                 if open_gate is self._requests:
                     link.prompt |= self.prompt is not None and self.prompt in data
-                    link.held |= self.deferred is not None and self.deferred in data
+                    link.held |= self.held is not None and self.held in data
                 flying.put_nowait((self._loop.time() + (0.0 if link.prompt else self.delay), data))
             await landing
         finally:
