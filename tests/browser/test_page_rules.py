@@ -136,7 +136,7 @@ def test_what_comes_late_of_a_room_that_was_left_changes_nothing(wired):
         wire.receive(event, *arguments)
     expect(anna.page.locator("#online-count")).to_contain_text("17")  # all of them are there now
     expect(anna.ended).to_have_text("The stranger has left the chat.")
-    expect(anna.page.locator("#partner-status")).to_have_text("Gone")
+    expect(anna.page.locator("#partner-status")).to_have_text("Left")
     expect(anna.page.locator("#typing")).to_be_hidden()
     expect(anna.notice).to_have_count(0)
 
