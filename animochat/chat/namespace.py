@@ -399,7 +399,7 @@ class ChatNamespace(socketio.Namespace):
             return
         if seq <= room.received or receiver.stale or room.behind:  # what waits in the log comes first
             return
-        if before > max(room.received, room.missed):
+        if before > max(room.received, room.missed) or (received is not None and self._may_overtake(room)):
             self._lifecycle.fetch_missed(receiver)  # which finds this one too
             return
         room.received = seq
@@ -408,6 +408,14 @@ class ChatNamespace(socketio.Namespace):
         receiver.transport.send(message_packet(room_id, seq, timestamp, body, room.offset(seq)))
         if received is not None:
             METRICS.delivery_local.observe(time.monotonic() - received)
+
+    def _may_overtake(self, room: Room) -> bool:
+        """Return whether a message that was stored here may be ahead of an earlier one on its way from elsewhere.
+
+        So it is from when the partner came to this worker until the channel, in its order, says so: then everything
+        that the partner said before has come as well. The log has all of it.
+        """
+        return room.partner_worker != self._worker and self._rooms.memory is None
 
     def on_typing(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         is_typing = args[0] if len(args) == 1 and type(args[0]) is bool else parse_argument(args, Typing).isTyping

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 
+from animochat.chat.inbound import ChannelHandler
 from animochat.chat.worker import Chat
 from tests.helpers.local_chat import CLOSED, LocalClient, start_chat
 from tests.helpers.store import cooperative, soon
@@ -301,3 +303,36 @@ def test_nobody_is_told_that_somebody_types_who_may_have_left_the_room(start: St
     assert anna.call("typing", True)["error"]["code"] == "unavailable"
     assert bert.payload("partner-typing") is None
     chat.stop(1)
+
+
+@cooperative
+def test_a_partner_who_changes_worker_does_not_overtake_earlier_messages(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bytes] = []
+    holding = gevent.event.Event()
+    receive = ChannelHandler.receive
+
+    def late(handler: ChannelHandler, data: bytes) -> None:
+        if holding.is_set() and handler._connections is there.lobbies["main"].connections:
+            held.append(data)
+        else:
+            receive(handler, data)
+
+    monkeypatch.setattr(ChannelHandler, "receive", late)
+    here, there = start(), start()
+    try:
+        anna, bert = pair(here, there)
+        holding.set()  # the channel of Bert's worker is slow from now on
+        assert anna.call("send-message", "one")["ok"]
+        token = anna.payload("session")["token"]
+        anna = LocalClient(there, {"token": token}).joined()
+        assert anna.call("send-message", "two")["ok"]
+        holding.clear()
+        for data in held:
+            bert.lobby.listener.on_message(data)
+        soon(lambda: len(bert.texts()) == 2, "both messages")
+        assert bert.texts() == ["one", "two"]
+    finally:
+        for chat in (here, there):
+            chat.stop(2)
