@@ -45,7 +45,7 @@ def pair_of_servers(store: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
-def parse_argument(pair_of_servers: list[Server]) -> Server:
+def one(pair_of_servers: list[Server]) -> Server:
     return pair_of_servers[0]
 
 
