@@ -80,7 +80,7 @@ def test_a_worker_of_a_version_that_records_nothing_is_told_once(tmp_path: Path,
         def told() -> bool:
             seconds, microseconds = admin.time()  # its heartbeat
             admin.zadd("{lobby:main}:workers", {"0ld": seconds * 1000 + microseconds // 1000})
-            return "records nothing of itself" in server.log()
+            return "which doesn't record its settings" in server.log()
 
         eventually(told, 40, "the line")
     assert server.log().count("Wrong set-up") == 1
@@ -103,7 +103,7 @@ def test_two_secrets_on_one_store_are_told_once_by_each_worker_and_by_doctor(
             told = [finding.text for finding in findings(store.url, secret_key=ONE)["agreement"]]
             assert any("SECRET_KEY" in text for text in told)
             assert any("STORE_MESSAGES" in text for text in told)
-        assert one.log().count("signs with another secret") == another.log().count("signs with another secret") == 1
+        assert one.log().count("has a different secret") == another.log().count("has a different secret") == 1
         assert ONE not in one.log() + another.log()
 
 

@@ -68,6 +68,7 @@ class Nemesis:
         raise AssertionError("there is always something to do")
 
     def _in_turn(self) -> Iterator[str]:
+        yield "workers killed"  # while all of them run: later there may be none that another one can stand in for
         while True:
             # a stop first: it takes longest
             yield from ["workers stopped", *self._chance.sample(sorted(self._faults), len(self._faults))]

@@ -24,9 +24,9 @@ TIMEOUT = 20
 if __name__ == "__main__":
     import atheris
 
-    sys.path.insert(0, str(HERE.parent))
+    sys.path.insert(0, str(HERE.parents[1]))
     # python-socketio reads packets letter by letter where we have an expression: it shows libFuzzer the way
-    with atheris.instrument_imports(include=["animochat", "fuzz", "socketio", "websockets"]):
+    with atheris.instrument_imports(include=["animochat", "tests.fuzz", "socketio", "websockets"]):
         from tests.fuzz import chat, wire
 else:  # for the seeds alone
     from tests.fuzz import chat, wire

@@ -51,7 +51,7 @@ def test_fuzzing_finds_nothing(name: str, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert f"Done {RUNS[name]} runs" in result.stderr
     covered = re.findall(r"cov: (\d+)", result.stderr)
-    assert int(covered[-1]) > 10, "libFuzzer sees the code"
+    assert int(covered[-1]) > 5, "libFuzzer sees the code"
 
 
 def lenient(data: bytes) -> str | None:
