@@ -48,9 +48,9 @@ class ChannelHandler:
         if kind == "look":
             for line in lines:
                 person, room_id = line.split(" ")
-                missed = self._connections.in_room(person, room_id)
-                if missed is not None:
-                    self._lifecycle.fetch_missed(missed)
+                connection = self._connections.by_person.get(person)
+                if connection is not None:  # one that just registers looks once it is in the room
+                    connection.apply_or_defer(partial(self._look, connection, room_id))
             return
         for line in lines:
             person, room_id, seq, timestamp, body = line.split(" ", 4)
@@ -111,6 +111,11 @@ class ChannelHandler:
             if not notice.quiet:
                 connection.emit("partner-reconnected")
             self._look_into_log(connection)
+
+    def _look(self, connection: Connection, room_id: str) -> None:
+        """Fetch what someone may have missed in a room."""
+        if connection.room is not None and connection.room.room_id == room_id:
+            self._lifecycle.fetch_missed(connection)
 
     def _look_into_log(self, connection: Connection) -> None:
         """In a cluster the worker where the partner was may have died between storing a message and telling of it."""

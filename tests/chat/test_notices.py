@@ -336,3 +336,24 @@ def test_a_partner_who_changes_worker_does_not_overtake_earlier_messages(
     finally:
         for chat in (here, there):
             chat.stop(2)
+
+
+@cooperative
+def test_a_look_that_comes_while_someone_registers_is_taken_behind_the_registration(start: Start) -> None:
+    here, there = start(), start()
+    try:
+        anna, bert = pair(here, there)
+        connection = bert.connection
+        room, connection.room, connection.deferred = connection.room, None, []
+        look = f"look\n{connection.person} {room.room_id}".encode()
+        assert anna.call("send-message", "one")["ok"]
+        bert.lobby.listener.on_message(look)
+        assert bert.texts() == []
+        waiting = [news for news in connection.deferred if "_look" in repr(news)]
+        assert len(waiting) == 1, "it waits for the registration"
+        connection.room, connection.deferred = room, None
+        waiting[0]()
+        soon(lambda: bert.texts() == ["one"], "the message, from the log")
+    finally:
+        for chat in (here, there):
+            chat.stop(2)
