@@ -168,6 +168,7 @@ def test_whatever_was_missed_reaches_a_client_that_reads_slowly(module_server: S
     assert len(shown) > MAX_HISTORY / (6 * values["MAX_MESSAGE_LENGTH"] + 1000)
     reloaded.drop()
     bert.call("leave-room")
+    bert.drop()
 
 
 def test_of_more_than_a_frame_holds_the_latest_are_shown() -> None:
