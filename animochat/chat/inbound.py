@@ -50,7 +50,7 @@ class ChannelHandler:
                 person, room_id = line.split(" ")
                 connection = self._connections.by_person.get(person)
                 if connection is not None:  # one that just registers looks once it is in the room
-                    connection.apply_or_defer(partial(self._look, connection, room_id))
+                    connection.apply_or_defer(partial(self._look, person, room_id))
             return
         for line in lines:
             person, room_id, seq, timestamp, body = line.split(" ", 4)
@@ -112,9 +112,10 @@ class ChannelHandler:
                 connection.emit("partner-reconnected")
             self._look_into_log(connection)
 
-    def _look(self, connection: Connection, room_id: str) -> None:
+    def _look(self, person: str, room_id: str) -> None:
         """Fetch what someone may have missed in a room."""
-        if connection.room is not None and connection.room.room_id == room_id:
+        connection = self._connections.in_room(person, room_id)
+        if connection is not None:
             self._lifecycle.fetch_missed(connection)
 
     def _look_into_log(self, connection: Connection) -> None:

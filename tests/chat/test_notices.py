@@ -15,7 +15,7 @@ import pytest
 
 from animochat.chat.inbound import ChannelHandler
 from animochat.chat.worker import Chat
-from tests.helpers.local_chat import CLOSED, LocalClient, start_chat
+from tests.helpers.local_chat import CLOSED, LocalClient, pair, start_chat
 from tests.helpers.store import cooperative, soon
 
 Start = Callable[..., Chat]
@@ -25,16 +25,6 @@ Start = Callable[..., Chat]
 def start(store_url: str) -> Start:
     """A factory of chats. Tests stop them, in their hub."""
     return lambda **environment: start_chat(store_url, **environment)
-
-
-def pair(chat: Chat, other: Chat | None = None) -> tuple[LocalClient, LocalClient]:
-    """Two people in a room."""
-    anna, bert = LocalClient(chat).joined(), LocalClient(other or chat).joined()
-    for person in (anna, bert):
-        person.call("find-match")
-    for person in (anna, bert):
-        soon(lambda person=person: person.payload("matched"), "a match")
-    return anna, bert
 
 
 def notify(client: LocalClient, *, newer: int = 1, **fields: Any) -> None:

@@ -108,3 +108,13 @@ def start_chat(store_url: str, **environment: str) -> Chat:
     chat.start()
     soon(lambda: chat.lobbies["main"]._epoch, "its first heartbeat")
     return chat
+
+
+def pair(chat: Chat, other: Chat | None = None) -> tuple[LocalClient, LocalClient]:
+    """Two people in a room."""
+    anna, bert = LocalClient(chat).joined(), LocalClient(other or chat).joined()
+    for person in (anna, bert):
+        person.call("find-match")
+    for person in (anna, bert):
+        soon(lambda person=person: person.payload("matched"), "a match")
+    return anna, bert
