@@ -274,7 +274,8 @@ class Lifecycle:
             after=after,
             known=room.last_seq,
             said=room.said,
-            partner=(room.partner_worker, room.partner),
+            partner=room.partner,
+            partner_worker=room.partner_worker,
         )
 
     # A match is made

@@ -22,6 +22,7 @@ from animochat.matchmaking.service import Matchmaking, Search
 from animochat.moderation.lobby_moderation import LobbyModeration, Said
 from animochat.moderation.words import WordFilter
 from animochat.protocol import packets
+from animochat.protocol.channel import Delivery, TypingSignal
 from animochat.protocol.errors import (
     AlreadyInRoom,
     ChatError,
@@ -356,7 +357,15 @@ class ChatNamespace(socketio.Namespace):
         if seq > room.said:
             room.said = seq
         if outcome in (b"local", b"late"):
-            self.deliver(room.partner, room.room_id, seq, timestamp, body, before, received, late=outcome == b"late")
+            message = Delivery(
+                receiver=room.partner,
+                room_id=room.room_id,
+                seq=seq,
+                timestamp=timestamp,
+                body=body,
+                previous=before,
+            )
+            self.deliver(message, received, late=outcome == b"late")
         elif outcome == b"remote":
             METRICS.delivery_remote.observe(time.monotonic() - received)
         if ack_id is not None:
@@ -364,34 +373,21 @@ class ChatNamespace(socketio.Namespace):
                 f'{packets.ACK}{ack_id}[{{"ok":true,"id":"{room.room_id}-{seq}","seq":{seq},"timestamp":{timestamp}}}]'
             )
 
-    def deliver(
-        self,
-        person: str,
-        room_id: str,
-        seq: int,
-        timestamp: int,
-        body: str,
-        before: int = 0,
-        received: float | None = None,
-        late: bool = False,
-    ) -> None:
-        """Hand a stored message to its receiver, if the person is here and in that room (or is just coming).
+    def deliver(self, message: Delivery, received: float | None = None, late: bool = False) -> None:
+        """Send a stored message to its receiver, if the person is here and in that room (or is just coming).
 
-        `before`: the sender's message that has to be there first, where it may not be (in a cluster); 0 for none.
-        `received`: when it came in, where that was here (monotonic, in seconds). `late`: it may have been said before,
-        and this worker has only now heard of it.
+        `received`: when it came in, where that was here (monotonic, in seconds). `late`: it may have been sent before,
+        and has reached this worker only now.
         """
-        receiver = self._connections.by_person.get(person)
+        receiver = self._connections.by_person.get(message.receiver)
         if receiver is None:
             return
         if receiver.deferred is not None:
-            receiver.deferred.append(
-                partial(self.deliver, person, room_id, seq, timestamp, body, before, received, late)
-            )
+            receiver.deferred.append(partial(self.deliver, message, received, late))
             return
-        room = receiver.room
-        if room is None or room.room_id != room_id:
-            receiver.early = room_id
+        room, seq = receiver.room, message.seq
+        if room is None or room.room_id != message.room_id:
+            receiver.early = message.room_id
             return
         if late and seq <= min(room.received, room.missed):
             room.late = True
@@ -399,13 +395,13 @@ class ChatNamespace(socketio.Namespace):
             return
         if seq <= room.received or receiver.stale or room.behind:  # what waits in the log comes first
             return
-        if before > max(room.received, room.missed) or (received is not None and self._may_overtake(room)):
+        if message.previous > max(room.received, room.missed) or (received is not None and self._may_overtake(room)):
             self._lifecycle.fetch_missed(receiver)  # which finds this one too
             return
         room.received = seq
         if seq > room.last_seq:
             room.last_seq = seq
-        receiver.transport.send(message_packet(room_id, seq, timestamp, body, room.offset(seq)))
+        receiver.transport.send(message_packet(room.room_id, seq, message.timestamp, message.body, room.offset(seq)))
         if received is not None:
             METRICS.delivery_local.observe(time.monotonic() - received)
 
@@ -426,17 +422,18 @@ class ChatNamespace(socketio.Namespace):
             raise Unavailable
         if room is None:
             raise NotInRoom
+        signal = TypingSignal(receiver=room.partner, room_id=room.room_id, is_typing=is_typing)
         if room.partner in self._connections.by_person:
-            self.deliver_typing(room.partner, room.room_id, is_typing)
+            self.deliver_typing(signal)
         elif room.partner_worker not in ("", self._worker):
-            self._rooms.publish_typing(room.partner_worker, room.partner, room.room_id, is_typing)
+            self._rooms.publish_typing(room.partner_worker, signal)
         if ack_id is not None:
             connection.acknowledge(ack_id, {"ok": True})
 
-    def deliver_typing(self, person: str, room_id: str, is_typing: bool) -> None:
-        receiver = self._connections.in_room(person, room_id)
+    def deliver_typing(self, signal: TypingSignal) -> None:
+        receiver = self._connections.in_room(signal.receiver, signal.room_id)
         if receiver is not None:
-            receiver.emit_volatile("partner-typing", PartnerTyping(is_typing))
+            receiver.emit_volatile("partner-typing", PartnerTyping(signal.is_typing))
 
     # What all of them do
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from animochat.moderation.access import TRY_TOKEN
+from animochat.protocol.channel import Announced, encode_notices
 from animochat.protocol.errors import RateLimited
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
@@ -233,9 +234,8 @@ class LobbyModeration:
         return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address]))
 
     def announce(self, text: str) -> None:
-        """Say a line to everybody who is connected now. Nothing is kept of it."""
-        notice = msgspec.json.encode([{"p": "", "e": "announced", "text": text}])
-        self._pipeline.call(ANNOUNCE, self._lobby, [notice])
+        """Send a text to everyone who is connected now. Nothing is kept of it."""
+        self._pipeline.call(ANNOUNCE, self._lobby, [encode_notices([Announced(person="", text=text)])])
 
     def _order(self, index: str) -> list[tuple[str, float]]:
         flat = iter(self._execute("ZRANGE", f":{index}", 0, -1, "WITHSCORES"))

@@ -238,36 +238,8 @@ class Refused(Struct):
     error: Refusal
 
 
-class Notice(Struct):
-    """What a script tells a worker about one of its people: presence/scripts/include/notify.lua. No client gets it.
-
-    `p` person, `e` what happened, `v` the person's version by it. The rest depends on `e`. What is for everybody
-    (`banned` with an address, `announced`) has no person.
-    """
-
-    p: str
-    e: str
-    v: int = 0
-    room: str = ""
-    slot: str = ""
-    user: str = ""
-    partner: str = ""
-    mate: str = ""
-    worker: str = ""
-    since: int = 0
-    interests: tuple[str, ...] = ()
-    reason: str = ""
-    graceMs: int = 0
-    quiet: bool = False
-    conn: str = ""
-    address: str = ""
-    ms: int | None = None
-    text: str = ""
-
-
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder().decode
-decode_notices = msgspec.json.Decoder(list[Notice]).decode
 decode_body = msgspec.json.Decoder(Body).decode
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RoomRecord:
     """A room as one of its members sees it. `slot`: "a" or "b". `partner` is a person, `partner_user_id` its name here.
 
@@ -33,8 +33,17 @@ def read_room(fields: list[Any]) -> RoomRecord | None:
         return None
     shared, *names, since, grace = fields
     room_id, slot, user_id, partner_user_id, partner, worker = (name.decode() for name in names)
-    away = grace if grace >= 0 else None
-    return RoomRecord(room_id, slot, user_id, partner_user_id, partner, worker, since, away, read_interests(shared))
+    return RoomRecord(
+        room_id=room_id,
+        slot=slot,
+        user_id=user_id,
+        partner_user_id=partner_user_id,
+        partner=partner,
+        partner_worker=worker,
+        since=since,
+        grace_ms=grace if grace >= 0 else None,
+        interests=read_interests(shared),
+    )
 
 
 def read_interests(spelled: bytes) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from animochat.protocol.channel import Delivery, Look, encode_chain, encode_looks
 from animochat.protocol.errors import Unavailable
 from animochat.store import keys
 from animochat.store.node import Command
@@ -20,11 +21,8 @@ from animochat.store.node import Command
 #: subscribed again by then, and looked at everything.
 ATTEMPTS = 10
 
-#: A person, and the room.
-Place = tuple[str, str]
-
-#: Where it goes, the line, and who waits for it.
-Message = tuple[Place, str, Callable[[bool], None]]
+#: A message, and what waits for its publication.
+Waiting = tuple[Delivery, Callable[[bool], None]]
 
 
 class Outbox:
@@ -32,47 +30,43 @@ class Outbox:
 
     def __init__(self, lobby: str) -> None:
         self._lobby = lobby
-        self._messages: dict[str, list[Message]] = {}
-        #: Who may have missed something, and how often that was said in vain.
-        self._unheard: dict[str, dict[Place, int]] = {}
+        self._messages: dict[str, list[Waiting]] = {}
+        #: Who may have missed a message, and how often that was published in vain.
+        self._unheard: dict[str, dict[Look, int]] = {}
 
-    def tell(self, worker: str, place: Place, line: str, told: Callable[[bool], None]) -> None:
-        """Hand over a message: `line` as it goes over the channel. `told` is called with False if that failed."""
-        self._messages.setdefault(worker, []).append((place, line, told))
+    def tell(self, worker: str, message: Delivery, told: Callable[[bool], None]) -> None:
+        """Publish a message with the next commands. `told` is called with False if that failed."""
+        self._messages.setdefault(worker, []).append((message, told))
 
-    def tell_to_look(self, worker: str, person: str, room_id: str) -> None:
-        """Have somebody look into the log of the room."""
+    def tell_to_look(self, worker: str, look: Look) -> None:
+        """Have someone look into the log of the room."""
         if worker:  # else away, and about to read the log by itself
-            self._unheard.setdefault(worker, {})[person, room_id] = 0
+            self._unheard.setdefault(worker, {})[look] = 0
 
     def collect(self) -> list[tuple[Command, Callable[[Any], None]]]:
-        """What was handed over, as commands."""
+        """Return what is to be published, as commands."""
         by_worker, self._messages = self._messages, {}
         commands: list[tuple[Command, Callable[[Any], None]]] = []
-        for worker, messages in by_worker.items():
-            places = dict.fromkeys((place for place, _, _ in messages), 0)
-            command, published = self._command(worker, "chain", [line for _, line, _ in messages], places)
-            commands.append((command, partial(_tell, published, [told for _, _, told in messages])))
+        for worker, waiting in by_worker.items():
+            messages = [message for message, _ in waiting]
+            looks = dict.fromkeys((message.look for message in messages), 0)
+            command, published = self._command(worker, encode_chain(messages), looks)
+            commands.append((command, partial(_tell, published, [told for _, told in waiting])))
         return commands
 
     def unheard(self) -> list[tuple[Command, Callable[[Any], None]]]:
         """The same for those who may have missed something."""
         unheard, self._unheard = self._unheard, {}
-        return [
-            self._command(worker, "look", [f"{person} {room_id}" for person, room_id in places], places)
-            for worker, places in unheard.items()
-        ]
+        return [self._command(worker, encode_looks(looks), looks) for worker, looks in unheard.items()]
 
-    def _command(
-        self, worker: str, kind: str, lines: list[str], places: dict[Place, int]
-    ) -> tuple[Command, Callable[[Any], None]]:
+    def _command(self, worker: str, text: str, looks: dict[Look, int]) -> tuple[Command, Callable[[Any], None]]:
         channel = keys.channel(self._lobby, worker)
-        return ("PUBLISH", channel, "\n".join([kind, *lines])), partial(self._published, worker, places)
+        return ("PUBLISH", channel, text), partial(self._published, worker, looks)
 
-    def _published(self, worker: str, places: dict[Place, int], listeners: Any) -> None:
+    def _published(self, worker: str, looks: dict[Look, int], listeners: Any) -> None:
         if isinstance(listeners, Unavailable) or not listeners:
             unheard = self._unheard.setdefault(worker, {})
-            unheard.update({place: times + 1 for place, times in places.items() if times < ATTEMPTS})
+            unheard.update({look: times + 1 for look, times in looks.items() if times < ATTEMPTS})
             if not unheard:
                 del self._unheard[worker]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from animochat.protocol.channel import Delivery, Look, TypingSignal, encode_typing
 from animochat.protocol.errors import Unavailable
 from animochat.rooms.life import CLOSE_ROOMS, ENDED_LIFE_MS, LOG_LIFE_MS, OPEN_ROOMS, TAKE_ENDED, LogLife
 from animochat.rooms.memory import Memory, RememberedMessage
@@ -173,12 +174,19 @@ class Rooms:
             def told(success: bool) -> None:
                 entry.done(*(seq, timestamp, outcome.encode()) if success else (0, 0, None))
 
-            line = f"{entry.partner} {entry.room_id} {seq} {timestamp} {before} {entry.body}"
-            self._outbox.tell(worker, (entry.partner, entry.room_id), line, told)
+            message = Delivery(
+                receiver=entry.partner,
+                room_id=entry.room_id,
+                seq=seq,
+                timestamp=timestamp,
+                body=entry.body,
+                previous=int(before),
+            )
+            self._outbox.tell(worker, message, told)
             self._pipeline.wake()
             return
         if outcome == "again" and self.memory is None:
-            self._outbox.tell_to_look(worker, entry.partner, entry.room_id)
+            self._outbox.tell_to_look(worker, Look(person=entry.partner, room_id=entry.room_id))
             self.repeat()
         entry.done(seq, timestamp, outcome.encode(), int(before))
 
@@ -214,20 +222,21 @@ class Rooms:
         after: int = 0,
         known: int = 0,
         said: int = 0,
-        partner: tuple[str, str] = ("", ""),
+        partner: str = "",
+        partner_worker: str = "",
     ) -> Attached:
         """Have the room's messages for that member sent here, and get what was said after `after`.
 
         `version`: that of the member's registration, unless there is a later one: words of an earlier one are refused
         from now on. `known`: the highest seq that this worker has seen; what comes next has a higher one, whatever the
         store lost. `said`: the seq of what the member said last, as far as this worker knows. Where the store has lost
-        that, the `partner`, a worker and a person, is sent to look into the log: only the partner knows whether it is
-        missing. Waits for the store; raises Unavailable.
+        that, the `partner` (a person, at `partner_worker`) has to look into the log: only the partner knows whether it
+        is missing. Waits for the store; raises Unavailable.
         """
         args = [slot, self._worker, after, LOG_LIFE_MS, known, version, said, 0 if self.memory else 1]
         last, *read, lost = self._pipeline.call(ATTACH, [keys.room(room_id)], args)
         if lost:
-            self._outbox.tell_to_look(*partner, room_id)
+            self._outbox.tell_to_look(partner_worker, Look(person=partner, room_id=room_id))
             self.repeat()
         return self._read(room_id, person, slot, after, last, *read)
 
@@ -290,10 +299,10 @@ class Rooms:
         portions = [room_ids[start : start + ENDING] for start in range(0, len(room_ids), ENDING)]
         return sum(self._pipeline.call(END_ROOMS, self._lobby, portion) for portion in portions)
 
-    def publish_typing(self, worker: str, person: str, room_id: str, is_typing: bool) -> None:
-        """Tell the partner's worker. Not stored, not repeated; does not wait."""
-        line = f"typing {person} {room_id} {'1' if is_typing else '0'}"
-        self._pipeline.submit(("PUBLISH", keys.channel(self._lobby[0], worker), line), lambda reply: None)
+    def publish_typing(self, worker: str, signal: TypingSignal) -> None:
+        """Pass it on to the partner's worker. Neither stored nor repeated; does not wait."""
+        channel = keys.channel(self._lobby[0], worker)
+        self._pipeline.submit(("PUBLISH", channel, encode_typing(signal)), lambda reply: None)
 
 
 def _reaches_back(logged: list[LoggedMessage], after: int) -> bool:

@@ -163,12 +163,13 @@ def test_an_address_that_is_banned_is_turned_out_and_nobody_else(start: Start) -
 def test_of_several_notices_in_one_message_each_is_applied_in_order(start: Start) -> None:
     chat = start()
     anna, bert = pair(chat)
-    room = room_of(anna)
+    away = {"e": "reconnecting", "room": room_of(anna), "graceMs": 9}
+    back = {"e": "reconnected", "room": room_of(anna), "worker": "w"}
     notices = [
-        {"p": anna.connection.person, "v": anna.connection.version + 1, "e": "reconnecting", "room": room},
-        {"p": bert.connection.person, "v": bert.connection.version + 1, "e": "reconnecting", "room": room},
-        {"p": anna.connection.person, "v": anna.connection.version + 2, "e": "reconnected", "room": room},
-        {"p": "nobody here", "v": 1, "e": "reconnected", "room": room},
+        {"p": anna.connection.person, "v": anna.connection.version + 1, **away},
+        {"p": bert.connection.person, "v": bert.connection.version + 1, **away},
+        {"p": anna.connection.person, "v": anna.connection.version + 2, **back},
+        {"p": "nobody here", "v": 1, **back},
     ]
     anna.lobby.listener.on_message(json.dumps(notices).encode())
     assert anna.events()[-2:] == ["partner-reconnecting", "partner-reconnected"]
@@ -339,7 +340,7 @@ def test_a_look_that_comes_while_someone_registers_is_taken_behind_the_registrat
         assert anna.call("send-message", "one")["ok"]
         bert.lobby.listener.on_message(look)
         assert bert.texts() == []
-        waiting = [news for news in connection.deferred if "_look" in repr(news)]
+        waiting = [news for news in connection.deferred if "_fetch_missed" in repr(news)]
         assert len(waiting) == 1, "it waits for the registration"
         connection.room, connection.deferred = room, None
         waiting[0]()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from animochat.protocol.channel import Delivery
 from animochat.protocol.errors import Unavailable
 from animochat.rooms import life, service
 from animochat.rooms.life import LogLife
@@ -37,13 +38,17 @@ def published(commands: Commands) -> list[tuple[str, str]]:
 # The outbox
 
 
+def message(receiver: str) -> Delivery:
+    return Delivery(receiver=receiver, room_id="room", seq=1, timestamp=2, body="{}")
+
+
 def test_each_worker_gets_one_publication_with_its_lines_in_order() -> None:
     outbox, told = Outbox(TAG), []  # type: ignore[var-annotated]
     for worker, line in [("one", "a"), ("two", "b"), ("one", "c")]:
-        outbox.tell(worker, (line, "room"), line, lambda success, line=line: told.append((line, success)))  # type: ignore[misc]
+        outbox.tell(worker, message(line), lambda success, line=line: told.append((line, success)))  # type: ignore[misc]
     commands = outbox.collect()
     one, two = keys.channel(TAG, "one"), keys.channel(TAG, "two")
-    assert published(commands) == [(one, "chain\na\nc"), (two, "chain\nb")]
+    assert published(commands) == [(one, "chain\na room 1 2 0 {}\nc room 1 2 0 {}"), (two, "chain\nb room 1 2 0 {}")]
     assert outbox.collect() == [], "each message goes out once"
     for _, answered in commands:
         answered(1)
@@ -53,7 +58,7 @@ def test_each_worker_gets_one_publication_with_its_lines_in_order() -> None:
 
 def test_a_publication_that_nobody_heard_is_told_all_the_same_and_its_people_are_to_look() -> None:
     outbox, told = Outbox(TAG), []  # type: ignore[var-annotated]
-    outbox.tell("one", ("anna", "room"), "a", told.append)
+    outbox.tell("one", message("anna"), told.append)
     ((_, answered),) = outbox.collect()
     answered(0)
     assert told == [True], "it is stored"
@@ -66,7 +71,7 @@ def test_a_publication_that_nobody_heard_is_told_all_the_same_and_its_people_are
 
 def test_a_publication_that_failed_is_told_as_failed_and_its_people_are_to_look() -> None:
     outbox, told = Outbox(TAG), []  # type: ignore[var-annotated]
-    outbox.tell("one", ("anna", "room"), "a", told.append)
+    outbox.tell("one", message("anna"), told.append)
     ((_, answered),) = outbox.collect()
     answered(Unavailable())
     assert told == [False]
@@ -75,7 +80,7 @@ def test_a_publication_that_failed_is_told_as_failed_and_its_people_are_to_look(
 
 def test_a_worker_that_never_hears_is_told_to_look_so_often_and_then_forgotten() -> None:
     outbox = Outbox(TAG)
-    outbox.tell_to_look("one", "anna", "room")
+    outbox.tell_to_look("one", message("anna").look)
     times = 0
     while commands := outbox.unheard():
         times += 1
@@ -87,7 +92,7 @@ def test_a_worker_that_never_hears_is_told_to_look_so_often_and_then_forgotten()
 
 def test_nobody_is_told_to_look_who_is_at_no_worker() -> None:
     outbox = Outbox(TAG)
-    outbox.tell_to_look("", "anna", "room")
+    outbox.tell_to_look("", message("anna").look)
     assert outbox.unheard() == []
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from animochat.protocol.channel import TypingSignal
 from animochat.rooms import service as rooms
 from animochat.rooms.life import ENDED_LIFE_MS, LOG_LIFE_MS, TAKE_ENDED
 from animochat.rooms.memory import Memory, RememberedMessage
@@ -191,7 +192,8 @@ def test_what_is_said_to_somebody_who_is_away_waits_in_the_log(lobby: Lobby) -> 
 
 def test_typing_reaches_the_partner_s_worker_and_is_not_stored(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
-    anna.worker.rooms.publish_typing(bert.worker.name, "bert", anna.room or "", True)
+    signal = TypingSignal(receiver="bert", room_id=anna.room or "", is_typing=True)
+    anna.worker.rooms.publish_typing(bert.worker.name, signal)
     assert bert.worker.listen()[-1].decode() == f"typing bert {anna.room} 1"
     assert attach(anna) == (0, [], True)
 
@@ -323,10 +325,10 @@ def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: L
 
 def attach_again(person: Person, known: int, said: int, after: int = 0) -> Attached:
     """As `attach`, by a worker that has seen the room up to `known`; the person's own last message was `said`."""
-    partner = person.worker.name, next(m for m in person.lobby.members(person.room or "") if m != person.name)
+    partner = next(m for m in person.lobby.members(person.room or "") if m != person.name)
     return person.worker.rooms.attach(
         person.room or "", person.name, slot_of(person), version(person),
-        after=after, known=known, said=said, partner=partner,
+        after=after, known=known, said=said, partner=partner, partner_worker=person.worker.name,
     )  # fmt: skip
 
 
