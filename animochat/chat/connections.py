@@ -21,6 +21,7 @@ from animochat.protocol.offset import Offset
 from animochat.protocol.payloads import Announcement
 from animochat.protocol.room_record import RoomRecord
 from animochat.time_slice import TimeSlice
+from animochat.token_bucket import BURST_SECONDS, TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -90,42 +91,16 @@ class Room:
         return Offset("chatting", self.room_id, self.slot, self.received, self.partner_away)
 
 
-class Bucket:
-    """A token bucket that holds ten seconds' worth. Times are monotonic, in seconds."""
-
-    __slots__ = ("_at", "_tokens")
-
-    BURST_SECONDS = 10
-
-    def __init__(self) -> None:
-        self._tokens = -1.0
-        self._at = 0.0
-
-    def take(self, rate: float, now: float) -> int:
-        """Take a token of `rate` a second (0: no limit). Returns 0, or the milliseconds until there is one."""
-        if rate <= 0:
-            return 0
-        if self._tokens < 0:
-            self._tokens = rate * self.BURST_SECONDS
-        else:
-            self._tokens = min(rate * self.BURST_SECONDS, self._tokens + (now - self._at) * rate)
-        self._at = now
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return 0
-        return int((1 - self._tokens) / rate * 1000) + 1
-
-
 class Buckets:
     """What one person may do, by kind."""
 
     __slots__ = ("messages", "refusals", "searches", "typing")
 
     def __init__(self) -> None:
-        self.messages = Bucket()
-        self.refusals = Bucket()
-        self.searches = Bucket()
-        self.typing = Bucket()
+        self.messages = TokenBucket()
+        self.refusals = TokenBucket()
+        self.searches = TokenBucket()
+        self.typing = TokenBucket()
 
 
 class Connection:
@@ -348,7 +323,7 @@ class Connections:
 
     def forget_departed(self) -> None:
         """Forget whose buckets are full again. To be called now and then."""
-        full = time.monotonic() - Bucket.BURST_SECONDS
+        full = time.monotonic() - BURST_SECONDS
         while self._departed:
             person, (left, _) = next(iter(self._departed.items()))
             if left > full:

@@ -15,7 +15,7 @@ from typing import Any
 
 import socketio
 
-from animochat.chat.connections import Bucket, Connection, Connections, Room
+from animochat.chat.connections import Connection, Connections, Room
 from animochat.chat.lifecycle import Lifecycle
 from animochat.chat.room_events import GREETING, message_packet
 from animochat.matchmaking.service import Matchmaking, Search
@@ -53,6 +53,7 @@ from animochat.rooms.service import Entry, Rooms
 from animochat.settings import Settings
 from animochat.telemetry import tracing
 from animochat.telemetry.metrics import METRICS
+from animochat.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -437,7 +438,7 @@ class ChatNamespace(socketio.Namespace):
 
     # What all of them do
 
-    def _limit(self, bucket: Bucket, rate: float) -> float:
+    def _limit(self, bucket: TokenBucket, rate: float) -> float:
         """Returns when that was (monotonic, in seconds)."""
         now = time.monotonic()
         wait_ms = bucket.take(rate, now)

@@ -120,13 +120,18 @@ class SocketIOServer(socketio.Server):
         elif packet.type == packets.EVENT and connection is not None:
             event, *args = packet.data
             self._lobbies[connection.lobby].namespace.trigger_event(event, connection, args, packet.ack_id)
-        elif packet.type == packets.CONNECT:
-            if connection is not None:
-                session.close()
-            else:
+        else:
+            self._other_packet(session, connection, packet)
+
+    def _other_packet(self, session: Any, connection: Connection | None, packet: packets.Packet) -> None:
+        """Handle a packet that is no event of a connected client."""
+        if connection is None:
+            if packet.type == packets.CONNECT:
                 self._open(session, packet.data if isinstance(packet.data, dict) else {})
-        elif connection is None:
-            session.close()  # nothing else may come before CONNECT
+            else:
+                session.close()  # nothing else may come before CONNECT
+        elif packet.type == packets.CONNECT:
+            session.close()
         elif packet.type == packets.DISCONNECT:
             session.owner = None
             self._silent.append((time.monotonic() + CONNECT_TIMEOUT, session.sid))

@@ -9,7 +9,7 @@ import secrets
 from itsdangerous import BadSignature, Signer
 
 from animochat.protocol.payloads import MAX_TOKEN
-from animochat.server.limits import group_of
+from animochat.server.addresses import group_of
 from animochat.store.keys import MAIN_LOBBY
 
 

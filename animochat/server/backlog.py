@@ -8,11 +8,11 @@ bounded all the same: for each client by the longest that is sent at once, for a
 from __future__ import annotations
 
 import logging
-from _socket import socket as NativeSocket
 from collections import OrderedDict, deque
 from itertools import islice
 from typing import Protocol
 
+from animochat.server.library_internals import NativeSocket
 from animochat.server.timers import TimerWheel
 from animochat.telemetry.metrics import METRICS
 

@@ -19,7 +19,7 @@ from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response
 
 from animochat.moderation.access import OperatorAccess
-from animochat.server.limits import client_address, group_of
+from animochat.server.addresses import client_address, group_of
 from animochat.settings import Settings
 from animochat.web.cookies import cookie
 from animochat.web.cors import is_own

@@ -13,11 +13,12 @@ import gevent
 import pytest
 
 from animochat.chat import connections as module
-from animochat.chat.connections import MAX_QUEUED, Bucket, Connection, Connections, Room, announce, send_online_count
+from animochat.chat.connections import MAX_QUEUED, Connection, Connections, Room, announce, send_online_count
 from animochat.chat.tokens import Tokens
 from animochat.protocol import offset
 from animochat.protocol.packets import Malformed, parse, refused
 from animochat.protocol.payloads import latest
+from animochat.token_bucket import BURST_SECONDS
 
 
 class Transport:
@@ -67,32 +68,6 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 # Limits
 
 
-def test_a_bucket_holds_ten_seconds_worth_and_no_more() -> None:
-    bucket = Bucket()
-    assert [bucket.take(2, 1000.0) for _ in range(20)] == [0] * 20
-    assert bucket.take(2, 1000.0) > 0
-    assert [bucket.take(2, 2000.0) for _ in range(20)] == [0] * 20, "a long pause fills it"
-    assert bucket.take(2, 2000.0) > 0, "and no further"
-
-
-def test_a_bucket_says_when_there_is_a_token_again_and_then_there_is_one() -> None:
-    bucket = Bucket()
-    now = 1000.0
-    for _ in range(30):
-        bucket.take(3, now)
-    for _ in range(5):
-        wait = bucket.take(3, now)
-        assert 0 < wait <= 334
-        assert bucket.take(3, now + (wait - 2) / 1000) > 0, "not sooner"
-        now += wait / 1000
-        assert bucket.take(3, now) == 0
-
-
-def test_without_a_rate_there_is_no_limit() -> None:
-    bucket = Bucket()
-    assert {bucket.take(0, 1000.0) for _ in range(1000)} == {0}
-
-
 def test_each_kind_of_request_has_a_bucket_of_its_own() -> None:
     buckets = connection().buckets
     kinds = [buckets.messages, buckets.refusals, buckets.searches, buckets.typing]
@@ -107,7 +82,7 @@ def test_a_person_s_limits_are_those_of_the_connection_before(now: list[float]) 
     assert again.buckets is before.buckets, "while it is here"
     here.remove(before)
     here.remove(again)
-    now[0] += Bucket.BURST_SECONDS - 1
+    now[0] += BURST_SECONDS - 1
     here.forget_departed()
     later = connection("anna", here)
     assert later.buckets is before.buckets, "and when it has gone"
@@ -118,12 +93,12 @@ def test_who_left_is_forgotten_when_the_buckets_are_full_again_and_nobody_else_i
     here = Connections()
     first, second = connection("anna", here), connection("bert", here)
     here.remove(first)
-    now[0] += Bucket.BURST_SECONDS / 2
+    now[0] += BURST_SECONDS / 2
     here.remove(second)
-    now[0] += Bucket.BURST_SECONDS / 2
+    now[0] += BURST_SECONDS / 2
     here.forget_departed()
     assert list(here._departed) == ["bert"]
-    now[0] += Bucket.BURST_SECONDS
+    now[0] += BURST_SECONDS
     here.forget_departed()
     assert not here._departed
 

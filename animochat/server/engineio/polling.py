@@ -26,8 +26,8 @@ class Polling:
         burst: packets that the client may post at once.
     """
 
-    __slots__ = ("_backlog", "_connection", "_counted_at", "_left", "_on_cut_off", "_sending", "_waiting", "posting",
-                 "queue", "resumed", "taken", "waiter")  # fmt: skip
+    __slots__ = ("_backlog", "_connection", "_counted_at", "_left", "_on_cut_off", "_sending", "_waiting", "paused",
+                 "posting", "queue", "taken", "waiter")  # fmt: skip
 
     def __init__(self, backlog: Backlog, on_cut_off: Callable[[], object], burst: float) -> None:
         self._backlog = backlog
@@ -42,7 +42,7 @@ class Polling:
         self.queue: deque[str | bytes] = deque()
         self.waiter: Event | None = None  # only while a GET waits
         self.posting = False
-        self.resumed: Event | None = None  # only while a POST waits for resume()
+        self.paused: Event | None = None  # only while a POST waits for the end of a paused session
 
     def count(self, packets_: float, rate: float, burst: float) -> float:
         """Count posted packets. Returns how many more may come at once; below 0 it was too many."""
@@ -114,5 +114,5 @@ class Polling:
             self.put(last)
         else:
             self.clear()
-        if self.resumed is not None:
-            self.resumed.set()
+        if self.paused is not None:
+            self.paused.set()

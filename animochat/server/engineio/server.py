@@ -21,12 +21,14 @@ from urllib.parse import parse_qs
 
 import engineio
 
+from animochat.server.addresses import client_address, comes_through_proxy
 from animochat.server.backlog import PATIENCE, Backlog
 from animochat.server.engineio import packets
 from animochat.server.engineio.responses import BadRequest, Problem, Response, done, refusal
 from animochat.server.engineio.session import DRAIN_TIMEOUT, UPGRADE_TIMEOUT, EngineSocket
 from animochat.server.http.admission import Admission
-from animochat.server.limits import ConnectionLimits, client_address, comes_through_proxy
+from animochat.server.library_internals import allowed_origins, cors_headers
+from animochat.server.limits import ConnectionLimits
 from animochat.server.throttle import ThrottleQueue
 from animochat.server.timers import TimerWheel
 from animochat.server.websocket.connection import LINGER, WebSocket
@@ -238,7 +240,7 @@ class EngineServer(engineio.Server):
         """Return the headers that let an allowed page read whatever the answer is, refusals included."""
         if "HTTP_ORIGIN" not in environ:
             return []
-        headers: list[tuple[str, str]] = self._cors_headers(environ)
+        headers = cors_headers(self, environ)
         named = any(name == "Access-Control-Allow-Origin" for name, _ in headers)
         return [("Vary", "Origin"), *(headers if named else [])]
 
@@ -249,7 +251,7 @@ class EngineServer(engineio.Server):
             BadRequest: it is refused.
         """
         origin, method = environ.get("HTTP_ORIGIN"), environ["REQUEST_METHOD"]
-        allowed = self._cors_allowed_origins(environ) if origin and self.cors_allowed_origins != [] else None
+        allowed = allowed_origins(self, environ) if origin and self.cors_allowed_origins != [] else None
         if allowed is not None and origin not in allowed:
             raise BadRequest(Problem.ORIGIN)
         if method == "OPTIONS":

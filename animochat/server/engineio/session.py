@@ -5,26 +5,27 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent
 from gevent import get_hub
 from gevent.event import Event
 from websockets.frames import CloseCode
 
-from animochat.server.backlog import MIN_TAKEN
+from animochat.server.addresses import group_of
+from animochat.server.backlog import MIN_TAKEN, Backlog
 from animochat.server.engineio import packets
 from animochat.server.engineio.polling import Polling
 from animochat.server.engineio.responses import BadRequest, Problem, Response
-from animochat.server.limits import group_of
+from animochat.server.limits import ConnectionLimits
+from animochat.server.throttle import ThrottleQueue
+from animochat.server.timers import TimerWheel
 from animochat.server.websocket.connection import LONG_RECV_SIZE, Reason, WebSocket
-from animochat.server.websocket.frames import websocket_frame
+from animochat.server.websocket.frames import FrameReader, websocket_frame
 from animochat.telemetry.logs import about
 from animochat.time_slice import TimeSlice
-
-if TYPE_CHECKING:
-    from animochat.server.engineio.server import EngineServer
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,26 @@ _ERROR = Reason.ERROR.value
 _PROBE_ANSWER = websocket_frame(packets.PONG + "probe")
 
 
+class Host(Protocol):
+    """What a session needs of its worker's Engine.IO server (server.py)."""
+
+    ping_interval: float
+    ping_timeout: float
+    max_http_buffer_size: int
+    limits: ConnectionLimits
+    timers: TimerWheel
+    throttle_queue: ThrottleQueue
+    backlog: Backlog
+    frames: FrameReader
+    on_message: Callable[[EngineSocket, str | bytes], object]
+    on_close: Callable[[EngineSocket, str], object]
+
+    def call(self, callback: Callable[..., object], *arguments: object) -> None: ...
+    def session_ended(self, socket: EngineSocket) -> None: ...
+    def session_gone(self, socket: EngineSocket) -> None: ...
+    def accept_websocket(self, environ: Mapping[str, Any], socket: EngineSocket) -> tuple[WebSocket, bytes] | None: ...
+
+
 class EngineSocket:
     """One session. The server makes it, the layer above gets it in ``on_open`` and may keep it.
 
@@ -56,7 +77,7 @@ class EngineSocket:
     __slots__ = ("_awaiting_pong", "_noop_at", "_paused", "_polling", "_taken", "_upgrade", "_websocket", "closed",
                  "owner", "remote_addr", "server", "sid", "timer_slot", "upgraded")  # fmt: skip
 
-    def __init__(self, server: EngineServer, sid: str, remote_addr: str) -> None:
+    def __init__(self, server: Host, sid: str, remote_addr: str) -> None:
         self.server = server
         #: session id, beginning with the worker's
         self.sid = sid
@@ -122,20 +143,10 @@ class EngineSocket:
         self.server.limits.penalize(self.remote_addr)
 
     def pause(self) -> None:
-        """Take no more messages from the client until :meth:`resume`; they wait in the kernel, then at the client."""
+        """Take no more messages from the client, whose session is about to end: they wait in the kernel, unread."""
         self._paused = True
         if self._websocket is not None:
             self._websocket.pause()
-
-    def resume(self) -> None:
-        """Take messages again, in the order in which they were sent."""
-        self._paused = False
-        if self._awaiting_pong and not self.closed:
-            self.server.timers.add(self, self.server.ping_timeout)  # it may be there already, unread
-        if self._websocket is not None:
-            self._websocket.resume()
-        elif self._polling is not None and self._polling.resumed is not None:
-            self._polling.resumed.set()
 
     # For the server.
 
@@ -368,9 +379,8 @@ class EngineSocket:
             time_slice = self._turn(polling, max(len(received), len(body) / LONG_RECV_SIZE))
             for packet in received:
                 if self._paused:
-                    polling.resumed = Event()
-                    polling.resumed.wait()
-                    polling.resumed = None
+                    polling.paused = Event()
+                    polling.paused.wait()  # until the session ends
                 if self.closed:
                     return
                 if not self._receive(packet):

@@ -13,8 +13,9 @@ import re
 from collections.abc import Container
 from typing import Any
 
+from animochat.server.addresses import client_address, group_of
 from animochat.server.http.reader import RequestReader
-from animochat.server.limits import ConnectionLimits, Pace, client_address, group_of
+from animochat.server.limits import ConnectionLimits, Pace
 from animochat.server.throttle import ThrottleQueue
 from animochat.telemetry.metrics import METRICS
 

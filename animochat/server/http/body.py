@@ -1,4 +1,4 @@
-"""A request's body: bounded in time and size, whoever reads it and where nobody does.
+"""A request's body: bounded in time and size, whether the application reads it or not.
 
 pywsgi's own waits for each read as long as the socket does, and takes a body that broke off for read: what follows
 would be the next request.
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from gevent.pywsgi import Input
 
 from animochat.server.http.chunked import read_chunked
 from animochat.server.http.reader import BadBody, RequestReader
-
-if TYPE_CHECKING:
-    from animochat.server.http.handler import RequestHandler
 
 #: Bytes of a body that nobody read which are read and dropped to keep the connection; beyond, it is closed.
 MAX_DISCARDED = 64 * 1024
@@ -27,6 +24,15 @@ MAX_CHUNKED = 128 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class Connection(Protocol):
+    """What a body needs of the connection that it comes on (handler.py)."""
+
+    socket: Any
+    server: Any
+    close_connection: bool
+    unread: bool
+
+
 class RequestBody:
     """WSGI's input stream of one request.
 
@@ -35,7 +41,7 @@ class RequestBody:
 
     __slots__ = ("_chunked", "_expects", "_handler", "_left", "_reader", "_whole", "broken")
 
-    def __init__(self, handler: RequestHandler, reader: RequestReader, given: Input) -> None:
+    def __init__(self, handler: Connection, reader: RequestReader, given: Input) -> None:
         """`given` is what pywsgi has made for the request."""
         self._handler = handler
         self._reader = reader

@@ -12,21 +12,18 @@ import contextlib
 import re
 import socket
 import time
-from _socket import MSG_PEEK, SHUT_WR
-from _socket import socket as NativeSocket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
 from gevent import get_hub
 from gevent.pywsgi import WSGIHandler, WSGIServer
-from geventwebsocket.handler import WebSocketHandler
-from gunicorn.workers.ggevent import PyWSGIHandler
 from websockets.utils import accept_key
 
 from animochat.server.http.body import RequestBody
 from animochat.server.http.headers import FieldTooLong, Headers
 from animochat.server.http.reader import HEAD_TIMEOUT, KEEP_ALIVE, BadBody, BadHead, RequestReader, plain_response
+from animochat.server.library_internals import NativeSocket, RequestHandlerBase, native_socket
 from animochat.server.process.handover import Handover
 from animochat.telemetry import logs
 
@@ -117,7 +114,7 @@ def _hold(waiting: dict[RequestHandler, None], handler: RequestHandler, most: in
         first.hang_up()
 
 
-class RequestHandler(WebSocketHandler, PyWSGIHandler):
+class RequestHandler(RequestHandlerBase):
     """One connection of the HTTP server, for as long as it speaks HTTP."""
 
     #: whether the present request is a proper WebSocket handshake
@@ -132,7 +129,6 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
     path: str
     response_headers: Any
     wsgi_input: Any
-    _held_back: bytearray | None = None
 
     def __init__(self, sock: Any, address: Any, server: Any, received: bytes = b"") -> None:
         super().__init__(sock, address, server, rfile=RequestReader(sock, received))
@@ -208,11 +204,11 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
     def cut_off(self) -> None:
         """End a connection whose response is under way and not taken."""
         with contextlib.suppress(OSError):
-            self.socket._sock.shutdown(socket.SHUT_RDWR)  # gevent would raise in the greenlet that waits, too
+            native_socket(self.socket).shutdown(socket.SHUT_RDWR)  # gevent would raise in the greenlet that waits, too
 
     def _drain(self) -> None:
         """Read on for a moment after the last response: closing now would reset the connection under it."""
-        self.socket.shutdown(SHUT_WR)
+        self.socket.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + _DRAIN_TIMEOUT
         drained = 0
         while drained < _MAX_DRAIN and (remaining := deadline - time.monotonic()) > 0:
@@ -254,7 +250,8 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
             self.close_connection = "keep-alive" not in options
         return True
 
-    def _headers(self) -> Iterator[tuple[str, str]]:
+    def environ_headers(self) -> Iterator[tuple[str, str]]:
+        """Yield the request's header fields as WSGI names them."""
         return self.headers.environ_items()
 
     def get_environ(self) -> dict[str, Any]:
@@ -338,12 +335,12 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
 
         Returns the watcher, to be stopped and closed by the caller.
         """
-        native = self.socket._sock
+        native = native_socket(self.socket)
         watcher = get_hub().loop.io(native.fileno(), 1)
 
         def readable() -> None:
             try:
-                more = native.recv(1, MSG_PEEK)
+                more = native.recv(1, socket.MSG_PEEK)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
@@ -357,10 +354,6 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
 
     # The response.
 
-    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """WSGI's; for a response that is no WebSocket's."""
-        return WSGIHandler.start_response(self, status, headers, exc_info)
-
     def finalize_headers(self) -> None:
         """Say so when this is the last response on the connection."""
         super().finalize_headers()
@@ -371,25 +364,10 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
         if self.close_connection and not any(name.lower() == b"connection" for name, _ in self.response_headers):
             self.response_headers.append((b"Connection", b"close"))
 
-    def _write_with_headers(self, data: bytes) -> None:
-        # One segment and one system call for head and body, where pywsgi makes two.
-        self._held_back = bytearray()
-        try:
-            super()._write_with_headers(data)
-            super()._sendall(self._held_back)
-        finally:
-            self._held_back = None
-
-    def _sendall(self, data: bytes | bytearray) -> None:
-        if self._held_back is not None:
-            self._held_back += data
-        else:
-            super()._sendall(data)
-
-    def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
-        # pywsgi writes each to stderr, some with a traceback.
+    def client_error(self, error: Exception) -> tuple[str, bytes]:
+        """Return the status and the whole response to a request that can't be parsed."""
         self.close_connection = True
-        if isinstance(ex, FieldTooLong):
+        if isinstance(error, FieldTooLong):
             return "431", plain_response("431 Request Header Fields Too Large")
         return "400", plain_response("400 Bad Request")
 
@@ -407,4 +385,4 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):
     def log_request(self) -> None:
         """Write an access log line, if gunicorn is to write one."""
         if self.environ is not None and getattr(self.server.log, "access_log_enabled", False):
-            PyWSGIHandler.log_request(self)
+            super().log_request()

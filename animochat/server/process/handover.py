@@ -26,6 +26,7 @@ import gevent
 from gevent.server import StreamServer
 from gevent.socket import socket as Socket
 
+from animochat.server.library_internals import native_socket
 from animochat.server.process.run_directory import LISTENS, RunDirectory
 from animochat.telemetry.metrics import METRICS
 
@@ -177,7 +178,7 @@ class Handover:
         with gevent.Timeout(HANDOVER_TIMEOUT, TimeoutError):
             while True:
                 try:
-                    channel._sock.connect(path)
+                    native_socket(channel).connect(path)
                     return
                 except BlockingIOError:
                     gevent.sleep(0.002)

@@ -22,11 +22,10 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
-from gunicorn.http.wsgi import base_environ
-from gunicorn.workers.ggevent import VERSION
 
 from animochat import server as server_package
 from animochat.server.http.handler import RequestHandler, RequestServer
+from animochat.server.library_internals import VERSION, base_environ
 from animochat.server.process.handover import Handover
 from animochat.server.process.run_directory import VARIABLE, RunDirectory, RunDirectoryError
 from animochat.telemetry import logs
@@ -167,20 +166,13 @@ class Worker(GeventWebSocketWorker):
     def load_wsgi(self) -> None:
         """Load the application. A failure here, unlike a later one, makes gunicorn give up instead of trying again."""
         super().load_wsgi()
-        self._chat = self._application_object()
-
-    def _application_object(self) -> Any:
-        """``extensions["animochat"]`` of the Flask application, through whatever it is wrapped in."""
-        seen: Any = self.wsgi
-        for _ in range(8):
-            extensions = getattr(seen, "extensions", None)
-            if isinstance(extensions, dict) and "animochat" in extensions:
-                return extensions["animochat"]
-            for attribute in ("app", "application", "wsgi_app", "__wrapped__", "__self__", "flask_app"):
-                if hasattr(seen, attribute):
-                    seen = getattr(seen, attribute)
-                    break
-        raise RuntimeError('the application has no extensions["animochat"]; was it made by create_app()?')
+        extensions = getattr(self.wsgi, "extensions", {})
+        if "animochat" not in extensions:
+            raise RuntimeError(
+                'the application has no extensions["animochat"]: it has to be what create_app() returns;'
+                " middleware goes around its wsgi_app"
+            )
+        self._chat = extensions["animochat"]
 
     def _server(self, listener: Any) -> RequestServer:
         listener.setblocking(1)

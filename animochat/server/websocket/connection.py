@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import enum
 import logging
+import socket
 import time
-from _socket import SHUT_WR
-from _socket import socket as NativeSocket
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from typing import Protocol as TypingProtocol
 
 from gevent import get_hub
@@ -20,12 +19,11 @@ from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, State
 
 from animochat.server.backlog import MAX_QUEUED, Backlog, Outgoing
+from animochat.server.library_internals import NativeSocket, free_parser
+from animochat.server.throttle import ThrottleQueue
+from animochat.server.timers import TimerWheel
 from animochat.server.websocket.frames import FrameReader, missing, whole_message
 from animochat.telemetry.logs import about
-
-if TYPE_CHECKING:
-    from animochat.server.throttle import ThrottleQueue
-    from animochat.server.timers import TimerWheel
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +82,6 @@ class WebSocket:
         "_backlog",
         "_counted_at",
         "_frames",
-        "_held",
         "_left",
         "_message",
         "_missing",
@@ -133,7 +130,6 @@ class WebSocket:
         self._out: Outgoing | None = None  # what the socket did not take yet
         self._message: bytearray | None = None  # the fragments of an unfinished message
         self._text = False  # whether that message is text
-        self._held: list[Frame] | None = None  # read before pause(), not yet delivered
         self._paused = False
         self._left = frames.burst  # frames that the client may send at once
         self._counted_at = time.monotonic()
@@ -227,17 +223,10 @@ class WebSocket:
         self._sock.close()
 
     def pause(self) -> None:
-        """Stop reading: the client's bytes wait in the kernel, and beyond that at the client."""
+        """Read no more, since the connection is about to end: what the client sends waits in the kernel."""
         self._paused = True
         if self.state is _OPEN:
             self._reader.stop()
-
-    def resume(self) -> None:
-        """Read on, beginning (from the event loop) with what was read before :meth:`pause`."""
-        if self._paused:
-            self._paused = False
-            if self.state is _OPEN:
-                get_hub().loop.run_callback(self._resumed)
 
     def on_timer(self) -> None:
         """The client took too long, to close or to finish an upgrade."""
@@ -323,7 +312,7 @@ class WebSocket:
         replies = parser.data_to_send()
         if FrameReader.remembers_nothing(parser):
             if self._own is not None:
-                frames.free(parser)
+                free_parser(parser)
                 self._own = None
         elif self._own is None:
             self._own = parser
@@ -338,9 +327,6 @@ class WebSocket:
             self._deliver(events)
         else:
             self._deliver(events)
-            if self._held:  # said before the goodbye
-                self._paused = False
-                self._deliver(self._held)
             if self.state is _OPEN:
                 self.send(b"".join(replies))
                 self.abusive = parser.parser_exc is not None
@@ -364,11 +350,8 @@ class WebSocket:
 
     def _deliver(self, events: list[Frame]) -> None:
         """Hand over the messages among the frames, as long as the listener takes them."""
-        for index, frame in enumerate(events):
-            if self.state is not _OPEN:
-                return
-            if self._paused:
-                self._held = (self._held or []) + events[index:]
+        for frame in events:
+            if self.state is not _OPEN or self._paused:
                 return
             opcode = frame.opcode
             payload: Any = frame.data
@@ -394,18 +377,6 @@ class WebSocket:
                 return
             self.listener.websocket_message(self, data)
 
-    def _resumed(self) -> None:
-        if self._paused or self.state is not _OPEN:
-            return
-        if self._held:
-            held, self._held = self._held, None
-            self._deliver(held)
-        if self.state is _OPEN and not self._paused:
-            if self._received:
-                self._throttle_queue.add(self)
-            else:
-                self._reader.start(self._readable)
-
     # Bytes out.
 
     def _writable(self) -> None:
@@ -430,8 +401,8 @@ class WebSocket:
     def _forget(self) -> None:
         """Nothing that has come in is of interest any more."""
         if self._own is not None:
-            self._frames.free(self._own)
-        self._own = self._held = self._message = None
+            free_parser(self._own)
+        self._own = self._message = None
 
     def _linger(self) -> None:
         """Nothing more to say: finish writing, then wait for the client's end of stream, `LINGER` seconds at most."""
@@ -465,7 +436,7 @@ class WebSocket:
 
     def _shut(self) -> None:
         try:
-            self._sock.shutdown(SHUT_WR)
+            self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.abort()
 

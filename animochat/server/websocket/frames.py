@@ -7,12 +7,13 @@ import math
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
-from websockets.streams import StreamReader
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # no compiled extension for this platform
     from websockets.utils import apply_mask
+
+from animochat.server.library_internals import forget_message, remembers_nothing
 
 log = logging.getLogger(__name__)
 # At DEBUG, websockets would log each frame with what is in it.
@@ -74,7 +75,7 @@ class Parser(Protocol):
     def recv_frame(self, frame: Frame) -> None:
         """Process an incoming frame."""
         if frame.opcode is Opcode.CLOSE:
-            self.current_size = None  # of the message, which nobody will finish
+            forget_message(self)
         super().recv_frame(frame)
 
 
@@ -111,18 +112,6 @@ class FrameReader:
         self.shared = self._parser()
 
     @staticmethod
-    def free(parser: Protocol) -> None:
-        """Let go of a parser that was some connection's own. It refers to itself in circles: left to the garbage
-        collector, which comes seldom, each would keep its last frame, 100 kB in a flood of large ones."""
-        parser.parser.close()
-        parser.parser_exc = None
-
-    @staticmethod
     def remembers_nothing(parser: Protocol) -> bool:
-        """Whether the parser stands between two messages of an open connection."""
-        if parser.state is not State.OPEN or parser.current_size is not None or parser.reader.buffer:
-            return False
-        # The parser consumes a header before the payload is there; only here does it wait for a new frame. Where
-        # another version of the package waits elsewhere, every connection keeps its parser and nothing else changes.
-        waits_in = getattr(parser.parser, "gi_yieldfrom", None)
-        return waits_in is not None and waits_in.gi_code is StreamReader.at_eof.__code__
+        """Return whether the parser stands between two messages of an open connection."""
+        return parser.state is State.OPEN and remembers_nothing(parser)

@@ -1,0 +1,130 @@
+"""Private parts of libraries: each is there, and does what the server depends on.
+
+One of these fails when a new version of a library changes a part that `server/library_internals.py` depends on.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import engineio
+import gevent.socket
+import pytest
+from gevent.pywsgi import Input, WSGIHandler
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+import animochat
+from animochat.server import library_internals
+from animochat.server.library_internals import (
+    RequestHandlerBase,
+    allowed_origins,
+    cors_headers,
+    forget_message,
+    free_parser,
+    native_socket,
+    remembers_nothing,
+)
+
+PACKAGE = Path(animochat.__file__).parent
+
+
+def frame(text: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True) -> bytes:
+    return Frame(opcode, text, fin).serialize(mask=True)
+
+
+def parser(received: bytes) -> Protocol:
+    made = Protocol(Side.SERVER, state=State.OPEN, max_size=1000)
+    made.receive_data(received)
+    return made
+
+
+def test_the_socket_in_a_gevent_socket_is_a_native_one() -> None:
+    ours, theirs = gevent.socket.socketpair()
+    with ours, theirs:
+        native = native_socket(ours)
+        assert native.fileno() == ours.fileno()
+        assert not isinstance(native, gevent.socket.socket)
+        with pytest.raises(BlockingIOError):
+            native.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("received", "idle"),
+    [
+        (b"", True),
+        (frame(b"whole"), True),
+        (frame(b"one") + frame(b"two"), True),
+        (frame(b"whole")[:1], False),
+        (frame(b"whole")[:4], False),
+        (frame(b"whole")[:-1], False),
+        (frame(b"part", fin=False), False),
+        (frame(b"part", fin=False) + frame(b"", Opcode.PING), False),
+        (frame(b"part", fin=False) + frame(b"end", Opcode.CONT), True),
+    ],
+    ids=["nothing", "whole", "two", "a byte", "a head", "not all", "fragment", "ping within", "fragments"],
+)
+def test_a_parser_shows_whether_it_remembers_anything(received: bytes, idle: bool) -> None:
+    made = parser(received)
+    assert made.parser_exc is None
+    assert remembers_nothing(made) is idle
+
+
+def test_a_parser_can_forget_the_message_it_is_in() -> None:
+    made = parser(frame(b"part", fin=False))
+    forget_message(made)
+    made.receive_data(frame(b"next"))
+    assert [event.data for event in made.events_received()][-1] == b"next"  # type: ignore[union-attr]
+    assert made.parser_exc is None
+
+
+def test_a_freed_parser_is_gone_without_the_garbage_collector() -> None:
+    made = parser(frame(b"whole")[:-1])
+    free_parser(made)
+    assert made.parser.gi_frame is None
+
+
+def test_python_engineio_checks_origins() -> None:
+    engine = engineio.Server(async_mode="gevent", cors_allowed_origins=["https://a.example"], monitor_clients=False)
+    environ = {"REQUEST_METHOD": "GET", "HTTP_ORIGIN": "https://a.example"}
+    assert allowed_origins(engine, environ) == ["https://a.example"]
+    assert ("Access-Control-Allow-Origin", "https://a.example") in cors_headers(engine, environ)
+    assert ("Access-Control-Allow-Origin", "https://b.example") not in cors_headers(
+        engine, {**environ, "HTTP_ORIGIN": "https://b.example"}
+    )
+
+
+@pytest.mark.parametrize("hook", ["_headers", "_handle_client_error", "_write_with_headers", "_sendall"])
+def test_pywsgi_calls_the_hooks_that_are_ours(hook: str) -> None:
+    theirs, ours = getattr(WSGIHandler, hook), RequestHandlerBase.__dict__[hook]
+    assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+    assert f"self.{hook}(" in inspect.getsource(WSGIHandler)
+
+
+def test_pywsgi_discards_a_body_under_the_name_that_ours_has() -> None:
+    assert callable(Input._discard)
+    assert "._discard()" in inspect.getsource(WSGIHandler)
+
+
+def _reaches(path: Path) -> Iterator[str]:
+    """Yield the private names of others that a module of ours uses."""
+    text = path.read_text()
+    own = set(re.findall(r"(?:def |self\.|^ +|\")(_[a-z]\w*)", text, re.MULTILINE)) | {"_replace", "_exit"}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr):
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            if owner not in ("self", "cls") and node.attr not in own:
+                yield f"{path.name}: {ast.unparse(node)}"
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
+            yield from (f"{path.name}: {name}" for name in names if re.match(r"_[a-z]|.*\._[a-z]", name))
+
+
+def test_one_module_alone_reaches_into_libraries() -> None:
+    modules = [path for path in PACKAGE.rglob("*.py") if path.name != "library_internals.py"]
+    assert [reach for path in modules for reach in _reaches(path)] == []
+    assert list(_reaches(Path(library_internals.__file__)))
