@@ -18,6 +18,7 @@ print('\n'.join(l for l in c['options']['install_requires'].splitlines() if l an
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 COPY README.md LICENSE ./
 COPY animochat animochat
+COPY tools tools
 COPY --from=page /build/animochat/web/static/vendor animochat/web/static/vendor
 RUN pip install --no-cache-dir --no-deps .
 

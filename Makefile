@@ -14,7 +14,10 @@ NPM := npm ci --ignore-scripts --no-progress --loglevel=error
 PARSER_READY := tests/apidocs/asyncapi/node_modules/.ready
 PAGE_LIBRARIES := $(addprefix animochat/web/static/vendor/,socket.io.esm.min.js uPlot.esm.js uPlot.min.css)
 
-.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site constraints bench simulate clean
+# Where `make wheel` puts the archives.
+DIST := dist
+
+.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site wheel constraints bench simulate clean
 
 setup: $(PYTHON_READY) $(NODE_READY) $(PAGE_LIBRARIES)
 
@@ -86,6 +89,11 @@ format: setup
 # The documents as a site, in site/; a broken link is an error.
 site: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# A wheel and an sdist with the page's libraries in them: installing either needs no Node. The same files make the same
+# archives, byte for byte (tools/build_backend.py).
+wheel: setup
+	$(BIN)/uv build --no-build-isolation --python $(BIN)/python --out-dir $(DIST)
 
 # The versions that installing and CI use: the newest ones that setup.cfg allows.
 constraints: setup

@@ -132,17 +132,9 @@ class Server:
 
     def start(self, wait: bool = True) -> Server:
         """Starts it, on the same port each time; returns when it answers (or at once, without `wait`)."""
-        if self.command == "serve":
-            arguments = ["animochat", "serve", "--host", "127.0.0.1"]
-        else:
-            # The plain command of a platform, in a directory that has no .env of a developer's.
-            for name in ("wsgi.py", "gunicorn.conf.py"):
-                if not (self.directory / name).exists():
-                    (self.directory / name).symlink_to(ROOT / name)
-            arguments = ["gunicorn", "wsgi:app"]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                self._arguments(),
                 cwd=self.directory,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -153,6 +145,16 @@ class Server:
         if wait:
             eventually(self._serves, 30, f"a server at {self.url}")
         return self
+
+    def _arguments(self) -> list[str]:
+        """Return the command line that starts it."""
+        if self.command == "serve":
+            return [sys.executable, "-m", "animochat", "serve", "--host", "127.0.0.1"]
+        # The plain command of a platform, in a directory that has no .env of a developer's.
+        for name in ("wsgi.py", "gunicorn.conf.py"):
+            if not (self.directory / name).exists():
+                (self.directory / name).symlink_to(ROOT / name)
+        return [sys.executable, "-m", "gunicorn", "wsgi:app"]
 
     def _environment(self) -> dict[str, str]:
         inherited = {
