@@ -11,7 +11,7 @@ from animochat import server, web
 from animochat.apidocs.routes import blueprint as documents
 from animochat.chat.server import SocketIO
 from animochat.chat.worker import Chat
-from animochat.rooms.service import LOG_LENGTH
+from animochat.rooms.log import LOG_LENGTH
 from animochat.server.backlog import MAX_QUEUED
 from animochat.server.engineio.server import MAX_BACKLOG, MAX_PAYLOAD
 from animochat.settings import FRAME_OVERHEAD, Settings

@@ -27,8 +27,8 @@ from harness.processes import descendants
 from animochat.chat.tokens import new_person
 from animochat.matchmaking import service as matchmaking
 from animochat.presence import service as presence
+from animochat.rooms.appending import Entry
 from animochat.rooms.service import SCRIPTS as ROOM_SCRIPTS
-from animochat.rooms.service import Entry
 from animochat.store.embedded import EmbeddedStore
 from tests.faults.crowd import Crowd
 from tests.helpers.people import RawClient, resident_kilobytes

@@ -13,7 +13,6 @@ from animochat.chat.lifecycle import Lifecycle
 from animochat.chat.namespace import ChatNamespace
 from animochat.protocol import channel
 from animochat.protocol.payloads import PartnerReconnecting
-from animochat.rooms.memory import RememberedMessage
 from animochat.rooms.service import Rooms
 
 
@@ -53,10 +52,7 @@ class ChannelHandler:
             self._handlers[type(item)](item)
 
     def _deliver(self, message: channel.Delivery) -> None:
-        memory = self._rooms.memory
-        new = memory is not None and memory.keep(
-            message.room_id, message.seq, RememberedMessage(message.receiver, message.timestamp, message.body)
-        )
+        new = self._rooms.log.keep(message.room_id, message.seq, message.receiver, message.timestamp, message.body)
         self._namespace.deliver(message, late=new)
 
     def _look(self, look: channel.Look) -> None:

@@ -41,7 +41,8 @@ from animochat.protocol.payloads import (
     message_json,
 )
 from animochat.protocol.room_record import RoomRecord
-from animochat.rooms.service import Attached, LoggedMessage, Rooms
+from animochat.rooms.log import Attached, LoggedMessage
+from animochat.rooms.service import Rooms
 from animochat.settings import Settings
 from animochat.telemetry import tracing
 from animochat.telemetry.logs import Shortened
@@ -260,8 +261,7 @@ class Lifecycle:
         room.said = max(mine, default=room.said)
         if not entered.complete:
             room.missed = entered.last_seq
-            if self._rooms.memory is None:  # else it may be said again
-                room.received = entered.last_seq
+            room.received = max(room.received, entered.gone)
         room.partner_away = record.grace_ms is not None
         return room, entered
 

@@ -178,8 +178,8 @@ class Lobby:
             self.lifecycle.mark_stale(connection)
 
     def _forget_rooms(self) -> None:
-        """What was said, where it isn't stored: kept as long as the room has somebody here, and for the grace time."""
+        """Forget messages that this worker alone has: kept while the room has someone here, and for the grace time."""
         now = time.monotonic()
-        if self.rooms.memory is not None and now - self._forgot_at > self._grace_ms / 1000:
+        if now - self._forgot_at > self._grace_ms / 1000:
             self._forgot_at = now
-            self.rooms.memory.forget({c.room.room_id for c in self.connections if c.room is not None})
+            self.rooms.log.forget(lambda: {c.room.room_id for c in self.connections if c.room is not None})

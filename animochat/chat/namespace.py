@@ -49,7 +49,8 @@ from animochat.protocol.payloads import (
     reply_body,
 )
 from animochat.protocol.visible import is_blank
-from animochat.rooms.service import Entry, Rooms
+from animochat.rooms.appending import ENDED, LATE, LOCAL, REMOTE, Entry, Outcome
+from animochat.rooms.service import Rooms
 from animochat.settings import Settings
 from animochat.telemetry import tracing
 from animochat.telemetry.metrics import METRICS
@@ -210,11 +211,9 @@ class ChatNamespace(socketio.Namespace):
         if room is None:
             raise NotInRoom
         # Read first: the log may be at another node than the lobby. Where either fails, nothing was changed.
-        said = self._rooms.history(room.room_id, connection.person, room.slot, 0).messages
         evidence = [
             Said("reporter" if entry.slot == room.slot else "reported", entry.timestamp, read_body(entry.body).content)
-            for entry in said
-            if self._rooms.memory is None  # else nothing that was said may get into the store, not even so
+            for entry in self._rooms.evidence(room.room_id, connection.person, room.slot)
         ]
         details = (report.details or "").strip()
         if is_blank(details):
@@ -342,11 +341,11 @@ class ChatNamespace(socketio.Namespace):
         received: float,
         seq: int,
         timestamp: int,
-        outcome: bytes | None,
+        outcome: Outcome | None,
         before: int = 0,
     ) -> None:
         if not seq:
-            refusal = NotInRoom() if outcome == b"ended" else Unavailable()
+            refusal = NotInRoom() if outcome is ENDED else Unavailable()
             self._lifecycle.refuse(connection, "send-message", ack_id, refusal)
             # The partner, if it is here: the message may be stored all the same, and this worker has to deliver it.
             doubtful = connection if outcome is not None else self._connections.in_room(room.partner, room.room_id)
@@ -357,7 +356,7 @@ class ChatNamespace(socketio.Namespace):
             room.last_seq = seq
         if seq > room.said:
             room.said = seq
-        if outcome in (b"local", b"late"):
+        if outcome is LOCAL or outcome is LATE:
             message = Delivery(
                 receiver=room.partner,
                 room_id=room.room_id,
@@ -366,8 +365,8 @@ class ChatNamespace(socketio.Namespace):
                 body=body,
                 previous=before,
             )
-            self.deliver(message, received, late=outcome == b"late")
-        elif outcome == b"remote":
+            self.deliver(message, received, late=outcome is LATE)
+        elif outcome is REMOTE:
             METRICS.delivery_remote.observe(time.monotonic() - received)
         if ack_id is not None:
             connection.transport.send(
@@ -412,7 +411,7 @@ class ChatNamespace(socketio.Namespace):
         So it is from when the partner came to this worker until the channel, in its order, says so: then everything
         that the partner said before has come as well. The log has all of it.
         """
-        return room.partner_worker != self._worker and self._rooms.memory is None
+        return room.partner_worker != self._worker and self._rooms.log.shared
 
     def on_typing(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         is_typing = args[0] if len(args) == 1 and type(args[0]) is bool else parse_argument(args, Typing).isTyping

@@ -8,7 +8,7 @@ from animochat.chat.connections import Connection, Room
 from animochat.protocol import offset, packets
 from animochat.protocol.payloads import Matched, Message, message_json
 from animochat.protocol.room_record import RoomRecord
-from animochat.rooms.service import LoggedMessage
+from animochat.rooms.log import LoggedMessage
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from animochat.protocol.errors import Unavailable
 from animochat.store import keys
 from animochat.store.gather import gather
-from animochat.store.node import Command
+from animochat.store.node import Command, Request
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import load
 
@@ -61,10 +61,10 @@ class LogLife:
         self._openings.append(_Opening(room_id, slot, version))
         self._pipeline.wake()
 
-    def collect(self) -> list[tuple[Command, Callable[[Any], None]]]:
+    def collect(self) -> list[Request]:
         """Return what was to be opened, as commands."""
         openings, self._openings = self._openings, []
-        commands: list[tuple[Command, Callable[[Any], None]]] = []
+        commands: list[Request] = []
         for some in self._pipeline.by_slot(openings, lambda opening: keys.room(opening.room_id)):
             for start in range(0, len(some), PORTION):
                 portion = some[start : start + PORTION]

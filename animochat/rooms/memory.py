@@ -1,52 +1,75 @@
-"""What was said lately, in this worker's memory alone: the log of those who may not store it (`STORE_MESSAGES=0`).
+"""The latest messages, in this worker's memory alone: the log where none may be stored (`STORE_MESSAGES=0`).
 
-A worker remembers what its own people said and what came over its channel for them, also while they are away. So who
-comes back to the same worker gets what was said meanwhile; no other worker has it.
+A worker remembers what its own people sent and what came over its channel for them, also while they are away. So a
+client that comes back to the same worker gets the messages it missed; no other worker has them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
+
+from animochat.rooms.log import LOG_LENGTH, Attached, LoggedMessage, LogReply
 
 
 class RememberedMessage(NamedTuple):
-    """A message. `receiver` is the person that it was said to, `timestamp` in Unix ms."""
+    """A message. `receiver` is a person, `timestamp` Unix ms."""
 
     receiver: str
     timestamp: int
     body: str
 
 
-class Memory:
-    """The last `length` messages of each room."""
+class MemoryLog:
+    """The last `length` messages of each room that has someone on this worker. See `Log` for the methods."""
 
-    def __init__(self, length: int) -> None:
+    shared = False
+
+    def __init__(self, length: int = LOG_LENGTH) -> None:
         self._length = length
         #: by room, then by seq, in the order in which they came
         self._rooms: dict[str, dict[int, RememberedMessage]] = {}
         self._absent: set[str] = set()
 
-    def keep(self, room_id: str, seq: int, message: RememberedMessage) -> bool:
-        """Remember a message, once. Returns whether it is new here."""
+    def keep(self, room_id: str, seq: int, receiver: str, timestamp: int, body: str) -> bool:
         room = self._rooms.setdefault(room_id, {})
         if seq in room:
             return False
-        room[seq] = message
+        room[seq] = RememberedMessage(receiver, timestamp, body)
         if len(room) > self._length:
             del room[next(iter(room))]
         return True
 
     def after(self, room_id: str, seq: int) -> list[tuple[int, RememberedMessage]]:
-        """What is remembered of the messages behind that one, in their order."""
+        """Return the remembered messages after that one, in their order."""
         return sorted(item for item in self._rooms.get(room_id, {}).items() if item[0] > seq)
 
     def has_all(self, room_id: str, after: int, last: int) -> bool:
-        """Is every message of the room remembered that came after `after`, up to `last`?"""
+        """Return whether every message of the room after `after` is remembered, up to `last`."""
         room = self._rooms.get(room_id, {})
         return all(seq in room for seq in range(after + 1, last + 1))
 
-    def forget(self, present: set[str]) -> None:
-        """Forget the rooms that are not among those `present`, and were not the last time either."""
-        for room_id in self._absent - present:
+    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> Attached:
+        messages = [message for message in self._remembered(room_id, person, slot) if message.seq > after]
+        # What is missing may still come: its sender may send it again.
+        complete = self.has_all(room_id, after, reply.partner_last)
+        return Attached(reply.partner_last if last is None else last, messages, complete)
+
+    def _remembered(self, room_id: str, person: str, slot: str) -> list[LoggedMessage]:
+        partners = "b" if slot == "a" else "a"
+        return [
+            LoggedMessage(seq, partners if message.receiver == person else slot, message.timestamp, message.body)
+            for seq, message in self.after(room_id, 0)
+        ]
+
+    def message(self, room_id: str, person: str, slot: str, seq: int) -> LoggedMessage | None:
+        return next((m for m in self._remembered(room_id, person, slot) if m.seq == seq), None)
+
+    def evidence(self, messages: list[LoggedMessage]) -> list[LoggedMessage]:
+        return []  # nothing that people write may get into the store
+
+    def forget(self, present: Callable[[], set[str]]) -> None:
+        here = present()
+        for room_id in self._absent - here:
             self._rooms.pop(room_id, None)
-        self._absent = self._rooms.keys() - present
+        self._absent = self._rooms.keys() - here

@@ -15,7 +15,7 @@ from typing import Any
 from animochat.protocol.channel import Delivery, Look, encode_chain, encode_looks
 from animochat.protocol.errors import Unavailable
 from animochat.store import keys
-from animochat.store.node import Command
+from animochat.store.node import Request
 
 #: Times that a worker's people are told to look, a heartbeat apart, where nobody hears it: a worker that lives has
 #: subscribed again by then, and looked at everything.
@@ -43,10 +43,10 @@ class Outbox:
         if worker:  # else away, and about to read the log by itself
             self._unheard.setdefault(worker, {})[look] = 0
 
-    def collect(self) -> list[tuple[Command, Callable[[Any], None]]]:
+    def collect(self) -> list[Request]:
         """Return what is to be published, as commands."""
         by_worker, self._messages = self._messages, {}
-        commands: list[tuple[Command, Callable[[Any], None]]] = []
+        commands: list[Request] = []
         for worker, waiting in by_worker.items():
             messages = [message for message, _ in waiting]
             looks = dict.fromkeys((message.look for message in messages), 0)
@@ -54,12 +54,12 @@ class Outbox:
             commands.append((command, partial(_tell, published, [told for _, told in waiting])))
         return commands
 
-    def unheard(self) -> list[tuple[Command, Callable[[Any], None]]]:
+    def unheard(self) -> list[Request]:
         """The same for those who may have missed something."""
         unheard, self._unheard = self._unheard, {}
         return [self._command(worker, encode_looks(looks), looks) for worker, looks in unheard.items()]
 
-    def _command(self, worker: str, text: str, looks: dict[Look, int]) -> tuple[Command, Callable[[Any], None]]:
+    def _command(self, worker: str, text: str, looks: dict[Look, int]) -> Request:
         channel = keys.channel(self._lobby, worker)
         return ("PUBLISH", channel, text), partial(self._published, worker, looks)
 

@@ -25,6 +25,8 @@ Command = tuple[Any, ...]
 #: Gets a command's reply, or Unavailable.
 Callback = Callable[[Any], None]
 
+Request = tuple[Command, Callback]
+
 #: A cluster's answers that say where else to ask, or to ask again: the command did not run.
 REDIRECTIONS = (redis.exceptions.AskError, redis.exceptions.MovedError, redis.exceptions.TryAgainError)
 

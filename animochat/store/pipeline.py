@@ -25,7 +25,7 @@ from gevent.event import AsyncResult, Event
 from animochat.protocol.errors import Unavailable
 from animochat.store.cluster import Cluster, find, slot_of
 from animochat.store.connection import BROKEN
-from animochat.store.node import Callback, Command, Node
+from animochat.store.node import Callback, Command, Node, Request
 from animochat.store.outages import Outages
 from animochat.store.scripts import Script
 from animochat.store.url import parse
@@ -56,14 +56,14 @@ class Pipeline:
         #: Either, once it is known which.
         self._node: Node | None = None
         self._cluster: Cluster | None = None
-        self._waiting: list[tuple[Command, Callback]] = []
-        self._collectors: list[Callable[[], list[tuple[Command, Callback]]]] = []
+        self._waiting: list[Request] = []
+        self._collectors: list[Callable[[], list[Request]]] = []
         #: Called before replies are handed out.
         self.before_replies: Callable[[], None] = lambda: None
         self._work = Event()
         self._greenlet: Greenlet | None = None
 
-    def add_collector(self, collect: Callable[[], list[tuple[Command, Callback]]]) -> None:
+    def add_collector(self, collect: Callable[[], list[Request]]) -> None:
         """Register `collect`, asked before each batch for the commands it has gathered."""
         self._collectors.append(collect)
 
@@ -81,10 +81,9 @@ class Pipeline:
         if self._cluster is not None:
             self._cluster.stop()
 
-    @property
-    def in_cluster(self) -> bool:
-        """Are keys with different hash tags on different nodes? For collectors: what they return is spread."""
-        return self._cluster is not None
+    def by_topology(self, single: T, cluster: T) -> Callable[[], T]:
+        """Return a function that returns the strategy for this store; that is `single` until the store is known."""
+        return lambda: single if self._cluster is None else cluster
 
     def by_slot(self, items: Sequence[T], key: Callable[[T], str]) -> list[list[T]]:
         """Divide items by what one script may touch together: in a cluster the keys of one slot, else all."""
@@ -143,7 +142,7 @@ class Pipeline:
             elif batch:
                 self._commit(batch)
 
-    def _commit(self, batch: list[tuple[Command, Callback]]) -> None:
+    def _commit(self, batch: list[Request]) -> None:
         commands = [command for command, _ in batch]
         replies = [Unavailable() for _ in batch] if self._node is None else self._node.exchange(commands)
         self.before_replies()
@@ -154,7 +153,7 @@ class Pipeline:
                 log.exception("A reply could not be handled")
 
     def _find(self) -> None:
-        """Learn what the store is."""
+        """Detect whether the store is a single server or a cluster."""
         try:
             topology = find(self._url)
         except (*BROKEN, redis.RedisError) as exc:

@@ -18,7 +18,7 @@ from animochat.protocol.payloads import (
     parse_argument,
     parse_optional_argument,
 )
-from animochat.rooms.service import LOG_LENGTH
+from animochat.rooms.log import LOG_LENGTH
 
 
 def refuses(args: list[Any], kind: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from animochat.rooms.service import LOG_LENGTH
+from animochat.rooms.log import LOG_LENGTH
 from animochat.store.embedded import EmbeddedStore
 from tests.faults.crowd import Crowd, Member
 from tests.faults.network import Network

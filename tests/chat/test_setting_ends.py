@@ -12,7 +12,7 @@ import pytest
 
 from animochat.app import longest_recovery
 from animochat.protocol.payloads import MAX_HISTORY, latest
-from animochat.rooms.service import LOG_LENGTH
+from animochat.rooms.log import LOG_LENGTH
 from animochat.settings import Settings
 from tests.helpers.people import RawClient, meet, running, say, texts, wait_until_empty
 from tests.helpers.servers import Client, Server, eventually

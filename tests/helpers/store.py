@@ -20,7 +20,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 import gevent.socket
@@ -55,6 +55,8 @@ TAG = keys.lobby()
 
 Notice = dict[str, Any]
 
+T = TypeVar("T")
+
 
 def _connection(url: str) -> Any:
     pool = redis.ConnectionPool.from_url(url, socket_timeout=30, protocol=2, driver_info=None)
@@ -85,6 +87,9 @@ class DirectPipeline:
 
     def submit(self, command: Command, callback: Callable[[Any], None]) -> None:
         callback(self.execute(*command))
+
+    def by_topology(self, single: T, cluster: T) -> Callable[[], T]:
+        return lambda: cluster if self.in_cluster else single
 
     def by_slot(self, items: Sequence[Any], key: Callable[[Any], str]) -> list[list[Any]]:
         return [list(items)] if items else []

@@ -11,10 +11,11 @@ import pytest
 from animochat.protocol.channel import Delivery
 from animochat.protocol.errors import Unavailable
 from animochat.rooms import life, service
+from animochat.rooms.appending import Entry, Outcome
 from animochat.rooms.life import LogLife
-from animochat.rooms.memory import Memory, RememberedMessage
+from animochat.rooms.memory import MemoryLog, RememberedMessage
 from animochat.rooms.outbox import ATTEMPTS, Outbox
-from animochat.rooms.service import SCRIPTS, Entry
+from animochat.rooms.service import SCRIPTS
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from tests.helpers.store import TAG, DirectPipeline, Lobby, Relay, cooperative, outcome, soon
@@ -119,19 +120,19 @@ def test_in_a_cluster_the_worker_that_has_stored_a_message_publishes_it_and_then
 
     say("one")
     say("two")
-    assert [(answer[0], answer[2]) for answer in done] == [(1, b"remote"), (2, b"remote")]
+    assert [(answer[0], answer[2]) for answer in done] == [(1, Outcome.REMOTE), (2, Outcome.REMOTE)]
     lines = [data.decode() for data in other.listen() if data.startswith(b"chain")]
     assert [line.split(" ")[2:5:2] for line in lines] == [["1", "0"], ["2", "1"]], "each names the one before"
     assert rooms.stored == 2
     assert rooms.log_may_be_ahead
     say("one")
     assert done[-1][0] == 1
-    assert done[-1][2] == b"again"
+    assert done[-1][2] == Outcome.AGAIN
     assert [data for data in other.listen() if data.startswith(b"look")] == [f"look\nbert {room}".encode()]
     assert rooms.stored == 2
     other.unsubscribe()
     say("three")
-    assert done[-1][2] == b"remote"
+    assert done[-1][2] == Outcome.REMOTE
     other.subscribe()
     rooms.repeat()
     assert other.listen()[-1] == f"look\nbert {room}".encode()
@@ -141,16 +142,16 @@ def test_in_a_cluster_the_worker_that_has_stored_a_message_publishes_it_and_then
 
 
 def test_what_is_remembered_comes_in_the_room_s_order_and_each_message_once() -> None:
-    memory = Memory(3)
+    memory = MemoryLog(3)
     said = {seq: RememberedMessage("anna", seq, f"body{seq}") for seq in range(1, 6)}
-    assert [memory.keep("room", seq, said[seq]) for seq in (2, 1, 2, 3)] == [True, True, False, True]
+    assert [memory.keep("room", seq, *said[seq]) for seq in (2, 1, 2, 3)] == [True, True, False, True]
     assert memory.after("room", 0) == [(1, said[1]), (2, said[2]), (3, said[3])]
     assert memory.after("room", 2) == [(3, said[3])]
     assert memory.after("room", 3) == memory.after("another", 0) == []
     assert memory.has_all("room", 0, 3)
     assert not memory.has_all("room", 0, 4)
     assert memory.has_all("another", 2, 2), "where nothing was said nothing is missing"
-    memory.keep("room", 4, said[4])
+    memory.keep("room", 4, *said[4])
     assert [seq for seq, _ in memory.after("room", 0)] == [1, 3, 4], "the one that came first has gone"
 
 

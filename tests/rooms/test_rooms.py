@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from animochat.protocol.channel import TypingSignal
 from animochat.rooms import service as rooms
+from animochat.rooms.appending import BATCH, Entry, Outcome
 from animochat.rooms.life import ENDED_LIFE_MS, LOG_LIFE_MS, TAKE_ENDED
-from animochat.rooms.memory import Memory, RememberedMessage
-from animochat.rooms.service import BATCH, LOG_LENGTH, Attached, Entry, LoggedMessage
+from animochat.rooms.log import LOG_LENGTH, Attached, LoggedMessage, LogReply
+from animochat.rooms.memory import MemoryLog
 from animochat.store import keys
 from tests.helpers.store import HISTORY_MS, HOUR_MS, Lobby, Person, Worker
 
@@ -30,7 +31,7 @@ def lobby(redis_url: str) -> Iterator[Lobby]:
 class Stored(NamedTuple):
     seq: int
     timestamp: int
-    outcome: bytes | None
+    outcome: Outcome | None
 
 
 def say(
@@ -141,7 +142,7 @@ def test_more_messages_than_one_script_takes_are_stored_in_order(lobby: Lobby) -
 def test_a_message_between_two_on_one_worker_is_not_published(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     before = len(lobby.worker.listen())
-    assert say(anna, "x").outcome == b"local"
+    assert say(anna, "x").outcome is Outcome.LOCAL
     assert len(lobby.worker.listen()) == before
 
 
@@ -149,7 +150,7 @@ def test_a_message_between_two_workers_is_published_once_to_the_partner_s(lobby:
     anna, bert = two_workers(lobby)
     before = len(anna.worker.listen())
     stored = say(anna, '"content":"two words"')
-    assert stored.outcome == b"remote"
+    assert stored.outcome is Outcome.REMOTE
     assert lines(bert.worker) == [["bert", anna.room, "1", str(stored.timestamp), '"content":"two words"']]
     assert len(anna.worker.listen()) == before
 
@@ -167,7 +168,7 @@ def test_messages_go_where_the_partner_is_even_if_the_sender_s_worker_does_not_k
     old = lobby.worker.name
     bert.connect(lobby.add_worker())
     attach(bert)
-    assert say(anna, "x", partner_worker=old).outcome == b"remote"
+    assert say(anna, "x", partner_worker=old).outcome is Outcome.REMOTE
     assert [line[4] for line in lines(bert.worker)] == ["x"]
 
 
@@ -176,14 +177,14 @@ def test_a_partner_who_came_to_the_sender_s_worker_is_local(lobby: Lobby) -> Non
     other = bert.worker
     bert.connect(anna.worker)
     attach(bert)
-    assert say(anna, "x", partner_worker=other.name).outcome == b"local"
+    assert say(anna, "x", partner_worker=other.name).outcome is Outcome.LOCAL
     assert lines(other) == []
 
 
 def test_what_is_said_to_somebody_who_is_away_waits_in_the_log(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
     bert.drop()
-    assert say(anna, "x", partner_worker="").outcome == b"remote"
+    assert say(anna, "x", partner_worker="").outcome is Outcome.REMOTE
     assert lines(bert.worker) == []
     bert.connect(anna.worker)
     logged = attach(bert).messages
@@ -195,7 +196,7 @@ def test_typing_reaches_the_partner_s_worker_and_is_not_stored(lobby: Lobby) -> 
     signal = TypingSignal(receiver="bert", room_id=anna.room or "", is_typing=True)
     anna.worker.rooms.publish_typing(bert.worker.name, signal)
     assert bert.worker.listen()[-1].decode() == f"typing bert {anna.room} 1"
-    assert attach(anna) == (0, [], True)
+    assert attach(anna) == Attached(0, [])
 
 
 # The same message again
@@ -207,7 +208,7 @@ def test_a_client_id_already_stored_is_not_stored_or_delivered_again(lobby: Lobb
     lobby.pass_time(1000)
     say(anna, "y", client_id="two")
     again = say(anna, "x", client_id="one")
-    assert (again.seq, again.timestamp, again.outcome) == (first.seq, first.timestamp, b"again")
+    assert (again.seq, again.timestamp, again.outcome) == (first.seq, first.timestamp, Outcome.AGAIN)
     assert [line[4] for line in lines(bert.worker)] == ["x", "y"]
     assert [m.body for m in attach(bert).messages] == ["x", "y"]
 
@@ -215,22 +216,22 @@ def test_a_client_id_already_stored_is_not_stored_or_delivered_again(lobby: Lobb
 def test_a_client_id_twice_in_one_batch_is_stored_once(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     stored = say_all([(anna, "x", "one"), (anna, "x", "one")])
-    assert [(s.seq, s.outcome) for s in stored] == [(1, b"local"), (1, b"again")]
+    assert [(s.seq, s.outcome) for s in stored] == [(1, Outcome.LOCAL), (1, Outcome.AGAIN)]
 
 
 def test_a_client_id_counts_for_one_sender_in_one_room(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     carl, _ = lobby.pair("carl", "dora")
     for person in (anna, bert, carl):
-        assert say(person, "x", client_id="one").outcome == b"local"
+        assert say(person, "x", client_id="one").outcome is Outcome.LOCAL
 
 
 @pytest.mark.parametrize("client_id", ["seq", "a", "b", "#1", "a:one", "x\ny", "ü 😀"])
 def test_any_client_id_is_only_a_client_id(lobby: Lobby, client_id: str) -> None:
     anna, bert = lobby.pair("anna", "bert")
-    assert say(anna, "x", client_id=client_id) == (1, lobby.now, b"local")
-    assert say(bert, "y", client_id=client_id) == (2, lobby.now, b"local")
-    assert say(anna, "x", client_id=client_id) == (1, lobby.now, b"again")
+    assert say(anna, "x", client_id=client_id) == (1, lobby.now, Outcome.LOCAL)
+    assert say(bert, "y", client_id=client_id) == (2, lobby.now, Outcome.LOCAL)
+    assert say(anna, "x", client_id=client_id) == (1, lobby.now, Outcome.AGAIN)
     assert say(anna, "z").seq == 3
 
 
@@ -254,7 +255,7 @@ def test_the_heartbeat_counts_messages(lobby: Lobby) -> None:
 def test_a_log_keeps_the_latest_messages(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     say_all([(anna, str(n), f"id{n}") for n in range(1, LOG_LENGTH + 11)])
-    last, logged, _ = attach(anna)
+    last, logged, *_ = attach(anna)
     assert last == LOG_LENGTH + 10
     assert [m.seq for m in logged] == list(range(11, LOG_LENGTH + 11))
 
@@ -267,14 +268,27 @@ def test_a_log_knows_when_it_no_longer_reaches_back(lobby: Lobby, after: int, co
     assert lobby.worker.rooms.history(anna.room or "", "bert", "b", after).complete is complete
 
 
+def test_messages_missing_from_the_log_are_gone_and_those_missing_from_a_memory_may_still_come(
+    lobby: Lobby,
+) -> None:
+    anna, _ = lobby.pair("anna", "bert")
+    room = anna.room or ""
+    say_all([(anna, str(n), "") for n in range(1, LOG_LENGTH + 11)])
+    read = lobby.worker.rooms.history(room, "bert", "b", 0)
+    assert (read.complete, read.gone) == (False, LOG_LENGTH + 10)
+    assert lobby.worker.rooms.history(room, "bert", "b", 10).gone == 0, "nothing is missing"
+    forgetful = MemoryLog(3).read(LogReply([], 2, 0), room, "bert", "b", 0, None)
+    assert (forgetful.complete, forgetful.gone) == (False, 0)
+
+
 def test_client_ids_are_forgotten_with_their_messages(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     say_all([(anna, str(n), f"id{n}") for n in range(1, LOG_LENGTH + 51)])
     fields = int(lobby.pipeline.execute("HLEN", keys.room(anna.room or "") + ":meta"))
     assert fields <= 2 * LOG_LENGTH + 4
-    assert say(anna, "late", client_id=f"id{LOG_LENGTH + 50}").outcome == b"again"
-    assert say(anna, "late", client_id="id51").outcome == b"again"
-    assert say(anna, "late", client_id="id50").outcome == b"local"
+    assert say(anna, "late", client_id=f"id{LOG_LENGTH + 50}").outcome is Outcome.AGAIN
+    assert say(anna, "late", client_id="id51").outcome is Outcome.AGAIN
+    assert say(anna, "late", client_id="id50").outcome is Outcome.LOCAL
 
 
 def test_who_comes_back_gets_what_was_said_after_what_is_known(lobby: Lobby) -> None:
@@ -283,12 +297,10 @@ def test_who_comes_back_gets_what_was_said_after_what_is_known(lobby: Lobby) -> 
     other = "b" if slot == "a" else "a"
     for person, body in ((anna, "one"), (bert, "two"), (anna, "three")):
         say(person, body)
-    assert attach(anna, after=1) == (
-        3,
-        [LoggedMessage(2, other, lobby.now, "two"), LoggedMessage(3, slot, lobby.now, "three")],
-        True,
+    assert attach(anna, after=1) == Attached(
+        3, [LoggedMessage(2, other, lobby.now, "two"), LoggedMessage(3, slot, lobby.now, "three")]
     )
-    assert attach(anna, after=3) == (3, [], True)
+    assert attach(anna, after=3) == Attached(3, [])
 
 
 @pytest.mark.parametrize("name", [":log", ":meta"])
@@ -319,8 +331,8 @@ def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: L
     for _ in range(3):
         say(anna, "x")
     lobby.pipeline.execute("DEL", keys.room(anna.room or "") + ":log", keys.room(anna.room or "") + ":meta")
-    assert say_late(anna, anna.room or "", slot_of(anna), version(anna)).outcome == b"lost"
-    assert attach(anna) == (0, [], True)
+    assert say_late(anna, anna.room or "", slot_of(anna), version(anna)).outcome is Outcome.LOST
+    assert attach(anna) == Attached(0, [])
 
 
 def attach_again(person: Person, known: int, said: int, after: int = 0) -> Attached:
@@ -345,7 +357,7 @@ def test_nothing_is_stored_where_the_store_has_lost_the_end_of_the_log_until_the
     anna, _ = lobby.pair("anna", "bert")
     seqs = [say(anna, str(number)).seq for number in range(3)]
     set_back(lobby, anna.room or "", 1)
-    assert say(anna, "next", last_seq=seqs[-1]).outcome == b"lost"
+    assert say(anna, "next", last_seq=seqs[-1]).outcome is Outcome.LOST
     attach_again(anna, known=seqs[-1], said=seqs[-1])
     assert say(anna, "next", last_seq=seqs[-1])[0] == seqs[-1] + 1
 
@@ -429,7 +441,7 @@ def test_words_of_a_connection_that_was_replaced_meanwhile_are_not_stored(lobby:
     assert say(anna, "since").seq == 2
     heard = len(bert.worker.listen())
     anna.worker, new = old, anna.worker
-    assert say_late(anna, anna.room or "", slot, known) == (0, lobby.now, b"stale")
+    assert say_late(anna, anna.room or "", slot, known) == (0, lobby.now, Outcome.STALE)
     assert len(bert.worker.listen()) == heard
     anna.worker = new
     assert [m.body for m in attach(anna).messages] == ["before", "since"]
@@ -443,8 +455,8 @@ def test_a_recheck_that_comes_late_does_not_bring_a_replaced_connection_back(lob
     anna.connect(lobby.add_worker())
     attach(anna)
     assert old.rooms.attach(room, "anna", slot, again).messages == []
-    assert say(anna, "mine").outcome == b"remote"
-    assert say(bert, "to the new one", partner_worker=old.name).outcome == b"remote"
+    assert say(anna, "mine").outcome is Outcome.REMOTE
+    assert say(bert, "to the new one", partner_worker=old.name).outcome is Outcome.REMOTE
     assert [line[4] for line in lines(anna.worker)] == ["to the new one"]
 
 
@@ -455,7 +467,7 @@ def test_a_connection_that_is_newer_than_the_log_knows_may_speak(lobby: Lobby) -
     anna.worker.rooms.life.open(room, slot, known)
     assert say_late(anna, room, slot, known + 1)[0] == 1
     assert say_late(anna, room, slot, known)[0] == 2
-    assert say_late(anna, room, slot, known - 1) == (0, lobby.now, b"stale")
+    assert say_late(anna, room, slot, known - 1) == (0, lobby.now, Outcome.STALE)
 
 
 def test_a_registration_is_later_than_any_before_it_whatever_the_store_has_lost(lobby: Lobby) -> None:
@@ -475,7 +487,7 @@ def test_in_a_room_that_is_over_nothing_is_stored_or_acknowledged(lobby: Lobby, 
     say(bert, "last words", client_id=client_id)
     anna.leave()
     anna.worker.rooms.life.close(room)
-    assert say_late(bert, room, slot, 10**13, client_id) == (0, lobby.now, b"ended")
+    assert say_late(bert, room, slot, 10**13, client_id) == (0, lobby.now, Outcome.ENDED)
     assert [m.body for m in bert.worker.rooms.history(room, "bert", slot, 0).messages] == ["last words"]
 
 
@@ -487,7 +499,7 @@ def test_a_room_that_is_over_does_not_begin_again(lobby: Lobby) -> None:
     anna.worker.rooms.life.close(room)
     anna.worker.rooms.life.open(room, slot, known)
     bert.worker.rooms.attach(room, "bert", "b" if slot == "a" else "a", version(bert))
-    assert say_late(anna, room, slot, known).outcome == b"ended"
+    assert say_late(anna, room, slot, known).outcome is Outcome.ENDED
     assert ttl(lobby, room, ":log") == -2
     assert 0 < ttl(lobby, room, ":meta") <= ENDED_LIFE_MS
 
@@ -498,7 +510,7 @@ def test_in_a_room_that_the_store_does_not_know_nothing_is_stored_not_even_the_f
     room, slot, known = anna.room or "", slot_of(anna), version(anna)
     anna.worker.rooms.life.open(room, slot, known)
     lobby.pipeline.execute("FLUSHALL")
-    assert say_late(anna, room, slot, known).outcome == b"lost"
+    assert say_late(anna, room, slot, known).outcome is Outcome.LOST
     assert lobby.pipeline.execute("KEYS", keys.room(room) + "*") == []
 
 
@@ -516,9 +528,8 @@ def discreet(redis_url: str) -> Iterator[Lobby]:
 
 def apply_or_defer(worker: Worker) -> None:
     """The worker takes what came on its channel, as chat/inbound.py does."""
-    assert worker.rooms.memory is not None
     for person, room, seq, timestamp, body in lines(worker):
-        worker.rooms.memory.keep(room, int(seq), RememberedMessage(person, int(timestamp), body))
+        worker.rooms.log.keep(room, int(seq), person, int(timestamp), body)
 
 
 def missed(person: Person, after: int = 0) -> tuple[list[str], bool]:
@@ -545,7 +556,7 @@ def test_what_is_not_stored_has_its_order_and_its_client_ids_all_the_same(discre
     first = say(anna, "x", client_id="one")
     assert [first.seq, say(bert, "y", client_id="one").seq] == [1, 2]
     discreet.pass_time(1000)
-    assert say(anna, "x", client_id="one") == (first.seq, first.timestamp, b"again")
+    assert say(anna, "x", client_id="one") == (first.seq, first.timestamp, Outcome.AGAIN)
     assert anna.worker.rooms.stored == 1
     # told again: nobody can look it up, and who has it drops it
     assert [line[2:] for line in lines(bert.worker)] == [["1", str(first.timestamp), "x"]] * 2
@@ -587,14 +598,14 @@ def test_the_last_words_of_a_room_that_is_over_are_remembered_too(discreet: Lobb
 
 
 def test_memory_keeps_the_latest_messages_of_rooms_that_have_somebody_here() -> None:
-    memory = Memory(3)
+    memory = MemoryLog(3)
     for room in ("here", "gone"):
         for seq in range(1, 6):
-            memory.keep(room, seq, RememberedMessage("anna", 0, str(seq)))
+            memory.keep(room, seq, "anna", 0, str(seq))
         assert [seq for seq, _ in memory.after(room, 0)] == [3, 4, 5]
-    memory.forget({"here"})
+    memory.forget(lambda: {"here"})
     assert len(memory.after("gone", 0)) == 3, "for the grace time"
-    memory.forget({"here"})
+    memory.forget(lambda: {"here"})
     assert (len(memory.after("here", 0)), memory.after("gone", 0)) == (3, [])
 
 
@@ -631,7 +642,7 @@ def test_a_log_is_closed_once_and_what_comes_later_does_not_keep_it(lobby: Lobby
     lobby.worker.rooms.life.open(room, slot, version)
     assert [message.body for message in said.messages] == ["x"], "which can still be read"
     assert all(0 < ttl(lobby, room, name) <= 60_000 for name in (":log", ":meta"))
-    assert say(anna, "y").outcome == b"ended"
+    assert say(anna, "y").outcome is Outcome.ENDED
 
 
 def test_what_a_worker_has_seen_is_not_counted_again_by_a_log_that_lost_it(lobby: Lobby) -> None:
@@ -764,10 +775,10 @@ def test_whatever_is_said_the_partner_gets_it_once_and_in_order(
             for (_, body, client_id), stored in zip(mine, say_all(mine, last_seq=seq), strict=True):
                 first = known.get((person.name, client_id)) if client_id else None
                 if first is not None:
-                    assert (stored.seq, stored.outcome) == (first, b"again")
+                    assert (stored.seq, stored.outcome) == (first, Outcome.AGAIN)
                     continue
                 seq += 1
-                assert (stored.seq, stored.outcome) == (seq, b"remote")
+                assert (stored.seq, stored.outcome) == (seq, Outcome.REMOTE)
                 known[person.name, client_id] = seq
                 said[person.name].append(f"{seq} {body}")
     for sender, receiver in ((anna, bert), (bert, anna)):

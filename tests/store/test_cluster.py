@@ -21,7 +21,9 @@ from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.protocol.errors import Unavailable
 from animochat.protocol.payloads import message_body
 from animochat.rooms import service as rooms
-from animochat.rooms.service import Entry, Rooms
+from animochat.rooms.appending import Entry, Outcome
+from animochat.rooms.log import Attached
+from animochat.rooms.service import Rooms
 from animochat.settings import Settings
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
@@ -154,7 +156,7 @@ def test_a_slot_that_does_not_arrive_is_unavailable_and_the_others_are_not(empty
     finally:
         for node in (source, target):
             node.run("CLUSTER", "SETSLOT", slot, "STABLE")
-    assert log.attach(room_id, "bert", "b", 1) == (0, [], True)
+    assert log.attach(room_id, "bert", "b", 1) == Attached(0, [])
     pipe.stop()
 
 
@@ -203,7 +205,7 @@ def test_where_nothing_is_stored_a_message_and_its_repetition_are_told_as_a_whol
     soon(lambda: len(told) == 3)
     (first, at), (second, then), (again, before) = (result[:2] for result in told)
     assert (first, second, again, before) == (1, 2, 1, at)
-    assert [result[2] for result in told] == [b"remote", b"remote", b"again"]
+    assert [result[2] for result in told] == [Outcome.REMOTE, Outcome.REMOTE, Outcome.AGAIN]
     lines = [f'bert r 1 {at} 0 "content":"x"', f'bert r 2 {then} 1 "content":"y"', f'bert r 1 {at} 0 "content":"x"']
     soon(lambda: sum(data.count(b"\n") for data in heard) == 3)
     assert [line for data in heard for line in data.decode().split("\n")[1:]] == lines
@@ -279,7 +281,7 @@ def test_the_load_of_many_rooms_is_even_over_the_nodes(empty: RedisCluster) -> N
             )
             log.append(entry)
         soon(lambda count=count: len(outcomes) == count, "all stored and told")
-    assert outcomes == [b"remote"] * 2700
+    assert outcomes == [Outcome.REMOTE] * 2700
     soon(lambda: sum(data.count(b"\n") for data in heard) == 2700, "all heard")
     stored = empty.calls("xadd")
     assert sum(stored) == 2700

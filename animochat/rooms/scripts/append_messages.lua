@@ -34,7 +34,7 @@
 local RENEW = 3600000
 local me, keep, life, storing = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
 local now, lobby = wall_clock(ARGV[5]), ARGV[6]
-local in_cluster = lobby == ''
+local publishing = lobby ~= ''
 local result, lines, order = {}, {}, {}
 local version_of = {a = 'va', b = 'vb'}
 for i, room in ipairs(KEYS) do
@@ -75,10 +75,10 @@ for i, room in ipairs(KEYS) do
       redis.call('PEXPIRE', meta, life)
     end
     outcome = worker == me and 'local' or 'remote'
-    if in_cluster then before = redis.call('HGET', meta, 'last:' .. slot) or 0 end
-    if in_cluster or not storing then redis.call('HSET', meta, 'last:' .. slot, seq) end
+    if not publishing then before = redis.call('HGET', meta, 'last:' .. slot) or 0 end
+    if not (publishing and storing) then redis.call('HSET', meta, 'last:' .. slot, seq) end
   end
-  if in_cluster then
+  if not publishing then
     outcome = outcome .. ' ' .. worker .. ' ' .. before
   elseif worker ~= me and (outcome == 'remote' or outcome == 'again' and not storing) then
     if not lines[worker] then

@@ -1,0 +1,117 @@
+"""A room's messages, as one worker can read them.
+
+`RedisLog`: the log in the store, which append_messages.lua writes. `MemoryLog` (memory.py) takes its place where no
+message may be stored (`STORE_MESSAGES=0`). `Rooms` chooses once; everything else asks a `Log`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from animochat.store import keys
+from animochat.store.pipeline import Pipeline
+
+#: Messages that a room's log keeps.
+LOG_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class LoggedMessage:
+    """A message in the log. `slot` is its sender's."""
+
+    seq: int
+    slot: str
+    timestamp: int
+    body: str
+
+
+class Attached(NamedTuple):
+    """A room's last seq, and its messages. Not `complete`: there were more, and they can't be read here.
+
+    `gone`: no message of a lower or the same seq that is missing can still come; 0 where nothing is missing.
+    """
+
+    last_seq: int
+    messages: list[LoggedMessage]
+    complete: bool = True
+    gone: int = 0
+
+
+class LogReply(NamedTuple):
+    """What include/log_after.lua returns: entries (flat), the partner's last seq, the partner's highest lost seq."""
+
+    entries: list[bytes]
+    partner_last: int
+    partner_lost: int
+
+
+class Log(Protocol):
+    """Where messages are kept. `person` and `slot` name the member who reads.
+
+    `shared`: whether the messages are in the store, where every worker reads the same ones.
+    """
+
+    @property
+    def shared(self) -> bool: ...
+
+    def keep(self, room_id: str, seq: int, receiver: str, timestamp: int, body: str) -> bool:
+        """Note a message that passes this worker. Return whether this worker had to keep it and did not have it yet."""
+
+    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> Attached:
+        """Return the messages after `after`. `last`: the room's last seq; None where the reply has to say it."""
+
+    def message(self, room_id: str, person: str, slot: str, seq: int) -> LoggedMessage | None:
+        """Return one message, or None where it is unknown (by now). May wait for the store and raise Unavailable."""
+
+    def evidence(self, messages: list[LoggedMessage]) -> list[LoggedMessage]:
+        """Return those of the messages that a report may keep in the store."""
+
+    def forget(self, present: Callable[[], set[str]]) -> None:
+        """Forget rooms that have had nobody here for two calls. `present` returns those that have someone."""
+
+
+class RedisLog:
+    """The log in the store."""
+
+    shared = True
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def keep(self, room_id: str, seq: int, receiver: str, timestamp: int, body: str) -> bool:
+        return False  # the store has it
+
+    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> Attached:
+        values = iter(reply.entries)
+        logged = [
+            LoggedMessage(int(seq), slot.decode(), int(timestamp), body.decode())
+            for seq, slot, timestamp, body in zip(values, values, values, values, strict=True)
+        ]
+        if last is None:
+            last = logged[-1].seq if logged else after
+        complete = _reaches_back(logged, after) and reply.partner_lost <= after
+        return Attached(last, logged, complete, 0 if complete else last)
+
+    def message(self, room_id: str, person: str, slot: str, seq: int) -> LoggedMessage | None:
+        entry_id = f"{seq}-0"
+        entries = self._pipeline.execute("XRANGE", keys.room(room_id) + ":log", entry_id, entry_id)
+        return _logged(entries[0]) if entries else None
+
+    def evidence(self, messages: list[LoggedMessage]) -> list[LoggedMessage]:
+        return messages
+
+    def forget(self, present: Callable[[], set[str]]) -> None:
+        pass  # the store forgets by itself
+
+
+def _reaches_back(logged: list[LoggedMessage], after: int) -> bool:
+    """Return whether these are all messages after `after`. A full log has lost those before its first entry."""
+    return len(logged) < LOG_LENGTH or logged[0].seq == after + 1
+
+
+def _logged(entry: Any) -> LoggedMessage:
+    """Return an entry of the log's stream as a message."""
+    entry_id, (_, slot, _, timestamp, _, body) = entry
+    return LoggedMessage(int(entry_id.split(b"-")[0]), slot.decode(), int(timestamp), body.decode())
