@@ -23,6 +23,7 @@ MIN_SECRET_LENGTH = 16
 MAX_RATE = 100_000
 
 _LOBBY = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
+_HOST_NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*(?=[^.]*[a-z])[a-z0-9_-]{1,63}", re.ASCII)
 # scheme://host:port. With the scheme of an app shell or an extension, the host may be any name, or none.
 _ORIGIN = re.compile(
     r"(?:(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)|(?!https?:)([a-z][a-z0-9+.-]*)://([a-z0-9._~%-]*))(?::([0-9]{1,5}))?",
@@ -160,6 +161,20 @@ def normalized_origin(origin: str) -> str | None:
     if port is None or int(port) == _DEFAULT_PORTS.get(scheme):
         return f"{scheme}://{host}"
     return f"{scheme}://{host}:{int(port)}" if 1 <= int(port) <= 65_535 else None
+
+
+def host() -> Kind:
+    """Return the kind of an address to listen on: an IP address, or the name of a host."""
+
+    def parse(text: str) -> str | None:
+        address = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text
+        try:
+            return str(ipaddress.ip_address(address)) if "%" not in address else None
+        except ValueError:
+            # A name whose last part is a number would be an IPv4 address that is wrong.
+            return text.lower() if _HOST_NAME.fullmatch(text.lower()) else None
+
+    return _kind(parse, "an IP address like 127.0.0.1, ::1, 0.0.0.0 (all IPv4) or :: (all), or the name of a host")
 
 
 def lobbies(most: int) -> Kind:

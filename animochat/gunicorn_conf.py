@@ -27,7 +27,7 @@ logs.configure(_settings.log_level, _settings.production)
 logger_class = "animochat.telemetry.logs.GunicornLogger"
 loglevel = _settings.log_level
 proc_name = "animochat"
-bind = f"0.0.0.0:{_settings.port}"
+bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "animochat.server.process.worker.Worker"
 #: Open connections of one worker. The bound that matters is the machine's memory and `ulimit -n`.

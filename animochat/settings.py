@@ -17,6 +17,7 @@ from animochat.environment import (
     Kind,
     choice,
     flag,
+    host,
     integer,
     lobbies,
     origins,
@@ -25,6 +26,7 @@ from animochat.environment import (
     store_url,
     text,
 )
+from animochat.store.url import unverified
 
 #: The store in production, where no embedded one is started.
 DEFAULT_REDIS_URL = "redis://localhost:6379"
@@ -79,6 +81,16 @@ class Settings:
 
     # Where Node chat servers listen by custom, so that an existing page finds this one.
     port: int = _setting(3001, integer(1, 65_535), "Server", "TCP port.", essential=True)
+    # A container and a laptop are reached from outside; where a proxy is on the same machine, it alone is.
+    host: str = _setting(
+        "0.0.0.0",
+        host(),
+        "Server",
+        "Address to listen on; `0.0.0.0` is all IPv4 addresses, `::` is all addresses.",
+        "Behind a proxy on the same machine set `127.0.0.1`, so that nobody gets around the proxy, its TLS, and the "
+        "addresses of clients that it names.",
+        essential=True,
+    )
     app_env: str = _setting(
         "development",
         choice("development", "production"),
@@ -111,7 +123,7 @@ class Settings:
         "Server",
         "Number of proxies in front that may be believed in `X-Forwarded-For`.",
         "The same proxies are believed in `X-Forwarded-Proto` and `X-Forwarded-Host`. Set 1 behind nginx or "
-        "HAProxy as in `deploy/`, and on Heroku.",
+        "HAProxy as in `deploy/`. On Heroku (where `DYNO` is set) the default is 1.",
         essential=True,
     )
     # Every line that an operator may have to act on, and what the server itself does.
@@ -133,6 +145,16 @@ class Settings:
         "that share a store are one chat.",
         default_note=f"in development an embedded store; in production {DEFAULT_REDIS_URL}",
         essential=True,
+    )
+    # A certificate that nobody checks protects from nobody on the way.
+    redis_tls_verify: bool = _setting(
+        True,
+        flag(),
+        "Store",
+        "Whether the store's TLS certificate is checked, where `REDIS_URL` begins with `rediss`.",
+        "0: any certificate is accepted, so that anyone on the way to the store can read and change everything. "
+        "Heroku's Redis needs it: its certificate is self-signed. Elsewhere name the authority in `ssl_ca_certs` "
+        "([stores.md](stores.md)). `ssl_cert_reqs` in `REDIS_URL` wins.",
     )
     # Messages are stored, so that anyone who comes back misses none, on whichever worker.
     store_messages: bool = _setting(
@@ -319,6 +341,10 @@ class Settings:
             raise SettingsError(mistakes)
         if values.get("app_env") == "production":
             values.setdefault("redis_url", DEFAULT_REDIS_URL)
+        if environ.get("DYNO"):
+            values.setdefault("trusted_proxies", 1)  # Heroku's router, the only way in
+        if "redis_url" in values and not values.get("redis_tls_verify", True):
+            values["redis_url"] = unverified(values["redis_url"])
         return cls(**values)
 
 

@@ -9,14 +9,17 @@ import pytest
 from animochat.apidocs.__main__ import documents
 from animochat.environment import masked_url, normalized_origin
 from animochat.settings import Settings, SettingsError
+from animochat.store.url import parse
 from tests.helpers.servers import ROOT
 
 #: The protocol's "Configuration" table: variable, a value other than its default, what it reads as, its default.
 TABLE = [
     ("PORT", "8080", 8080, 3001),
+    ("HOST", "::1", "::1", "0.0.0.0"),
     ("APP_ENV", "production", "production", "development"),
     ("CLIENT_URL", "https://chat.example", ("https://chat.example",), ("http://localhost:5173",)),
     ("REDIS_URL", "rediss://user:password@store.example:6380/1", "rediss://user:password@store.example:6380/1", None),
+    ("REDIS_TLS_VERIFY", "0", False, True),
     ("WEB_CONCURRENCY", "4", 4, 1),
     ("LOBBIES", "manila, cebu-2", ("manila", "cebu-2"), ("main",)),
     ("SECRET_KEY", "0123456789abcdef", "0123456789abcdef", None),
@@ -95,6 +98,47 @@ def test_in_production_the_store_is_on_localhost_unless_said_otherwise():
     assert Settings.from_environ({"APP_ENV": "production"}).redis_url == "redis://localhost:6379"
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("::", "::"),
+        ("Chat-1.Example", "chat-1.example"),
+        ("localhost", "localhost"),
+        ("3com", "3com"),
+    ],
+)
+def test_a_host_is_an_address_or_a_name(written, read):
+    assert Settings.from_environ({"HOST": written}).host == read
+
+
+def test_on_heroku_one_proxy_is_trusted_unless_said_otherwise():
+    assert Settings.from_environ({"DYNO": "web.1"}).trusted_proxies == 1
+    assert Settings.from_environ({"DYNO": "web.1", "TRUSTED_PROXIES": "0"}).trusted_proxies == 0
+    assert Settings.from_environ({"DYNO": ""}).trusted_proxies == 0
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "rediss+sentinel", "rediss+cluster"])
+def test_a_certificate_is_not_checked_where_the_operator_says_so(scheme):
+    url = f"{scheme}://:secret@host" + ("/mymaster" if "sentinel" in scheme else "")
+
+    def checks(url, **environ):
+        options = parse(Settings.from_environ({"REDIS_URL": url, **environ}).redis_url).keywords()
+        return options.get("ssl_cert_reqs"), options.get("ssl_check_hostname"), options["password"]
+
+    assert checks(url) == checks(url, REDIS_TLS_VERIFY="1") == (None, None, "secret")
+    assert checks(url, REDIS_TLS_VERIFY="0") == ("none", False, "secret")
+    assert checks(f"{url}?ssl_check_hostname=true", REDIS_TLS_VERIFY="0") == ("none", False, "secret")
+    assert checks(f"{url}?ssl_cert_reqs=required", REDIS_TLS_VERIFY="0") == ("required", None, "secret")
+
+
+def test_without_tls_there_is_no_certificate_to_check():
+    for url in ("redis://host", "unix:///run/redis.sock"):
+        assert Settings.from_environ({"REDIS_URL": url, "REDIS_TLS_VERIFY": "0"}).redis_url == url
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
@@ -109,6 +153,14 @@ def test_settings_cannot_be_changed():
         ("PORT", "80 81"),
         ("PORT", "٣٠٠١"),
         ("PORT", "3_001"),
+        ("HOST", "localhost:3001"),
+        ("HOST", "http://localhost"),
+        ("HOST", "10.0.0"),
+        ("HOST", "10.0.0.256"),
+        ("HOST", "fe80::1%eth0"),
+        ("HOST", "[::1"),
+        ("HOST", "*"),
+        ("HOST", "unix:/run/chat.sock"),
         ("WEB_CONCURRENCY", "0"),
         ("WEB_CONCURRENCY", "2.5"),
         ("LOBBIES", "Manila"),

@@ -19,11 +19,13 @@ def main(arguments: list[str]) -> int:
         description="Start gunicorn with the project's configuration. Environment variables, or a file .env in the"
         " current directory, set everything else.",
     )
-    parser.add_argument("--host", help="address to listen on (default: all IPv4 addresses)")
+    parser.add_argument("--host", help="address to listen on (default: HOST, or all IPv4 addresses)")
     parser.add_argument("--port", help="port to listen on (default: PORT, or 3001)")
     parser.add_argument("--workers", help="worker processes (default: WEB_CONCURRENCY, or 1)")
     options = parser.parse_args(arguments)
     # By way of the environment, so that one place checks them and the workers see the same values.
+    if options.host is not None:
+        os.environ["HOST"] = options.host
     if options.port is not None:
         os.environ["PORT"] = options.port
     if options.workers is not None:
@@ -32,9 +34,6 @@ def main(arguments: list[str]) -> int:
     # gunicorn reads this one by itself while it loads, and would stumble over an empty value.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
     command = [sys.executable, "-m", "gunicorn", "--config", "python:animochat.gunicorn_conf"]
-    if options.host is not None:
-        bracketed = f"[{options.host}]" if ":" in options.host else options.host
-        command += ["--bind", f"{bracketed}:{settings.port}"]
     _make_package_found()
     # A new program in this same process: signals and the exit status are gunicorn's own, and its USR2 can run it again.
     # The factory is called in the worker, which has patched the standard library by then, as wsgi.py does.

@@ -99,7 +99,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _certificate(error: ssl.SSLCertVerificationError) -> str:
     said = error.verify_message.rstrip(".")
     if error.verify_code in _UNTRUSTED:
-        return f"its certificate is not trusted ({said}): name its authority in ssl_ca_certs"
+        advice = "name its authority in ssl_ca_certs (on Heroku: set REDIS_TLS_VERIFY=0)"
+        return f"its certificate is not trusted ({said}): {advice}"
     if error.verify_code in _NAMES:
         return f"its certificate is for another name ({said}): use one that it has, or ssl_check_hostname=false"
     return f"its certificate {_TIMES.get(error.verify_code, f'is not valid ({said})')}"

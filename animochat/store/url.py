@@ -155,6 +155,16 @@ def problem(url: str) -> str | None:
     return None
 
 
+def unverified(url: str) -> str:
+    """Return the address of a store whose certificate is not checked, unless the address says how it is."""
+    address = parse(url)
+    if not address.tls or "ssl_cert_reqs" in dict(address.options):
+        return url
+    checks = {"ssl_check_hostname": "false", "ssl_cert_reqs": "none"}
+    kept = tuple(option for option in address.options if option[0] not in checks)
+    return replace(address, options=(*kept, *checks.items())).url
+
+
 def masked_url(url: str) -> str:
     """Return a store's address as it can be shown: without user, password and query, however wrong it is."""
     head, divider, rest = url.partition("://")

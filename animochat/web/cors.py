@@ -103,13 +103,18 @@ def is_own(origin: str, environ: Mapping[str, Any], trusted_proxies: int) -> boo
     since TLS usually ends at a proxy in front; an http origin where we see https is not.
     """
     hosts = [environ.get("HTTP_HOST", "")]
-    scheme = environ.get("wsgi.url_scheme", "http")
     if trusted_proxies > 0:
         hosts.append(_forwarded(environ, "HTTP_X_FORWARDED_HOST", trusted_proxies))
-        scheme = _forwarded(environ, "HTTP_X_FORWARDED_PROTO", trusted_proxies).lower() or scheme
-        scheme = _SCHEMES_OF_WEBSOCKETS.get(scheme, scheme)
-    schemes = {"https", scheme}
+    schemes = {"https", seen_scheme(environ, trusted_proxies)}
     return any(origin == normalized_origin(f"{scheme}://{host}") for scheme in schemes for host in hosts if host)
+
+
+def seen_scheme(environ: Mapping[str, Any], trusted_proxies: int) -> str:
+    """Return the scheme that the client's request had, "http" or "https", as far as trusted proxies tell."""
+    scheme = str(environ.get("wsgi.url_scheme", "http"))
+    if trusted_proxies > 0:
+        scheme = _forwarded(environ, "HTTP_X_FORWARDED_PROTO", trusted_proxies).lower() or scheme
+    return _SCHEMES_OF_WEBSOCKETS.get(scheme, scheme)
 
 
 def _forwarded(environ: Mapping[str, Any], name: str, trusted_proxies: int) -> str:

@@ -22,7 +22,7 @@ from animochat.moderation.access import OperatorAccess
 from animochat.server.addresses import client_address, group_of
 from animochat.settings import Settings
 from animochat.web.cookies import cookie
-from animochat.web.cors import is_own
+from animochat.web.cors import is_own, seen_scheme
 
 COOKIE = "animochat-admin"
 
@@ -81,8 +81,9 @@ def is_token(token: bytes) -> bool:
 
 def open_session(response: Response) -> None:
     """Make the browser that asked the operator's. Raises Unavailable."""
-    # Where TLS ends at a proxy, the page's origin says so.
-    secure = request.is_secure or request.headers.get("Origin", "").startswith("https:")
+    # Where TLS ends at a proxy, the proxy says so if it is trusted, and the page's origin.
+    proxies = _settings().trusted_proxies
+    secure = seen_scheme(request.environ, proxies) == "https" or request.headers.get("Origin", "").startswith("https:")
     response.set_cookie(
         COOKIE,
         _signer().sign(_access().open_session(SESSION_SECONDS * 1000)).decode(),

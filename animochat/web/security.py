@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
+
+from animochat.web.cors import seen_scheme
 
 # Own files only, nothing inline. The page posts no form, opens no frame and stands in none.
 _CONTENT_SECURITY_POLICY = (
@@ -25,14 +27,20 @@ _HEADERS = {
 _HOST = re.compile(r"[A-Za-z0-9._\-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", re.ASCII)
 
 
+# Browsers that were here once with TLS come back with it only, for a year: nobody on the way can take it off.
+_HSTS = "max-age=31536000"
+
+
 def register(app: Flask) -> None:
-    """Adds the headers to every answer of `app`, errors and JSON included."""
+    """Add the headers to every answer of `app`, errors and JSON included."""
     app.after_request(_add_headers)
 
 
 def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    if seen_scheme(request.environ, current_app.extensions["animochat"].settings.trusted_proxies) == "https":
+        response.headers.setdefault("Strict-Transport-Security", _HSTS)
     if "animochat.request" in request.environ:  # what the log's lines about this request carry
         response.headers["X-Request-Id"] = request.environ["animochat.request"]
     policy = _CONTENT_SECURITY_POLICY.format(connect=_connect_sources(request.host))

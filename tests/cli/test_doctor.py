@@ -17,6 +17,7 @@ import redis
 from animochat import __version__
 from animochat.cli import doctor
 from animochat.cli.doctor import host_checks, store_checks
+from animochat.settings import Settings
 from animochat.store import keys
 from tests.helpers.servers import ROOT, RedisServer, Server, eventually, find_redis_server, free_port
 
@@ -284,10 +285,51 @@ def test_a_port_that_our_server_has_is_fine(module_server: Server, store: redis.
 
 
 def test_a_platform_whose_proxy_is_not_believed_is_a_warning(store: redis.Redis, examine: Examine) -> None:
-    status, lines = examine(DYNO="web.1")
+    status, lines = examine(RENDER="true")
     assert status == 1
     assert "TRUSTED_PROXIES=1" in lines["proxies"]
-    assert examine(DYNO="web.1", TRUSTED_PROXIES="1")[0] == 0
+    assert examine(RENDER="true", TRUSTED_PROXIES="1")[0] == 0
+
+
+def test_on_heroku_its_router_is_believed_unless_said_otherwise(store: redis.Redis, examine: Examine) -> None:
+    status, lines = examine(DYNO="web.1")
+    assert status == 0
+    assert lines["proxies"].startswith("ok: 1 trusted")
+    assert examine(DYNO="web.1", TRUSTED_PROXIES="0")[0] == 1
+
+
+def test_a_port_that_is_open_beside_the_proxy_is_a_warning(
+    store: redis.Redis, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_checks, "_in_container", lambda: False)
+    for every in ("0.0.0.0", "::"):
+        status, lines = examine(TRUSTED_PROXIES="1", HOST=every)
+        assert (status, lines["proxies"].split(":")[0]) == (1, "warning")
+    assert examine(TRUSTED_PROXIES="1", HOST="127.0.0.1")[0] == 0
+    assert examine(TRUSTED_PROXIES="1", APP_ENV="development")[0] == 0
+    monkeypatch.setattr(host_checks, "_in_container", lambda: True)
+    assert examine(TRUSTED_PROXIES="1")[0] == 0
+
+
+def test_an_address_to_listen_on_that_is_not_ours_is_an_error(store: redis.Redis, examine: Examine) -> None:
+    for host, said in (("192.0.2.1", "no address of this machine"), ("host.invalid", "is not known here")):
+        status, lines = examine(HOST=host)
+        assert status == 2
+        assert said in lines["port"]
+
+
+def test_a_certificate_that_is_not_checked_is_a_warning_but_on_heroku() -> None:
+    def certificate(url: str, **environ: str) -> str:
+        settings = Settings.from_environ({"REDIS_URL": url, **environ})
+        findings = host_checks.machine_findings(settings, environ)
+        return "; ".join(f"{it.level.name} {it.text}" for it in findings if it.check == "certificate")
+
+    assert certificate("redis://host", REDIS_TLS_VERIFY="0") == ""
+    assert certificate("rediss://host") == "OK that of the store is checked"
+    unchecked = certificate("rediss://host", REDIS_TLS_VERIFY="0")
+    assert unchecked.startswith("WARNING that of the store is not checked (REDIS_TLS_VERIFY=0")
+    assert certificate("rediss://host?ssl_cert_reqs=none") == unchecked
+    assert certificate("rediss://host", REDIS_TLS_VERIFY="0", DYNO="web.1").startswith("OK ")
 
 
 def test_reports_that_no_page_shows_are_a_warning_in_production(store: redis.Redis, examine: Examine) -> None:

@@ -235,6 +235,17 @@ def test_mistakes_with_tls_are_named_by_log_and_doctor(
     assert "hunter2" not in told + finding.text
 
 
+@pytest.mark.parametrize("store", ["good", "named", "old", "stranger"])
+def test_a_store_whose_certificate_is_not_to_be_checked_is_used(stores: Callable[..., int], store: str) -> None:
+    url = f"rediss://127.0.0.1:{stores(store)}"
+    settings = Settings.from_environ({"REDIS_URL": url, "REDIS_TLS_VERIFY": "0"})
+    assert settings.redis_url is not None
+    connection = connect(settings.redis_url)
+    connection.send_command("PING")
+    assert connection.read_response() == b"PONG"
+    connection.disconnect()
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -575,6 +575,25 @@ def test_every_answer_tells_the_browser_to_be_strict(client):
         assert headers["Permissions-Policy"] == "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
+@pytest.mark.parametrize(
+    ("proxies", "headers", "base", "told"),
+    [
+        (0, {}, OWN, False),
+        (0, {}, "https://localhost", True),
+        (0, {"X-Forwarded-Proto": "https"}, OWN, False),  # anyone may send it
+        (1, {"X-Forwarded-Proto": "https"}, OWN, True),
+        (1, {"X-Forwarded-Proto": "https, http"}, OWN, False),  # the client made the first one up
+        (2, {"X-Forwarded-Proto": "https, http"}, OWN, True),
+        (1, {"X-Forwarded-Proto": "http"}, "https://localhost", False),
+    ],
+)
+def test_browsers_are_bound_to_tls_where_tls_is_known(proxies, headers, base, told):
+    client = app_with(Settings(trusted_proxies=proxies), health=lambda: {"status": "ok"}).test_client()
+    for path in ("/", "/health", "/nowhere"):
+        answer = client.get(path, base_url=base, headers=headers)
+        assert answer.headers.get("Strict-Transport-Security") == ("max-age=31536000" if told else None)
+
+
 def policy(answer):
     return dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from animochat import __version__
 from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.settings import Settings
+from animochat.store.url import parse
 
 #: Open files of a worker besides its clients: the listening socket, the store, hand-overs, the log, modules being read.
 OTHER_FILES = 100
@@ -35,12 +36,17 @@ BEHIND_A_PROXY = {
 }
 
 
+#: Addresses that stand for all of a machine's, and where a server that listens on them answers.
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
 def machine_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckResult]:
     """Everything but the store. `environ` tells on which platform this is."""
     yield _settings(settings)
     yield _client_url(settings)
     yield _page()
     yield _reports(settings)
+    yield from _certificate(settings, environ)
     yield _workers(settings)
     yield _open_files(settings)
     yield _port(settings)
@@ -79,6 +85,21 @@ def _reports(settings: Settings) -> CheckResult:
     return CheckResult(Level.WARNING if settings.production else Level.OK, "reports", text)
 
 
+def _certificate(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckResult]:
+    address = parse(settings.redis_url) if settings.redis_url is not None else None
+    if address is None or not address.tls:
+        return
+    if dict(address.options).get("ssl_cert_reqs") != "none":
+        yield CheckResult(Level.OK, "certificate", "that of the store is checked")
+        return
+    text = "that of the store is not checked (REDIS_TLS_VERIFY=0, or ssl_cert_reqs=none)"
+    if environ.get("DYNO"):
+        yield CheckResult(Level.OK, "certificate", f"{text}: Heroku's is self-signed")
+    else:
+        text += ": anyone on the way to it can read and change everything; name its authority in ssl_ca_certs"
+        yield CheckResult(Level.WARNING, "certificate", text)
+
+
 def _workers(settings: Settings) -> CheckResult:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     text = f"{settings.web_concurrency} on {cores} cores"
@@ -103,18 +124,25 @@ def _open_files(settings: Settings) -> CheckResult:
 
 
 def _port(settings: Settings) -> CheckResult:
-    with socket.socket() as probe:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        return CheckResult(Level.ERROR, "port", f"HOST: {settings.host} is not known here ({error.strerror})")
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", settings.port))
+            probe.bind(address)
             return CheckResult(Level.OK, "port", f"{settings.port} is free")
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                text = f"HOST: {settings.host} is no address of this machine"
+                return CheckResult(Level.ERROR, "port", text)
             if error.errno == errno.EACCES:
                 text = f"{settings.port} needs root: use a port above 1023, with a proxy in front"
                 return CheckResult(Level.ERROR, "port", text)
             if error.errno != errno.EADDRINUSE:
                 return CheckResult(Level.ERROR, "port", f"{settings.port} can't be used: {error.strerror}")
-    version = _our_version(settings.port)
+    version = _our_version(settings)
     if version is None:
         return CheckResult(Level.ERROR, "port", f"{settings.port} is used by another program: stop it, or set PORT")
     if version != __version__:
@@ -123,9 +151,11 @@ def _port(settings: Settings) -> CheckResult:
     return CheckResult(Level.OK, "port", f"AniMoChat {version} runs on port {settings.port}")
 
 
-def _our_version(port: int) -> str | None:
-    """The version of the server there; None where it isn't ours, or its store is gone and it can't say."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/health")
+def _our_version(settings: Settings) -> str | None:
+    """Return the version of the server there; None where it isn't ours, or its store is gone and it can't tell."""
+    host = ANY_ADDRESS.get(settings.host, settings.host)
+    place = f"[{host}]" if ":" in host else host
+    request = urllib.request.Request(f"http://{place}:{settings.port}/health")
     # What the environment says of proxies is not about this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -136,12 +166,20 @@ def _our_version(port: int) -> str | None:
     return str(health["version"]) if isinstance(health, dict) and {"redis", "version"} <= health.keys() else None
 
 
+def _in_container() -> bool:
+    """Return whether the address is a container's own, which its engine opens to the outside or doesn't."""
+    return any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
+
+
 def _proxies(settings: Settings, environ: Mapping[str, str]) -> CheckResult:
     count = settings.trusted_proxies
+    platform = next((name for variable, name in BEHIND_A_PROXY.items() if environ.get(variable)), None)
     if count:
         text = f"{count} trusted: clients must not reach the server around them, or they can claim any address"
+        if settings.production and settings.host in ANY_ADDRESS and platform is None and not _in_container():
+            text += "; HOST is all addresses: set it to the one that the proxy uses (127.0.0.1 on the same machine)"
+            return CheckResult(Level.WARNING, "proxies", text)
         return CheckResult(Level.OK, "proxies", text)
-    platform = next((name for variable, name in BEHIND_A_PROXY.items() if environ.get(variable)), None)
     if platform is not None:
         text = f"none trusted, but {platform} has one: everyone counts as one address; set TRUSTED_PROXIES=1"
         return CheckResult(Level.WARNING, "proxies", text)
