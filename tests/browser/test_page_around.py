@@ -6,6 +6,8 @@ import re
 
 from playwright.sync_api import expect
 
+from tests.helpers.servers import eventually
+
 #: For `add_init_script`: the page can be told that it is hidden, which Chromium without windows never is.
 HIDEABLE = """
   window.isHidden = false;
@@ -55,7 +57,7 @@ def test_each_lobby_has_an_address_and_people_of_its_own(server, person, meet):
     expect(anna.messages("partner")).to_have_text(["still here"])
     bert.open()
     expect(bert.button("Start chatting")).to_be_visible()
-    assert bert.id == in_main
+    eventually(lambda: bert.id == in_main)
     expect(carla.heading).to_have_text("Looking for someone…")
 
 

@@ -202,7 +202,7 @@ def test_many_connections_of_one_person_at_once_leave_one(
         client.wait("disconnect")
     bert = connect(server)
     meet(clients[-1], bert)
-    assert stats(server)["onlineUsers"] == 2
+    eventually(lambda: stats(server)["onlineUsers"] == 2)
 
 
 # A reload in a chat

@@ -32,7 +32,7 @@ from tests.helpers.api_documents import check_against_documents, checked_answer
 ROOT = Path(__file__).parents[2]
 
 #: Seconds for what takes milliseconds: a slow machine is no failure, and waiting ends when the event comes.
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 T = TypeVar("T")
 

@@ -477,7 +477,11 @@ class TestPostedPackets:
         server = serve(rate_frames=2)
         http = server.http()
         sid = open_polling(http)
-        assert [http.post(polling(sid), b"6").status for _ in range(21)] == [200] * 20 + [400]
+        statuses = [200]
+        while statuses[-1] == 200 and len(statuses) < 100:  # a slow machine gives time for some more
+            statuses.append(http.post(polling(sid), b"6").status)
+        assert statuses[-1] == 400
+        assert len(statuses) > 20
 
     def test_whoever_takes_the_time_for_it_may_post_as_much(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=2)
