@@ -23,8 +23,8 @@ Anonymous one-to-one chat over Socket.IO protocol 5 (Engine.IO 4), namespace `/`
 transport. `auth` in the handshake is an `Auth`: a client that sends the `token` of an earlier `session` is the same
 person again; `lobby` names the lobby to join. Unknown lobbies are refused (`connect_error`, whose `data` is a
 `Refusal`). Every event takes an optional acknowledgement callback; without one a refusal is emitted as `error`. Events
-marked `x-offset` end with a string argument, which the stock client sends back to recover a lost connection. Fields may
-be added to any payload."""
+marked `x-offset` end with a string argument, which the stock client sends back to recover a lost connection. Those
+marked `x-rate-limit` count against that setting of the server's. Fields may be added to any payload."""
 
 
 def schemas(types: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -56,6 +56,8 @@ def asyncapi() -> dict[str, Any]:
             "messages": [_message(client.name)],
             "reply": {"channel": channel, "messages": [_message(acknowledged)]},
         }
+        if client.rate is not None:
+            operations[client.name]["x-rate-limit"] = f"RATE_{client.rate.upper()}"
     for server, argument in zip(SERVER_EVENTS, arguments[clients:], strict=True):
         messages[server.name] = {"name": server.name, "summary": server.summary, "payload": argument}
         messages[server.name]["x-offset"] = server.offset

@@ -34,7 +34,7 @@ class ChannelHandler:
         self._check_stall = check_stall
         self._handlers: dict[type, Callable[[Any], None]] = {
             channel.Delivery: self._deliver,
-            channel.TypingSignal: namespace.deliver_typing,
+            channel.RelayedEvent: namespace.deliver_event,
             channel.Look: self._look,
             channel.Replaced: self._replace,
             channel.Banned: self._ban,

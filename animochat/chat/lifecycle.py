@@ -26,10 +26,6 @@ from animochat.protocol import offset, packets
 from animochat.protocol.errors import Banned, ChatError, RateLimited, Replaced, Unavailable
 from animochat.protocol.offset import Offset
 from animochat.protocol.payloads import (
-    MAX_CLIENT_ID,
-    MAX_DETAILS,
-    MAX_INTEREST_LENGTH,
-    MAX_INTERESTS,
     Limits,
     PartnerDisconnected,
     PartnerReconnecting,
@@ -67,6 +63,7 @@ class Lifecycle:
     def __init__(
         self,
         settings: Settings,
+        limits: Limits,
         lobby: str,
         connections: Connections,
         presence: Presence,
@@ -80,16 +77,7 @@ class Lifecycle:
         self._rooms = rooms
         self.grace_ms = settings.reconnect_grace_ms
         self._rate_refusals = settings.rate_refusals
-        self.limits = Limits(
-            settings.max_message_length,
-            MAX_CLIENT_ID,
-            MAX_INTERESTS,
-            MAX_INTEREST_LENGTH,
-            settings.interest_wait_ms,
-            settings.skip_cooldown_ms,
-            settings.reconnect_grace_ms,
-            MAX_DETAILS,
-        )
+        self._limits = limits
         self._tokens: Tokens | None = None
         self._secret_known = Event()
         self._stopping = False
@@ -420,7 +408,7 @@ class Lifecycle:
     def _send_session(self, connection: Connection, registration: Registration, messages: list[LoggedMessage]) -> None:
         assert self._tokens is not None  # nobody is registered without
         token = self._tokens.issue(connection.person)
-        session = Session(token, False, registration.state, self._lobby, self.limits)
+        session = Session(token, False, registration.state, self._lobby, self._limits)
         room, record = connection.room, registration.room
         if room is not None and record is not None:
             said = [message_json(room.room_id, m.seq, m.timestamp, m.body).encode() for m in messages]

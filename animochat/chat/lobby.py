@@ -21,6 +21,7 @@ from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.moderation.words import WordFilter
 from animochat.presence.service import Presence
 from animochat.protocol.errors import Unavailable
+from animochat.protocol.payloads import MAX_CLIENT_ID, MAX_DETAILS, MAX_INTEREST_LENGTH, MAX_INTERESTS, Limits
 from animochat.rooms.life import ENDED_LIFE_MS
 from animochat.rooms.service import Rooms
 from animochat.server.engineio.server import websocket_frame
@@ -35,6 +36,20 @@ log = logging.getLogger(__name__)
 TOUCH = 3600.0
 
 HOUR_MS = 3_600_000
+
+
+def session_limits(settings: Settings) -> Limits:
+    """Return the limits that clients get with `session`, and are held to."""
+    return Limits(
+        maxMessageLength=settings.max_message_length,
+        maxClientIdLength=MAX_CLIENT_ID,
+        maxInterests=MAX_INTERESTS,
+        maxInterestLength=MAX_INTEREST_LENGTH,
+        interestWaitMs=settings.interest_wait_ms,
+        skipCooldownMs=settings.skip_cooldown_ms,
+        reconnectGraceMs=settings.reconnect_grace_ms,
+        maxReportDetailsLength=MAX_DETAILS,
+    )
 
 
 class Lobby:
@@ -84,10 +99,14 @@ class Lobby:
             reports_per_address=settings.reports_per_hour_per_address,
         )
         self.connections = Connections()
-        self.lifecycle = Lifecycle(settings, name, self.connections, self.presence, self.matchmaking, self.rooms)
+        limits = session_limits(settings)
+        self.lifecycle = Lifecycle(
+            settings, limits, name, self.connections, self.presence, self.matchmaking, self.rooms
+        )
         self.lifecycle.check_stall = check_stall
         self.namespace = ChatNamespace(
             settings,
+            limits,
             self.connections,
             self.lifecycle,
             self.matchmaking,

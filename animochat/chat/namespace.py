@@ -1,4 +1,4 @@
-"""The client's events: one method for each, named as the event is.
+"""The client's events: one method for each, named as the event is (protocol/events.py).
 
 `send-message` and `typing` never wait: they may run in the hub, straight from the socket. The others, and a reply, wait
 for the store in a greenlet of their client's, one at a time.
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 import socketio
 
 from animochat.chat.connections import Connection, Connections, Room
@@ -22,46 +23,43 @@ from animochat.matchmaking.service import Matchmaking, Search
 from animochat.moderation.lobby_moderation import LobbyModeration, Said
 from animochat.moderation.words import WordFilter
 from animochat.protocol import packets
-from animochat.protocol.channel import Delivery, TypingSignal
-from animochat.protocol.errors import (
-    AlreadyInRoom,
-    ChatError,
-    EmptyMessage,
-    InvalidPayload,
-    MessageTooLong,
-    NotInRoom,
-    RateLimited,
-    Unavailable,
-)
+from animochat.protocol.channel import Delivery, RelayedEvent
+from animochat.protocol.errors import AlreadyInRoom, ChatError, InvalidPayload, NotInRoom, RateLimited, Unavailable
+from animochat.protocol.events import CLIENT_EVENTS, Rate
 from animochat.protocol.payloads import (
     MAX_QUOTE,
+    Limits,
     PartnerTyping,
     Quote,
-    ReportPartner,
-    SendMessage,
-    Typing,
     Waiting,
-    expect_no_argument,
-    interests,
     message_body,
-    parse_argument,
     read_body,
     reply_body,
 )
-from animochat.protocol.visible import is_blank
 from animochat.rooms.appending import ENDED, LATE, LOCAL, REMOTE, Entry, Outcome
 from animochat.rooms.service import Rooms
 from animochat.settings import Settings
 from animochat.telemetry import tracing
 from animochat.telemetry.metrics import METRICS
-from animochat.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
 #: A message's place in its room's order, as it stands at the end of its id.
 MESSAGE_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 
-Handler = Callable[[Connection, list[Any], "str | None"], None]
+
+class Request(msgspec.Struct, frozen=True):
+    """An event of a client, checked: `argument` is of the event's type. `received`: monotonic, in seconds."""
+
+    connection: Connection
+    event: str
+    argument: Any
+    ack_id: str | None
+    received: float
+
+
+#: Returns what the acknowledgement has beside `ok`; None where it is sent later.
+Handler = Callable[[Request], "dict[str, Any] | None"]
 
 
 class ChatNamespace(socketio.Namespace):
@@ -70,6 +68,7 @@ class ChatNamespace(socketio.Namespace):
     def __init__(
         self,
         settings: Settings,
+        limits: Limits,
         connections: Connections,
         lifecycle: Lifecycle,
         matchmaking: Matchmaking,
@@ -80,7 +79,12 @@ class ChatNamespace(socketio.Namespace):
         check_stall: Callable[[], None],
     ) -> None:
         super().__init__("/")
-        self._settings = settings
+        self._limits = limits
+        self._rates: dict[Rate, float] = {
+            "messages": settings.rate_messages,
+            "searches": settings.rate_searches,
+            "typing": settings.rate_typing,
+        }
         self._connections = connections
         self._lifecycle = lifecycle
         self._matchmaking = matchmaking
@@ -89,57 +93,40 @@ class ChatNamespace(socketio.Namespace):
         self._words = words
         self._worker = worker
         self._check_stall = check_stall
-        self._handlers: dict[str, Handler] = {
-            "find-match": self.on_find_match,
-            "cancel-match": self.on_cancel_match,
-            "next-match": self.on_next_match,
-            "send-message": self.on_send_message,
-            "typing": self.on_typing,
-            "leave-room": self.on_leave_room,
-            "block-partner": self.on_block_partner,
-            "report-partner": self.on_report_partner,
-        }
+        self._events = {event.name: (event, getattr(self, event.handler)) for event in CLIENT_EVENTS}
 
     def trigger_event(self, event: str, connection: Connection, args: list[Any], ack_id: str | None) -> None:
         """Handle one event of a client. Never blocks and never raises."""
         try:
-            handler = self._handlers.get(event)
-            if handler is None:
+            known = self._events.get(event)
+            if known is None:
                 raise InvalidPayload("Unknown event")
-            handler(connection, args, ack_id)
+            described, handle = known
+            argument = described.parse(args, self._limits)
+            request = Request(connection, event, argument, ack_id, self._take(connection, described.rate))
+            if described.waits:
+                self._perform(request, handle)
+            else:
+                _answer(request, handle(request))
         except ChatError as exc:
             self._lifecycle.refuse(connection, event[:64], ack_id, exc)
 
     # Matching
 
-    def on_find_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        find = partial(self._find_match, wanted=interests(args))
-        self._limit(connection.buckets.searches, self._settings.rate_searches)
-        self._perform(connection, "find-match", ack_id, find)
+    def on_find_match(self, request: Request) -> dict[str, Any]:
+        return self._search(request, self._matchmaking.find_match)
 
-    def _find_match(self, connection: Connection, wanted: tuple[str, ...]) -> dict[str, Any]:
-        self._search_begins(connection)
-        search = self._matchmaking.find_match(connection.person, connection.id, wanted)
-        return self._searching(connection, search, wanted)
+    def on_next_match(self, request: Request) -> dict[str, Any]:
+        return self._search(request, self._matchmaking.next_match)
 
-    def on_next_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        find = partial(self._next_match, wanted=interests(args))
-        self._limit(connection.buckets.searches, self._settings.rate_searches)
-        self._perform(connection, "next-match", ack_id, find)
-
-    def _next_match(self, connection: Connection, wanted: tuple[str, ...]) -> dict[str, Any]:
-        self._search_begins(connection)
-        search = self._matchmaking.next_match(connection.person, connection.id, wanted)
-        if search.room_left:
-            self._leave(connection, search.room_left)
-        return self._searching(connection, search, wanted)
-
-    def _search_begins(self, connection: Connection) -> None:
+    def _search(self, request: Request, ask: Callable[[str, str, tuple[str, ...]], Search]) -> dict[str, Any]:
+        connection, wanted = request.connection, tuple(request.argument.interests)
         connection.asking = True
         if not connection.waiting:
             connection.asked_at = time.monotonic()
-
-    def _searching(self, connection: Connection, search: Search, wanted: tuple[str, ...]) -> dict[str, Any]:
+        search = ask(connection.person, connection.id, wanted)
+        if search.room_left:
+            self._leave(connection, search.room_left)
         self._follow(connection, search)
         if search.state == "matched":
             return {"state": "matched"}
@@ -171,11 +158,8 @@ class ChatNamespace(socketio.Namespace):
         if search.state == "in-room":
             raise AlreadyInRoom
 
-    def on_cancel_match(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        expect_no_argument(args)
-        self._perform(connection, "cancel-match", ack_id, self._cancel_match)
-
-    def _cancel_match(self, connection: Connection) -> dict[str, Any]:
+    def on_cancel_match(self, request: Request) -> dict[str, Any]:
+        connection = request.connection
         if connection.room is not None:
             raise AlreadyInRoom
         if connection.waiting:
@@ -186,27 +170,14 @@ class ChatNamespace(socketio.Namespace):
 
     # Rooms
 
-    def on_leave_room(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        expect_no_argument(args)
-        self._perform(connection, "leave-room", ack_id, self._leave_room)
+    def on_leave_room(self, request: Request) -> dict[str, Any]:
+        return self._part(request.connection, self._rooms.leave)
 
-    def _leave_room(self, connection: Connection) -> dict[str, Any]:
-        return self._part(connection, self._rooms.leave)
+    def on_block_partner(self, request: Request) -> dict[str, Any]:
+        return self._part(request.connection, self._moderation.block_partner)
 
-    def on_block_partner(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        expect_no_argument(args)
-        self._perform(connection, "block-partner", ack_id, self._block_partner)
-
-    def _block_partner(self, connection: Connection) -> dict[str, Any]:
-        return self._part(connection, self._moderation.block_partner)
-
-    def on_report_partner(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        report: ReportPartner = parse_argument(args, ReportPartner)
-        # Who sends these for fun has the log read each time: it counts as a message, whatever becomes of it.
-        self._limit(connection.buckets.messages, self._settings.rate_messages)
-        self._perform(connection, "report-partner", ack_id, partial(self._report_partner, report))
-
-    def _report_partner(self, report: ReportPartner, connection: Connection) -> dict[str, Any]:
+    def on_report_partner(self, request: Request) -> dict[str, Any]:
+        connection, report = request.connection, request.argument
         room = connection.room
         if room is None:
             raise NotInRoom
@@ -215,10 +186,7 @@ class ChatNamespace(socketio.Namespace):
             Said("reporter" if entry.slot == room.slot else "reported", entry.timestamp, read_body(entry.body).content)
             for entry in self._rooms.evidence(room.room_id, connection.person, room.slot)
         ]
-        details = (report.details or "").strip()
-        if is_blank(details):
-            details = ""
-        file = partial(self._moderation.report_partner, room.room_id, report.reason, details, evidence)
+        file = partial(self._moderation.report_partner, room.room_id, report.reason, report.details, evidence)
         return self._part(connection, file)
 
     def _part(self, connection: Connection, leave: Callable[[str, str], tuple[str, int, str]]) -> dict[str, Any]:
@@ -237,87 +205,61 @@ class ChatNamespace(socketio.Namespace):
         self._rooms.life.close(room_id)
         self._connections.leave_room(connection, room_id)
 
-    def on_send_message(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        if len(args) == 1 and type(args[0]) is str:
-            content, client_id, reply_to = args[0], None, None
-        else:
-            message: SendMessage = parse_argument(args, SendMessage)
-            content, client_id, reply_to = message.content, message.clientId, message.replyTo
-        content = content.strip()
-        if len(content) > self._settings.max_message_length:
-            raise MessageTooLong(f"Message is longer than {self._settings.max_message_length} characters")
-        if is_blank(content):
-            raise EmptyMessage
-        received = self._limit(connection.buckets.messages, self._settings.rate_messages)
+    def on_send_message(self, request: Request) -> None:
+        connection, message = request.connection, request.argument
         if self._words is not None:
-            content = self._words.apply(content)
-        if reply_to is not None:
-            say = partial(self._reply, connection, content, client_id or "", reply_to, ack_id, received)
-        elif connection.busy:
-            say = partial(self._say, connection, content, client_id or "", ack_id, received)
-        else:
-            self._say(connection, content, client_id or "", ack_id, received)
+            message.content = self._words.apply(message.content)
+        if message.replyTo is None and not connection.busy:
+            self._say(request)
             return
         meant_for = None
         if connection.registered:
             meant_for = connection.room.room_id if connection.room is not None else ""
-        connection.perform(partial(self._say_later, connection, meant_for, ack_id, say))
+        connection.perform(partial(self._say_later, request, meant_for))
 
-    def _say_later(
-        self, connection: Connection, meant_for: str | None, ack_id: str | None, say: Callable[[], None]
-    ) -> None:
-        """Say something behind what the client asked for before: in the room that it was in then, or not at all.
+    def _say_later(self, request: Request, meant_for: str | None) -> None:
+        """Store a message behind what the client asked for before: in the room that it was in then, or not at all.
 
         `meant_for`: that room, "" for none; None where the store had yet to say which.
         """
+        connection = request.connection
         try:
             if meant_for is not None and (connection.room is None or connection.room.room_id != meant_for):
                 raise NotInRoom
-            say()
+            room, quote = connection.room, None
+            if room is not None and request.argument.replyTo is not None:
+                quote = self._quote(request, room)
+            self._say(request, quote)
         except ChatError as exc:
-            self._lifecycle.refuse(connection, "send-message", ack_id, exc)
+            self._lifecycle.refuse(connection, request.event, request.ack_id, exc)
 
-    def _reply(
-        self,
-        connection: Connection,
-        content: str,
-        client_id: str,
-        reply_to: str,
-        ack_id: str | None,
-        received: float,
-    ) -> None:
-        """As `_say`, with a look at the original first: only a reply waits for the store before it is stored."""
-        quote = None if connection.room is None else self._quote(connection, connection.room, reply_to, client_id)
-        self._say(connection, content, client_id, ack_id, received, quote)
+    def _quote(self, request: Request, room: Room) -> Quote | None:
+        """Return the quote of a reply; None for one that is stored already, whose original may be gone by now.
 
-    def _quote(self, connection: Connection, room: Room, message_id: str, client_id: str) -> Quote | None:
-        """What a reply quotes. None for one that is stored already: what it quoted may be gone from the log by now."""
-        room_id, _, number = message_id.rpartition("-")
+        Waits for the store: only a reply does before it is stored.
+        """
+        message = request.argument
+        room_id, _, number = message.replyTo.rpartition("-")
         if room_id == room.room_id and MESSAGE_NUMBER.fullmatch(number):
             if number == "0":
-                return Quote(message_id, "system", GREETING)
-            original = self._rooms.message(room_id, connection.person, room.slot, int(number))
+                return Quote(message.replyTo, "system", GREETING)
+            original = self._rooms.message(room_id, request.connection.person, room.slot, int(number))
             if original is not None:
                 said = read_body(original.body)
-                return Quote(message_id, said.senderId, said.content[:MAX_QUOTE])
-            if client_id and self._rooms.is_stored(room_id, room.slot, client_id):
+                return Quote(message.replyTo, said.senderId, said.content[:MAX_QUOTE])
+            if message.clientId and self._rooms.is_stored(room_id, room.slot, message.clientId):
                 return None
         raise InvalidPayload("The message replied to isn't in this room or is no longer kept")
 
-    def _say(
-        self,
-        connection: Connection,
-        content: str,
-        client_id: str,
-        ack_id: str | None,
-        received: float,
-        quote: Quote | None = None,
-    ) -> None:
+    def _say(self, request: Request, quote: Quote | None = None) -> None:
+        connection, message = request.connection, request.argument
         room = connection.room
         if room is None:
             raise NotInRoom if connection.registered else Unavailable
-        body = message_body(room.user_id, content) if quote is None else reply_body(room.user_id, content, quote)
-        done = partial(self._stored, connection, room, body, ack_id, received)
+        if quote is None:
+            body = message_body(room.user_id, message.content)
+        else:
+            body = reply_body(room.user_id, message.content, quote)
         self._rooms.append(
             Entry(
                 room.room_id,
@@ -326,27 +268,26 @@ class ChatNamespace(socketio.Namespace):
                 room.partner_worker,
                 room.last_seq,
                 connection.version,
-                client_id,
+                message.clientId or "",
                 body,
-                done,
+                partial(self._stored, request, room, body),
             )
         )
 
     def _stored(
         self,
-        connection: Connection,
+        request: Request,
         room: Room,
         body: str,
-        ack_id: str | None,
-        received: float,
         seq: int,
         timestamp: int,
         outcome: Outcome | None,
         before: int = 0,
     ) -> None:
+        connection, ack_id, received = request.connection, request.ack_id, request.received
         if not seq:
             refusal = NotInRoom() if outcome is ENDED else Unavailable()
-            self._lifecycle.refuse(connection, "send-message", ack_id, refusal)
+            self._lifecycle.refuse(connection, request.event, ack_id, refusal)
             # The partner, if it is here: the message may be stored all the same, and this worker has to deliver it.
             doubtful = connection if outcome is not None else self._connections.in_room(room.partner, room.room_id)
             if doubtful is not None:
@@ -413,36 +354,41 @@ class ChatNamespace(socketio.Namespace):
         """
         return room.partner_worker != self._worker and self._rooms.log.shared
 
-    def on_typing(self, connection: Connection, args: list[Any], ack_id: str | None) -> None:
-        is_typing = args[0] if len(args) == 1 and type(args[0]) is bool else parse_argument(args, Typing).isTyping
-        self._limit(connection.buckets.typing, self._settings.rate_typing)
+    def on_typing(self, request: Request) -> dict[str, Any]:
+        self.relay(request.connection, "partner-typing", PartnerTyping(request.argument.isTyping))
+        return {}
+
+    def relay(self, connection: Connection, event: str, payload: Any = msgspec.UNSET) -> None:
+        """Send an event to the partner, wherever that is. It is neither stored nor repeated.
+
+        Does not wait. Raises NotInRoom, or Unavailable where the store has to be asked first.
+        """
         self._check_stall()
         room = connection.room
         if connection.stale:
             raise Unavailable
         if room is None:
             raise NotInRoom
-        signal = TypingSignal(receiver=room.partner, room_id=room.room_id, is_typing=is_typing)
+        relayed = RelayedEvent(receiver=room.partner, room_id=room.room_id, packet=packets.event(event, payload))
         if room.partner in self._connections.by_person:
-            self.deliver_typing(signal)
+            self.deliver_event(relayed)
         elif room.partner_worker not in ("", self._worker):
-            self._rooms.publish_typing(room.partner_worker, signal)
-        if ack_id is not None:
-            connection.acknowledge(ack_id, {"ok": True})
+            self._rooms.publish_event(room.partner_worker, relayed)
 
-    def deliver_typing(self, signal: TypingSignal) -> None:
-        receiver = self._connections.in_room(signal.receiver, signal.room_id)
+    def deliver_event(self, event: RelayedEvent) -> None:
+        receiver = self._connections.in_room(event.receiver, event.room_id)
         if receiver is not None:
-            receiver.emit_volatile("partner-typing", PartnerTyping(signal.is_typing))
+            receiver.transport.send(event.packet)
 
     # What all of them do
 
-    def _limit(self, bucket: TokenBucket, rate: float) -> float:
-        """Returns when that was (monotonic, in seconds)."""
+    def _take(self, connection: Connection, rate: Rate | None) -> float:
+        """Count an event against its limit. Returns the time (monotonic, in seconds); raises RateLimited."""
         now = time.monotonic()
-        wait_ms = bucket.take(rate, now)
-        if wait_ms:
-            raise RateLimited(retry_after_ms=wait_ms)
+        if rate is not None:
+            wait_ms = getattr(connection.buckets, rate).take(self._rates[rate], now)
+            if wait_ms:
+                raise RateLimited(retry_after_ms=wait_ms)
         return now
 
     def _check_known(self, connection: Connection, state: str) -> None:
@@ -450,26 +396,30 @@ class ChatNamespace(socketio.Namespace):
             self._lifecycle.mark_stale(connection)
             raise Unavailable
 
-    def _perform(
-        self, connection: Connection, event: str, ack_id: str | None, action: Callable[[Connection], dict[str, Any]]
-    ) -> None:
+    def _perform(self, request: Request, handle: Handler) -> None:
+        connection = request.connection
+
         def run() -> None:
             if connection.closed:
                 return
             try:
-                with tracing.span(event):
+                with tracing.span(request.event):
                     if not connection.registered:
                         raise Unavailable
                     if connection.room is not None:
                         self._rooms.settle(connection.room.room_id)
-                    result = action(connection)
+                    answer = handle(request)
             except ChatError as exc:
-                self._lifecycle.refuse(connection, event, ack_id, exc)
+                self._lifecycle.refuse(connection, request.event, request.ack_id, exc)
                 if isinstance(exc, Unavailable) and connection.registered:  # it may have been done all the same
                     self._lifecycle.mark_stale(connection)
                 return
-            if ack_id is not None:
-                connection.acknowledge(ack_id, {"ok": True, **result})
+            _answer(request, answer)
 
         self._check_stall()
         connection.perform(run)
+
+
+def _answer(request: Request, answer: dict[str, Any] | None) -> None:
+    if request.ack_id is not None and answer is not None:
+        request.connection.acknowledge(request.ack_id, {"ok": True, **answer})

@@ -5,7 +5,7 @@ A text is a JSON list of notices, or a kind followed by fields in this order, di
     messages  a line each: receiver, room, seq, time, body             written by append_messages.lua
     chain     a line each: receiver, room, seq, time, previous, body   the same in a cluster, written by a worker
     look      a line each: person, room                                in a cluster
-    typing    on the same line: receiver, room, 1 or 0
+    event     on the same line: receiver, room, packet; neither stored nor repeated
 
 Notices are written by scripts, with short names (presence/scripts/include/notify.lua); `announced` by a worker.
 """
@@ -175,22 +175,22 @@ def _decode_look(line: str) -> Look:
     return Look(person=person, room_id=room_id)
 
 
-class TypingSignal(Struct, kw_only=True, frozen=True, gc=False):
-    """The partner starts or stops typing."""
+class RelayedEvent(Struct, kw_only=True, frozen=True, gc=False):
+    """An event for the partner in a room: a Socket.IO packet, as it goes to the client."""
 
     receiver: str
     room_id: str
-    is_typing: bool
+    packet: str
 
 
-def encode_typing(signal: TypingSignal) -> str:
+def encode_event(event: RelayedEvent) -> str:
     """Return the text that passes it on."""
-    return f"typing {signal.receiver} {signal.room_id} {'1' if signal.is_typing else '0'}"
+    return f"event {event.receiver} {event.room_id} {event.packet}"
 
 
-def _decode_typing(line: str) -> TypingSignal:
-    receiver, room_id, is_typing = line.split(" ")
-    return TypingSignal(receiver=receiver, room_id=room_id, is_typing=is_typing == "1")
+def _decode_event(text: str) -> RelayedEvent:
+    _, receiver, room_id, packet = text.split(" ", 3)
+    return RelayedEvent(receiver=receiver, room_id=room_id, packet=packet)
 
 
 # All of them
@@ -203,15 +203,15 @@ _DECODERS: dict[str, Callable[[str], Any]] = {
 
 
 def decode(data: bytes) -> list[Any]:
-    """Return what a text has, in its order: notices, Delivery, Look or TypingSignal.
+    """Return what a text has, in its order: notices, Delivery, Look or RelayedEvent.
 
     Raises ValueError or msgspec.DecodeError.
     """
     if data.startswith(b"["):
         return _decode_notices(data)
+    if data.startswith(b"event "):
+        return [_decode_event(data.decode())]
     kind, *lines = data.decode().split("\n")
-    if kind.startswith("typing "):
-        return [_decode_typing(kind[len("typing ") :])]
     decoder = _DECODERS.get(kind)
     if decoder is None:
         raise ValueError("a text of an unknown kind on the channel")

@@ -1,15 +1,25 @@
-"""Every event, with the type of its argument and what its acknowledgement gets. docs/protocol.md has the rules."""
+"""The one table of events. Dispatch, validation, documents, types for clients and tests read it.
+
+docs/protocol.md has the rules.
+"""
 
 from __future__ import annotations
 
+import functools
+import typing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
+
+from animochat.protocol.errors import InvalidPayload
 from animochat.protocol.payloads import (
     Announcement,
+    Argument,
     Done,
     ErrorEvent,
     FindMatch,
+    Limits,
     Matched,
     Message,
     PartnerDisconnected,
@@ -24,20 +34,69 @@ from animochat.protocol.payloads import (
     Waiting,
 )
 
+#: A person's bucket, and the setting that fills it: RATE_MESSAGES, RATE_SEARCHES, RATE_TYPING.
+Rate = Literal["messages", "searches", "typing"]
+
 
 @dataclass(frozen=True)
 class ClientEvent:
-    """What a client may send. `argument`: None in it means that the event may have none. `answer`: when it was done."""
+    """An event that a client may send, handled by a method of ChatNamespace.
+
+    `argument`: None for none, an Argument, or a union of an Argument with None (it may be left out) or with a plain
+    type (short for its first field). `answer`: the acknowledgement of success. `rate`: None for no limit.
+    `waits`: the handler waits for the store, in a greenlet of the client's own; else it may run in the hub.
+    """
 
     name: str
     argument: Any
     answer: Any
     summary: str
+    rate: Rate | None = None
+    waits: bool = True
+
+    @functools.cached_property
+    def handler(self) -> str:
+        """The name of the method."""
+        return "on_" + self.name.replace("-", "_")
+
+    @functools.cached_property
+    def _types(self) -> tuple[type, ...]:
+        return typing.get_args(self.argument) or (self.argument or type(None),)
+
+    @functools.cached_property
+    def _kind(self) -> type[Argument] | None:
+        return next((kind for kind in self._types if issubclass(kind, Argument)), None)
+
+    @functools.cached_property
+    def _short(self) -> type | None:
+        return next((kind for kind in self._types if kind is not self._kind and kind is not type(None)), None)
+
+    @functools.cached_property
+    def _optional(self) -> bool:
+        return type(None) in self._types
+
+    def parse(self, args: list[Any], limits: Limits) -> Any:
+        """Return the argument, checked: an Argument, or None for an event without one. Raises ChatError."""
+        if self._optional and (not args or args == [None]):
+            return self._kind() if self._kind is not None else None
+        if self._kind is None:
+            raise InvalidPayload("Expected no argument")
+        if len(args) != 1:
+            raise InvalidPayload("Expected exactly one argument")
+        if type(args[0]) is self._short:
+            argument = self._kind(args[0])
+        else:
+            try:
+                argument = msgspec.convert(args[0], self._kind)
+            except msgspec.ValidationError as exc:
+                raise InvalidPayload(str(exc)) from None
+        argument.clean(limits)
+        return argument
 
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """What a client gets. `offset`: whether the offset trails it, by which a lost connection is taken up again."""
+    """An event that a client gets. `offset`: whether the offset trails it, by which a lost connection is recovered."""
 
     name: str
     argument: Any
@@ -46,20 +105,40 @@ class ServerEvent:
 
 
 CLIENT_EVENTS = [
-    ClientEvent("find-match", FindMatch | None, Searching, "Enter the waiting pool; `waiting` or `matched` follows."),
+    ClientEvent(
+        "find-match",
+        FindMatch | None,
+        Searching,
+        "Enter the waiting pool; `waiting` or `matched` follows.",
+        rate="searches",
+    ),
     ClientEvent("cancel-match", None, Done, "Leave the waiting pool; `match-cancelled` follows."),
     ClientEvent(
         "next-match",
         FindMatch | None,
         Searching,
         "Leave the room, start the skip cooldown, and enter the waiting pool again.",
+        rate="searches",
     ),
-    ClientEvent("send-message", str | SendMessage, Stored, "Send a message to the partner."),
-    ClientEvent("typing", bool | Typing, Done, "Start or stop typing; the partner gets `partner-typing`."),
+    ClientEvent(
+        "send-message", str | SendMessage, Stored, "Send a message to the partner.", rate="messages", waits=False
+    ),
+    ClientEvent(
+        "typing",
+        bool | Typing,
+        Done,
+        "Start or stop typing; the partner gets `partner-typing`.",
+        rate="typing",
+        waits=False,
+    ),
     ClientEvent("leave-room", None, Done, "Leave the room without searching again."),
     ClientEvent("block-partner", None, Done, "Leave the room and don't meet this partner again for 90 days."),
     ClientEvent(
-        "report-partner", ReportPartner, Done, "File a report with the room's messages, then as `block-partner`."
+        "report-partner",
+        ReportPartner,
+        Done,
+        "File a report with the room's messages, then as `block-partner`.",
+        rate="messages",  # each has the log read, whatever becomes of it
     ),
 ]
 

@@ -5,15 +5,13 @@ Field names are the wire's. Fields that a client sends beyond these are ignored:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from animochat.protocol.errors import InvalidPayload
+from animochat.protocol.errors import EmptyMessage, InvalidPayload, MessageTooLong
 from animochat.protocol.visible import is_blank
-
-T = TypeVar("T")
 
 #: Longest `clientId`, in characters.
 MAX_CLIENT_ID = 64
@@ -59,33 +57,6 @@ class Auth(Struct):
     offset: str | UnsetType = UNSET
 
 
-class FindMatch(Struct):
-    """`find-match` and `next-match`."""
-
-    interests: Annotated[list[str], Meta(max_length=MAX_INTERESTS)] = []
-
-
-class SendMessage(Struct):
-    """`send-message`; a bare string is its `content`."""
-
-    content: str
-    clientId: Annotated[str, Meta(max_length=MAX_CLIENT_ID)] | None = None
-    replyTo: str | None = None
-
-
-class ReportPartner(Struct):
-    """`report-partner`."""
-
-    reason: Literal["harassment", "sexual", "spam", "underage", "threat", "other"]
-    details: Annotated[str, Meta(max_length=MAX_DETAILS)] | None = None
-
-
-class Typing(Struct):
-    """`typing`; a bare boolean is its `isTyping`."""
-
-    isTyping: bool
-
-
 class Limits(Struct):
     """The server's limits: lengths in characters, times in milliseconds."""
 
@@ -97,6 +68,56 @@ class Limits(Struct):
     skipCooldownMs: Milliseconds
     reconnectGraceMs: Milliseconds
     maxReportDetailsLength: int
+
+
+class Argument(Struct):
+    """What comes with an event of a client's, beyond what its type says."""
+
+    def clean(self, limits: Limits) -> None:
+        """Remove what doesn't count, and check the rest. Raises ChatError."""
+
+
+class FindMatch(Argument):
+    """`find-match` and `next-match`."""
+
+    interests: Annotated[list[str], Meta(max_length=MAX_INTERESTS)] = []
+
+    def clean(self, limits: Limits) -> None:
+        self.interests = [interest.strip() for interest in self.interests]
+        if any(len(interest) > limits.maxInterestLength or is_blank(interest) for interest in self.interests):
+            raise InvalidPayload(f"An interest needs 1 to {limits.maxInterestLength} visible characters")
+
+
+class SendMessage(Argument):
+    """`send-message`; a bare string is its `content`."""
+
+    content: str
+    clientId: Annotated[str, Meta(max_length=MAX_CLIENT_ID)] | None = None
+    replyTo: str | None = None
+
+    def clean(self, limits: Limits) -> None:
+        self.content = self.content.strip()
+        if len(self.content) > limits.maxMessageLength:
+            raise MessageTooLong(f"Message is longer than {limits.maxMessageLength} characters")
+        if is_blank(self.content):
+            raise EmptyMessage
+
+
+class ReportPartner(Argument):
+    """`report-partner`."""
+
+    reason: Literal["harassment", "sexual", "spam", "underage", "threat", "other"]
+    details: Annotated[str, Meta(max_length=MAX_DETAILS)] | None = None
+
+    def clean(self, limits: Limits) -> None:
+        details = (self.details or "").strip()
+        self.details = "" if is_blank(details) else details
+
+
+class Typing(Argument):
+    """`typing`; a bare boolean is its `isTyping`."""
+
+    isTyping: bool
 
 
 class Quote(Struct):
@@ -241,37 +262,6 @@ class Refused(Struct):
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder().decode
 decode_body = msgspec.json.Decoder(Body).decode
-
-
-def parse_argument(args: list[Any], kind: type[T] | Any) -> T:
-    """The one argument of an event, as `kind`. Raises InvalidPayload."""
-    if len(args) != 1:
-        raise InvalidPayload("Expected exactly one argument")
-    try:
-        value: T = msgspec.convert(args[0], kind)
-    except msgspec.ValidationError as exc:
-        raise InvalidPayload(str(exc)) from None
-    return value
-
-
-def parse_optional_argument(args: list[Any], kind: type[T]) -> T | None:
-    """The argument of an event that may have none. Raises InvalidPayload."""
-    return None if not args or args == [None] else parse_argument(args, kind)
-
-
-def interests(args: list[Any]) -> tuple[str, ...]:
-    """What `find-match` and `next-match` name, without white space around it. Raises InvalidPayload."""
-    search = parse_optional_argument(args, FindMatch)
-    spelled = tuple(interest.strip() for interest in search.interests) if search is not None else ()
-    if any(len(interest) > MAX_INTEREST_LENGTH or is_blank(interest) for interest in spelled):
-        raise InvalidPayload(f"An interest needs 1 to {MAX_INTEREST_LENGTH} visible characters")
-    return spelled
-
-
-def expect_no_argument(args: list[Any]) -> None:
-    """Check that an event has no argument. Raises InvalidPayload."""
-    if args and args != [None]:
-        raise InvalidPayload("Expected no argument")
 
 
 def message_body(sender_id: str, content: str) -> str:

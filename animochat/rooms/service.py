@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from animochat.protocol.channel import Look, TypingSignal, encode_typing
+from animochat.protocol.channel import Look, RelayedEvent, encode_event
 from animochat.rooms.appending import APPEND_MESSAGES, AppendCall, Appender, ClusterAppender, Entry, ServerAppender
 from animochat.rooms.life import CLOSE_ROOMS, ENDED_LIFE_MS, LOG_LIFE_MS, OPEN_ROOMS, TAKE_ENDED, LogLife
 from animochat.rooms.log import Attached, Log, LoggedMessage, LogReply, RedisLog
@@ -163,7 +163,7 @@ class Rooms:
         portions = [room_ids[start : start + ENDING] for start in range(0, len(room_ids), ENDING)]
         return sum(self._pipeline.call(END_ROOMS, self._lobby, portion) for portion in portions)
 
-    def publish_typing(self, worker: str, signal: TypingSignal) -> None:
+    def publish_event(self, worker: str, event: RelayedEvent) -> None:
         """Pass it on to the partner's worker. Neither stored nor repeated; does not wait."""
         channel = keys.channel(self._lobby[0], worker)
-        self._pipeline.submit(("PUBLISH", channel, encode_typing(signal)), lambda reply: None)
+        self._pipeline.submit(("PUBLISH", channel, encode_event(event)), lambda reply: None)

@@ -84,11 +84,6 @@ def test_the_types_in_the_repository_are_those_of_the_server() -> None:
 # The documents and the server
 
 
-def test_every_event_that_the_server_takes_is_described() -> None:
-    namespace = create_app().extensions["animochat"].lobbies["main"].namespace
-    assert set(namespace._handlers) == {event.name for event in CLIENT_EVENTS}
-
-
 def test_every_error_code_is_described() -> None:
     def codes(kind: type[ChatError]) -> Iterator[str]:
         yield kind.code

@@ -201,7 +201,7 @@ def test_a_message_of_another_room_or_to_nobody_here_is_shown_to_nobody(start: S
     for person, room in ((anna.connection.person, "another"), ("nobody", room_of(anna))):
         line = f'{person} {room} 1 1900000000000 "senderId":"x","content":"lost","type":"text"'
         anna.lobby.listener.on_message(f"messages\n{line}".encode())
-        anna.lobby.listener.on_message(f"typing {person} {room} 1".encode())
+        anna.lobby.listener.on_message(f'event {person} {room} 2["partner-typing"]'.encode())
     assert anna.texts() + bert.texts() == []
     assert "partner-typing" not in anna.events() + bert.events()
     chat.stop(1)

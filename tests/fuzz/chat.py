@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,25 +12,24 @@ import msgspec
 import socketio.packet
 
 from animochat.apidocs.asyncapi import asyncapi
+from animochat.chat.lobby import session_limits
 from animochat.chat.tokens import Tokens
 from animochat.matchmaking.interests import by_name
 from animochat.moderation.words import word_filter
 from animochat.protocol import offset, packets
-from animochat.protocol.errors import InvalidPayload
+from animochat.protocol.errors import EmptyMessage, InvalidPayload, MessageTooLong
 from animochat.protocol.events import CLIENT_EVENTS
 from animochat.protocol.payloads import (
     MAX_INTEREST_LENGTH,
     MAX_INTERESTS,
     MAX_QUOTE,
     Announcement,
+    FindMatch,
     Quote,
     SendMessage,
     decode,
     encode,
-    expect_no_argument,
-    interests,
     message_json,
-    parse_argument,
     read_body,
     reply_body,
 )
@@ -84,6 +82,7 @@ def _documented(name: str) -> jsonschema.Draft202012Validator:
 
 _EVENTS = [(event, _documented(event.name)) for event in CLIENT_EVENTS]
 _MESSAGE = _documented("message")
+_LIMITS = session_limits(Settings())
 
 with TemporaryDirectory() as _directory:
     _file = Path(_directory) / "words"
@@ -102,24 +101,19 @@ def arguments(data: bytes) -> None:
     event, documented = _EVENTS[number % len(_EVENTS)]
     allowed = len(args) < 2 and documented.is_valid(args[0] if args else None)
     try:
-        given: Any = _reading(event.name, event.argument)(args)
+        given = event.parse(args, _LIMITS)
+    except (EmptyMessage, MessageTooLong):
+        return
     except InvalidPayload:
         assert not allowed or _has_improper_interest(args)
         return
     assert allowed
-    if isinstance(given, tuple):
-        assert len(given) <= MAX_INTERESTS
-        assert all(1 <= len(spelling) <= MAX_INTEREST_LENGTH for spelling in given)
-        assert set(by_name(given).values()) <= set(given)
-    elif isinstance(given, str | SendMessage):
-        _say((given if isinstance(given, str) else given.content).strip())
-
-
-def _reading(name: str, kind: Any) -> Callable[[list[Any]], Any]:
-    """What the namespace reads the arguments of an event with."""
-    if name in ("find-match", "next-match"):
-        return interests
-    return expect_no_argument if kind is None else lambda args: parse_argument(args, kind)
+    if isinstance(given, FindMatch):
+        assert len(given.interests) <= MAX_INTERESTS
+        assert all(1 <= len(spelling) <= MAX_INTEREST_LENGTH for spelling in given.interests)
+        assert set(by_name(given.interests).values()) <= set(given.interests)
+    elif isinstance(given, SendMessage):
+        _say(given.content)
 
 
 def _has_improper_interest(args: list[Any]) -> bool:

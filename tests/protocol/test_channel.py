@@ -13,7 +13,7 @@ from animochat.matchmaking.service import SCRIPTS as MATCHMAKING
 from animochat.moderation.lobby_moderation import SCRIPTS as MODERATION
 from animochat.presence.service import SCRIPTS as PRESENCE
 from animochat.protocol import channel
-from animochat.protocol.channel import Delivery, Look, TypingSignal
+from animochat.protocol.channel import Delivery, Look, RelayedEvent
 from animochat.rooms.service import SCRIPTS as ROOMS
 from animochat.rooms.service import Entry
 from animochat.store import keys
@@ -190,13 +190,12 @@ def test_a_worker_s_own_texts_are_decoded_as_they_were_encoded(body: str) -> Non
     assert channel.decode(channel.encode_chain(deliveries).encode()) == deliveries
     looks = [Look(person="anna", room_id="r"), Look(person="bert", room_id="s")]
     assert channel.decode(channel.encode_looks(looks).encode()) == looks
-    for is_typing in (True, False):
-        signal = TypingSignal(receiver="anna", room_id="r", is_typing=is_typing)
-        assert channel.decode(channel.encode_typing(signal).encode()) == [signal]
+    event = RelayedEvent(receiver="anna", room_id="r", packet=f"2[{body}]")
+    assert channel.decode(channel.encode_event(event).encode()) == [event]
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"shout\na", b"messages\na b", b"look\na", b"typing a", b'[{"e":"new","p":"a"}]']
+    "text", [b"", b"shout\na", b"messages\na b", b"look\na", b"event a", b"typing a", b'[{"e":"new","p":"a"}]']
 )
 def test_a_text_that_is_none_of_these_is_refused(text: bytes) -> None:
     with pytest.raises((ValueError, msgspec.DecodeError)):

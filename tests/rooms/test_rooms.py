@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from animochat.protocol.channel import TypingSignal
+from animochat.protocol import channel
+from animochat.protocol.channel import RelayedEvent
 from animochat.rooms import service as rooms
 from animochat.rooms.appending import BATCH, Entry, Outcome
 from animochat.rooms.life import ENDED_LIFE_MS, LOG_LIFE_MS, TAKE_ENDED
@@ -193,9 +194,9 @@ def test_what_is_said_to_somebody_who_is_away_waits_in_the_log(lobby: Lobby) -> 
 
 def test_typing_reaches_the_partner_s_worker_and_is_not_stored(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
-    signal = TypingSignal(receiver="bert", room_id=anna.room or "", is_typing=True)
-    anna.worker.rooms.publish_typing(bert.worker.name, signal)
-    assert bert.worker.listen()[-1].decode() == f"typing bert {anna.room} 1"
+    event = RelayedEvent(receiver="bert", room_id=anna.room or "", packet='2["partner-typing"]')
+    anna.worker.rooms.publish_event(bert.worker.name, event)
+    assert channel.decode(bert.worker.listen()[-1]) == [event]
     assert attach(anna) == Attached(0, [])
 
 

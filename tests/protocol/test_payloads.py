@@ -6,27 +6,34 @@ from typing import Any
 
 import pytest
 
+from animochat.chat.lobby import session_limits
 from animochat.matchmaking.interests import by_name
 from animochat.protocol import payloads
 from animochat.protocol.errors import InvalidPayload
+from animochat.protocol.events import CLIENT_EVENTS
 from animochat.protocol.packets import Malformed, parse
-from animochat.protocol.payloads import (
-    ReportPartner,
-    SendMessage,
-    expect_no_argument,
-    interests,
-    parse_argument,
-    parse_optional_argument,
-)
 from animochat.rooms.log import LOG_LENGTH
+from animochat.settings import Settings
+
+EVENTS = {event.name: event for event in CLIENT_EVENTS}
+LIMITS = session_limits(Settings())
 
 
-def refuses(args: list[Any], kind: Any) -> bool:
+def read(event: str, *args: Any) -> Any:
+    return EVENTS[event].parse(list(args), LIMITS)
+
+
+def refuses(event: str, *args: Any) -> bool:
     try:
-        parse_argument(args, kind)
+        read(event, *args)
     except InvalidPayload:
         return True
     return False
+
+
+def interests(*args: Any) -> list[str]:
+    found: list[str] = read("find-match", *args).interests
+    return found
 
 
 def test_the_bounds_are_those_of_the_documents() -> None:
@@ -37,43 +44,46 @@ def test_the_bounds_are_those_of_the_documents() -> None:
 
 def test_texts_are_taken_up_to_their_bounds() -> None:
     for length in (64, 65):
-        assert refuses([{"content": "hi", "clientId": "x" * length}], SendMessage) == (length > 64)
+        assert refuses("send-message", {"content": "hi", "clientId": "x" * length}) == (length > 64)
     for length in (1000, 1001):
-        assert refuses([{"reason": "spam", "details": "x" * length}], ReportPartner) == (length > 1000)
+        assert refuses("report-partner", {"reason": "spam", "details": "x" * length}) == (length > 1000)
 
 
 @pytest.mark.parametrize("args", [[], [True, True], [None], [1], ["true"]])
 def test_an_event_with_an_argument_has_exactly_that_one(args: list[Any]) -> None:
-    assert refuses(args, bool)
-    assert not refuses([True], bool)
+    assert refuses("typing", *args)
+    assert not refuses("typing", True)
 
 
 @pytest.mark.parametrize("args", [[0], [False], [""], [{}], [None, None]])
 def test_an_event_without_an_argument_has_none(args: list[Any]) -> None:
-    expect_no_argument([])
-    expect_no_argument([None])
-    with pytest.raises(InvalidPayload):
-        expect_no_argument(args)
+    assert read("leave-room") is read("leave-room", None) is None
+    assert refuses("leave-room", *args)
 
 
 def test_an_argument_may_be_left_out_where_nothing_has_to_be_named() -> None:
-    assert parse_optional_argument([], bool) is None
-    assert parse_optional_argument([None], bool) is None
-    assert parse_optional_argument([False], bool) is False
-    assert interests([]) == interests([None]) == interests([{}]) == interests([{"interests": []}]) == ()
+    assert interests() == interests(None) == interests({}) == interests({"interests": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "short", "field"), [("typing", False, "isTyping"), ("send-message", "hi", "content")]
+)
+def test_a_plain_value_is_short_for_the_first_field(event: str, short: Any, field: str) -> None:
+    assert read(event, short) == read(event, {field: short})
+    assert getattr(read(event, short), field) == short
 
 
 def test_interests_are_named_without_the_space_around_them() -> None:
-    assert interests([{"interests": ["  tea ", "x" * 32, " " + "y" * 32 + "\n"]}]) == ("tea", "x" * 32, "y" * 32)
-    assert len(interests([{"interests": [str(number) for number in range(10)]}])) == 10
+    spelled = ["  tea ", "x" * 32, " " + "y" * 32 + "\n"]
+    assert interests({"interests": spelled}) == ["tea", "x" * 32, "y" * 32]
+    assert len(interests({"interests": [str(number) for number in range(10)]})) == 10
 
 
 @pytest.mark.parametrize(
     "spelled", [["x" * 33], ["tea", ""], [" "], ["\u3164"], ["\u200b\u2800"], [5], [str(n) for n in range(11)], "tea"]
 )
 def test_an_interest_that_is_too_long_or_shows_nothing_is_refused(spelled: Any) -> None:
-    with pytest.raises(InvalidPayload):
-        interests([{"interests": spelled}])
+    assert refuses("find-match", {"interests": spelled})
 
 
 @pytest.mark.parametrize(("one", "other"), [("J\u030c", "\u01f0"), ("H\u0331", "\u1e96"), ("\u1e9e", "ss")])

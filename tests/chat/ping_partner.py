@@ -1,0 +1,16 @@
+"""An event as an extension adds it: `ping-partner`, relayed to the partner and acknowledged."""
+
+from animochat.chat.namespace import ChatNamespace, Request
+from animochat.protocol.events import CLIENT_EVENTS, SERVER_EVENTS, ClientEvent, ServerEvent
+from animochat.protocol.payloads import Done
+
+CLIENT_EVENTS.append(ClientEvent("ping-partner", None, Done, "Ping the partner.", rate="typing", waits=False))
+SERVER_EVENTS.append(ServerEvent("partner-pinged", None, "The partner pings.", offset=False))
+
+
+def on_ping_partner(self: ChatNamespace, request: Request) -> dict[str, object]:
+    self.relay(request.connection, "partner-pinged")
+    return {}
+
+
+ChatNamespace.on_ping_partner = on_ping_partner  # type: ignore[attr-defined]
