@@ -17,7 +17,7 @@ PAGE_LIBRARIES := $(addprefix animochat/web/static/vendor/,socket.io.esm.min.js 
 # Where `make wheel` puts the archives.
 DIST := dist
 
-.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site wheel constraints bench simulate clean
+.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site wheel constraints bench simulate screenshots clean
 
 setup: $(PYTHON_READY) $(NODE_READY) $(PAGE_LIBRARIES)
 
@@ -116,6 +116,10 @@ bench: setup
 # The table of docs/scaling.md; some minutes.
 simulate: setup
 	$(BIN)/python bench/simulate.py
+
+# The README's picture and the one of shared links, from the running page; needs Chromium.
+screenshots: setup
+	$(BIN)/python tools/screenshots.py
 
 clean:
 	rm -rf $(VENV) .venv-lowest site node_modules bench/node_modules tests/apidocs/asyncapi/node_modules animochat/web/static/vendor

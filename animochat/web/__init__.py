@@ -8,7 +8,7 @@ from animochat.web import admin, cors, errors, health, metrics, page, security, 
 
 
 def register(app: Flask) -> None:
-    """Attaches everything to an app made with `static_folder=None` (the page's blueprint serves /static).
+    """Attach everything to an app made with `static_folder=None` (the page's blueprint serves /static).
 
     `app.extensions["animochat"]` is there already: its `settings` are read now, its `health()`, `stats()` and
     `metrics()` later, and its `moderation` and `readings` where `settings.admin_token` is set.
@@ -19,6 +19,7 @@ def register(app: Flask) -> None:
     app.register_blueprint(page.blueprint)
     if app.extensions["animochat"].settings.admin_token is not None:
         app.register_blueprint(admin.blueprint)
+    page.log_missing_libraries()
     errors.register(app)
     cors.register(app)
     security.register(app)

@@ -17,6 +17,9 @@ TEXTS = {
     "text/plain",
 }  # fmt: skip
 
+#: A file is no document: opened as one, it may do nothing. (And there are many: a short policy is felt.)
+FILE_HEADERS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+
 # Werkzeug's reader costs a millisecond for the kilobyte that the field may have.
 _GZIP = re.compile(r"(?:^|,)[ \t]*(?:(x-)?gzip|\*)[ \t]*(?:;[ \t]*q=([0-9.]{1,5})[ \t]*)?(?=,|$)", re.IGNORECASE)
 
@@ -66,6 +69,4 @@ def file_answer(path: Path) -> CachedAnswer:
     """Read a file that belongs to a page."""
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     charset = "; charset=utf-8" if kind.startswith("text/") else ""
-    # A file is no document: opened as one, it may do nothing. (And there are many: a short policy is felt.)
-    policy = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
-    return CachedAnswer(path.read_bytes(), kind + charset, policy)
+    return CachedAnswer(path.read_bytes(), kind + charset, FILE_HEADERS)

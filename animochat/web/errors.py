@@ -1,4 +1,4 @@
-"""Errors as JSON: `{"error": {"code", "message"}}`, the same shape as on the socket."""
+"""Errors as JSON: `{"error": {"code", "message"}}`, the same shape as on the socket. For a browser, 404 is a page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from animochat.protocol.errors import Unavailable
 from animochat.server.http.reader import BadBody, BodyTimeout
+from animochat.web.page import not_found_page
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,10 @@ _BELOW_A_PATH = re.compile(r"(/[\w.~-]{1,32}){1,4}/")
 
 
 def register(app: Flask) -> None:
-    """Answers every HTTP error (404, 405, 500, …) of `app` with JSON. Flask itself has logged a 500 before."""
+    """Answer every HTTP error (404, 405, 500, …) of `app` with JSON, and 404 to a browser with a page.
+
+    Flask itself has logged a 500 before.
+    """
     app.register_error_handler(NotFound, _not_found())
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Unavailable, _unavailable)
@@ -41,13 +45,13 @@ def _not_found() -> Callable[[NotFound], Response]:
                 "(nginx: a slash at the end of location and of proxy_pass); said once",
                 request.path,
             )
-        return http_error(error)
+        return not_found_page() or http_error(error)
 
     return not_found
 
 
 def http_error(error: HTTPException) -> Response:
-    """The answer to any HTTP error."""
+    """Return the answer to an HTTP error."""
     # Its own answer is the start, for headers that belong to the status: Allow with 405, Retry-After with 429.
     response = error.get_response()
     assert isinstance(response, Response)

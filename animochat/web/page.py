@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, render_template, request
 from werkzeug.exceptions import NotFound
 
-from animochat.web.cached import CachedAnswer, file_answer
+from animochat.web.cached import FILE_HEADERS, CachedAnswer, file_answer
 from animochat.web.cookies import cookie
 
 STATIC = Path(__file__).with_name("static")
@@ -23,8 +24,13 @@ LANGUAGES = {
     code: json.loads((STATIC / "lang" / f"{code}.json").read_text("utf-8"))["language"] for code in ("en", "fil", "es")
 }
 
-#: The style sheets, in the order in which they apply.
+#: The style sheets, in the order in which they apply. They are served as one file, under this name.
+SHEET = "page.css"
 SHEETS = ("base.css", "screens.css", "chat.css", "dialogs.css", "adapt.css")
+
+#: Files of the pages that are not in the repository: `npm run build` puts them there.
+VENDOR = STATIC / "vendor"
+LIBRARIES = ("socket.io.esm.min.js", "uPlot.esm.js", "uPlot.min.css")
 
 #: The cookie by which a visitor has chosen one (static/words.js sets it).
 LANGUAGE_COOKIE = "language"
@@ -40,9 +46,26 @@ _LANGUAGE = re.compile(
     r"(?:^|,)[ \t]*([A-Za-z]{1,8})[A-Za-z0-9-]*[ \t]*(?:;[ \t]*q=([01](?:\.[0-9]{0,3})?)[ \t]*)?(?=,|$)"
 )
 
+# Directories above which a page for a missing address still finds the page's own files.
+_MAX_DEPTH = 8
+
 _IMPORT = re.compile(r"""\b(?:from |import\()"\./([\w./-]+)\"""")
 
+log = logging.getLogger(__name__)
+
 blueprint = Blueprint("page", __name__, template_folder="templates")
+
+
+def missing_libraries() -> list[str]:
+    """Return the names of the libraries that are not there."""
+    return [name for name in LIBRARIES if not (VENDOR / name).exists()]
+
+
+def log_missing_libraries() -> None:
+    """Log an error if there are any: the routes work, but nobody can chat on the page."""
+    missing = missing_libraries()
+    if missing:
+        log.error("the chat page does not work: %s missing; run `npm ci` and `npm run build`", ", ".join(missing))
 
 
 @blueprint.get("/")
@@ -55,9 +78,26 @@ def index() -> Response:
     lobbies = settings.lobbies
     lobby = request.args.get("lobby", lobbies[0])
     known = lobby in lobbies
-    return _page(_language(), lobby if known else "", lobbies, settings.admin_token is not None).response(
+    return _page(language(), lobby if known else "", lobbies, settings.admin_token is not None).response(
         200 if known else 404
     )
+
+
+def not_found_page() -> Response | None:
+    """Answer a browser that opens an address where nothing is. None for other clients, which get JSON."""
+    depth = request.path.count("/") - 1
+    if "text/html" not in request.headers.get("Accept", "") or depth > _MAX_DEPTH:
+        return None
+    return _not_found(language(), "../" * depth or "./").response(404, "no-store")
+
+
+@lru_cache(maxsize=len(LANGUAGES) * (_MAX_DEPTH + 1))
+def _not_found(language: str, root: str) -> CachedAnswer:
+    """Make the page for an address where nothing is, from which `root` leads to the start page."""
+    document = render_template(
+        "missing.html", say=texts(language).__getitem__, language=language, root=root, files=files()
+    )
+    return CachedAnswer(document.encode(), "text/html; charset=utf-8", {"Vary": "Accept, Accept-Language, Cookie"})
 
 
 @blueprint.get("/static/<path:filename>")
@@ -79,7 +119,7 @@ def versioned(kept: str, filename: str) -> Response:
 
 @lru_cache(maxsize=1)
 def version() -> str:
-    """What stands for the content of all the page's files, as they were when this process was first asked."""
+    """Return what stands for the content of all the page's files, as they were when this process was first asked."""
     digest = hashlib.sha256()
     for path in sorted(path for path in STATIC.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(STATIC)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -92,29 +132,38 @@ def _page(language: str, lobby: str, lobbies: tuple[str, ...], reports_read: boo
 
     `reports_read`: there is an operator's page, so the rules may promise that a person reads every report.
     """
-    texts: dict[str, Any] = json.loads((STATIC / "lang" / f"{language}.json").read_text("utf-8"))
     document = render_template(
         "index.html",
-        say=texts.__getitem__,
+        say=texts(language).__getitem__,
         language=language,
         languages=LANGUAGES,
         lobby=lobby,
         lobbies=lobbies,
         reports_read=reports_read,
-        files=f"static/v/{version()}/",  # relative, as all of the page's addresses: it may be served below a path
-        sheets=SHEETS,
+        files=files(),
         modules=_modules("main.js"),
     )
     return CachedAnswer(document.encode(), "text/html; charset=utf-8", {"Vary": "Accept-Language, Cookie"})
 
 
+def texts(language: str) -> dict[str, Any]:
+    """Read the page's texts in a language, by their keys."""
+    found: dict[str, Any] = json.loads((STATIC / "lang" / f"{language}.json").read_text("utf-8"))
+    return found
+
+
+def files() -> str:
+    """Return where the page's files are: relative, as all of its addresses, since it may be served below a path."""
+    return f"static/v/{version()}/"
+
+
 def _modules(main: str) -> list[str]:
-    """What a module imports, and what that imports: named in the page, all is fetched at once, not level by level."""
+    """Return a module and all that it imports: named in the page, they are fetched at once, not level by level."""
     found = [main]
     for name in found:  # grows meanwhile
         code = (STATIC / name).read_text("utf-8")
         found += [it for it in _IMPORT.findall(code) if it not in found]
-    return found[1:]
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -126,19 +175,22 @@ def _names() -> frozenset[str]:
 @cache
 def _file(name: str) -> CachedAnswer:
     """Read a file. Raises NotFound."""
+    if name == SHEET:
+        css = "\n".join((STATIC / sheet).read_text("utf-8") for sheet in SHEETS)
+        return CachedAnswer(css.encode(), "text/css; charset=utf-8", FILE_HEADERS)
     if name not in _names():
         raise NotFound
     return file_answer(STATIC / name)
 
 
-def _language() -> str:
-    """The one that the visitor has chosen, else the one that the browser likes best, else English."""
+def language() -> str:
+    """Return the visitor's language: the chosen one, else the one that the browser likes best, else English."""
     chosen = cookie(LANGUAGE_COOKIE)
     return chosen if chosen in LANGUAGES else _preferred(request.headers.get("Accept-Language", ""))
 
 
 def _preferred(accept_language: str) -> str:
-    """Of our languages the one that the browser likes best.
+    """Return the one of our languages that the browser likes best.
 
     Not Werkzeug's `best_match`: "es-MX, en;q=0.5" means English to it where Spanish is there but not Mexico's.
     """

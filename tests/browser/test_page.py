@@ -256,7 +256,7 @@ def test_the_whole_journey_by_keyboard_alone(server, person):
     expect(anna.draft).to_be_focused()
 
     anna.press("Shift+Tab")  # one stop for all that can be answered
-    expect(anna.button("Reply").last).to_be_focused()
+    expect(anna.button("Reply to: hello")).to_be_focused()
     anna.press("Shift+Tab")  # the conversation can be scrolled by keys
     expect(anna.page.get_by_role("region", name="Conversation")).to_be_focused()
     tab_to(anna, anna.button("Next"))

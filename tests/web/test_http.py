@@ -164,6 +164,32 @@ def test_a_body_that_cannot_be_read_is_no_fault_of_ours(module_servers, path):
     assert answer.startswith(b"HTTP/1.1 40"), answer
 
 
+def test_a_browser_gets_a_page_where_nothing_is_in_its_language_and_below_a_path(client):
+    asked = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Accept-Language": "es"}
+    for path, root in (("/nowhere", "./"), ("/a/b/nowhere", "../../"), ("/static/nowhere.js", "../")):
+        answer = client.get(path, headers=asked)
+        assert (answer.status_code, answer.content_type) == (404, "text/html; charset=utf-8")
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert {"Accept", "Accept-Language", "Cookie"} <= set(answer.headers["Vary"].split(", "))
+        assert f'<a class="button primary" href="{root}">{TEXTS["es"]["closed.toStart"]}</a>' in answer.text
+        (sheet, _) = re.findall(r'<link rel="stylesheet" href="([^"]+)"', answer.text)
+        assert client.get(urljoin(path, sheet)).status_code == 200
+    assert client.get("/" + "a/" * 50, headers=asked).content_type == "application/json"
+
+
+def test_libraries_that_are_missing_are_logged_at_the_start(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(web.page, "VENDOR", tmp_path)
+    app_with()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "socket.io.esm.min.js" in record.getMessage()
+    for name in web.page.LIBRARIES:
+        (tmp_path / name).touch()
+    caplog.clear()
+    app_with()
+    assert not caplog.records
+
+
 def test_a_refused_method_is_told_which_ones_are_allowed(client):
     assert set(client.post("/health").headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
@@ -414,7 +440,7 @@ def test_a_file_under_another_address_is_always_checked(client, path):
     assert not again.data
 
 
-@pytest.mark.parametrize("path", ["/", "/static/main.js", "/static/base.css", "/static/lang/es.json"])
+@pytest.mark.parametrize("path", ["/", "/static/main.js", "/static/page.css", "/static/lang/es.json"])
 def test_text_is_compressed_for_those_who_take_it(client, path):
     plain, small = client.get(path), client.get(path, headers={"Accept-Encoding": "br, gzip"})
     assert "Content-Encoding" not in plain.headers
@@ -512,10 +538,11 @@ def test_every_language_has_every_text_with_the_same_blanks():
 
 def test_no_text_is_missing_and_none_is_there_for_nothing():
     static = ROOT / "animochat/web/static"
-    code = "".join(path.read_text() for path in [*static.glob("*.js"), static / "../templates/index.html"])
+    templates = [static / "../templates" / name for name in ("index.html", "missing.html")]
+    code = "".join(path.read_text() for path in [*static.glob("*.js"), *templates])
     named = set(re.findall(r"""(?:say|notice|toast|data-say[a-z-]*)(?:\(|=)["']([\w.-]+)["']""", code))
     assert named - set(TEXTS["en"]) == set()
-    put_together = re.compile(r"(ended|partner|message|error|report|closed)\..+|connection\..+For")
+    put_together = re.compile(r"(ended|partner|message|error|report|closed|settings)\..+|connection\..+For")
     assert [
         key for key in TEXTS["en"] if not re.search(f"[\"']{key}[\"']", code) and not put_together.fullmatch(key)
     ] == []

@@ -15,16 +15,13 @@ from animochat import __version__
 from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.settings import Settings
 from animochat.store.url import parse
+from animochat.web.page import missing_libraries
 
 #: Open files of a worker besides its clients: the listening socket, the store, hand-overs, the log, modules being read.
 OTHER_FILES = 100
 
 #: Seconds for whoever has our port to say who it is.
 PORT_TIMEOUT = 3.0
-
-#: The pages' files that are not in the repository: `npm run build` puts them there.
-VENDOR = Path(__file__).parents[2] / "web/static/vendor"
-PAGE_LIBRARIES = ("socket.io.esm.min.js", "uPlot.esm.js", "uPlot.min.css")
 
 #: Variables that are set where every connection comes by way of a proxy, and what sets them.
 BEHIND_A_PROXY = {
@@ -72,7 +69,7 @@ def _client_url(settings: Settings) -> CheckResult:
 
 
 def _page() -> CheckResult:
-    missing = [name for name in PAGE_LIBRARIES if not (VENDOR / name).exists()]
+    missing = missing_libraries()
     if not missing:
         return CheckResult(Level.OK, "page", "its libraries are installed")
     return CheckResult(Level.WARNING, "page", f"{', '.join(missing)} missing: run `npm ci` and `npm run build`")

@@ -52,8 +52,12 @@ function withoutTrailing(address) {
 }
 
 function safe(address) {
-  if (!URL.canParse?.(address)) return null;
-  const url = new URL(address);
+  let url;
+  try {
+    url = new URL(address); // not `URL.canParse`, which Safari has since 17
+  } catch {
+    return null;
+  }
   const plain = !url.username && !url.password;
   return plain && (url.protocol === "http:" || url.protocol === "https:") ? url.href : null;
 }

@@ -17,7 +17,7 @@ const ESCAPE_HINT_MS = 1_000;
 
 const $ = (id) => document.getElementById(id);
 
-/** From the start screen; the first time, what everybody should know comes before. */
+/** From the start screen; the first time, the safety note comes before. */
 async function start() {
   if (!chat.interests.commit()) return; // it says why
   if (!recall("welcomed", false)) {
@@ -64,3 +64,9 @@ onEscapeTwice({
 ignoreHeldKeys();
 followVisibleArea();
 chat.begin();
+
+// Everything is in place. A press that came before is made up for now (boot.js).
+const startButton = $("start-button");
+startButton.removeAttribute("aria-disabled");
+$("start-loading").hidden = true;
+if ("pressed" in startButton.dataset && view.screen === "start") start();

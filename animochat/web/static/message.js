@@ -2,7 +2,7 @@
  * One message as an element of the log: who said it, what it answers, its text, when, and what became of it.
  */
 import { appendText } from "./links.js";
-import { locale, say, write } from "./words.js";
+import { label, locale, write } from "./words.js";
 
 /**
  * @typedef {object} Item
@@ -17,6 +17,8 @@ import { locale, say, write } from "./words.js";
  * @property {HTMLElement} element
  */
 
+// How much of a message names the button that answers it, in characters.
+const NAMED = 60;
 const ICON = "http://www.w3.org/2000/svg";
 
 /** The element of an item, which is put into it. */
@@ -42,7 +44,7 @@ export function build(item) {
   bubble.append(name);
   if (item.quote) bubble.append(quotation(item.quote));
   bubble.append(text);
-  line.append(replyButton());
+  line.append(replyButton(item.content));
   const meta = make("p", "meta");
   const time = make("time");
   time.dir = "auto";
@@ -98,12 +100,12 @@ function quotation({ id, sender, content }) {
   return button;
 }
 
-function replyButton() {
+/** Named for the message that it answers: in a list of buttons they could not be told apart. */
+function replyButton(content) {
   const button = make("button", "reply");
   button.type = "button";
   button.tabIndex = -1; // the newest one's is the way in for the Tab key
-  button.ariaLabel = say("reply");
-  button.dataset.sayLabel = "reply";
+  label(button, "reply.about", { text: [...content].slice(0, NAMED).join("") });
   const icon = document.createElementNS(ICON, "svg");
   icon.setAttribute("class", "icon");
   icon.setAttribute("viewBox", "0 0 24 24");

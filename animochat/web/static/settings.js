@@ -1,5 +1,5 @@
 /**
- * The settings: language, sound and notification. Each holds as soon as it is chosen.
+ * The settings: language, look, sound and notification. Each holds as soon as it is chosen.
  */
 import { ask } from "./dialogs.js";
 import { chime } from "./sound.js";
@@ -20,6 +20,8 @@ export function settings(buttons, { failed }) {
       failed();
     }
   });
+  look("theme", "theme", "system");
+  look("text-size", "textSize", "normal");
   $("sound").addEventListener("change", () => {
     keep("sound", $("sound").checked);
     if ($("sound").checked) chime(); // so that one knows what to listen for
@@ -34,7 +36,17 @@ export function settings(buttons, { failed }) {
   });
 }
 
+/** A choice that boot.js carries out, on each visit before anything is painted. */
+function look(id, name, usual) {
+  $(id).addEventListener("change", () => {
+    keep(name, $(id).value === usual ? null : $(id).value);
+    document.dispatchEvent(new Event("look"));
+  });
+}
+
 function open() {
+  $("theme").value = recall("theme", "system");
+  $("text-size").value = recall("textSize", "normal");
   $("language").value = document.documentElement.lang;
   $("sound").checked = recall("sound", false);
   const able = "Notification" in window;

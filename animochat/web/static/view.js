@@ -147,6 +147,7 @@ export class View {
     }
     $("take-over").hidden = code !== "replaced";
     $("to-start").hidden = code !== "unknown-lobby";
+    $("reload").hidden = key !== "closed.broken";
     $("connection").hidden = $("online").hidden = true;
     this.show("closed");
   }

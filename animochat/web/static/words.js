@@ -11,6 +11,7 @@ export const COUNTED_MS = 60_000;
 const COOKIE_S = 365 * 24 * 3600;
 
 const params = new WeakMap(); // element → what its text was filled in with
+const labelParams = new WeakMap(); // the same, of its label
 const listeners = [];
 let texts = {};
 let number = new Intl.NumberFormat();
@@ -33,6 +34,13 @@ export function write(element, key, values = {}) {
   params.set(element, values);
   const text = say(key, values);
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** Put the text of `key` into an element's label, which is for screen readers. */
+export function label(element, key, values = {}) {
+  element.dataset.sayLabel = key;
+  labelParams.set(element, values);
+  element.ariaLabel = say(key, values);
 }
 
 /** Seconds to wait, as a person counts them. */
@@ -65,7 +73,9 @@ export async function speak(language) {
   for (const element of document.querySelectorAll("[data-say]")) {
     element.textContent = say(element.dataset.say, params.get(element));
   }
-  for (const element of document.querySelectorAll("[data-say-label]")) element.ariaLabel = say(element.dataset.sayLabel);
+  for (const element of document.querySelectorAll("[data-say-label]")) {
+    element.ariaLabel = say(element.dataset.sayLabel, labelParams.get(element));
+  }
   for (const element of document.querySelectorAll("[data-say-placeholder]")) {
     element.placeholder = say(element.dataset.sayPlaceholder);
   }
