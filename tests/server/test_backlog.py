@@ -232,6 +232,15 @@ class TestWebSocket:
         eventually(lambda: server.closed() == ["transport error"])
         assert client.at_end()
 
+    def test_one_that_is_gone_is_no_longer_counted(self, server: InThread) -> None:
+        client = slow_websocket(server)
+        session = server.session(client.sid)
+        server.call(lambda: session.send("x" * 2_000_000))
+        assert len(server.engine.backlog._behind) == 1
+        client.reset()
+        eventually(lambda: server.closed() == ["transport error"])
+        assert server.engine.backlog._behind == {}
+
     def test_one_is_cut_off_at_the_bound_and_nobody_else_notices(self, server: InThread) -> None:
         slow, other = slow_websocket(server), server.websocket()
         payload = '42["broadcast","' + "x" * 60_000 + '"]'

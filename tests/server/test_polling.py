@@ -68,6 +68,23 @@ def test_large_responses_are_compressed_for_who_can_read_it(http: HttpClient) ->
 
 
 @pytest.mark.parametrize(
+    ("size", "compressed"), [(1023, False), (1024, True), (64 * 1024, True), (64 * 1024 + 1, False)]
+)
+def test_a_response_is_compressed_where_it_is_worth_it_and_holds_nobody_up(
+    http: HttpClient, size: int, compressed: bool
+) -> None:
+    sid = open_polling(http)
+    http.post(polling(sid), b"4" + b"x" * (size - 1))
+    assert ("content-encoding" in http.get(polling(sid), "Accept-Encoding: deflate, gzip\r\n").headers) is compressed
+
+
+def test_no_cache_keeps_what_was_polled(http: HttpClient) -> None:
+    sid = open_polling(http)
+    http.post(polling(sid), b"4hello")
+    assert http.get(polling(sid)).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"", b"\x1e", b"4ok\x1e", b"\x1e4ok", b"\xff\xfe", b"4\xed\xa0\x80", b"b!!!", b"bQQ", b"b\xc3\xa9", b"d=",

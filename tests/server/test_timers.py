@@ -101,6 +101,14 @@ def test_a_loop_that_was_held_up_misses_no_deadline(wheel: TimerWheel, called: l
     assert called == [*"12345678", "over"]
 
 
+def test_a_loop_that_was_held_up_is_not_late_ever_after(wheel: TimerWheel, called: list[str]) -> None:
+    wheel.add(Entry(called, "over", lambda _: over.set()), SPAN)
+    over = Event()
+    gevent.sleep(0)
+    time.sleep(SPAN + TICK)  # nothing else runs
+    assert over.wait(SPAN / 2), "the missed ticks were not made up for"
+
+
 def test_a_wheel_that_is_stopped_calls_nobody_and_starts_again(wheel: TimerWheel, called: list[str]) -> None:
     wheel.add(entry := Entry(called, "entry"), 2 * TICK)
     gevent.sleep(0)

@@ -37,6 +37,7 @@ def test_in_the_usual_order(server: InThread, http: HttpClient, sid: str) -> Non
     client.send(TEXT, b"4hello")
     assert client.message() == "4hello"
     assert server.session(sid).upgraded
+    assert server.session(sid)._websocket.timer_slot == -1, "the time for the upgrade still runs"
     assert http.get(polling(sid)).status == 400
     assert server.closed() == []
 
