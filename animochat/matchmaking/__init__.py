@@ -1,1 +1,1 @@
-"""Who meets whom: the waiting pool, the history of meetings, the cooldown after a skip."""
+"""Matching: the waiting pool, the history of matches, the cooldown after a skip."""

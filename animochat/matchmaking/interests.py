@@ -1,4 +1,4 @@
-"""Interests: what somebody wants to talk about, and when two spellings of it are the same."""
+"""Interests that people name in a search, and when two spellings are the same interest."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 
 def by_name(interests: Iterable[str]) -> dict[str, str]:
-    """The name in the store of each interest, with the spelling that came first; names and spellings are in order.
+    """Map each interest's name in the store to its first spelling, in the order given.
 
-    Two spellings have one name if they are the same but for white space around them, for compatible characters
-    (Unicode NFKC: full width, ligatures, composed or not) and for case. The name is a digest: of one length and of
-    letters and digits whatever people write, and nothing that somebody who looks at the store reads by the way.
+    Two spellings have the same name if they differ only in surrounding white space, compatible characters (Unicode
+    NFKC: full width, ligatures, composed or not) or case. A name is a digest: it has a fixed length, contains only
+    letters and digits, and doesn't show the interest to someone who looks at the store.
     """
     names: dict[str, str] = {}
     for spelling in interests:
@@ -21,6 +21,6 @@ def by_name(interests: Iterable[str]) -> dict[str, str]:
 
 
 def _name(spelling: str) -> str:
-    # Case folding may leave what NFKC composes, and NFKC may make a space of what wasn't one.
+    # Case folding can leave characters that NFKC composes, and NFKC can turn a character into a space.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", spelling).casefold()).strip()
     return hashlib.blake2b(folded.encode(), digest_size=8).hexdigest()

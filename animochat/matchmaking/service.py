@@ -1,4 +1,4 @@
-"""Who meets whom. The rules are in this folder's scripts; this is how Python calls them."""
+"""Matching. The rules are in this folder's scripts; this module calls them."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ TICK = load("matchmaking/tick")
 
 SCRIPTS = [FIND_MATCH, CANCEL_MATCH, NEXT_MATCH, TICK]
 
-#: Seconds between a worker's ticks, where there are few workers: bounds how late a rest ends.
+#: Seconds between two ticks of a worker, if there are few workers: bounds how late a cooldown ends.
 TICK_INTERVAL = 0.25
 
-#: Up to so many workers tick that often. More of them ask more seldom, and together do no more than these.
+#: Up to this many workers tick that often. More workers tick less often, so that together they do no more.
 TICKING_WORKERS = 8
 
-#: Seconds between a worker's ticks, however many there are: all others may just have died, and two people who may meet
-#: are still never both left waiting for longer than 1 s.
+#: Longest interval between two ticks of a worker, in seconds: even if all other workers have just died, two people who
+#: may meet do not both wait for longer than 1 s.
 LONGEST_TICK_INTERVAL = 0.75
 
-#: Milliseconds for which nobody need look again once all that was due is done.
+#: Milliseconds after a complete tick during which other ticks have nothing to do.
 TICK_GAP_MS = 1000 * TICK_INTERVAL / TICKING_WORKERS
 
 
 def tick_interval(workers: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
-    """Seconds until a worker, one of so many, ticks again.
+    """Return the seconds until the next tick of one of `workers` workers.
 
-    By chance (`uniform`) a tenth more or less, so that they don't all do it at once.
+    `uniform` varies them at random by up to a tenth, so that the workers don't tick at the same time.
     """
     seconds = TICK_INTERVAL * max(1.0, workers / TICKING_WORKERS)
     return min(LONGEST_TICK_INTERVAL, seconds) * uniform(0.9, 1.1)
@@ -48,12 +48,12 @@ def tick_interval(workers: int, uniform: Callable[[float, float], float] = rando
 
 @dataclass(frozen=True)
 class Search:
-    """What became of a request.
+    """The result of a request.
 
-    `state`: "waiting", "matched", "cancelled", "in-room", or "unknown" where the store doesn't know the connection.
-    `cooldown_ms` is the rest that is left; `version` orders this among all that happens to the person; `ended` is the
-    room that the partner ended last, and the reason; `room_left` names the room that this request left. "" for none.
-    `room` is the room that the person is in now: there with "matched" and "in-room".
+    `state`: "waiting", "matched", "cancelled", "in-room", or "unknown" if the store doesn't know the connection.
+    `cooldown_ms`: the cooldown that is left. `version` orders this among all changes of the person. `ended`: the room
+    that the partner ended last, and the reason. `room_left`: the room that this request left. "" stands for none.
+    `room`: the person's current room, with "matched" and "in-room".
     """
 
     state: str
@@ -67,9 +67,9 @@ class Search:
 class Matchmaking:
     """The matching of one lobby. All methods wait for the store; all raise Unavailable.
 
-    `history_ms`: how long two who met do not meet again. `cooldown_ms`: how long somebody rests after a skip.
-    `interest_wait_ms`: how long somebody who named interests meets only people who share one. `clock` (Unix ms) takes
-    the place of the store's clock, and `seed` that of randomness, for tests.
+    `history_ms`: how long two people who were matched do not meet again. `cooldown_ms`: the cooldown after a skip.
+    `interest_wait_ms`: how long a person with interests meets only people who share one. Tests replace the store's
+    clock with `clock` (Unix ms) and randomness with `seed`.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Matchmaking:
         self._seed = seed
 
     def find_match(self, person: str, connection: str, wanted: Sequence[str] = ()) -> Search:
-        """Look for a partner for somebody who is in no room, or let that person wait.
+        """Find a partner for a person who is in no room, or let the person wait.
 
-        `wanted`: the person's interests, as the person spells them. Who waits already goes on as it was.
+        `wanted`: the person's interests, in the person's spelling. A search that runs already continues unchanged.
         """
         args = [person, connection, self._seed(), self._history_ms, *self._interests(wanted), self._now()]
         return _search(self._pipeline.call(FIND_MATCH, self._lobby, args))
@@ -103,27 +103,27 @@ class Matchmaking:
         return _search(self._pipeline.call(CANCEL_MATCH, self._lobby, [person, connection, self._now()]))
 
     def next_match(self, person: str, connection: str, wanted: Sequence[str] = ()) -> Search:
-        """Leave the room, if there is one, which costs a rest, and look for another partner, as `find_match` does."""
+        """Leave the room, if there is one, which starts a cooldown; then search as `find_match` does."""
         args = [person, connection, self._seed(), self._history_ms, self._cooldown_ms, *self._interests(wanted)]
         return _search(self._pipeline.call(NEXT_MATCH, self._lobby, [*args, self._now()]))
 
     def _interests(self, wanted: Sequence[str]) -> tuple[int, str, bytes]:
-        """What find_match.lua and next_match.lua want to know of somebody's interests."""
+        """Return the arguments of find_match.lua and next_match.lua that are about interests."""
         if not wanted:
             return self._interest_wait_ms, "", b""
         names = interests.by_name(wanted)
         return self._interest_wait_ms, " ".join(names), msgspec.json.encode(list(names.values()))
 
     def tick(self, gap_ms: float = 0) -> bool:
-        """Do what is due; True where more is due than one script should do, so that it is to be called again.
+        """Do what is due. Return True if more is due than one script should do: then call this again.
 
-        Does nothing where all of it was done, by whichever worker, less than `gap_ms` ago.
+        Does nothing if any worker did everything less than `gap_ms` ago.
         """
         return bool(self._pipeline.call(TICK, self._lobby, [self._seed(), self._history_ms, gap_ms, self._now()]))
 
 
 def _search(reply: list[Any]) -> Search:
-    """Return what matchmaking/scripts/include/answer.lua says."""
+    """Parse the reply of matchmaking/scripts/include/answer.lua."""
     state = reply[0].decode()
     if len(reply) == 1:
         return Search(state)

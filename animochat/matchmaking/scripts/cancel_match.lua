@@ -1,4 +1,4 @@
--- A person no longer wants a partner.
+-- Cancel a person's search.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person> (hash), :pool, :resting, :selective,
 --          :searching, :away, :interest:<interest> (sorted sets), :room:<room> (hash)
@@ -7,9 +7,9 @@
 -- ARGV[3]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  {'unknown'}    the store doesn't know this connection
---          otherwise what include/answer.lua makes of the state:
---          'in-room'      too late: there is a partner already
---          'cancelled'    not waiting any more, or wasn't at all
+--          otherwise the reply of include/answer.lua, with the state
+--          'in-room'      too late: the person is in a room already
+--          'cancelled'    the person doesn't wait any more, or did not wait
 -- @include presence/now
 -- @include matchmaking/answer
 -- @include matchmaking/stop_waiting

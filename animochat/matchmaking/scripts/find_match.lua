@@ -1,4 +1,4 @@
--- A person asks for a partner.
+-- Find a partner for a person, or let the person wait.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it:
 --          :person:<person> (hash), :met:<person> (sorted set), :pool, :resting, :selective, :searching, :workers,
@@ -6,17 +6,17 @@
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  seed, a random string
--- ARGV[4]  milliseconds for which two who met do not meet again
--- ARGV[5]  milliseconds for which somebody who names interests meets only people who share one
+-- ARGV[4]  milliseconds for which two people who were matched do not meet again
+-- ARGV[5]  interest wait: milliseconds for which a person with interests meets only people who share one
 -- ARGV[6]  the person's interests as names of sets, divided by spaces; '' for none
 -- ARGV[7]  the same in the person's own spelling, a JSON list in the same order; '' for none
 -- ARGV[8]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  {'unknown'}    the store doesn't know this connection
---          otherwise what include/answer.lua makes of the state:
+--          otherwise the reply of include/answer.lua, with the state
 --          'in-room'      nothing was changed
---          'waiting'      searching, or resting for so many ms more
---          'matched'      the room is in the answer, and both workers get a notice
+--          'waiting'      the person searches, or is in a cooldown that lasts the given number of ms
+--          'matched'      the reply contains the room, and both workers get a notice
 -- @include presence/now
 -- @include matchmaking/answer
 -- @include matchmaking/begin_waiting

@@ -1,12 +1,13 @@
--- A person wants another partner: leaves the room, begins to rest, and waits again. Not in a room, it is find_match.
+-- Leave the room, start the cooldown and wait again. For a person in no room: the same as find_match.
 --
 -- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :ended (sorted set)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  seed, a random string
--- ARGV[4]  milliseconds for which two who met do not meet again
--- ARGV[5]  milliseconds of rest after a skip
--- ARGV[6]  milliseconds, behind the rest, for which somebody who names interests meets only people who share one
+-- ARGV[4]  milliseconds for which two people who were matched do not meet again
+-- ARGV[5]  milliseconds of cooldown after a skip
+-- ARGV[6]  interest wait: milliseconds after the cooldown for which a person with interests meets only people who
+--          share one
 -- ARGV[7]  the person's interests as names of sets, divided by spaces; '' for none
 -- ARGV[8]  the same in the person's own spelling, a JSON list in the same order; '' for none
 -- ARGV[9]  time in milliseconds, or '' for the store's clock

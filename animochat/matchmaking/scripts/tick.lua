@@ -1,14 +1,14 @@
--- What is due by now: rests that have ended, waits for a shared interest that have, searches to be taken up (again),
--- people whose grace time is over. Every worker asks for it again and again; it does nothing when nothing is due.
+-- Do what is due: cooldowns and interest waits that have ended, searches to start or continue, people whose grace time
+-- is over. Every worker calls this at short intervals; it does nothing when nothing is due.
 --
 -- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :away, :ended (sorted sets),
 --          :ticked, :clock (strings)
 -- ARGV[1]  seed, a random string
--- ARGV[2]  milliseconds for which two who met do not meet again
--- ARGV[3]  milliseconds: where all that was due was done less than so long ago, nothing is done now; 0 for in any case
+-- ARGV[2]  milliseconds for which two people who were matched do not meet again
+-- ARGV[3]  milliseconds: do nothing if everything due was done less than this time ago; 0: always look
 -- ARGV[4]  time in milliseconds, or '' for the store's clock
 --
--- Returns  1 where more is due than one script should do (run it again), else 0
+-- Returns  1 if more is due than one script should do (run it again), else 0
 -- @include presence/now
 -- @include presence/forget
 -- @include rooms/end_room
@@ -18,12 +18,12 @@ local lobby, seed, history = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local now = clock(ARGV[4])
 local since = now - tonumber(redis.call('GET', lobby .. ':ticked') or 0)
 if since >= 0 and since < tonumber(ARGV[3]) then return 0 end
--- What the lobby's clock shows (presence/now). A full store refuses it: then no time passes for those who wait.
+-- Save the lobby's clock (presence/now). A full store refuses this: then time stands still for the people who wait.
 redis.pcall('SET', lobby .. ':clock', string.format('%.0f %.0f', now, clock_ahead), 'PX', LIFE)
 
--- BUDGET: how much one script may have done when it begins with another person, in people looked at: so it takes in
--- one portion of a large pool, and little else, or a few people with less to look at. Handling a person costs about as
--- much as looking at PERSON, a match as much as looking at MATCH.
+-- BUDGET: people looked at, after which a script starts with no further person. A script handles one portion of a large
+-- pool and little more, or a few people with less to look at. Handling a person costs about as much as looking at
+-- PERSON people, a match as much as looking at MATCH.
 local BUDGET, PERSON, MATCH = 50, 5, 45
 local spent, unfinished = 0, false
 
@@ -55,13 +55,13 @@ for _, set in ipairs({':resting', ':selective', ':searching'}) do
       spent = spent + looked + (state == 'matched' and MATCH or 0)
       unfinished = unfinished or not done
     else
-      -- Nobody is matched with a ghost. It may be back in a moment; else the reaper takes it away.
+      -- A person without a worker is not matched. The worker may be back in a moment; else the reaper removes it.
       withdraw(lobby, person, record[5])
       redis.call('ZADD', lobby .. ':searching', now + 1000, person)
     end
   end
 end
 if spent >= BUDGET or unfinished then return 1 end
--- A full store refuses it: then every worker does what is due.
+-- A full store refuses this: then every worker does what is due.
 redis.pcall('SET', lobby .. ':ticked', now, 'PX', LIFE)
 return 0

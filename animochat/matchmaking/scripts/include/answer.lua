@@ -1,8 +1,8 @@
 -- @include rooms/room_as_seen
--- The answer to a search: {state, ms of rest left, the person's version, '<room> <reason>' of the room that the partner
--- ended last (for a worker that hasn't heard of it yet) or '', the room that the request left or ''}, and behind it the
--- room that the person is in, as room_as_seen has it, where there is one. So the worker that asked can bring its client
--- into the room before it answers; the notice on its channel has the same version and changes nothing then.
+-- Return the reply to a search: {state, ms of cooldown left, the person's version, '<room> <reason>' of the room that
+-- the partner ended last (its notice may still be on the way) or '', the room that the request left or ''}, followed by
+-- the person's current room, if there is one, as room_as_seen returns it. The asking worker moves its client into the
+-- room before it acknowledges; the notice on its channel has the same version and then changes nothing.
 local function answer(lobby, person, state, left, room_left, now)
   local record = redis.call('HMGET', lobby .. ':person:' .. person, 'v', 'ended', 'room')
   local reply = {state, left, tonumber(record[1]), record[2] or '', room_left or ''}

@@ -1,8 +1,8 @@
 -- @include matchmaking/seek
--- A person begins to wait, and is searched for at once. rest: until when the person rests. interests, spelled: what the
--- person named, as the record keeps it, or ''. insist: milliseconds for which only people who share one will do,
--- counted from the moment at which the person may be matched at all.
--- Returns what `seek` returns.
+-- Let a person wait, and search for a partner at once. rest: time at which the person's cooldown ends. interests,
+-- spelled: the person's interests as the record keeps them, or ''. insist: milliseconds of interest wait, counted from
+-- the moment at which the person may be matched.
+-- Returns the values of `seek`.
 local function begin_waiting(lobby, person, version, rest, interests, spelled, insist, now, seed, history)
   local key, open = lobby .. ':person:' .. person, 0
   redis.call('HSET', key, 'waiting', now, 'v', version)

@@ -1,5 +1,5 @@
--- Two people do not meet before `now + duration` (milliseconds), whoever searches; never sooner than was said before.
--- Written in both directions, so that everybody whom a seeker may not meet stands in the seeker's own set.
+-- Keep two people from meeting before `now + duration` (milliseconds), or longer if an earlier call asked for longer.
+-- Each person's set names the other, so that a search needs only the seeker's own set.
 local function keep_apart(lobby, a, b, now, duration)
   for person, other in pairs({[a] = b, [b] = a}) do
     local met = lobby .. ':met:' .. person

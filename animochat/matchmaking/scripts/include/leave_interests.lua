@@ -1,5 +1,5 @@
 -- @include matchmaking/interests
--- Takes somebody with these interests out of all sets that have to do with them.
+-- Remove a person with these interests from all sets that are about interests.
 local function leave_interests(lobby, person, interests)
   if not interests then return end
   redis.call('ZREM', lobby .. ':selective', person)

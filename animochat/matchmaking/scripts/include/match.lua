@@ -3,8 +3,8 @@
 -- @include presence/life
 -- @include presence/notify
 -- @include presence/shown
--- The interests that one person shares with another, as that person spells them. Both are lists of worker, version,
--- interests and spelled, as they stand in the records.
+-- Return the interests that one person shares with another, in that person's spelling. Both arguments are lists of
+-- worker, version, interests and spelled, as in the records.
 local function interests_in_common(mine, theirs)
   local result, wanted, place = {}, {}, 0
   if not mine[3] or not theirs[3] then return result end
@@ -17,8 +17,8 @@ local function interests_in_common(mine, theirs)
   return result
 end
 
--- Puts two people into a new room and tells both of their workers. `seed` is random, from the caller; names made of it
--- mean nothing outside the room. `history`: milliseconds for which the two do not meet again.
+-- Put two people into a new room and notify both workers. `seed` is a random string from the caller; the names made
+-- from it mean nothing outside the room. `history`: milliseconds for which the two do not meet again.
 local function match(lobby, a, b, now, seed, history)
   local name = redis.sha1hex(seed .. a .. b .. redis.call('HINCRBY', lobby .. ':counters', 'matches', 1))
   local room = string.sub(name, 1, 16)

@@ -1,19 +1,19 @@
 -- @include matchmaking/withdraw
 -- @include presence/notify
 -- @include presence/workers
--- Looks for a partner: first among those who wait for an interest of the seeker's, the most shared first, then, for a
--- seeker who meets anyone, in the pool. A draw while most of those who wait are allowed, a look through all of them
--- where the seeker has met so many that a draw would miss. Either costs what the seeker's own history costs, never what
--- the number of people who wait does. Nobody stands in these sets whom the seeker's interests forbid to meet.
+-- Search for a partner: first among the people who wait for one of the seeker's interests, those who share most first;
+-- then, if the seeker meets anyone, in the pool. If the seeker may meet most of them, the search draws a few at random;
+-- otherwise it looks through all of them. The cost depends on the length of the seeker's history, not on the number of
+-- people who wait. Everyone in these sets fits the seeker's interests.
 
--- PORTION: how many people one look takes in; bounds the time of one script.
+-- PORTION: people that one script looks at. Bounds its time.
 local PORTION = 100
 
--- DRAW: how many are drawn where most are allowed.
+-- DRAW: people drawn at random when the seeker may meet most of them.
 local DRAW = 16
 
--- Whom of `people` may the seeker meet? Everybody the seeker may not meet stands in the seeker's own set, with the
--- time until which that holds.
+-- Return those of `people` that the seeker may meet. The seeker's own set has everyone the seeker may not meet, each
+-- with the time at which that ends.
 local function allowed(lobby, seeker, people, now)
   if #people == 0 or (#people == 1 and people[1] == seeker) then return {} end
   local until_when = redis.call('ZMSCORE', lobby .. ':met:' .. seeker, unpack(people))
@@ -24,9 +24,8 @@ local function allowed(lobby, seeker, people, now)
   return result
 end
 
--- Is this person really there to be matched? Who is not leaves the sets of those who wait (of somebody without a record
--- any more: the ones looked through, `sets`); somebody whose worker is only out of hearing for a moment is looked at
--- again by the tick.
+-- Return whether this person can be matched. If not, remove the person from the waiting sets (without a record: from
+-- `sets`, those that were searched). If only the worker is away for a moment, the tick looks again.
 local function is_available(lobby, person, sets, now)
   local record = redis.call('HMGET', lobby .. ':person:' .. person, 'worker', 'room', 'waiting', 'interests')
   if record[3] and not record[2] and worker_is_alive(lobby, record[1], now) then return true end
@@ -39,7 +38,7 @@ local function is_available(lobby, person, sets, now)
   return false
 end
 
--- One of `candidates` at random who is there, or nil.
+-- Return a random available one of `candidates`, or nil.
 local function one_of(lobby, candidates, sets, now)
   while #candidates > 0 do
     local i = math.random(#candidates)
@@ -50,7 +49,7 @@ local function one_of(lobby, candidates, sets, now)
   return nil
 end
 
--- In how many of `sets` is each of `people`?
+-- Return in how many of `sets` each of `people` is.
 local function count_shared(sets, people)
   local shared = {}
   for _, set in ipairs(sets) do
@@ -61,8 +60,8 @@ local function count_shared(sets, people)
   return shared
 end
 
--- One of `people` at random who may be met and is there, or nil: of those who are in most of `sets`. shared: in how
--- many each is, where that is known; else as many are compared as can be without taking longer than a portion does.
+-- Return a random one of `people` who is allowed and available, from those who are in most of `sets`; or nil. shared:
+-- in how many sets each person is, if known; else only as many people are compared as fit into one portion.
 local function pick(lobby, seeker, people, sets, shared, now)
   local candidates = allowed(lobby, seeker, people, now)
   if #sets < 2 or #candidates < 2 then return one_of(lobby, candidates, sets, now) end
@@ -83,8 +82,8 @@ local function pick(lobby, seeker, people, sets, shared, now)
   return nil
 end
 
--- Everybody in `sets`, each once, and in how many each is; or, where these are more than a portion, some of each set at
--- random and nil. The third result says how many there are, the same person counted in each set.
+-- Return everyone in `sets` once, and in how many sets each person is. If they are more than a portion, return a random
+-- sample of each set, and nil. The third result is the total size of the sets.
 local function who_shares(sets)
   local size, people, shared = 0, {}, {}
   for _, set in ipairs(sets) do size = size + redis.call('ZCARD', set) end
@@ -100,9 +99,9 @@ local function who_shares(sets)
   return people, size <= PORTION and shared or nil, size
 end
 
--- Goes on with an interrupted search, as far as one portion reaches. seen: the field of the seeker's record, which says
--- when the search began, which set it is in and how far it has come: the sets are kept in order of arrival, and who
--- comes later looks for a partner itself. Returns what `search` returns.
+-- Continue an interrupted search for one portion. seen: a field of the seeker's record with the time at which the
+-- search began, the current set and the position in it. The sets are in order of arrival; people who arrive later
+-- search for themselves. Returns the values of `search`.
 local function look_through(lobby, seeker, wait, now)
   local record, places = lobby .. ':person:' .. seeker, {unpack(wait.sets)}
   if wait.open <= now then places[#places + 1] = lobby .. ':pool' end
@@ -131,9 +130,9 @@ local function look_through(lobby, seeker, wait, now)
   return nil, false, PORTION, began
 end
 
--- wait: of the seeker, `sets` (those of the interests), `open` (time from which the seeker meets anyone), `seen` (field
--- of the record, or false: an interrupted search goes on).
--- Returns partner or nil; whether everybody was looked at; how many people this look took in; when the search began.
+-- wait: the seeker's `sets` (of the interests), `open` (time from which the seeker meets anyone) and `seen` (field of
+-- the record if a search was interrupted, else false).
+-- Returns the partner or nil; whether everyone was looked at; how many people were looked at; when the search began.
 local function search(lobby, seeker, wait, now)
   if wait.seen then return look_through(lobby, seeker, wait, now) end
   local pool, met, record = lobby .. ':pool', lobby .. ':met:' .. seeker, lobby .. ':person:' .. seeker

@@ -2,13 +2,13 @@
 -- @include matchmaking/search
 -- @include matchmaking/match
 -- @include presence/life
--- Finds a partner for somebody who waits (the caller has set `waiting`), or has the person wait on. Who rests can't be
--- found until the rest ends.
--- wait: `rest` (when that is), `interests` (as in the record), `open` (time from which the person meets anyone; 0 for
--- somebody who named no interests), `seen` (field of the record, or false).
--- Redis seeds math.random alike each time: the caller's random `seed` makes the choice a random one.
--- Returns 'matched' or 'waiting', the milliseconds of rest left, how many people were looked at, and whether the search
--- is through: else the next tick goes on with it.
+-- Find a partner for a waiting person (the caller has set `waiting`), or let the person wait on. A person in a cooldown
+-- can't be found before it ends.
+-- wait: `rest` (time at which the cooldown ends), `interests` (as in the record), `open` (time from which the person
+-- meets anyone; 0 without interests), `seen` (field of the record, or false).
+-- Redis seeds math.random with a constant: the caller's random `seed` makes the choice random.
+-- Returns 'matched' or 'waiting', the milliseconds of cooldown left, how many people were looked at, and whether the
+-- search is complete: if not, the next tick continues it.
 local function seek(lobby, person, wait, now, seed, history)
   if wait.rest > now then
     redis.call('ZADD', lobby .. ':resting', wait.rest, person)
@@ -21,9 +21,8 @@ local function seek(lobby, person, wait, now, seed, history)
     match(lobby, person, partner, now, seed, history)
     return 'matched', 0, looked, true
   end
-  -- Others may find this person from now on: whoever shares an interest, and anyone once the wait for one is over. The
-  -- score is the order of arrival: unique, unlike a time, so that a look through a set can be interrupted and taken up
-  -- again.
+  -- From now on others may find this person: anyone who shares an interest, and everyone after the interest wait. The
+  -- score is the order of arrival. It is unique, unlike a time, so that an interrupted search can continue from it.
   local function arrival() return redis.call('HINCRBY', lobby .. ':counters', 'arrivals', 1) end
   if wait.sets[1] and not wait.seen then
     local number = arrival()
@@ -40,8 +39,8 @@ local function seek(lobby, person, wait, now, seed, history)
   if not done then
     redis.call('ZADD', lobby .. ':searching', now, person)
   else
-    -- The sets can't change in this person's favour but by newcomers, who look themselves, and by a meeting that
-    -- becomes old enough to be repeated, or became so since the search began.
+    -- This person's chances change only through newcomers, who search for themselves, and through an earlier match that
+    -- may be repeated from some time on, or that became so during the search.
     local met = lobby .. ':met:' .. person
     local earliest = redis.call('ZRANGEBYSCORE', met, '(' .. began, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if earliest[2] then redis.call('ZADD', lobby .. ':searching', earliest[2], person) end

@@ -1,5 +1,5 @@
 -- @include matchmaking/withdraw
--- Takes a person out of everything that has to do with waiting. True if the person was waiting.
+-- Remove a person from everything about waiting. Returns true if the person was waiting.
 local function stop_waiting(lobby, person)
   local key = lobby .. ':person:' .. person
   withdraw(lobby, person, redis.call('HGET', key, 'interests'))

@@ -1,6 +1,6 @@
 -- @include matchmaking/leave_interests
--- Takes somebody who waits out of every set by which others, or the tick, could find that person. Whoever comes back
--- into them looks at everybody anew. interests: as in the person's record.
+-- Remove a waiting person from every set through which others, or the tick, find that person. On return to these sets
+-- the person's search starts from the beginning. interests: as in the person's record.
 local function withdraw(lobby, person, interests)
   redis.call('ZREM', lobby .. ':pool', person)
   redis.call('ZREM', lobby .. ':resting', person)
