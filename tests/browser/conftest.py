@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    BrowserType,
+    ConsoleMessage,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from animochat.moderation.lobby_moderation import LobbyModeration
 from tests.helpers.servers import Server, eventually
@@ -128,19 +137,21 @@ class Person:
         return self.page.locator(f".message.{sender} .content")
 
 
+def launch(kind: BrowserType, **options: Any) -> Browser:
+    """Start Debian's Chromium, else Playwright's own. Skip the test where there is neither."""
+    own = kind.executable_path
+    chromium = shutil.which("chromium") or (own if os.path.exists(own) else shutil.which("chromium-browser"))
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    return kind.launch(executable_path=chromium, args=ARGUMENTS, **options)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, else Playwright's own.
-
-    One for a module, because Playwright keeps an event loop in this thread as long as it runs.
-    """
+    """One for a module, because Playwright keeps an event loop in this thread as long as it runs."""
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        chromium = shutil.which("chromium") or (own if os.path.exists(own) else shutil.which("chromium-browser"))
-        if chromium is None:
-            pytest.skip("chromium is not installed")
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = launch(playwright.chromium)
         yield browser
         browser.close()
 
@@ -171,13 +182,20 @@ def person(browser: Browser) -> Iterator[Callable[..., Person]]:
     """A factory of people whose page is open and connected: `person(server, **options of Browser.new_context)`.
 
     With `beside=other` it is a second tab of the other one's browser. With `open=False` nothing is loaded yet.
-    Everybody has been here before, and knows what is told at a `first_visit`.
+    Everyone has been here before, and knows what a `first_visit` shows. `browser`: another than the module's.
     """
+    usual = browser
     people: list[Person] = []
     visited: set[Server] = set()
 
     def factory(
-        server: Server, *, beside: Person | None = None, open: bool = True, first_visit: bool = False, **options: Any
+        server: Server,
+        *,
+        beside: Person | None = None,
+        open: bool = True,
+        first_visit: bool = False,
+        browser: Browser = usual,
+        **options: Any,
     ) -> Person:
         options.setdefault("reduced_motion", "reduce")
         context = beside.context if beside else browser.new_context(**options)

@@ -249,6 +249,28 @@ def test_the_title_counts_what_is_unread_while_the_page_is_hidden(server, person
     expect(anna.page).to_have_title("Chatting · AniMoChat")
 
 
+def test_in_a_hidden_tab_a_match_counts_until_it_is_looked_at_or_the_room_ends(server, person, meet):
+    anna, bert = person(server, open=False), person(server)
+    anna.page.add_init_script(HIDEABLE)
+    anna.open()
+    anna.search()
+    expect(anna.page).to_have_title("Looking… · AniMoChat")
+    anna.page.evaluate("hide(true)")
+    bert.search()
+    expect(anna.page).to_have_title("(1) Chatting · AniMoChat")
+    bert.say("hello")
+    expect(anna.page).to_have_title("(2) Chatting · AniMoChat")
+    anna.page.evaluate("hide(false)")
+    expect(anna.page).to_have_title("Chatting · AniMoChat")
+    anna.page.evaluate("hide(true)")
+    bert.say("are you there?")
+    expect(anna.page).to_have_title("(1) Chatting · AniMoChat")
+    bert.button("Stop").click()
+    expect(anna.page).to_have_title("Chat over · AniMoChat")
+    anna.page.evaluate("hide(false)")
+    expect(anna.page).to_have_title("Chat over · AniMoChat")
+
+
 def test_sound_and_notification_come_to_those_who_want_them(server, person, meet):
     anna, bert = person(server, open=False), person(server)
     anna.context.grant_permissions(["notifications"])

@@ -6,6 +6,8 @@ import re
 
 from playwright.sync_api import WebSocketRoute, expect
 
+from tests.browser.conftest import launch
+
 
 def test_a_reload_comes_back_into_the_same_chat(server, person, meet):
     anna, bert = person(server), person(server)
@@ -173,6 +175,54 @@ def test_stop_while_the_connection_is_lost_is_told_later(server, person, meet):
     expect(anna.heading).to_have_text("Looking for someone…")
 
 
+def test_while_offline_the_page_counts_attempts_and_claims_nothing_of_the_partner(server, person, meet, artifacts):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    status = anna.page.locator("#partner-status")
+    expect(status).to_have_text("In the chat")
+    anna.context.set_offline(True)
+    expect(anna.banner).to_have_text(re.compile(r"^Connection lost. Reconnecting, try \d+…$"))
+    expect(status).to_have_text("You’re offline")
+    expect(anna.banner).to_contain_text("try 3…")
+    expect(status).to_have_text("You’re offline")
+    anna.page.screenshot(path=artifacts / "offline.png")
+    anna.context.set_offline(False)
+    expect(anna.banner).to_be_hidden()
+    expect(status).to_have_text("In the chat")
+    anna.say("back")
+    expect(bert.messages("partner")).to_have_text(["back"])
+
+
+def test_a_partner_who_reconnects_is_shown_with_the_time_that_is_left(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.page.goto("about:blank")
+    expect(bert.page.locator("#partner-status")).to_have_text("Reconnecting…")
+    first = int(re.search(r"Waiting (\d+) more\ss", bert.notice.inner_text())[1])
+    assert 1 <= first <= 10  # RECONNECT_GRACE_MS is 10 s
+    expect(bert.notice).not_to_contain_text(f"Waiting {first} more")
+
+
+def test_a_page_left_for_another_says_so_and_goes_on_at_once_when_it_is_shown_again(browser, server, person, meet):
+    keeping = launch(browser.browser_type, ignore_default_args=["--disable-back-forward-cache"])
+    try:
+        anna, bert = person(server, browser=keeping), person(server)
+        meet(anna, bert)
+        anna.page.evaluate("addEventListener('pageshow', (event) => { window.kept = event.persisted; })")
+        anna.page.goto(f"{server.url}/static/favicon.svg")
+        expect(bert.page.locator("#partner-status")).to_have_text("Reconnecting…")
+        bert.say("still there?")
+        anna.page.go_back(wait_until="commit")
+        expect(bert.page.locator("#partner-status")).to_have_text("In the chat")
+        assert anna.page.evaluate("window.kept"), "the page came out of the cache"
+        expect(anna.messages("partner")).to_have_text(["still there?"])
+        expect(anna.banner).to_be_hidden()
+        anna.say("of course")
+        expect(bert.messages("partner")).to_have_text(["of course"])
+    finally:
+        keeping.close()
+
+
 def test_chats_and_searches_go_on_when_a_server_comes_back(servers, person, meet):
     server = servers()
     anna, bert, carla = person(server), person(server), person(server)
@@ -204,7 +254,7 @@ def test_the_page_is_there_before_the_connection(server, person):
     anna.page.goto(server.url)
     expect(anna.button("Start chatting")).to_be_visible()
     assert anna.page.evaluate("performance.getEntriesByName('first-contentful-paint').length") == 1
-    expect(anna.banner).to_have_text(re.compile(r"^Can’t reach the server. Trying again in \d s…$"))
+    expect(anna.banner).to_have_text(re.compile(r"^Can’t reach the server. Connecting, try \d+…$"))
     anna.search()
     expect(anna.page.locator("#waiting-hint")).to_have_text("Connecting…")
     anna.page.unroute("**/socket.io/**")
@@ -216,7 +266,7 @@ def test_a_network_that_is_back_is_used_at_once(server, person):
     anna = person(server, open=False)
     anna.page.route("**/socket.io/**", lambda route: route.abort())
     anna.page.goto(server.url)
-    expect(anna.banner).to_contain_text("Trying again in")
+    expect(anna.banner).to_contain_text("Connecting, try")
     anna.page.evaluate(
         "for (let i = 0; i < 1e5; i += 1) clearTimeout(i)"
     )  # whatever was planned does not come by waiting

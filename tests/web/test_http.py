@@ -542,7 +542,7 @@ def test_no_text_is_missing_and_none_is_there_for_nothing():
     code = "".join(path.read_text() for path in [*static.glob("*.js"), *templates])
     named = set(re.findall(r"""(?:say|notice|toast|data-say[a-z-]*)(?:\(|=)["']([\w.-]+)["']""", code))
     assert named - set(TEXTS["en"]) == set()
-    put_together = re.compile(r"(ended|partner|message|error|report|closed|settings)\..+|connection\..+For")
+    put_together = re.compile(r"(ended|partner|message|error|report|closed|settings)\..+")
     assert [
         key for key in TEXTS["en"] if not re.search(f"[\"']{key}[\"']", code) and not put_together.fullmatch(key)
     ] == []

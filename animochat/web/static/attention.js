@@ -1,5 +1,5 @@
 /**
- * What tells somebody who looks elsewhere that something happened: a count in the title, and, for those who want them, a
+ * What tells someone who looks elsewhere that something happened: a count in the title, and, for those who want them, a
  * sound and a notification. The notification names nobody and quotes nothing: others may see the screen.
  */
 import { chime } from "./sound.js";
@@ -23,13 +23,14 @@ export class Attention {
     onLanguage(() => this.#show());
   }
 
-  /** What the page is about now: a key of the texts, or null for the name alone. */
+  /** The page is about something else now: `key` is that of a text, or null for the name alone. Nothing counts then. */
   title(key) {
+    if (key !== this.#key) this.#unread = 0;
     this.#key = key;
     this.#show();
   }
 
-  /** Something happened that `key` tells; `counts` as a message that is not read yet. */
+  /** Something happened that `key` tells; `counts` in the title, until the page is looked at. */
   call(key, { counts = false } = {}) {
     if (!document.hidden) return;
     if (counts) this.#unread += 1;

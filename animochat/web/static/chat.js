@@ -207,7 +207,7 @@ function matched({ roomId, userId, partnerId, interests }) {
   enterRoom({ roomId, partnerId, interests });
   conversation.begin(roomId, userId);
   view.announce(say("met"));
-  attention.call("met");
+  attention.call("met", { counts: true });
 }
 
 function enterRoom({ roomId, partnerId, interests }) {

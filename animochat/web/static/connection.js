@@ -5,7 +5,7 @@
  * function per server event, called with that event's payload, and these of its own:
  *
  *   recovered()          back in time, what was missed follows by itself (connection state recovery)
- *   lost({everConnected, ms})  the connection is gone, or could not be made; it tries again after so many milliseconds
+ *   lost({everConnected, attempt})  the connection is gone, or could not be made; the next attempt to make it is this one
  *   closed(error)        it is over and will not try again: `replaced`, `banned` or `unknown-lobby`
  *   broken()             the client library could not be loaded
  */
@@ -35,7 +35,7 @@ export class Connection {
   #everConnected = false;
   // In sessionStorage, because it belongs to the tab: a reload is the same person, another tab is another one (and a
   // duplicated tab is the same one, which the server answers with `replaced`). And to the lobby: in another one it is
-  // somebody else.
+  // someone else.
   #token = recall(ofLobby("token"), null, "sessionStorage");
   #retry = new Retry(() => this.#socket?.connect());
 
@@ -44,6 +44,9 @@ export class Connection {
 
   constructor(handlers) {
     this.#handlers = handlers;
+    // The browser may keep a page that was left, and its connection, for "Back". Closed as by a closing tab, the place is
+    // kept and the partner knows; the page connects again when it is shown (retry.js).
+    window.addEventListener("pagehide", () => this.#socket?.io.engine?.close());
   }
 
   /** Connect; also after `closed`, to take the chat over from another tab. */
@@ -109,14 +112,14 @@ export class Connection {
     socket.on("disconnect", (reason) => {
       this.ready = false;
       // A server that ends connections is about to restart; it is given a moment.
-      lost({ everConnected: true, ms: this.#retry.later(reason === "io server disconnect" ? AGAIN_MS : 0) });
+      lost({ everConnected: true, attempt: this.#retry.later(reason === "io server disconnect" ? AGAIN_MS : 0) });
     });
     socket.on("connect_error", (failure) => {
       if (FINAL.has(failure.data?.code)) {
         this.#close(failure.data);
         return;
       }
-      lost({ everConnected: this.#everConnected, ms: this.#retry.later(failure.data?.retryAfterMs) });
+      lost({ everConnected: this.#everConnected, attempt: this.#retry.later(failure.data?.retryAfterMs) });
     });
   }
 

@@ -1,10 +1,10 @@
 /**
  * When to try a connection again: soon, then ever less often, and at once when there is a reason to hope.
  *
- * The client library can do the first, but tells nobody how long it waits, and sleeps on when the network is back.
+ * The client library can do the first, but sleeps on when the network is back.
  */
 
-// The first pause and the longest, in milliseconds; each is varied, so that everybody does not come back in one moment.
+// The first pause and the longest, in milliseconds; each is varied, so that not everyone comes back in one moment.
 const FIRST_MS = 1_000;
 const LONGEST_MS = 5_000;
 const VARIED = 0.5;
@@ -18,10 +18,12 @@ export class Retry {
   constructor(attempt) {
     this.#attempt = attempt;
     window.addEventListener("online", () => this.#now());
+    // Out of the browser's back-forward cache, where timers stood still.
+    window.addEventListener("pageshow", ({ persisted }) => persisted && this.#now());
     document.addEventListener("visibilitychange", () => document.hidden || this.#now());
   }
 
-  /** Plan the next attempt, not before `atLeastMs`. Returns after how many milliseconds it comes. */
+  /** Plan the next attempt, not before `atLeastMs`. Returns which attempt since the last success it will be. */
   later(atLeastMs = 0) {
     clearTimeout(this.#timer);
     const pause = Math.min(LONGEST_MS, FIRST_MS * 2 ** this.#failures);
@@ -31,7 +33,7 @@ export class Retry {
       this.#timer = 0;
       this.#attempt();
     }, ms);
-    return ms;
+    return this.#failures;
   }
 
   succeeded() {

@@ -15,7 +15,7 @@ const TOAST_MS = 2_500;
 // After this long nobody can say any more that it takes a moment, in milliseconds.
 const SLOW_MS = 12_000;
 const HUES = 6;
-const TITLES = { waiting: "title.waiting", chat: "title.chat" };
+const TITLES = { waiting: "title.waiting", chat: "title.chat", ended: "title.ended" };
 
 // Where somebody types on a real keyboard, the cursor is put where the typing goes on. On a phone that would throw the
 // keyboard up unasked, over what has just appeared.
@@ -27,7 +27,8 @@ export class View {
   #online = null;
   #notice = 0;
   #endNotice = () => {};
-  #endBanner = () => {};
+  #offline = false;
+  #partner = "here";
   #toast = 0;
   #waiting = 0;
   #announced = 0;
@@ -110,10 +111,12 @@ export class View {
     this.show("chat", { composer, again: isNew });
   }
 
-  /** How the stranger is doing: "here", "typing", "away" or "gone". */
+  /** How the stranger is doing: "here", "typing", "away" or "gone". While offline, nobody can know. */
   partner(status) {
-    $("chat").dataset.partner = status;
-    write($("partner-status"), `partner.${status}`);
+    this.#partner = status;
+    const shown = this.#offline && status !== "gone" ? "offline" : status;
+    $("chat").dataset.partner = shown;
+    write($("partner-status"), `partner.${shown}`);
   }
 
   /** The room is over for this reason, or, with null, is not. */
@@ -125,6 +128,7 @@ export class View {
     composer.show(reason === null);
     if (reason === null) return;
     this.partner("gone");
+    this.#attention.title(TITLES.ended);
     this.clearNotice();
     write($("ended-reason"), `ended.${reason}`);
     this.announce(say(`ended.${reason}`));
@@ -165,19 +169,21 @@ export class View {
     this.announce(text);
   }
 
-  /** There is no connection, and the next attempt comes in `ms`. */
-  disconnected({ everConnected, ms }) {
+  /** There is no connection; the next attempt is number `attempt`. */
+  disconnected({ everConnected, attempt }) {
     const key = everConnected ? "connection.lost" : "connection.unreachable";
-    const news = $("connection").hidden;
+    const isNew = $("connection").hidden;
     $("connection").hidden = false;
-    $("online").hidden = true; // nobody knows how many they are now
-    this.#endBanner();
-    this.#endBanner = countDown($("connection"), ms, `${key}For`, () => write($("connection"), key));
-    if (news) this.announce(say(key));
+    $("online").hidden = true; // it may be another number by now
+    write($("connection"), key, { n: attempt });
+    if (isNew) this.announce(say(key, { n: attempt }));
+    this.#offline = true;
+    this.partner(this.#partner);
   }
 
   connected() {
-    this.#endBanner();
+    this.#offline = false;
+    this.partner(this.#partner);
     if ($("connection").hidden) return;
     $("connection").hidden = true;
     this.toast("connection.back");
