@@ -1,1 +1,1 @@
-"""Who is here: connections, workers, heartbeats, the online count."""
+"""Presence: connections, workers, heartbeats, the online count."""

@@ -1,6 +1,6 @@
-"""What all workers of a lobby should have in common, and what is wrong where they do not.
+"""Settings that all workers of a lobby share, and messages for an operator about workers that differ.
 
-Each records it in the store, where every other one, and `animochat doctor`, compares it with its own.
+Each worker records its identity in the store; the other workers, and `animochat doctor`, compare it with their own.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-#: Counts the changes of what is in the store, or on its channels, that versions from before can't work with.
+#: Counts the incompatible changes of the data in the store and on its channels.
 SCHEMA = 1
 
 
 def identity(secret: str, storing: bool, version: str) -> str:
-    """Return the record: schema, a keyed hash that tells secrets apart and nothing else, STORE_MESSAGES, version."""
+    """Return the record: schema, a keyed hash that only tells secrets apart, STORE_MESSAGES, version."""
     fingerprint = hmac.new(secret.encode(), b"animochat deployment", hashlib.sha256).hexdigest()[:16]
     return f"{SCHEMA} {fingerprint} {int(storing)} {version}"
 
 
 def disagreements(mine: str, others: Iterable[str]) -> dict[str, str]:
-    """Return what is wrong between this worker (or the doctor's settings) and others: a line for each kind."""
+    """Return one line for each kind of difference between this worker (or the doctor's settings) and the others."""
     schema, secret, storing, version = mine.split(" ")
     wrong: dict[str, str] = {}
     for other in others:

@@ -1,4 +1,4 @@
-"""Who is here: which worker has a person's connection, which workers live, how many people there are."""
+"""Presence: which worker holds a person's connection, which workers live, how many people are online."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ TOUCH = load("presence/touch")
 
 SCRIPTS = [CHECK, CONNECT, DISCONNECT, HEARTBEAT, IDENTIFY, REAP_WORKER, RELEASE, STATS, STOPPING, TOUCH]
 
-#: How many records one script keeps from expiring: bounds its time to about a millisecond.
+#: Records whose expiry one script renews at most: bounds its time to about a millisecond.
 TOUCH_PORTION = 200
 
-#: How many people one script takes as vanished: bounds its time to about a millisecond.
+#: People that one script marks as away at most: bounds its time to about a millisecond.
 RELEASE_PORTION = 50
 
-#: Seconds that the shared secret outlives the last worker: who comes back later is a new person.
+#: Seconds that the shared secret outlives the last worker: people who come back later count as new.
 SECRET_LIFE = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What the store knows of a connection's person. `state`: "idle", "waiting", "chatting", "replaced" or "banned".
+    """A connection's person as the store knows it.
 
-    `recovered`: the session that the connection asked for goes on. `ended`: the room that the partner ended since the
-    person last connected, and the reason; ("", "") for none. `interests`: what somebody who waits has named.
-    `banned_ms`: for how long; None for good.
+    `state`: "idle", "waiting", "chatting", "replaced" or "banned". `recovered`: the requested session continues.
+    `ended`: the room that the partner ended since the person last connected, and the reason; ("", "") for none.
+    `interests`: the interests of a waiting person. `banned_ms`: the time left of a ban; None: permanent.
     """
 
     state: str
@@ -57,7 +57,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """How the system is: see presence/scripts/heartbeat.lua."""
+    """The state of the lobby: see presence/scripts/heartbeat.lua."""
 
     epoch: str
     known: bool
@@ -70,7 +70,7 @@ class Heartbeat:
 class Presence:
     """The scripts of this folder for one worker. All methods wait for the store; all raise Unavailable.
 
-    `clock` (Unix ms) takes the place of the store's clock, for tests.
+    Tests replace the store's clock with `clock` (Unix ms).
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Presence:
     ) -> Registration:
         """Make `connection` the person's one connection, in the Socket.IO session `session`.
 
-        `again`: the connection is there already, and a newer one wins; `version` is the person's as it knows it.
-        `recover` names a session to take up instead, if it was there less than `grace_ms` ago. `address`: a keyed hash
-        of the one it comes from.
+        `again`: the connection exists already, and a newer one wins; `version` is the person's as this worker knows it.
+        `recover`: a session to continue instead, if its connection was lost less than `grace_ms` ago. `address`: a
+        keyed hash of the client's address.
         """
         args = [person, self._worker, connection, session, recover, grace_ms, "1" if again else "", address]
         args += [self._now(), version]
@@ -116,61 +116,61 @@ class Presence:
         return known
 
     def disconnect(self, person: str, connection: str, grace_ms: int | None) -> bool:
-        """The connection is gone: for good, or with its place kept for `grace_ms`. False where a newer one is there."""
+        """Remove the connection; keep its place for `grace_ms`, or None: end it. Return False if a newer one exists."""
         grace = "" if grace_ms is None else grace_ms
         args = [person, self._worker, connection, grace, self._now()]
         return bool(self._pipeline.call(DISCONNECT, self._lobby, args))
 
     def heartbeat(self, messages: int) -> Heartbeat:
-        """Say that this worker lives and has stored so many `messages` since the last time."""
+        """Record a heartbeat, and the number of `messages` stored since the last one."""
         args = [self._worker, secrets.token_hex(8), messages, self._now()]
         epoch, known, online, listeners, workers, dead = self._pipeline.call(HEARTBEAT, self._lobby, args)
         return Heartbeat(epoch.decode(), bool(known), online, listeners, workers, [name.decode() for name in dead])
 
     def reap(self, worker: str, grace_ms: int) -> None:
-        """Take a dead worker's people (or, on the way out, this worker's own) as vanished."""
+        """Mark the people of a dead worker (or, at shutdown, of this one) as away."""
         own = "1" if worker == self._worker else ""
         while self._pipeline.call(REAP_WORKER, self._lobby, [worker, grace_ms, own, self._now()]):
             pass
 
     def listed(self) -> list[str]:
-        """Return the people whom the store has at this worker."""
+        """Return the people that the store lists at this worker."""
         return [name.decode() for name in self._pipeline.execute("SMEMBERS", f"{self._lobby[0]}:worker:{self._worker}")]
 
     def release(self, people: list[str], grace_ms: int) -> None:
-        """Take people as vanished whom the store has at this worker, which has no connection of theirs."""
+        """Mark people as away that the store lists at this worker, although it has no connection of theirs."""
         for start in range(0, len(people), RELEASE_PORTION):
             args = [self._worker, grace_ms, self._now(), *people[start : start + RELEASE_PORTION]]
             self._pipeline.call(RELEASE, self._lobby, args)
 
     def stopping(self) -> int:
-        """Say that this worker is about to stop; how many live that are not."""
+        """Mark this worker as stopping; return how many live workers are not stopping."""
         return int(self._pipeline.call(STOPPING, self._lobby, [self._worker, self._now()]))
 
     def touch(self, people: list[str]) -> None:
-        """Keep the records of connected people from expiring."""
+        """Renew the expiry of connected people's records."""
         for start in range(0, len(people), TOUCH_PORTION):
             self._pipeline.call(TOUCH, self._lobby, people[start : start + TOUCH_PORTION])
 
     def stats(self) -> dict[str, int]:
-        """The lobby's numbers in `GET /stats`, and the workers that live."""
+        """Return the lobby's numbers for `GET /stats`, and the number of live workers."""
         names = ["onlineUsers", "waitingUsers", "activeRooms", "workers", "matchesTotal", "messagesTotal"]
         return dict(zip(names, self._pipeline.call(STATS, self._lobby, [self._now()]), strict=True))
 
     def identify(self, identity: str) -> list[str]:
-        """Record this worker's identity (presence/identity.py); returns those of the other workers that live."""
+        """Record this worker's identity (presence/identity.py); return those of the other live workers."""
         return [
             other.decode()
             for other in self._pipeline.call(IDENTIFY, self._lobby, [self._worker, identity, self._now()])
         ]
 
     def check(self) -> None:
-        """Try the writes of a join where the lobby is: a store that is full or takes no writes lets nobody in."""
+        """Try the writes of a join in the lobby's slot: a store that is full or read-only accepts no one."""
         self._pipeline.call(CHECK, self._lobby, [self._worker])
 
 
 def shared_secret(pipeline: Pipeline, mine: str) -> str:
-    """The secret that all workers share: the first one's, kept in the store. Asking keeps it from expiring.
+    """Return the secret that all workers share: the first worker's, kept in the store. A call renews its expiry.
 
     Waits for the store; raises Unavailable.
     """

@@ -1,5 +1,5 @@
--- Tries the writes of a join, and leaves nothing behind: a store that is full, is a replica, has no disk left or does
--- not let our user write answers as it would answer someone who joins.
+-- Try the writes of a join and leave no trace: a store that is full, is a replica, has no disk left or denies our user
+-- write access fails here with the error that a join would get.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :probe:<worker> (hash, sorted set, set, string in turn)
 -- ARGV[1]  worker

@@ -1,5 +1,5 @@
--- A connection belongs to a person from now on; the newest wins. Also run again for a connection that the worker holds,
--- when the store may have forgotten it: then a newer one wins. Nobody who is banned gets in.
+-- Register a person's connection; the newest one wins. A worker runs this again for a connection that it holds when the
+-- store may have forgotten it: then a newer connection wins. Banned people are refused.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
 --          :worker:<worker> (set), :online (string), :away, :workers, :resting, :selective, :searching, :pool, :bans,
@@ -8,21 +8,21 @@
 -- ARGV[2]  worker
 -- ARGV[3]  connection
 -- ARGV[4]  the connection's Socket.IO session id
--- ARGV[5]  the session that it wants to take up again, or ''
--- ARGV[6]  milliseconds for which a vanished connection's session is kept
--- ARGV[7]  '1': run again for a connection that is there
--- ARGV[8]  keyed hash of the address that it comes from, or ''
+-- ARGV[5]  the session that the client wants to recover, or ''
+-- ARGV[6]  milliseconds for which the session of a lost connection is kept
+-- ARGV[7]  '1' when run again for an existing connection
+-- ARGV[8]  keyed hash of the client's address, or ''
 -- ARGV[9]  time in milliseconds, or '' for the store's clock
--- ARGV[10] the person's version as the connection knows it, when run again: the store may have come back older
+-- ARGV[10] the person's version as the connection knows it, when run again: the store may have lost later changes
 --
--- Returns  {'banned', ms}                 the person or the address, for ms more, or -1 for good. Nothing was changed
---          {'replaced'}                   a newer connection is there already (only when run again)
+-- Returns  {'banned', ms}                 the person or the address, for ms more; -1: permanently. Nothing was changed
+--          {'replaced'}                   a newer connection exists (only when run again)
 --          {'idle', version, online, recovered, ended}
---                                         online: people online in the whole system; recovered: 1 where the session
---                                         goes on; ended: '<room> <reason>' of the last room that the partner ended
---          {'waiting', version, online, recovered, ended, interests, ms of rest left}
+--                                         online: people online in the lobby; recovered: 1 if the session continues;
+--                                         ended: '<room> <reason>' of the last room that the partner ended
+--          {'waiting', version, online, recovered, ended, interests, ms of cooldown left}
 --                                         interests: in the person's own spelling, a JSON list, or ''
---          {'chatting', version, online, recovered, ended, then the room as room_as_seen has it}
+--          {'chatting', version, online, recovered, ended, then the room as room_as_seen returns it}
 -- @include presence/now
 -- @include presence/shown
 -- @include presence/life
@@ -44,28 +44,28 @@ local old = redis.call('HMGET', key, unpack(fields))
 
 local gone = 0
 if old[2] and old[2] ~= conn then
-  -- Whoever came later has counted the version up; a store that has not heard of the asker yet knows an earlier one.
+  -- A newer connection has increased the version; a store that lost this registration has a lower version.
   if ARGV[7] == '1' and tonumber(old[10]) > tonumber(ARGV[10]) then return {'replaced'} end
   gone = redis.call('SREM', lobby .. ':worker:' .. old[1], person)
   redis.call('PUBLISH', channel(lobby, old[1]), cjson.encode({{p = person, e = 'replaced', conn = old[2]}}))
 end
--- A session goes on where its connection is still thought to be there, or has not been gone for too long.
+-- A session continues if its connection still counts as present, or was lost recently enough.
 local recovered = ARGV[5] ~= '' and ARGV[5] == old[6]
   and (old[2] or (old[7] and now - old[7] <= tonumber(ARGV[6]))) and 1 or 0
 redis.call('HSET', key, 'worker', worker, 'conn', conn, 'session', recovered == 1 and ARGV[5] or ARGV[4])
 if ARGV[8] ~= '' then redis.call('HSET', key, 'address', ARGV[8]) end
--- What is said of the last room holds until another one ends: the client may have to ask for it more than once.
+-- Keep `ended` until another room ends: the client may have to ask for it more than once.
 redis.call('HDEL', key, 'gone')
 local ended = old[8] or ''
 redis.call('PEXPIRE', key, LIFE)
--- Whoever has people is listed, so that they are counted, and taken as vanished when it dies. One that the others took
--- for dead hasn't noticed yet: the half tells its next heartbeat so.
+-- List a worker that has people, so that they are counted, and marked as away if it dies. If the others took it for
+-- dead and it has not noticed yet, the half shows that to its next heartbeat.
 redis.call('ZADD', lobby .. ':workers', 'NX', now + 0.5, worker)
 local online = count_online(lobby, redis.call('SADD', lobby .. ':worker:' .. worker, person) - gone)
 redis.call('PEXPIRE', lobby .. ':worker:' .. worker, LIFE)
 local was_away = redis.call('ZREM', lobby .. ':away', person) > 0
--- A registration's version comes from the store's clock: none repeats, whatever the store has lost meanwhile, and a
--- room's log can tell which of two is the later one (append_messages.lua).
+-- The version of a registration comes from the store's clock. So no version repeats, even if the store lost data, and a
+-- room's log can tell the later of two registrations (append_messages.lua).
 local version = math.max(redis.call('HINCRBY', key, 'v', 1), shown(now))
 redis.call('HSET', key, 'v', version)
 
@@ -74,7 +74,7 @@ if room then
   notify(lobby, {{p = room[6], e = 'reconnected', room = old[3], worker = worker, quiet = not was_away}})
   return {'chatting', version, online, recovered, ended, unpack(room)}
 end
-if old[3] then end_room(lobby, old[3], person, 'disconnected') end -- its record is lost
+if old[3] then end_room(lobby, old[3], person, 'disconnected') end -- the room's record is lost
 if old[4] then
   local rest = math.max(0, tonumber(old[5] or 0) - now)
   if rest > 0 then

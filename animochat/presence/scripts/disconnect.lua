@@ -1,4 +1,4 @@
--- A connection is gone.
+-- Remove a connection.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
 --          :worker:<worker> (set), :online (string), :away, :pool, :resting, :selective, :searching, :rooms,
@@ -6,10 +6,10 @@
 -- ARGV[1]  person
 -- ARGV[2]  worker
 -- ARGV[3]  connection
--- ARGV[4]  milliseconds for which the person's place is kept; '' for a goodbye: then room and search end at once
+-- ARGV[4]  milliseconds for which the person's place is kept; '': the person left, room and search end at once
 -- ARGV[5]  time in milliseconds, or '' for the store's clock
 --
--- Returns  0 where the person has another connection by now (nothing was changed), else 1
+-- Returns  0 if the person has another connection by now (nothing was changed), else 1
 -- @include presence/now
 -- @include presence/count_online
 -- @include presence/forget

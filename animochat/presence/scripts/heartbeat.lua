@@ -1,16 +1,16 @@
--- A worker says that it lives, and hears how the system is.
+-- Record a worker's heartbeat, and return the state of the lobby.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :epoch, :online (strings), :workers, :pool, :resting,
 --          :selective, :searching, :away, :rooms (sorted sets), :worker:<worker> (sets), :counters (hash)
 -- ARGV[1]  worker
--- ARGV[2]  a random string: names this life of the data where it has no name yet
+-- ARGV[2]  a random string: the epoch, if the lobby has none yet
 -- ARGV[3]  messages stored since the last heartbeat
 -- ARGV[4]  time in milliseconds, or '' for the store's clock
 --
--- Returns  {epoch: another one than before means that the data were lost,
---           1 where the worker was known (0: it is new, or so late that others may have begun to reap it),
---           people online in the whole system, how many listen on the worker's channel, workers that live,
---           {workers that are dead}}
+-- Returns  {epoch: a different one than before means that the store lost its data,
+--           1 if the worker was known (0: it is new, or so late that others may have begun to reap it),
+--           people online in the lobby, subscribers of the worker's channel, live workers,
+--           {dead workers}}
 -- @include presence/now
 -- @include presence/life
 -- @include presence/count_online
@@ -20,7 +20,7 @@ local lobby, worker = KEYS[1], ARGV[1]
 local now = clock(ARGV[4])
 redis.call('SET', lobby .. ':epoch', ARGV[2], 'NX')
 local beat = tonumber(redis.call('ZSCORE', lobby .. ':workers', worker) or 0)
--- a half: listed by connect.lua alone, since the others were through with it
+-- A half means that only connect.lua has listed this worker, after the others took it for dead.
 local known = beat > now - LEASE and beat % 1 == 0
 redis.call('ZADD', lobby .. ':workers', now, worker)
 if ARGV[3] ~= '0' then redis.call('HINCRBY', lobby .. ':counters', 'messages', ARGV[3]) end

@@ -1,11 +1,11 @@
--- Records what a worker should have in common with all others of its lobby.
+-- Record the settings that a worker shares with all others of its lobby.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :identities (hash), :workers (sorted set)
 -- ARGV[1]  worker
 -- ARGV[2]  its identity (presence/identity.py)
 -- ARGV[3]  time in milliseconds, or '' for the store's clock
 --
--- Returns  the identities of the other workers that live: '' of one that records none
+-- Returns  the identities of the other live workers: '' for a worker that records none
 -- @include presence/now
 -- @include presence/life
 -- @include presence/workers

@@ -1,15 +1,15 @@
--- Takes the people of a worker that is dead, or that says goodbye, as vanished: a portion at a time, and each person
--- once however many workers notice.
+-- Mark the people of a dead or leaving worker as away: one portion per call, and each person once, even if several
+-- workers do it.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :workers, :away, :pool, :resting, :selective, :searching,
 --          :interest:<interest> (sorted sets), :worker:<worker>, :stopping (sets), :online (string), :person:<person>,
 --          :room:<room> (hashes)
 -- ARGV[1]  the worker
 -- ARGV[2]  milliseconds for which its people's places are kept
--- ARGV[3]  '1': it says so itself
+-- ARGV[3]  '1' if the worker itself asks
 -- ARGV[4]  time in milliseconds, or '' for the store's clock
 --
--- Returns  1 where there are more people to take (run it again), else 0
+-- Returns  1 if more people are left (run it again), else 0
 -- @include presence/now
 -- @include presence/count_online
 -- @include presence/recount_online

@@ -1,15 +1,15 @@
--- Takes people as vanished whom the store has at a worker that has no connection of theirs: the store came back older
--- than what happened since.
+-- Mark people as away that the store lists at a worker, although it has no connection of theirs: the store lost their
+-- last changes.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :away, :pool, :resting, :selective, :searching,
 --          :interest:<interest> (sorted sets), :worker:<worker> (set), :online (string), :person:<person>,
 --          :room:<room> (hashes)
--- ARGV[1]  the worker, which is the one that asks
+-- ARGV[1]  the asking worker
 -- ARGV[2]  milliseconds for which the people's places are kept
 -- ARGV[3]  time in milliseconds, or '' for the store's clock
 -- then the people
 --
--- Returns  how many there were
+-- Returns  how many of them the store listed
 -- @include presence/now
 -- @include presence/count_online
 -- @include presence/vanish

@@ -1,4 +1,4 @@
--- Numbers of the whole system.
+-- Return the lobby's numbers.
 --
 -- KEYS[1]  tag of the lobby; the script reads, behind it: :online (string), :workers, :pool, :resting, :selective,
 --          :rooms (sorted sets), :counters (hash)
@@ -10,7 +10,7 @@
 -- @include presence/workers
 local lobby = KEYS[1]
 local now = clock(ARGV[1])
--- Everybody who waits is in one of these; who is away is in none.
+-- Everyone who waits is in one of these sets; a person who is away is in none.
 local waiting = 0
 for _, name in ipairs({':pool', ':resting', ':selective'}) do waiting = waiting + redis.call('ZCARD', lobby .. name) end
 local counters = redis.call('HMGET', lobby .. ':counters', 'matches', 'messages')

@@ -1,10 +1,10 @@
--- A worker is about to stop, and asks whether its people have somewhere to go.
+-- Mark a worker as stopping, and return whether its people can go to another worker.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :stopping (set), :workers (sorted set)
 -- ARGV[1]  the worker
 -- ARGV[2]  time in milliseconds, or '' for the store's clock
 --
--- Returns  how many workers live that are not about to stop
+-- Returns  how many live workers are not stopping
 -- @include presence/now
 -- @include presence/life
 -- @include presence/workers

@@ -1,5 +1,4 @@
--- Keeps the records of people who are connected, of their rooms, and the sets of the interests that they wait for,
--- from expiring.
+-- Renew the expiry of connected people's records, of their rooms, and of the sets of the interests that they wait for.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
 --          :interest:<interest> (sorted sets)

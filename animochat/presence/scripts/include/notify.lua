@@ -1,8 +1,8 @@
 -- @include presence/workers
--- Tells the workers that hold these people's connections what happened to them.
--- events: a list of {p = person, e = what happened, …}. Each gets the person's next version `v`: whoever learns of two
--- changes of one person knows which is the later one. People of one worker hear in one message, so that no worker
--- ever knows the half of what a script did. Who has no connection just now learns from its record when it is back.
+-- Send events to the workers that hold these people's connections.
+-- events: a list of {p = person, e = event, …}. Each gets the person's next version `v`, which tells the later of two
+-- changes. All events for one worker go in one message, so that no worker applies half of a script's changes. A person
+-- without a connection gets the changes from the record after reconnecting.
 -- workers: by person, for a caller that has set `v` and knows the worker ('' for none).
 local function notify(lobby, events, workers)
   local by_worker, order = {}, {}

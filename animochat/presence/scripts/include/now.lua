@@ -1,9 +1,9 @@
 -- @include presence/wall_clock
--- The lobby's own clock, by which everything is due. It runs with the store's (or with `override`), but neither goes
--- back nor jumps when that one is set: `:clock` has what it showed at the last tick, and how far it is ahead of the
--- store's. Ticks come several times a second as long as a worker lives. So a store's clock that is behind the last
--- tick, or later by more than STEP, was set, and no time has passed; nor does any while nobody ticks, because the store
--- or all workers are away.
+-- Return the lobby's time, which decides what is due. It follows the store's clock (or `override`), but does not go
+-- back or jump when someone sets that clock: `:clock` has the lobby's time at the last tick, and its lead over the
+-- store's clock. Ticks come several times per second while a worker lives. So if the store's clock is behind the last
+-- tick, or ahead of it by more than STEP, it was set and no time has passed. Time also stands still without ticks,
+-- while the store or all workers are away.
 local STEP = 5000
 local clock_ahead = 0
 local function clock(override)

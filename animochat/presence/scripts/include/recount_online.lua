@@ -1,5 +1,5 @@
 -- @include presence/life
--- Counts anew how many people are online, where a worker's set may have expired with people in it: nobody said so.
+-- Count the people online again: a worker's set may have expired with people in it, which changes no counter.
 local function recount_online(lobby)
   local online = 0
   for _, worker in ipairs(redis.call('ZRANGE', lobby .. ':workers', 0, -1)) do

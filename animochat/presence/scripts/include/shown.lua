@@ -1,3 +1,3 @@
 -- @include presence/now
--- A time of the lobby's clock by the store's own, for people to read.
+-- Convert a time of the lobby's clock to the store's clock, for people to read.
 local function shown(time) return time - clock_ahead end

@@ -1,7 +1,7 @@
 -- @include matchmaking/withdraw
 -- @include presence/forget
 -- @include presence/notify
--- A connection is gone without a goodbye. Who waits or chats keeps that for the grace time; the partner is told.
+-- Mark a person as away after a lost connection. Room and search last for the grace time; the partner gets a notice.
 -- deadline: when the grace time ends, in milliseconds.
 local function vanish(lobby, person, now, deadline)
   local key = lobby .. ':person:' .. person
