@@ -1,1 +1,1 @@
-"""What is said: the rooms' logs and how a room ends."""
+"""Rooms: their logs of messages, and how they end."""

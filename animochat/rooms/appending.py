@@ -1,8 +1,8 @@
-"""How messages get into the rooms' logs, and how the partners' workers get them: one strategy for each kind of store.
+"""Store messages in the rooms' logs and send them to the partners' workers: one strategy for each kind of store.
 
 `ServerAppender`: on a single server one script call stores all messages of a turn of the loop and publishes them.
-`ClusterAppender`: in a cluster a call for each slot stores them, and this worker publishes them (outbox.py), since the
-workers' channels are at another node. `Rooms` has both; the pipeline chooses when it knows the store.
+`ClusterAppender`: in a cluster one call for each slot stores them, and this worker publishes them (outbox.py), because
+the workers' channels are on another node. `Rooms` has both; the pipeline chooses once it knows the store.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ BATCH = 400
 
 
 class Outcome(Enum):
-    """What became of a message: see rooms/scripts/append_messages.lua. Nothing was stored with LOST, STALE and ENDED.
+    """The result for one message: see rooms/scripts/append_messages.lua. LOST, STALE and ENDED: it was not stored.
 
-    LATE is an AGAIN that this worker did not have yet, where nothing is stored.
+    LATE is an AGAIN that this worker did not have yet, if messages may not be stored.
     """
 
     LOCAL = b"local"
@@ -44,17 +44,17 @@ class Outcome(Enum):
     ENDED = b"ended"
 
 
-#: By what the script returns: much faster than the class's own look-up.
+#: Outcomes by the script's word: much faster than the class's own look-up.
 OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
-#: To compare with, faster than through the class.
+#: For comparisons: faster than through the class.
 LOCAL, REMOTE, AGAIN, LATE, ENDED = Outcome.LOCAL, Outcome.REMOTE, Outcome.AGAIN, Outcome.LATE, Outcome.ENDED
 
 
 class Done(Protocol):
-    """Called once a message is stored: seq, Unix ms, outcome. Seq 0: it was not stored; outcome None: no answer.
+    """Callback for a stored message: seq, Unix ms, outcome. Seq 0: it was not stored; outcome None: no reply.
 
-    `previous`: the seq of the sender's message that the receiver must have first, where it may be missing (in a
+    `previous`: the seq of the sender's previous message, which the receiver may lack and must get first (in a
     cluster); 0 for none. Runs in the pipeline's greenlet and must not block.
     """
 
@@ -62,9 +62,9 @@ class Done(Protocol):
 
 
 class Entry(NamedTuple):
-    """A message to be stored: see rooms/scripts/append_messages.lua.
+    """A message to store: see rooms/scripts/append_messages.lua.
 
-    `body` is a piece of JSON (`"senderId":…,"content":…`) that the message's receivers get as it is.
+    `body` is a piece of JSON (`"senderId":…,"content":…`) that the receivers get unchanged.
     """
 
     room_id: str
@@ -79,20 +79,20 @@ class Entry(NamedTuple):
 
 
 class Appender(Protocol):
-    """Stores messages. `log_may_be_ahead`: a room's log may have messages that were not published yet."""
+    """Stores messages. `log_may_be_ahead`: a room's log may contain messages that are not published yet."""
 
     @property
     def log_may_be_ahead(self) -> bool: ...
 
     def collect(self, entries: list[Entry]) -> list[Request]:
-        """Return what stores the messages, and what is to be published."""
+        """Return the commands that store the messages and publish what is due."""
 
     def settle(self, room_id: str) -> None:
-        """Wait until what was appended to a room is stored, and its publication on its way."""
+        """Wait until all messages appended to a room are stored, and their publication is on its way."""
 
 
 class ServerAppender:
-    """On a single server. `stored` is called for each script call: with the number of new messages, and of all."""
+    """Appends on a single server. `stored` is called after each script call: new messages, all messages."""
 
     log_may_be_ahead = False
 
@@ -106,7 +106,7 @@ class ServerAppender:
         return [(self._call.command(batch, self._call.lobby), partial(self._answered, batch)) for batch in batches]
 
     def settle(self, room_id: str) -> None:
-        pass  # the script published with what it stored, before whatever is asked for later
+        pass  # the script has published before any later command runs
 
     def _answered(self, entries: list[Entry], reply: Any) -> None:
         if isinstance(reply, Unavailable):
@@ -123,7 +123,7 @@ class ServerAppender:
 
 
 class ClusterAppender:
-    """In a cluster. `stored`: as above; `repeat` publishes the hints that nobody has received."""
+    """Appends in a cluster. `stored`: as above; `repeat` publishes the hints that no worker has received."""
 
     def __init__(
         self,
@@ -154,9 +154,9 @@ class ClusterAppender:
         return commands
 
     def settle(self, room_id: str) -> None:
-        # The room's end is decided at another node, which would be sooner: the last messages would be lost.
+        # Another node decides the room's end. It would do so first, and the last messages would be lost.
         with contextlib.suppress(Unavailable):
-            self._pipeline.execute("EXISTS", keys.room(room_id))  # answered behind them
+            self._pipeline.execute("EXISTS", keys.room(room_id))  # the reply comes after theirs
 
     def _answered(self, entries: list[Entry], reply: Any) -> None:
         if isinstance(reply, Unavailable):
@@ -175,7 +175,7 @@ class ClusterAppender:
         again = outcome is AGAIN
         if again and kept:
             outcome = LATE
-        # The worker that stored a repeated message may not have published it. Without a log all of it has to be sent.
+        # The worker that stored a repeated message may not have published it. Without a log the whole message is sent.
         if worker and (outcome is REMOTE or (again and worker != self._call.worker and not self._log.shared)):
             message = Delivery(
                 receiver=entry.partner,
@@ -195,7 +195,7 @@ class ClusterAppender:
 
 
 class AppendCall:
-    """Makes the calls of append_messages.lua for one worker. `lobby` is the lobby's tag."""
+    """Builds the calls of append_messages.lua for one worker. `lobby` is the lobby's tag."""
 
     def __init__(self, worker: str, lobby: str, log: Log, now: Callable[[], int | str]) -> None:
         self.worker = worker
@@ -204,7 +204,7 @@ class AppendCall:
         self._now = now
 
     def command(self, entries: list[Entry], publish_to: str) -> Command:
-        """Return the call that stores `entries`. `publish_to`: the lobby's tag, or "" where it can't publish."""
+        """Return the call that stores `entries`. `publish_to`: the lobby's tag, or "" if it can't publish."""
         args: list[Any] = [self.worker, LOG_LENGTH, LOG_LIFE_MS, self._storing, self._now(), publish_to]
         for entry in entries:
             args += entry[1:8]

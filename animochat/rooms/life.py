@@ -1,7 +1,7 @@
-"""How a room's log begins and ends.
+"""Open and close the rooms' logs.
 
-A log is in a slot of its own in a cluster, so the scripts that make and end rooms can't touch it: workers open and
-close it. Those that have a member do so at once; the rest of what has ended is on an agenda in the lobby's slot.
+In a cluster a log is in its own slot, so the scripts that make and end rooms can't touch it: workers open and close it.
+A worker that has a member of the room does so at once; an agenda in the lobby's slot has all other rooms that ended.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ CLOSE_ROOMS = load("rooms/close_rooms")
 OPEN_ROOMS = load("rooms/open_rooms")
 TAKE_ENDED = load("rooms/take_ended")
 
-#: Milliseconds that a log is kept when nothing is said, longer than any silence in a room that is still one: a day, and
-#: the hour in which append_messages.lua doesn't renew it.
+#: Milliseconds that an unchanged log is kept, longer than any silence in an open room: a day, and the hour in which
+#: append_messages.lua doesn't renew it.
 LOG_LIFE_MS = 25 * 3600 * 1000
 
-#: Milliseconds that a log is kept after its room's end: for as long a report may still be filed.
+#: Milliseconds that a log is kept after its room's end: during this time a report is still possible.
 ENDED_LIFE_MS = 15 * 60 * 1000
 
 #: Rooms that one script call opens or closes at most: bounds its time to about a millisecond.
 PORTION = 100
 
-#: Milliseconds until another worker closes what one has begun to: longer than it waits for the store.
+#: Milliseconds until another worker closes a room that one has begun to close: longer than it waits for the store.
 CLOSING_MS = 5000
 
 
@@ -43,7 +43,7 @@ class _Opening(NamedTuple):
 
 
 class LogLife:
-    """Opens and closes the logs of one lobby. `lobby` is its tag; `ended_life_ms`: how long an ended room's is kept."""
+    """Opens and closes the logs of one lobby. `lobby`: its tag; `ended_life_ms`: how long ended rooms' logs last."""
 
     def __init__(self, pipeline: Pipeline, lobby: str, now: Callable[[], int | str], ended_life_ms: int) -> None:
         self._pipeline = pipeline
@@ -53,16 +53,16 @@ class LogLife:
         self._openings: list[_Opening] = []
 
     def open(self, room_id: str, slot: str, version: int) -> None:
-        """Have the log of a room that has just begun take what a member says.
+        """Let the log of a new room accept a member's messages.
 
-        `version`: the person's at the match. Does not wait: it goes out ahead of what is said from now on. Where it
-        fails, the first message is refused as lost, and the member attached again.
+        `version`: the person's at the match. Does not wait: the command goes out before any later message. If it
+        fails, the first message is refused as lost, and the member is attached again.
         """
         self._openings.append(_Opening(room_id, slot, version))
         self._pipeline.wake()
 
     def collect(self) -> list[Request]:
-        """Return what was to be opened, as commands."""
+        """Return the commands for the logs to open."""
         openings, self._openings = self._openings, []
         commands: list[Request] = []
         for some in self._pipeline.by_slot(openings, lambda opening: keys.room(opening.room_id)):
@@ -76,21 +76,21 @@ class LogLife:
         return commands
 
     def close(self, room_id: str) -> None:
-        """Close the log of a room that is over, so that nothing is said there from now on.
+        """Close the log of a room that is over, so that it accepts no further messages.
 
-        Waits for the store; where it can't be reached, the agenda still has the room.
+        Waits for the store; if that can't be reached, the agenda still has the room.
         """
         with contextlib.suppress(Unavailable):
             self._pipeline.execute(*self._closing([room_id]))
 
     def begin_to_close(self, room_id: str, closed: Callable[[], None]) -> None:
-        """Do the same without waiting. `closed` is called once that is answered, behind whatever was stored there
-        before; also where the store can't be reached.
+        """Do the same without waiting. Call `closed` after the reply, which follows all earlier writes to the room;
+        also if the store can't be reached.
         """
         self._pipeline.submit(self._closing([room_id]), lambda reply: closed())
 
     def close_ended(self) -> None:
-        """Close the logs of the rooms on the agenda. Call it now and then. Waits for the store; raises Unavailable."""
+        """Close the logs of the agenda's rooms. Call this at intervals. Waits for the store; raises Unavailable."""
         while True:
             reply = self._pipeline.call(TAKE_ENDED, [self._lobby], [PORTION, CLOSING_MS, self._now()])
             slots = self._pipeline.by_slot([name.decode() for name in reply], keys.room)

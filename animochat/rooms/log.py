@@ -1,7 +1,7 @@
 """A room's messages, as one worker can read them.
 
-`RedisLog`: the log in the store, which append_messages.lua writes. `MemoryLog` (memory.py) takes its place where no
-message may be stored (`STORE_MESSAGES=0`). `Rooms` chooses once; everything else asks a `Log`.
+`RedisLog`: the log in the store, which append_messages.lua writes. `MemoryLog` (memory.py) replaces it if messages may
+not be stored (`STORE_MESSAGES=0`). `Rooms` chooses once; everything else asks a `Log`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class LoggedMessage:
 
 
 class Attached(NamedTuple):
-    """A room's last seq, and its messages. Not `complete`: there were more, and they can't be read here.
+    """A room's last seq, and its messages. `complete`: False if there were more that can't be read here.
 
-    `gone`: no message of a lower or the same seq that is missing can still come; 0 where nothing is missing.
+    `gone`: the seq up to which missing messages can't come any more; 0 if none is missing.
     """
 
     last_seq: int
@@ -40,7 +40,7 @@ class Attached(NamedTuple):
 
 
 class LogReply(NamedTuple):
-    """What include/log_after.lua returns: entries (flat), the partner's last seq, the partner's highest lost seq."""
+    """The reply of include/log_after.lua: entries (flat), the partner's last seq, the partner's highest lost seq."""
 
     entries: list[bytes]
     partner_last: int
@@ -48,28 +48,28 @@ class LogReply(NamedTuple):
 
 
 class Log(Protocol):
-    """Where messages are kept. `person` and `slot` name the member who reads.
+    """The place of messages. `person` and `slot` name the member who reads.
 
-    `shared`: whether the messages are in the store, where every worker reads the same ones.
+    `shared`: whether the messages are in the store, and every worker reads the same ones.
     """
 
     @property
     def shared(self) -> bool: ...
 
     def keep(self, room_id: str, seq: int, receiver: str, timestamp: int, body: str) -> bool:
-        """Note a message that passes this worker. Return whether this worker had to keep it and did not have it yet."""
+        """Note a message that passes this worker. Return whether this worker must keep it and did not have it yet."""
 
     def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> Attached:
-        """Return the messages after `after`. `last`: the room's last seq; None where the reply has to say it."""
+        """Return the messages after `after`. `last`: the room's last seq; None: take it from the reply."""
 
     def message(self, room_id: str, person: str, slot: str, seq: int) -> LoggedMessage | None:
-        """Return one message, or None where it is unknown (by now). May wait for the store and raise Unavailable."""
+        """Return one message, or None if it is unknown (by now). May wait for the store and raise Unavailable."""
 
     def evidence(self, messages: list[LoggedMessage]) -> list[LoggedMessage]:
         """Return those of the messages that a report may keep in the store."""
 
     def forget(self, present: Callable[[], set[str]]) -> None:
-        """Forget rooms that have had nobody here for two calls. `present` returns those that have someone."""
+        """Forget rooms that had no member here for two calls. `present` returns the rooms that have one."""
 
 
 class RedisLog:
@@ -103,11 +103,11 @@ class RedisLog:
         return messages
 
     def forget(self, present: Callable[[], set[str]]) -> None:
-        pass  # the store forgets by itself
+        pass  # entries in the store expire
 
 
 def _reaches_back(logged: list[LoggedMessage], after: int) -> bool:
-    """Return whether these are all messages after `after`. A full log has lost those before its first entry."""
+    """Return whether these are all messages after `after`. A full log has lost the messages before its first entry."""
     return len(logged) < LOG_LENGTH or logged[0].seq == after + 1
 
 

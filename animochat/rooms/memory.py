@@ -1,7 +1,7 @@
-"""The latest messages, in this worker's memory alone: the log where none may be stored (`STORE_MESSAGES=0`).
+"""The latest messages, in this worker's memory: the log if messages may not be stored (`STORE_MESSAGES=0`).
 
-A worker remembers what its own people sent and what came over its channel for them, also while they are away. So a
-client that comes back to the same worker gets the messages it missed; no other worker has them.
+A worker keeps the messages that its own people sent and those that came over its channel for them, also while they are
+away. So a client that reconnects to the same worker gets the messages it missed; no other worker has them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class MemoryLog:
 
     def __init__(self, length: int = LOG_LENGTH) -> None:
         self._length = length
-        #: by room, then by seq, in the order in which they came
+        #: by room, then by seq, in the order of arrival
         self._rooms: dict[str, dict[int, RememberedMessage]] = {}
         self._absent: set[str] = set()
 
@@ -41,17 +41,17 @@ class MemoryLog:
         return True
 
     def after(self, room_id: str, seq: int) -> list[tuple[int, RememberedMessage]]:
-        """Return the remembered messages after that one, in their order."""
+        """Return the kept messages after that one, in their order."""
         return sorted(item for item in self._rooms.get(room_id, {}).items() if item[0] > seq)
 
     def has_all(self, room_id: str, after: int, last: int) -> bool:
-        """Return whether every message of the room after `after` is remembered, up to `last`."""
+        """Return whether every message of the room after `after` is kept, up to `last`."""
         room = self._rooms.get(room_id, {})
         return all(seq in room for seq in range(after + 1, last + 1))
 
     def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> Attached:
         messages = [message for message in self._remembered(room_id, person, slot) if message.seq > after]
-        # What is missing may still come: its sender may send it again.
+        # A missing message may still come: its sender may send it again.
         complete = self.has_all(room_id, after, reply.partner_last)
         return Attached(reply.partner_last if last is None else last, messages, complete)
 
@@ -66,7 +66,7 @@ class MemoryLog:
         return next((m for m in self._remembered(room_id, person, slot) if m.seq == seq), None)
 
     def evidence(self, messages: list[LoggedMessage]) -> list[LoggedMessage]:
-        return []  # nothing that people write may get into the store
+        return []  # no message content may get into the store
 
     def forget(self, present: Callable[[], set[str]]) -> None:
         here = present()

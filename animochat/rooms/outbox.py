@@ -1,9 +1,9 @@
-"""What a room's log can't publish in a cluster, where the workers' channels are at another node: its caller does.
+"""Publications that a room's log can't make in a cluster, where the workers' channels are on another node.
 
-Publications follow what was stored, in its order, once a turn of the loop for each worker that needs to know. One may
-be lost between the two: its worker is killed, or the way to the channel's node is cut. So a line names the sender's
-message before it, and who hasn't got that one looks into the log; and whom nobody may have told is told to look, until
-the channel's node says that somebody listens.
+They follow the stored messages in their order, once per turn of the loop for each worker concerned. A publication can
+be lost after its message was stored: the worker is killed, or the connection to the channel's node is cut. So each line
+names the sender's previous message, and a receiver that lacks that one looks into the log. A receiver whose publication
+may be lost gets a hint to look, repeated until the channel's node reports a subscriber.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from animochat.protocol.errors import Unavailable
 from animochat.store import keys
 from animochat.store.node import Request
 
-#: Times that a worker's people are told to look, a heartbeat apart, where nobody hears it: a worker that lives has
-#: subscribed again by then, and looked at everything.
+#: Times that a hint to look is repeated, one heartbeat apart, while its worker has no subscription: a worker that lives
+#: has subscribed again by then, and has looked at everything.
 ATTEMPTS = 10
 
-#: A message, and what waits for its publication.
+#: A message, and the callback for its publication.
 Waiting = tuple[Delivery, Callable[[bool], None]]
 
 
 class Outbox:
-    """What is to be published for the rooms of one lobby, by worker."""
+    """The publications for the rooms of one lobby, by worker."""
 
     def __init__(self, lobby: str) -> None:
         self._lobby = lobby
         self._messages: dict[str, list[Waiting]] = {}
-        #: Who may have missed a message, and how often that was published in vain.
+        #: hints for people who may have missed a message, and how often each was published without a subscriber
         self._unheard: dict[str, dict[Look, int]] = {}
 
     def tell(self, worker: str, message: Delivery, told: Callable[[bool], None]) -> None:
-        """Publish a message with the next commands. `told` is called with False if that failed."""
+        """Publish a message with the next commands. Call `told` with the success."""
         self._messages.setdefault(worker, []).append((message, told))
 
     def tell_to_look(self, worker: str, look: Look) -> None:
-        """Have someone look into the log of the room."""
-        if worker:  # else away, and about to read the log by itself
+        """Have a person's worker look into the log of the room."""
+        if worker:  # else the person is away, and reads the log after reconnecting
             self._unheard.setdefault(worker, {})[look] = 0
 
     def collect(self) -> list[Request]:
-        """Return what is to be published, as commands."""
+        """Return the commands that publish the messages."""
         by_worker, self._messages = self._messages, {}
         commands: list[Request] = []
         for worker, waiting in by_worker.items():
@@ -55,7 +55,7 @@ class Outbox:
         return commands
 
     def unheard(self) -> list[Request]:
-        """The same for those who may have missed something."""
+        """Return the commands that repeat the hints."""
         unheard, self._unheard = self._unheard, {}
         return [self._command(worker, encode_looks(looks), looks) for worker, looks in unheard.items()]
 

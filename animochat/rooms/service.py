@@ -2,9 +2,9 @@
 
     rooms.append(Entry(room, slot, partner, partner_worker, last_seq, version, client_id, body, done))
 
-takes a message from anywhere, the hub included; `done(seq, timestamp, outcome)` is called once it is stored. All
-messages that wait together are stored by one script call (appending.py). Where messages may not be stored
-(`STORE_MESSAGES=0`), the same script numbers them and passes them on, and `MemoryLog` takes the log's place.
+stores a message; it may be called from anywhere, the hub included. `done(seq, timestamp, outcome)` is called after
+that. One script call stores all messages of a batch (appending.py). If messages may not be stored (`STORE_MESSAGES=0`),
+the same script numbers and publishes them, and `MemoryLog` takes the log's place.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ READ_LOG = load("rooms/read_log")
 
 SCRIPTS = [APPEND_MESSAGES, ATTACH, CLOSE_ROOMS, END_ROOMS, LEAVE_ROOM, OPEN_ROOMS, READ_LOG, TAKE_ENDED]
 
-#: Rooms that one script ends at most, or finds to be over: bounds its time to about 2 ms.
+#: Rooms that one script ends at most: bounds its time to about 2 ms.
 ENDING = 500
 
 
 class Rooms:
-    """The rooms of one lobby, for one worker. `stored` counts messages since it was last set to 0 (by the heartbeat).
+    """The rooms of one lobby, for one worker. `stored` counts messages since the heartbeat last set it to 0.
 
-    `storing`: False, and no message gets into the store. `ended_life_ms`: how long a log is kept after its room has
-    ended. `life` begins and ends the logs; `log` is where messages are kept.
+    `storing`: if False, no message gets into the store. `ended_life_ms`: how long a log is kept after its room has
+    ended. `life` opens and closes the logs; `log` keeps the messages.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class Rooms:
 
     @property
     def log_may_be_ahead(self) -> bool:
-        """Return whether a room's log may have messages that its lobby's workers were not sent."""
+        """Return whether a room's log may contain messages that its lobby's workers have not received."""
         return self._appender().log_may_be_ahead
 
     def settle(self, room_id: str) -> None:
-        """Wait until what was appended to a room here is stored, and its publication on its way."""
+        """Wait until all messages appended to a room here are stored, and their publication is on its way."""
         self._appender().settle(room_id)
 
     def repeat(self) -> None:
-        """Publish the hints to look that no worker has received. Call it now and then; does not wait."""
+        """Publish the hints to look that no worker has received. Call this at intervals; does not wait."""
         for command, published in self._outbox.unheard():
             self._pipeline.submit(command, published)
 
@@ -114,13 +114,13 @@ class Rooms:
         partner: str = "",
         partner_worker: str = "",
     ) -> Attached:
-        """Have the room's messages for that member sent here, and get what was said after `after`.
+        """Have the room's messages for that member sent to this worker; return the messages after `after`.
 
-        `version`: that of the member's registration, unless there is a later one: words of an earlier one are refused
-        from now on. `known`: the highest seq that this worker has seen; what comes next has a higher one, whatever the
-        store lost. `said`: the seq of what the member said last, as far as this worker knows. Where the store has lost
-        that, the `partner` (a person, at `partner_worker`) has to look into the log: only the partner knows whether it
-        is missing. Waits for the store; raises Unavailable.
+        `version`: that of the member's registration. Unless a later one exists, messages of earlier ones are refused
+        from now on. `known`: the highest seq that this worker has seen: later messages have higher ones, whatever the
+        store lost. `said`: the seq of the member's last message, as far as this worker knows. If the store has lost
+        that message, the `partner` (a person, at `partner_worker`) has to look into the log: only the partner knows
+        whether it is missing. Waits for the store; raises Unavailable.
         """
         args = [slot, self._worker, after, LOG_LIFE_MS, known, version, said, int(self.log.shared)]
         last, *read, lost = self._pipeline.call(ATTACH, [keys.room(room_id)], args)
@@ -140,15 +140,15 @@ class Rooms:
         return self.log.evidence(self.history(room_id, person, slot, 0).messages)
 
     def message(self, room_id: str, person: str, slot: str, seq: int) -> LoggedMessage | None:
-        """Return one message; None where it is unknown (by now). Waits for the store; raises Unavailable."""
+        """Return one message; None if it is unknown (by now). Waits for the store; raises Unavailable."""
         return self.log.message(room_id, person, slot, seq)
 
     def is_stored(self, room_id: str, slot: str, client_id: str) -> bool:
-        """Has this message of that member's its place in the room already? Waits for the store; raises Unavailable."""
+        """Return whether the room has this message of the member's. Waits for the store; raises Unavailable."""
         return bool(self._pipeline.execute("HEXISTS", keys.room(room_id) + ":meta", f"{slot}:{client_id}"))
 
     def leave(self, person: str, connection: str) -> tuple[str, int, str]:
-        """End the person's room. Returns ("left", version, room), ("not-in-room", 0, "") or ("unknown", 0, "").
+        """End the person's room. Return ("left", version, room), ("not-in-room", 0, "") or ("unknown", 0, "").
 
         Waits for the store; raises Unavailable.
         """
@@ -156,14 +156,14 @@ class Rooms:
         return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
 
     def end_again(self, room_ids: Sequence[str]) -> int:
-        """End rooms that were over before the store came back older, those of them that it has.
+        """End rooms again whose end the store has lost. Return how many of them the store had.
 
-        Returns how many it had. Waits for the store; raises Unavailable.
+        Waits for the store; raises Unavailable.
         """
         portions = [room_ids[start : start + ENDING] for start in range(0, len(room_ids), ENDING)]
         return sum(self._pipeline.call(END_ROOMS, self._lobby, portion) for portion in portions)
 
     def publish_event(self, worker: str, event: RelayedEvent) -> None:
-        """Pass it on to the partner's worker. Neither stored nor repeated; does not wait."""
+        """Send an event to the partner's worker. It is neither stored nor repeated; does not wait."""
         channel = keys.channel(self._lobby[0], worker)
         self._pipeline.submit(("PUBLISH", channel, encode_event(event)), lambda reply: None)

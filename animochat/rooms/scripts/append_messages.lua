@@ -1,36 +1,36 @@
--- Stores what was said, in rooms of any number, and tells the workers of those partners who are elsewhere: once a
--- worker, whatever the number of messages. Where nothing may be stored it does all of that but for the log. Nothing is
--- stored of a connection that another one has replaced, nor in a room that is over or that the store doesn't know.
+-- Store messages of any number of rooms, and publish them to the workers of partners who are elsewhere: one publication
+-- per worker. If messages may not be stored, only the log is left out. A message is refused if another connection has
+-- replaced its sender's, if the room is over, or if the store doesn't know the room.
 --
 -- KEYS[i]  tag of the i-th message's room; the script touches, behind it:
---          :log (stream, capped; an entry's id is `<seq>-0`), :meta (hash: `seq` the last message's place in the room's
---          order; `a`, `b` the worker of that member, where it isn't the one that the match named; `va`, `vb` the
---          version of that member's latest registration, `inf` once the room is over; `<slot>:<clientId>`
---          its message's seq and time, and `#<seq>` the other way round, to forget it with the entry; `last:<slot>`,
---          in a cluster or where nothing may be stored, the seq of that member's last message; `renewed` when both
---          were last kept from expiring)
--- ARGV[1]  the worker that asks
+--          :log (stream, capped; an entry's id is `<seq>-0`), :meta (hash: `seq` the last message's seq; `a`, `b` the
+--          worker of that member, if it isn't the one that the match named; `va`, `vb` the version of that member's
+--          latest registration, `inf` once the room is over; `<slot>:<clientId>` the message's seq and time, and
+--          `#<seq>` the reverse, to forget it with the entry; `last:<slot>`, in a cluster or if messages may not be
+--          stored, the seq of that member's last message; `renewed` the time at which the expiry of both was last
+--          renewed)
+-- ARGV[1]  the asking worker
 -- ARGV[2]  how many entries a log keeps
 -- ARGV[3]  milliseconds that an untouched log is kept
--- ARGV[4]  '1', or '0' where messages may not be stored
+-- ARGV[4]  '1', or '0' if messages may not be stored
 -- ARGV[5]  time in milliseconds, or '' for the store's clock
--- ARGV[6]  tag of the lobby whose workers are told; '' in a cluster: its slot is elsewhere, and the caller tells them
+-- ARGV[6]  tag of the lobby whose workers get the publications; '' in a cluster: the caller publishes
 -- then for each message seven:
---          sender's slot ('a' or 'b'); the partner; the partner's worker, as far as the sender's knows;
---          the highest seq that the sender's worker knows of; the sender's version, as its connection knows it;
+--          sender's slot ('a' or 'b'); the partner; the partner's worker as the sender's worker knows it;
+--          the highest seq that the sender's worker knows; the sender's version as its connection knows it;
 --          client id or ''; the message's body, a piece of JSON
 --
 -- Returns  for each message {seq, timestamp in ms, outcome}, flat; seq 0: nothing was stored
---          local: the partner is at the asking worker. remote: another worker was told. again: this client id was
---          stored before, seq and timestamp are the first one's. lost: the store doesn't know the room, or has lost
---          the end of its log (a replica that became the primary); attach the sender again, so that no place is taken
+--          local: the partner is at the asking worker. remote: published to another worker. again: this client id was
+--          stored before; seq and timestamp are those of the first time. lost: the store doesn't know the room, or has
+--          lost the end of its log (a replica became the primary): attach the sender again, so that no seq is used
 --          twice. stale: the sender has registered another connection since. ended: the room is over.
---          Where nothing may be stored, another worker is told `again` as well: no log has what it may have missed.
+--          If messages may not be stored, `again` is published too: no log has a message that the partner missed.
 --          In a cluster '<outcome> <the partner's worker> <seq of the sender's message before this one>'.
 -- @include presence/wall_clock
 -- @include presence/workers
 
--- RENEW: milliseconds after which a log's life is renewed; not with each message, which would double its cost.
+-- RENEW: milliseconds after which a log's expiry is renewed. Doing so for each message would double its cost.
 local RENEW = 3600000
 local me, keep, life, storing = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
 local now, lobby = wall_clock(ARGV[5]), ARGV[6]

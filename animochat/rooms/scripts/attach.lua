@@ -1,24 +1,24 @@
--- A member of the room is at this worker from now on: messages go there, and what was said before is returned. In one
--- script, so that no message falls between the two. Where the room is over, or the member has registered since, the log
--- is returned and nothing is changed.
+-- Attach a room's member to a worker: messages go there from now on, and earlier ones are returned. One script does
+-- both, so that no message is missed in between. If the room is over, or the member has registered since, the script
+-- only returns the log.
 --
 -- KEYS[1]  tag of the room; the script touches, behind it: :log (stream), :meta (hash)
 -- ARGV[1]  the member's slot, 'a' or 'b'
 -- ARGV[2]  worker
--- ARGV[3]  seq: only what was said after it is returned
+-- ARGV[3]  seq: only messages after it are returned
 -- ARGV[4]  milliseconds that an untouched log is kept
--- ARGV[5]  the highest seq that the worker knows of: the store may have lost the end of the log
--- ARGV[6]  the version of the member's registration: words of an earlier one are refused from now on
--- ARGV[7]  the seq of what this member said last, as far as the worker knows; 0 for nothing
--- ARGV[8]  '1', or '0' where messages may not be stored
+-- ARGV[5]  the highest seq that the worker knows: the store may have lost the end of the log
+-- ARGV[6]  the version of the member's registration: messages of an earlier one are refused from now on
+-- ARGV[7]  the seq of this member's last message, as far as the worker knows; 0 for none
+-- ARGV[8]  '1', or '0' if messages may not be stored
 --
--- Returns  {the room's last seq, the three things that include/log_after.lua returns,
---           1 where it has just become known that the store lost what this member said last: a receiver who has not got
---           that misses it; else 0}
+-- Returns  {the room's last seq, the three values of include/log_after.lua,
+--           1 if the script has found that the store lost this member's last message: a receiver that hasn't got that
+--           message misses it; else 0}
 -- @include rooms/log_after
 local log, meta, slot, said = KEYS[1] .. ':log', KEYS[1] .. ':meta', ARGV[1], tonumber(ARGV[7])
 
--- Is what the member said last in the store no more? A log that is full has let go of it in time.
+-- Return whether the store has lost the member's last message. A full log has dropped it regularly.
 local function is_lost()
   if said == 0 then return false end
   if ARGV[8] ~= '1' then return said > tonumber(redis.call('HGET', meta, 'last:' .. slot) or 0) end

@@ -1,5 +1,5 @@
--- Rooms are over: nothing can be said in them any more, and their logs are kept for a while only. The first call for a
--- room decides how long; further ones change nothing.
+-- Close rooms that are over: they accept no further messages, and their logs expire after a while. The first call for a
+-- room decides when; later calls change nothing.
 --
 -- KEYS[i]  tag of the i-th room; the script touches, behind it: :log (stream), :meta (hash)
 -- ARGV[1]  milliseconds for which the log is kept

@@ -1,10 +1,10 @@
--- Ends rooms once more that were over when the store was newer than it is: a worker saw it.
+-- End rooms again: a worker saw their end, but the store has lost it.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes), :rooms, :ended
 --          (sorted sets)
 -- ARGV     rooms
 --
--- Returns  how many were there
+-- Returns  how many of them the store had
 -- @include rooms/end_room
 local lobby, found = KEYS[1], 0
 for _, room in ipairs(ARGV) do

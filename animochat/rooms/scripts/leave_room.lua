@@ -1,4 +1,4 @@
--- A person leaves the room without searching again.
+-- Leave the room without a new search.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes), :rooms,
 --          :ended (sorted sets)
@@ -7,7 +7,7 @@
 --
 -- Returns  {'unknown'}                  the store doesn't know this connection
 --          {'not-in-room'}
---          {'left', version, room}      the partner's worker hears of it
+--          {'left', version, room}      the partner's worker gets a notice
 -- @include rooms/end_room
 local lobby, person = KEYS[1], ARGV[1]
 local key = lobby .. ':person:' .. person

@@ -1,5 +1,5 @@
--- Rooms have begun: their logs know the members' registrations, and take what these say from now on. Not that of a room
--- which is over already, nor of a member who has registered since.
+-- Open the logs of new rooms: record the members' registrations, and accept their messages from now on. A room that
+-- is over stays closed; a member who has registered since keeps the later version.
 --
 -- KEYS[i]  tag of the i-th member's room; the script touches, behind it: :meta (hash)
 -- ARGV[1]  milliseconds that an untouched log is kept

@@ -1,8 +1,8 @@
--- A worker asks for rooms that are over and whose logs have to be closed. It takes them off the agenda (ZREM) when that
--- is done; others get those of a worker that dies meanwhile.
+-- Take rooms that are over and whose logs have to be closed. The worker removes them from the agenda (ZREM) afterwards;
+-- if it dies, others get them.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :ended (sorted set)
--- ARGV[1]  how many rooms at most
+-- ARGV[1]  maximal number of rooms
 -- ARGV[2]  milliseconds until others get them
 -- ARGV[3]  time in milliseconds, or '' for the store's clock
 --

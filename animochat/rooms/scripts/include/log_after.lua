@@ -1,5 +1,5 @@
--- What a member has to read of a room: {seq, slot, timestamp in ms, body, …} of what was said after `after`, the
--- partner's last seq where it is kept, and the highest seq of the partner's that the store is known to have lost, or 0.
+-- Return a room's messages for one member: {seq, slot, timestamp in ms, body, …} after seq `after`; the partner's last
+-- seq, if it is kept; the highest seq of the partner's that the store is known to have lost, or 0.
 local function log_after(room, slot, after)
   local entries, partner = {}, slot == 'a' and 'b' or 'a'
   for _, entry in ipairs(redis.call('XRANGE', room .. ':log', '(' .. after .. '-0', '+')) do

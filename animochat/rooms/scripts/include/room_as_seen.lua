@@ -1,6 +1,6 @@
--- A room as one of its members sees it: interests in common in that member's own spelling (a JSON list, or ''), room,
--- slot, user id, partner's user id, partner, partner's worker or '', since when in ms, ms for which the partner will be
--- waited for, or -1 while connected. Returns nil where the room's record is lost.
+-- Return a room as one of its members sees it: shared interests in that member's spelling (a JSON list, or ''), room,
+-- slot, user id, partner's user id, partner, partner's worker or '', start in ms, ms left of the partner's grace time
+-- or -1 if connected. Returns nil if the room's record is lost.
 local function room_as_seen(lobby, room, person, now)
   local record = redis.call('HMGET', lobby .. ':room:' .. room, 'a', 'b', 'ua', 'ub', 'since', 'ia', 'ib')
   if not record[1] then return nil end
