@@ -1,6 +1,6 @@
-"""Access to the operator's page: wrong tokens are counted and sessions are kept in the store, for all workers together.
+"""Access to the operator's page. The store counts wrong tokens and keeps sessions, for all workers together.
 
-All of it is in the first lobby's slot, whatever the lobby that the operator works on.
+Everything is in the first lobby's slot, whichever lobby the operator works on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from animochat.store.scripts import load
 
 TRY_TOKEN = load("moderation/try_token")
 
-#: Wrong tokens that one address may show within ATTEMPTS_MS, which begin with the first of them.
+#: Wrong tokens that one address may show within ATTEMPTS_MS, counted from the first of them.
 MAX_ATTEMPTS = 10
 ATTEMPTS_MS = 15 * 60 * 1000
 
@@ -26,15 +26,14 @@ class OperatorAccess:
         self._tag = keys.lobby(lobby)
 
     def try_token(self, address: str, right: bool) -> int:
-        """Count a token that an address (a keyed hash) has shown, if it is wrong.
+        """Count a token from an address (a keyed hash), if the token is wrong.
 
-        Returns 0, or the milliseconds for which no token is taken from there: then it does not matter whether it is
-        right.
+        Return 0, or the milliseconds for which no token from this address is accepted, right or wrong.
         """
         return int(self._pipeline.call(TRY_TOKEN, [self._tag], [address, int(right), MAX_ATTEMPTS, ATTEMPTS_MS]))
 
     def open_session(self, ms: int) -> str:
-        """Open a session that lasts `ms` milliseconds. Returns its id."""
+        """Open a session that lasts `ms` milliseconds. Return its id."""
         session = secrets.token_urlsafe(16)
         self._pipeline.execute("SET", self._session(session), 1, "PX", ms)
         return session

@@ -1,6 +1,6 @@
-"""Who is kept from whom, and from the chat. The rules are in this folder's scripts; this is how Python calls them.
+"""Moderation of one lobby. The rules are in this folder's scripts; this module calls them.
 
-A subject of a ban is `person:<person>` or `address:<keyed hash>`; no address itself ever reaches the store.
+A ban's subject is `person:<person>` or `address:<keyed hash>`. The store never gets an address itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BAN_ADDRESS = load("moderation/ban_address")
 LIST_BANS = load("moderation/list_bans")
 LIFT_BAN = load("moderation/lift_ban")
 
-#: All of this folder's.
+#: All scripts of this folder.
 SCRIPTS = [
     ANNOUNCE,
     BLOCK_PARTNER,
@@ -44,18 +44,18 @@ SCRIPTS = [
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 
-#: Milliseconds for which two people do not meet after one of them blocked or reported the other: for good, as far as an
-#: anonymous person lasts.
+#: Milliseconds for which two people do not meet after one of them blocked or reported the other: longer than an
+#: anonymous person usually lasts.
 BLOCK_MS = 90 * DAY_MS
 
 #: Milliseconds for which a report and its evidence are kept: long enough for an operator who is away for a while.
 REPORT_MS = 30 * DAY_MS
 
-#: Bytes of evidence, the latest messages first: a log of usual messages has 10,000. Reports must not fill the store.
+#: Bytes of evidence, the latest messages first: a usual log has 10,000. Reports must not fill the store.
 MAX_EVIDENCE = 64 * 1024
 
-#: Open reports of a lobby, and bytes of their details and evidence: weeks of an operator's work, and little of a
-#: store's memory. Beyond either, the address with the most open ones loses its oldest.
+#: Open reports of a lobby, and bytes of their details and evidence: weeks of an operator's work, and a small part of a
+#: store's memory. Beyond either, the address with the most open reports loses its oldest one.
 MAX_OPEN_REPORTS = 1000
 MAX_OPEN_BYTES = 16 * 1024 * 1024
 
@@ -113,9 +113,9 @@ class Ban(msgspec.Struct, rename="camel"):
 class LobbyModeration:
     """The scripts of this folder for one lobby. All methods wait for the store; all raise Unavailable.
 
-    `reports_per_hour`: how many a person may file, and `reports_per_address` all people of an address together; 0 for
-    any number. `auto_suspend_reports`: how many different people's reports within a day suspend someone for
-    SUSPENSION_MS; 0 for never. `clock` (Unix ms) takes the place of the store's clock, for tests.
+    `reports_per_hour`: how many reports a person may file; `reports_per_address`: all people of an address together; 0
+    for any number. `auto_suspend_reports`: reports from this many different people within a day suspend a person for
+    SUSPENSION_MS; 0 for never. Tests replace the store's clock with `clock` (Unix ms).
     """
 
     def __init__(
@@ -135,18 +135,18 @@ class LobbyModeration:
         self._lobby = [keys.lobby(lobby)]
         self._now: Callable[[], int | str] = clock or (lambda: "")
 
-    # What people do
+    # For people who chat
 
     def block_partner(self, person: str, connection: str) -> tuple[str, int, str]:
-        """End the person's room, and keep its two people apart. Returns what `Rooms.leave` returns."""
+        """End the person's room, and keep its two people apart. Return the values of `Rooms.leave`."""
         return _left(self._pipeline.call(BLOCK_PARTNER, self._lobby, [person, connection, BLOCK_MS, self._now()]))
 
     def report_partner(
         self, room_id: str, reason: str, details: str, evidence: Sequence[Said], person: str, connection: str
     ) -> tuple[str, int, str]:
-        """Keep a report with its evidence, then as `block_partner`.
+        """Keep a report with its evidence; then do the same as `block_partner`.
 
-        Raises RateLimited where the person, or the address, has filed too many within the hour.
+        Raises RateLimited if the person, or the address, has filed too many within the hour.
         """
         args = [person, connection, room_id, reason, details, _encoded(evidence), BLOCK_MS, REPORT_MS]
         args += [self._reports_per_hour, self._reports_per_address, MAX_OPEN_REPORTS, MAX_OPEN_BYTES]
@@ -156,25 +156,25 @@ class LobbyModeration:
             raise RateLimited("Too many reports", retry_after_ms=reply[1])
         return _left(reply)
 
-    # What the operator does (oversight.py has it for all lobbies)
+    # For the operator (service.py runs these for all lobbies)
 
     def reports(self, offset: int, count: int) -> tuple[int, list[Report]]:
-        """How many are open, and `count` of them after the first `offset`, the oldest first."""
+        """Return how many reports are open, and `count` of them after the first `offset`, the oldest first."""
         total, *found = self._pipeline.call(LIST_REPORTS, self._lobby, [offset, count, REPORT_MS, self._now()])
         return total, [_report(self.lobby, *report) for report in found]
 
     def report_order(self) -> list[tuple[str, float]]:
-        """The ids of all open reports, and when they were filed, in the order of `reports`."""
+        """Return the ids of all open reports and when they were filed, in the order of `reports`."""
         return self._order("reports")
 
     def dismiss(self, report: str) -> bool:
-        """Close a report; False where no such one is open."""
+        """Close a report. Return False if no such report is open."""
         return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report]))
 
     def subject(self, person: str, report: str = "") -> tuple[str, str] | None:
-        """Whom a ban of the person, or of the one that a report is on, is of; and the address that is known, or "".
+        """Return the person to ban, given or reported, and that person's known address or "".
 
-        None where this lobby knows no such person, or report.
+        Return None if this lobby doesn't know the person, or the report.
         """
         address = b""
         if report:
@@ -184,7 +184,7 @@ class LobbyModeration:
             person = reported.decode()
         known, last_address = self._execute("HMGET", f":person:{person}", "v", "address")
         if known is None and not report:
-            # gone for a while: then only reports know the person
+            # The person's record has expired: only reports know the person.
             last = self._execute("ZRANGE", f":reported:{person}", -1, -1)
             if not last:
                 return None
@@ -192,13 +192,13 @@ class LobbyModeration:
         return person, (address or last_address or b"").decode()
 
     def ban_reported(self, report: str, ms: int | None, address: str, note: str) -> str | None:
-        """Ban whom a report is on, see `ban`. Returns the person; None: there is no such report."""
+        """Ban the reported person as `ban` does. Return the person, or None if there is no such report."""
         return self._ban("", report, ms, address, note)
 
     def ban(self, person: str, ms: int | None, address: str, note: str) -> None:
-        """Ban a person for `ms`, or for good (None), and with it an address (a keyed hash, or "").
+        """Ban a person for `ms`, or permanently (None), and an address with it (a keyed hash, or "").
 
-        Whoever is connected is closed. Open reports on the person are settled.
+        Closes the connections concerned, and settles open reports on the person.
         """
         self._ban(person, "", ms, address, note)
 
@@ -208,33 +208,33 @@ class LobbyModeration:
         return None if banned is None else str(banned.decode())
 
     def ban_address(self, address: str, person: str, home: str, ms: int | None, note: str, report: str) -> None:
-        """Ban the address (a keyed hash) of a person whose lobby is `home`, another one."""
+        """Ban the address (a keyed hash) of a person whose lobby, `home`, is another one."""
         args = [address, person, home, "" if ms is None else ms, note, report, self._now()]
         self._pipeline.call(BAN_ADDRESS, self._lobby, args)
 
     def bans(self, offset: int, count: int) -> tuple[int, list[Ban]]:
-        """How many hold, and `count` of them after the first `offset`; those that end first at the beginning."""
+        """Return how many bans hold, and `count` of them after the first `offset`; those that end first come first."""
         total, *found = self._pipeline.call(LIST_BANS, self._lobby, [offset, count, self._now()])
         return total, [_ban(self.lobby, *ban) for ban in found]
 
     def ban_order(self) -> list[tuple[str, float]]:
-        """The ids of all bans, and until when they hold, in the order of `bans`."""
+        """Return the ids of all bans and when they end, in the order of `bans`."""
         return self._order("bans")
 
     def address_banned_with(self, subject: str) -> str | None:
-        """The address that is banned along with a subject (a keyed hash), or ""; None where there is no such ban."""
+        """Return the address (a keyed hash) banned along with a subject, or ""; None if there is no such ban."""
         address = self._execute("HGET", f":ban:{subject}", "address")
         return None if address is None else str(address.decode())
 
     def lift(self, subject: str, address: str = "") -> bool:
-        """Lift a ban, and with a person's the one of the address that came with it; False where there is none.
+        """Lift a ban and, with a person's ban, that of the address banned along with it. Return False if there is none.
 
-        `address`: the one that came with it in another lobby, which has the person's own.
+        `address`: the address that was banned along with it in another lobby, which has the person's own ban.
         """
         return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address]))
 
     def announce(self, text: str) -> None:
-        """Send a text to everyone who is connected now. Nothing is kept of it."""
+        """Send a text to everyone who is connected now. The store doesn't keep it."""
         self._pipeline.call(ANNOUNCE, self._lobby, [encode_notices([Announced(person="", text=text)])])
 
     def _order(self, index: str) -> list[tuple[str, float]]:
@@ -251,7 +251,7 @@ def _left(reply: list[Any]) -> tuple[str, int, str]:
 
 
 def _encoded(evidence: Sequence[Said]) -> bytes:
-    """The latest messages that fit, as JSON."""
+    """Return the latest messages that fit, as JSON."""
     pieces: list[bytes] = []
     size = 2
     for said in reversed(evidence):
@@ -269,7 +269,7 @@ def _fields(flat: list[bytes]) -> dict[str, str]:
 
 
 def _until(score: bytes) -> int | None:
-    """A time, or None for good."""
+    """Return a time, or None for a permanent ban."""
     return None if score == b"inf" else int(float(score))
 
 

@@ -1,8 +1,8 @@
-"""What the operator sees and does, over all lobbies: each has its own people, reports and bans (service.py).
+"""Moderation over all lobbies: each has its own people, reports and bans (lobby_moderation.py).
 
-An address that is banned is banned in every lobby: in the person's own together with the person, and there last. So
-whoever bans somebody and hears that it could not be done, or hears nothing since the worker died in between, finds the
-report still open and does it again, which changes nothing where it was done. Lifting ends in the person's own, too.
+A banned address is banned in every lobby: last in the person's own, together with the person. So if a ban fails, or the
+worker dies in between, the operator finds the report still open and repeats the ban, which changes nothing where it
+was done already. Lifting a ban ends in the person's own lobby, too.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from animochat.store.gather import gather
 T = TypeVar("T")
 Item = TypeVar("Item", Report, Ban)
 
-#: Some of a lobby's list, and the whole list's ids with what they are sorted by.
+#: A part of a lobby's list, and the ids of the whole list with their sort keys.
 Some = Callable[[int, int], "tuple[int, list[Item]]"]
 Order = Callable[[], "list[tuple[str, float]]"]
 
 
 class ModerationService:
-    """Each method does what LobbyModeration's method of that name does, in every lobby.
+    """Runs LobbyModeration's method of the same name in every lobby.
 
-    All wait for the store. All raise Unavailable after they did everything that was possible.
+    All methods wait for the store. All raise Unavailable after they did everything that was possible.
 
-    `lobby`, where it is a parameter, names the one that it is about; None: all of them.
+    `lobby`, if it is a parameter, names the one lobby concerned; None: all of them.
     """
 
     def __init__(self, lobbies: Sequence[LobbyModeration]) -> None:
@@ -36,7 +36,7 @@ class ModerationService:
 
     @property
     def lobbies(self) -> list[str]:
-        """The lobbies' names."""
+        """Return the lobbies' names."""
         return list(self._lobbies)
 
     def reports(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Report]]:
@@ -44,7 +44,7 @@ class ModerationService:
         return _merged([m.reports for m in chosen], [m.report_order for m in chosen], offset, count)
 
     def bans(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Ban]]:
-        """An address that is banned stands there once, with the lobby of the person for whose sake it is."""
+        """List bans. A banned address appears once, with the lobby of the person banned along with it."""
         chosen = self._chosen(lobby)
         return _merged([m.bans for m in chosen], [m.ban_order for m in chosen], offset, count)
 
@@ -63,7 +63,7 @@ class ModerationService:
         return None if banned is None else (banned, with_address != "")
 
     def ban(self, person: str, ms: int | None, address: bool, note: str, lobby: str | None = None) -> tuple[str, bool]:
-        """In the person's lobby. Somebody whom none knows (any more) is banned in all of them."""
+        """Ban in the person's lobby. A person that no lobby knows (any more) is banned in all of them."""
         if lobby is None:
             found = self._first(lambda moderation: moderation.subject(person))
         else:
@@ -95,7 +95,7 @@ class ModerationService:
         return list(self._lobbies.values()) if lobby is None else [self._lobbies[lobby]]
 
     def _first(self, question: Callable[[LobbyModeration], T | None]) -> tuple[LobbyModeration, T] | None:
-        """The lobby that has an answer to this, and the answer."""
+        """Return the first lobby with an answer, and the answer."""
         everywhere = self._chosen(None)
         answers = _ask(everywhere, question)
         for moderation, answer in zip(everywhere, answers, strict=True):
@@ -112,10 +112,10 @@ class ModerationService:
 
 
 def _merged(somes: Sequence[Some[Item]], orders: Sequence[Order], offset: int, count: int) -> tuple[int, list[Item]]:
-    """A part of what the lobbies' lists are together, in their order, and how many that is."""
+    """Return a part of the lobbies' merged lists, in their order, and the total length."""
     if len(somes) == 1:
         return somes[0](offset, count)
-    _check(gather([partial(some, 0, 1) for some in somes]))  # clears away what is over
+    _check(gather([partial(some, 0, 1) for some in somes]))  # removes expired entries
     places: dict[str, tuple[float, int, int]] = {}
     for number, order in enumerate(_check(gather(list(orders)))):
         for position, (name, score) in enumerate(order):
@@ -135,7 +135,7 @@ def _ask(lobbies: Sequence[LobbyModeration], question: Callable[[LobbyModeration
 
 
 def _check(answers: list[T | Unavailable]) -> list[T]:
-    """What was answered. Raises Unavailable where something wasn't."""
+    """Return the answers. Raise Unavailable if one is missing."""
     missing = next((answer for answer in answers if isinstance(answer, Unavailable)), None)
     if missing is not None:
         raise missing

@@ -1,7 +1,7 @@
-"""The word filter: what the operator doesn't want to be said, as a file of patterns (docs/moderation.md).
+"""The word filter: a file of patterns that the operator doesn't allow in messages (docs/moderation.md).
 
-RE2 finds them, in time that grows with the message's length and no faster, whatever the pattern: none can hold a worker
-up, as it could with Python's own `re`.
+RE2 matches them, in time that grows linearly with the message's length, whatever the pattern. With Python's own `re` a
+pattern could block a worker.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 from animochat.protocol.errors import InvalidPayload
 from animochat.settings import Settings, SettingsError
 
-#: Bytes that RE2 may use for all patterns together; some tens of thousands of words.
+#: Bytes that RE2 may use for all patterns together: enough for some tens of thousands of words.
 MAX_MEMORY = 32 * 1024 * 1024
 
 
 class WordFilter:
-    """Masks what matches, or refuses the message. Made by `word_filter`."""
+    """Masks matches, or refuses the message. Made by `word_filter`."""
 
     def __init__(self, pattern: Any, refuse: bool) -> None:
         self._pattern = pattern
         self._refuse = refuse
 
     def apply(self, content: str) -> str:
-        """The content as it may be said. Raises InvalidPayload where the filter refuses."""
+        """Return the content, with matches masked. Raise InvalidPayload if the filter refuses it."""
         if not self._refuse:
             return str(self._pattern.sub(lambda match: "*" * len(match.group()), content))
         if self._pattern.search(content):
@@ -33,7 +33,7 @@ class WordFilter:
 
 
 def word_filter(settings: Settings) -> WordFilter | None:
-    """The filter that the operator has switched on, or None. Reads the file. Raises SettingsError."""
+    """Return the filter that the settings ask for, or None. Read its file. Raise SettingsError if it is wrong."""
     if settings.word_filter_file is None:
         return None
     patterns = _patterns(settings.word_filter_file)
@@ -44,7 +44,7 @@ def word_filter(settings: Settings) -> WordFilter | None:
 
 
 def _patterns(path: str) -> list[str]:
-    """One a line; empty lines and those that begin with # are none. Each is checked by itself, to name its line."""
+    """Return one pattern per line, without empty lines and comments (#). Check each alone: errors name its line."""
     try:
         lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
@@ -68,7 +68,7 @@ def _patterns(path: str) -> list[str]:
 
 
 def _compiled(pattern: str, where: str) -> Any:
-    import re2  # only where there is a filter: RE2 takes some megabytes
+    import re2  # only if there is a filter: RE2 takes some megabytes
 
     options = re2.Options()
     options.case_sensitive = False

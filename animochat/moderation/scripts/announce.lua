@@ -1,4 +1,4 @@
--- Tells all workers of a lobby what is for everybody.
+-- Publish notices that are for everyone to all workers of a lobby.
 --
 -- KEYS[1]  tag of the lobby; the script touches no key
 -- ARGV[1]  the notices, a JSON list

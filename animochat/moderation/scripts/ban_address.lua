@@ -1,12 +1,12 @@
--- Somebody of another lobby was banned, and the address with that person: it is banned here, too.
+-- Ban an address in this lobby too: it was banned along with a person of another lobby.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :bans (sorted set), :ban:<subject> (hash)
 -- ARGV[1]  address, a keyed hash
 -- ARGV[2]  person
 -- ARGV[3]  that person's lobby
--- ARGV[4]  milliseconds, or '' for good
+-- ARGV[4]  milliseconds, or '' for a permanent ban
 -- ARGV[5]  the operator's note, or ''
--- ARGV[6]  report that it comes of, or ''
+-- ARGV[6]  the report that led to the ban, or ''
 -- ARGV[7]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  1

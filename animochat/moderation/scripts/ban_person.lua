@@ -1,16 +1,16 @@
--- The operator bans a person, with or without the address, and thereby settles all open reports on that person.
+-- Ban a person, with or without the address, and settle all open reports on that person.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
 --          :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :ended, :pool, :resting, :searching,
 --          :away (sorted sets), :worker:<worker> (set), :online (string)
--- ARGV[1]  person, or '' for the one that the report is on
+-- ARGV[1]  person, or '' for the reported one
 -- ARGV[2]  report, or ''
--- ARGV[3]  milliseconds, or '' for good
+-- ARGV[3]  milliseconds, or '' for a permanent ban
 -- ARGV[4]  the address that is banned too (a keyed hash), or ''
 -- ARGV[5]  the operator's note, or ''
 -- ARGV[6]  time in milliseconds, or '' for the store's clock
 --
--- Returns  the person, or nil where there is no such report
+-- Returns  the person, or nil if there is no such report
 -- @include presence/now
 -- @include moderation/ban
 local lobby, person, report = KEYS[1], ARGV[1], ARGV[2]

@@ -1,4 +1,4 @@
--- A person leaves the room and does not meet the partner again, also where the partner is away just now.
+-- Leave the room and never meet the partner again, even if the partner is away at the moment.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes), :met:<person>,
 --          :rooms, :ended (sorted sets)
@@ -9,7 +9,7 @@
 --
 -- Returns  {'unknown'}                  the store doesn't know this connection
 --          {'not-in-room'}
---          {'left', version, room}      the partner's worker hears that the person has left
+--          {'left', version, room}      the partner's worker gets a notice that the person has left
 -- @include presence/now
 -- @include moderation/part
 local lobby, person = KEYS[1], ARGV[1]

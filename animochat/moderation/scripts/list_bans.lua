@@ -1,11 +1,11 @@
--- Bans that hold, those that end first at the beginning.
+-- List the bans that hold; those that end first come first.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :bans (sorted set), :ban:<subject> (hashes)
 -- ARGV[1]  how many to leave out
 -- ARGV[2]  how many to return
 -- ARGV[3]  time in milliseconds, or '' for the store's clock
 --
--- Returns  {how many there are, {subject, until when ('inf': for good), {field, value, …}}, …}
+-- Returns  {how many there are, {subject, end ('inf': permanent), {field, value, …}}, …}
 -- @include presence/now
 local lobby, bans = KEYS[1], KEYS[1] .. ':bans'
 redis.call('ZREMRANGEBYSCORE', bans, '-inf', clock(ARGV[3]))

@@ -1,4 +1,4 @@
--- Open reports, the oldest first.
+-- List open reports, the oldest first.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :reports, :reported:<person>, :bans (sorted sets),
 --          :report:<room> (hashes)
@@ -7,8 +7,8 @@
 -- ARGV[3]  milliseconds for which a report is kept
 -- ARGV[4]  time in milliseconds, or '' for the store's clock
 --
--- Returns  {how many are open, {id, how many open ones are on the same person,
---           until when that one is banned ('inf': for good) or '', {field, value, …}}, …}
+-- Returns  {how many are open, {id, how many open reports the reported person has,
+--           end of that person's ban ('inf': permanent) or '', {field, value, …}}, …}
 -- @include presence/now
 local lobby, reports = KEYS[1], KEYS[1] .. ':reports'
 local now = clock(ARGV[4])

@@ -1,5 +1,5 @@
--- A person reports the partner: the report is kept with its evidence, and the room ends as by block_partner. Enough
--- reports by different people within a day suspend someone, where the operator wants that. Different people come from
+-- Report the partner: keep the report with its evidence, and end the room as block_partner does. If the operator has
+-- switched it on, enough reports by different people within a day suspend the reported person. Different people have
 -- different addresses: reports without a known address count as one.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
@@ -8,7 +8,7 @@
 --          (sorted sets), :worker:<worker> (set), :online (string)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
--- ARGV[3]  the room that the evidence is of
+-- ARGV[3]  the room of the evidence
 -- ARGV[4]  reason
 -- ARGV[5]  details, or ''
 -- ARGV[6]  evidence, JSON
@@ -18,15 +18,15 @@
 -- ARGV[10] how many reports may be filed from one address within an hour; 0: any number
 -- ARGV[11] how many reports may be open
 -- ARGV[12] how many bytes of details and evidence these may have together
--- ARGV[13] how many different people's reports within a day suspend someone; 0: never
+-- ARGV[13] reports from this many different people within a day suspend a person; 0: never
 -- ARGV[14] milliseconds of that suspension
 -- ARGV[15] time in milliseconds, or '' for the store's clock
 --
 -- Returns  {'unknown'}                  the store doesn't know this connection
 --          {'not-in-room'}
---          {'limited', ms}              too many by this person, or from this address: the next one may be filed after
---                                       so long. Nothing was changed
---          {'left', version, room}      the partner's worker hears that the person has left
+--          {'limited', ms}              too many by this person, or from this address; the next one may be filed after
+--                                       this time. Nothing was changed
+--          {'left', version, room}      the partner's worker gets a notice that the person has left
 -- @include presence/now
 -- @include presence/shown
 -- @include moderation/part
@@ -42,7 +42,7 @@ local members = redis.call('HMGET', lobby .. ':room:' .. room, 'a', 'b')
 if record[2] ~= room or not members[1] then return {'not-in-room'} end
 local reported = members[1] == person and members[2] or members[1]
 
--- Nothing tells apart the people whose address is unknown: none of them is held to what another did.
+-- People with unknown addresses can't be told apart: none of them is limited by the reports of another.
 local address = record[3] or ''
 local filed = {{lobby .. ':reporter:' .. person, tonumber(ARGV[9])}}
 if address ~= '' then filed[2] = {lobby .. ':reporter-address:' .. address, tonumber(ARGV[10])} end
@@ -55,14 +55,14 @@ for _, by in ipairs(filed) do
   end
 end
 if wait > 0 then return {'limited', wait} end
--- The first write is one that a full store refuses: then nothing is done. After it, everything is.
+-- A full store refuses the first write: then nothing is done. After that write, everything is.
 for _, by in ipairs(filed) do
   redis.call('ZADD', by[1], now, room)
   redis.call('ZREMRANGEBYSCORE', by[1], '-inf', now - HOUR)
   redis.call('PEXPIRE', by[1], HOUR)
 end
 
--- A room ends with its first report: the room's name is the report's as well.
+-- A room ends with its first report: the report's id is the room's.
 redis.call(
   'HSET', lobby .. ':report:' .. room, 'filed', shown(now), 'reason', ARGV[4], 'details', ARGV[5], 'evidence', ARGV[6],
   'reporter', person, 'reporter_address', address, 'reported', reported, 'state', 'open',
@@ -83,7 +83,7 @@ part(lobby, room, person, now, tonumber(ARGV[7]))
 
 local enough = tonumber(ARGV[13])
 if enough > 0 then
-  -- One person may come from several addresses, and one address may make up any number of people.
+  -- One person may have several addresses, and one address may create any number of people.
   local people, addresses, count = {}, {}, 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', open, '(' .. now - DAY, '+inf')) do
     local by = redis.call('HMGET', lobby .. ':report:' .. id, 'reporter', 'reporter_address')

@@ -4,8 +4,8 @@
 -- @include presence/workers
 -- @include rooms/end_room
 -- @include matchmaking/stop_waiting
--- Bans a person, and the address (a keyed hash, or '') with it, until then (milliseconds; math.huge: for good), and
--- closes whatever is connected: the person's worker hears of the one, all workers of the other.
+-- Ban a person, and the address with it (a keyed hash, or ''), until a time in milliseconds (math.huge: permanently).
+-- Notices close the connections: one to the person's worker, and for the address one to all workers.
 local function ban(lobby, person, address, now, until_when, fields)
   fields.person, fields.address, fields.lobby = person, address, string.match(lobby, '{lobby:(.*)}')
   keep_out(lobby, 'person:' .. person, now, until_when, fields)

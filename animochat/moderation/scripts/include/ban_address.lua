@@ -1,13 +1,12 @@
 -- @include moderation/everybody
 -- @include presence/shown
--- Until when a subject is banned, in milliseconds; 0 for one that isn't. A subject is `person:<person>` or
+-- Return until when a subject is banned, in milliseconds; 0 if it isn't. A subject is `person:<person>` or
 -- `address:<keyed hash>`.
 local function banned_until(lobby, subject)
   return tonumber(redis.call('ZSCORE', lobby .. ':bans', subject) or 0)
 end
 
--- Keeps a subject out until then; a ban that it has is replaced. fields: what the operator is shown of it (`lobby`: the
--- person's).
+-- Ban a subject until a time, and replace its earlier ban. fields: shown to the operator (`lobby`: the person's).
 local function keep_out(lobby, subject, now, until_when, fields)
   local bans, record = lobby .. ':bans', lobby .. ':ban:' .. subject
   redis.call('ZREMRANGEBYSCORE', bans, '-inf', now)
@@ -28,8 +27,8 @@ local function keep_out(lobby, subject, now, until_when, fields)
   end
 end
 
--- Bans an address (a keyed hash) until then, or for longer where that is so for the sake of someone else who came from
--- there. All workers get a notice. fields: as above.
+-- Ban an address (a keyed hash) until a time, or longer if an earlier ban of it, for another person, lasts longer. All
+-- workers get a notice. fields: as above.
 local function ban_address(lobby, address, now, until_when, fields)
   local subject = 'address:' .. address
   until_when = math.max(until_when, banned_until(lobby, subject))

@@ -1,5 +1,5 @@
--- Removes open reports until no more than `most` are left, and no more than `most_bytes` of them: each time the oldest
--- of the address that has the most. So no address can push out the reports of another one that has fewer, and one that
+-- Remove open reports until at most `most` of them, with at most `most_bytes`, are left: each time the oldest of the
+-- address that has the most. So no address can push out the reports of another one that has fewer, and an address that
 -- floods pushes out its own. Reports without a known address count as one address's.
 local function bound_reports(lobby, most, most_bytes)
   local index = lobby .. ':reports'

@@ -1,2 +1,2 @@
--- The name of the channel that all workers of a lobby listen on: in its slot, as a worker's own.
+-- Return the name of the channel that all workers of a lobby subscribe to. It is in the lobby's slot.
 local function everybody(lobby) return lobby .. ':everybody' end
