@@ -1,1 +1,1 @@
-"""Redis: connections, scripts, group commit, key names. Knows no rules."""
+"""Redis: connections, scripts, group commit, key names. Contains no rules."""

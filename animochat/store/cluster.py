@@ -1,12 +1,12 @@
-"""A cluster of stores: which node has which slot, a queue for each node, and what to do when slots move.
+"""A cluster of stores: a map of slots to nodes, a queue for each node, and the handling of slots that move.
 
-A node's commands go out as one write at a time, as on a single server; the nodes don't wait for each other, so one that
-is gone or slow holds up nobody else. Commands for one slot run in the order in which they were asked for, whatever
-moves meanwhile.
+A node's commands go out as one write at a time, as on a single server. The nodes don't wait for each other, so a node
+that is gone or slow delays only its own commands. Commands for one slot run in the order of submission, even if the
+slot moves meanwhile.
 
-Scripts name their hash tag as their key, and nothing is ever stored under the tag itself. So while a slot's keys are
-on their way to another node, the old one answers ASK to every script and runs none: no script ever sees the half of
-its keys. Such a command is held until the slot has arrived (MOVED), and then runs there.
+A script names its hash tag as its key, and the tag itself is never a key in the store. So while a slot's keys move to
+another node, the old node answers ASK to every script and runs none: no script sees only half of its keys. Such a
+command is held until the slot has arrived (MOVED), and then runs there.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ from animochat.telemetry.metrics import METRICS
 
 log = logging.getLogger(__name__)
 
-#: How many slots a cluster has.
+#: Number of slots in a cluster.
 SLOTS = 16_384
 
-#: Seconds that a command may be on its way through a cluster that changes, before it is refused.
+#: Seconds that a command may take in a cluster that changes, before it is refused.
 PATIENCE = 2.0
 
-#: Seconds until a held command is tried again: a slot's few keys move within that.
+#: Seconds until a held command is tried again: the few keys of a slot move within that time.
 PAUSE = 0.02
 
-#: Seconds between two looks at which node has which slot, while something is wrong.
+#: Seconds between two reads of the cluster's map while something is wrong.
 REFRESH = 0.1
 
-#: Seconds that a node may take to say so: others can be asked.
+#: Seconds that a node may take to return the map: others can be asked.
 MAP_TIMEOUT = 1.0
 
-#: Seconds without a command after which a node's connection is proven by a PING: rooms may be silent, and a connection
-#: that is open but carries nothing would cost the next of them a command.
+#: Seconds without a command after which a PING checks a node's connection: rooms may be silent, and a connection that
+#: is open but dead would fail the next command.
 IDLE = 2.0
 
-#: Commands that wait for one node beyond this are refused at once, as in pipeline.py.
+#: With more commands than this waiting for one node, further ones are refused at once, as in pipeline.py.
 MAX_WAITING = 50_000
 
-#: Commands without a key go where the lobby `main` is, or would be: any node would do.
+#: Commands without a key go to the node of the lobby `main`: any node would do.
 WITHOUT_KEY = {"PING", "ECHO", "TIME", "INFO"}
 
 
 class Topology(NamedTuple):
-    """`slots`: the address of the node that has each of the 16384 slots, "" for none. `sharded`: has it sharded
-    pub/sub (Redis 7, Valkey), and may we use it?
+    """`slots`: the address of the node of each of the 16384 slots, "" for none. `sharded`: whether the cluster has
+    sharded pub/sub (Redis 7, Valkey) and permits us to use it.
     """
 
     slots: list[str]
@@ -70,9 +70,9 @@ class Topology(NamedTuple):
 
 
 def find(url: str, timeout: float = MAP_TIMEOUT) -> Topology | None:
-    """Ask the store at `url` what it is: None for a single server.
+    """Return the cluster's topology, or None for a single server.
 
-    Raises one of BROKEN where nobody can be reached, redis.RedisError where we are refused.
+    Raises one of BROKEN if no server can be reached, redis.RedisError if we are refused.
     """
     kind = parse(url).kind
     if kind == "sentinel":
@@ -84,7 +84,7 @@ def find(url: str, timeout: float = MAP_TIMEOUT) -> Topology | None:
 
 
 def _find(urls: Sequence[str], timeout: float) -> Topology | None:
-    """From the first of `urls` that answers."""
+    """Query nodes in order until one responds."""
     for i, url in enumerate(urls):
         try:
             connection = connect(url, timeout)
@@ -110,7 +110,7 @@ def _topology(connection: Any, url: str) -> Topology | None:
         return None
     slots = [""] * SLOTS
     for first, last, (host, port, *_), *_ in ask("CLUSTER", "SLOTS"):
-        # A node without a name of its own is reached as the one that was asked.
+        # A node without a name of its own is reached under the name of the queried one.
         node = neighbour(url, host.decode() if host else "", port)
         slots[first : last + 1] = [node] * (last - first + 1)
     try:
@@ -121,12 +121,12 @@ def _topology(connection: Any, url: str) -> Topology | None:
 
 
 def slot_of(name: str) -> int:
-    """The slot of a key or channel."""
+    """Return the slot of a key or channel."""
     return key_slot(name.encode())
 
 
 class _Request:
-    """A command on its way. `until`: when to give up (monotonic, in seconds). `redirected`: it was sent elsewhere."""
+    """A submitted command. `until`: when to give up (monotonic, in seconds). `redirected`: it was sent elsewhere."""
 
     __slots__ = ("callback", "command", "redirected", "slot", "until")
 
@@ -140,12 +140,12 @@ class _Request:
     def answer(self, reply: Any) -> None:
         try:
             self.callback(reply)
-        except Exception:  # one caller's mistake must not end the worker's only way to the store
+        except Exception:  # one caller's bug must not end the worker's only connection to the store
             log.exception("A reply could not be handled")
 
 
 class Cluster:
-    """A worker's connections to a cluster's primaries, each made when it is first needed."""
+    """A worker's connections to a cluster's primaries, each made at its first use."""
 
     def __init__(
         self,
@@ -159,14 +159,14 @@ class Cluster:
         self.outages = outages or Outages()
         self._before_replies = before_replies
         self._slots = topology.slots
-        #: What is written for a single server -> what it is called here.
+        #: Script name on a single server -> name here.
         self._names: dict[str, str] = {}
         if topology.sharded:
             self._names = {"PUBLISH": "SPUBLISH", **{script.sha: script.sharded.sha for script in scripts}}
             scripts = [script.sharded for script in scripts]
         self._scripts = scripts
         self._primaries: dict[str, _Primary] = {}
-        #: Commands for slots that are just being moved.
+        #: Commands for slots that are moving.
         self._held: dict[int, list[_Request]] = {}
         self._refreshing: Greenlet | None = None
         self._lobby_slot = slot_of(keys.lobby())
@@ -186,7 +186,7 @@ class Cluster:
 
     @property
     def waiting(self) -> int:
-        """How many commands wait for their node's next batch, or for their slot to arrive."""
+        """Return how many commands wait for their node's next batch, or for their slot to arrive."""
         queues = [primary.waiting for primary in self._primaries.values()]
         return sum(map(len, [*queues, *self._held.values()]))
 
@@ -211,7 +211,7 @@ class Cluster:
             self._primaries[url].push(request)
 
     def answered(self, primary: _Primary, batch: list[_Request], replies: list[Any]) -> None:
-        """Hand out a node's answers, and send elsewhere what it did not run."""
+        """Pass on a node's replies, and send the commands that it did not run elsewhere."""
         self._before_replies()
         redirected: dict[int, list[_Request]] = {}
         for request, reply in zip(batch, replies, strict=True):
@@ -221,12 +221,12 @@ class Cluster:
             if isinstance(reply, redis.exceptions.MovedError) and not request.redirected:
                 self._slots[request.slot] = neighbour(primary.node.url, reply.host, reply.port)
                 request.redirected = True
-            elif request.slot not in self._held:  # on its way; or two nodes that send it to each other
+            elif request.slot not in self._held:  # the slot is moving; or two nodes redirect to each other
                 self._held[request.slot] = []
                 gevent.spawn_later(PAUSE, self._release, request.slot)
             redirected.setdefault(request.slot, []).append(request)
         for slot, requests in redirected.items():
-            requests += primary.take(slot)  # behind what was sent already: what was to be sent next
+            requests += primary.take(slot)  # these were submitted after the ones sent already
             requests += self._held.get(slot, [])
             if slot in self._held:
                 self._held[slot] = requests
@@ -245,12 +245,12 @@ class Cluster:
                 self._route(request)
 
     def _refresh(self) -> None:
-        """Look again who has which slot, soon and without waiting."""
+        """Read the map again, soon and without waiting."""
         if self._refreshing is None or self._refreshing.ready():
             self._refreshing = gevent.spawn(self._read_map)
 
     def _read_map(self) -> None:
-        # Whoever answered last first: one that hangs costs a second.
+        # Start with the nodes that responded last: one that hangs costs a second.
         known = set(filter(None, self._slots))
         well = {url for url in known if url in self._primaries and self._primaries[url].node.connected}
         urls = [*random.sample(sorted(well), len(well)), *(known - well), *(set(seeds(self._url)) - known)]
@@ -270,7 +270,7 @@ class Cluster:
 
 
 class _Primary:
-    """A node and its queue: one batch is under way at a time, the next gathers meanwhile."""
+    """A node and its queue: one batch is under way at a time, the next one collects meanwhile."""
 
     def __init__(self, cluster: Cluster, url: str, scripts: Sequence[Script]) -> None:
         self.node = Node(url, scripts, in_cluster=True, outages=cluster.outages)
@@ -288,13 +288,13 @@ class _Primary:
         self._work.set()
 
     def take(self, slot: int) -> list[_Request]:
-        """Give away what waits for a slot."""
+        """Remove and return the commands that wait for a slot."""
         taken = [request for request in self.waiting if request.slot == slot]
         self.waiting = [request for request in self.waiting if request.slot != slot]
         return taken
 
     def retire(self) -> list[_Request]:
-        """End after the batch that is under way; returns what waits."""
+        """Stop after the current batch; return the waiting commands."""
         self._retired = True
         self._work.set()
         waiting, self.waiting = self.waiting, []

@@ -1,4 +1,4 @@
-"""How a worker reaches Redis: one way to make a connection, whatever kind of store REDIS_URL names (store_url.py)."""
+"""Connections to Redis: one way to make them, for every kind of store that REDIS_URL may name (url.py)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from animochat.store.url import StoreUrl, parse
 
-#: Seconds to wait for a connection, and for an answer on it. Longer than any script runs, shorter than people wait.
+#: Seconds to wait for a connection, and for a reply on it. Longer than any script runs, shorter than people wait.
 TIMEOUT = 2.0
 
-#: What a broken connection raises, from the network up to the protocol.
+#: Exceptions of a broken connection, from the network up to the protocol.
 BROKEN = (redis.ConnectionError, redis.TimeoutError, MasterNotFoundError, OSError)
 
 
 def connect(url: str, timeout: float = TIMEOUT) -> Any:
     """Open a connection to the store at `url` (one server, or a Sentinel's primary), ready for use.
 
-    It never repeats a command by itself: whether a script may run twice is not for the network layer to decide.
+    The connection never repeats a command: whether a script may run twice is not for the network layer to decide.
 
-    Raises one of BROKEN when the store can't be reached within `timeout` seconds, redis.RedisError (a ResponseError,
-    say) when it refuses us.
+    Raises one of BROKEN if the store can't be reached within `timeout` seconds, redis.RedisError (such as a
+    ResponseError) if it refuses us.
     """
     address = parse(url)
     if address.kind == "sentinel":
@@ -33,7 +33,7 @@ def connect(url: str, timeout: float = TIMEOUT) -> Any:
 
 
 def open_connection(address: StoreUrl, timeout: float) -> Any:
-    """As `connect`, for the address of a single server."""
+    """Do the same as `connect` for the address of a single server."""
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
@@ -54,7 +54,7 @@ def open_connection(address: StoreUrl, timeout: float) -> Any:
 
 
 def seeds(url: str) -> list[str]:
-    """Return the addresses of the servers that an address of a cluster names; of another one, itself."""
+    """Return the addresses of the servers in a cluster's address; for any other address, the address itself."""
     address = parse(url)
     if address.kind != "cluster":
         return [url]
@@ -62,16 +62,16 @@ def seeds(url: str) -> list[str]:
 
 
 def neighbour(url: str, host: str, port: int) -> str:
-    """Return the address of another server that is reached as the one at `url` is.
+    """Return the address of another server, reached with the same options as the one at `url`.
 
-    `host`: as a node names it; "" is the one at `url` itself. A socket has no host: others call it by a name.
+    `host`: the name that a node reports; "" stands for the one at `url`. A socket has no host: others use a name.
     """
     address = parse(url)
     return address.at(host or (address.hosts[0][0] if address.hosts else "localhost"), port).url
 
 
 def _primary(address: StoreUrl, timeout: float) -> StoreUrl:
-    """Return the address of the present primary, from any of the Sentinels. User and password are the primary's."""
+    """Return the address of the current primary, from any of the Sentinels. User and password are the primary's."""
     shared = {name: value for name, value in address.keywords().items() if name.startswith(("ssl_", "socket_"))}
     own = {name.removeprefix("sentinel_"): value for name, value in address.options if name.startswith("sentinel_")}
     make: Any = Sentinel  # its constructor has no types

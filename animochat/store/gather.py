@@ -1,4 +1,4 @@
-"""Several questions to the store at once, where one that isn't answered doesn't keep the others from being."""
+"""Run store calls concurrently; one failure doesn't cancel the rest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 
 def gather(questions: Sequence[Callable[[], T]], timeout: float | None = None) -> list[T | Unavailable]:
-    """What they return, in order, or the Unavailable that they raised, or that stands for no answer within `timeout`
-    seconds. Waits for all."""
+    """Return the results in order. Unavailable stands for a call that raised it, or that took longer than `timeout`
+    seconds. Waits for all calls."""
     if len(questions) == 1 and timeout is None:
         return [_answer(questions[0])]
     asked = [gevent.spawn(_answer, question) for question in questions]

@@ -1,4 +1,4 @@
-"""One server of the store: a connection that is made when it is first needed, with the scripts loaded."""
+"""One server of the store: a connection that is made at its first use, with the scripts loaded."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ log = logging.getLogger(__name__)
 
 Command = tuple[Any, ...]
 
-#: Gets a command's reply, or Unavailable.
+#: Called with a command's reply, or Unavailable.
 Callback = Callable[[Any], None]
 
 Request = tuple[Command, Callback]
 
-#: A cluster's answers that say where else to ask, or to ask again: the command did not run.
+#: Replies of a cluster that redirect a command, or ask to retry it: the command did not run.
 REDIRECTIONS = (redis.exceptions.AskError, redis.exceptions.MovedError, redis.exceptions.TryAgainError)
 
-#: Answers that mean "not now": the store has no memory left, is a replica, has lost its primary or part of its slots.
+#: Replies that mean "not now": the store has no memory left, is a replica, has lost its primary or part of its slots.
 NOT_NOW = (
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.MasterDownError,
     redis.exceptions.ClusterDownError,
 )
-#: And how those begin that redis-py has no class for: it runs a long script, has no disk left, or too few replicas.
+#: First words of such replies that redis-py has no class for: a script runs long, the disk is full, few replicas.
 NOT_NOW_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")
 
-#: Up to Redis 6.2 what a script was refused stands within a text about the script.
+#: Up to Redis 6.2, a text about the script contains the error of a refused command in it.
 WITHIN_SCRIPT = re.compile(r"Error running script .*: -(([A-Z]+) .+)", re.DOTALL)
 WITHIN_SCRIPT_CLASSES: dict[str, type[redis.ResponseError]] = {
     "OOM": redis.exceptions.OutOfMemoryError,
@@ -51,7 +51,7 @@ WITHIN_SCRIPT_CLASSES: dict[str, type[redis.ResponseError]] = {
 
 
 class Node:
-    """The server at `url` (or the primary that its Sentinels name). `in_cluster`: others are there to redirect to."""
+    """The server at `url` (or the primary that its Sentinels name). `in_cluster`: it may redirect to other servers."""
 
     def __init__(
         self, url: str, scripts: Sequence[Script], in_cluster: bool = False, outages: Outages | None = None
@@ -61,7 +61,7 @@ class Node:
         self._in_cluster = in_cluster
         self._connection: Any = None
         self._outages = outages or Outages()
-        #: In the log: which node of a cluster; and what part of the worker this is.
+        #: For the log: the node in a cluster, and the part of the worker.
         self._server = parse(url).place if in_cluster else ""
         self.part = f"commands at {self._server}" if in_cluster else "commands"
 
@@ -70,8 +70,8 @@ class Node:
         return self._connection is not None
 
     def exchange(self, commands: list[Command]) -> list[Any]:
-        """Send commands in one write and wait for their replies: a value each, or Unavailable where the server can't
-        be reached (whether the command ran is then unknown) or refuses it, or in a cluster one of REDIRECTIONS.
+        """Send commands in one write and wait for their replies: a value for each; Unavailable if the server can't be
+        reached (the command may have run) or refuses it; in a cluster, one of REDIRECTIONS.
         """
         replies: list[Any] = []
         try:
@@ -84,8 +84,8 @@ class Node:
                 replies.extend(self._read() for _ in commands)
             METRICS.round_trip.observe(time.monotonic() - begun)
             METRICS.batch_commands.observe(len(commands))
-            # The scripts were loaded when the connection was made; somebody flushed them since. What got NOSCRIPT
-            # did not run, so it may be sent again.
+            # The scripts were loaded with the connection, and have been flushed since. A command that got NOSCRIPT did
+            # not run, so sending it again is safe.
             missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
             if missing:
                 self._load_scripts()
@@ -93,11 +93,11 @@ class Node:
                 for i in missing:
                     replies[i] = self._read()
             if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
-                self.disconnect()  # a replica by now: the next connection goes to the primary
+                self.disconnect()  # it has become a replica: the next connection goes to the primary
             self._outages.works(self.part)
             self._outages.accepted(self._server)
         except (UnicodeEncodeError, redis.DataError):
-            # A command that can't be written: nothing was sent. Whoever let it through, the others are not to suffer.
+            # A command that can't be encoded: nothing was sent. One bad command must not fail the others.
             if len(commands) > 1:
                 return [reply for command in commands for reply in self.exchange([command])]
             log.exception("A command could not be written")
@@ -106,7 +106,7 @@ class Node:
             self._outages.failed(self.part, exc, self.url, self._server)
             METRICS.store_failures["unreachable" if isinstance(exc, BROKEN) else "refused"] += 1
             self.disconnect()
-            replies += [Unavailable()] * (len(commands) - len(replies))  # what was answered was done
+            replies += [Unavailable()] * (len(commands) - len(replies))  # commands with a reply have run
         return [self._refused(reply) if isinstance(reply, redis.ResponseError) else reply for reply in replies]
 
     def disconnect(self) -> None:
@@ -131,7 +131,7 @@ class Node:
             return WITHIN_SCRIPT_CLASSES.get(within[2], redis.ResponseError)(within[1]) if within else exc
 
     def _refused(self, error: redis.ResponseError) -> Unavailable | redis.ResponseError:
-        """To the people an error is an error; to the operator a mistake in a script is not the same as a full store."""
+        """Return the error for the caller. Log whether a script has a bug or the store is full: operators must know."""
         if self._in_cluster and isinstance(error, REDIRECTIONS):
             return error
         METRICS.store_failures["refused"] += 1

@@ -1,4 +1,4 @@
-"""What a worker knows of the store's failures: each is logged once, also when it is over, and again for a new reason.
+"""Log each failure of the store once: when it begins, when its reason changes, and when it is over.
 
 Several parts of a worker use the same server (commands, subscriptions, the cluster's map): an outage is the server's.
 """
@@ -18,19 +18,19 @@ from animochat.store.reasons import is_ambiguous, reason
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which a reason that comes back within the same outage is logged again: two may take turns.
+#: Seconds after which a reason that returns within the same outage is logged again: two reasons may alternate.
 REPEAT = 30.0
 
-#: Seconds without a refused command after which the store takes them again: some succeed while it is full.
+#: Seconds without a refused command after which the store counts as accepting: some commands succeed while it is full.
 QUIET = 5.0
 
-#: Kinds of refusal that are remembered: what no program counts on has no end.
+#: Kinds of refusal that are kept: unknown errors could be of any number of kinds.
 MAX_REFUSALS = 100
 
 
 @dataclass
 class _Failure:
-    """Why a part of the worker fails. `text` is None until it is known."""
+    """The reason for which a part of the worker fails. `text` is None until it is known."""
 
     server: str
     kind: tuple[str, str]
@@ -43,9 +43,9 @@ class Outages:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures: dict[str, _Failure] = {}
-        #: Server -> what was logged in this outage, and when.
+        #: Server -> reasons logged in this outage, and when.
         self._said: dict[str, dict[str, float]] = {}
-        #: Server and kind -> when a command was last refused.
+        #: Server and kind -> time of the last refused command.
         self._refused: dict[tuple[str, str], float] = {}
 
     def failed(self, part: str, error: Exception, url: str, server: str = "") -> None:
@@ -68,11 +68,11 @@ class Outages:
             log.warning("The store%s is back", _at(failure.server))
 
     def forget(self, part: str) -> None:
-        """Note that `part` is needed no more."""
+        """Note that `part` is no longer needed."""
         self._failures.pop(part, None)
 
     def refused(self, server: str, kind: str, text: str, level: int) -> None:
-        """Note that a command was refused: logged once for each `kind`, until none was for QUIET seconds."""
+        """Note that a command was refused. Log each `kind` once, until none was refused for QUIET seconds."""
         if (server, kind) not in self._refused:
             if len(self._refused) == MAX_REFUSALS:
                 return
@@ -80,7 +80,7 @@ class Outages:
         self._refused[server, kind] = self._clock()
 
     def accepted(self, server: str) -> None:
-        """Note that a batch of commands was answered. Cheap: it is called for each."""
+        """Note that a batch of commands was answered. Cheap: it is called for each batch."""
         if self._refused:
             now = self._clock()
             for known, last in list(self._refused.items()):
@@ -91,7 +91,7 @@ class Outages:
     def _find_reason(self, part: str, failure: _Failure, error: Exception, url: str) -> None:
         verb = "can't be reached" if isinstance(error, BROKEN) else "refuses this worker"
         text = f"The store{_at(failure.server)} {verb}: {reason(error, url)}"
-        if self._failures.get(part) is failure:  # it may be over meanwhile
+        if self._failures.get(part) is failure:  # it may be over by now
             failure.text = text
             self._say(failure)
 
@@ -110,8 +110,8 @@ def _at(server: str) -> str:
 
 
 def kind_of(error: redis.ResponseError, temporary: bool) -> str:
-    """Return what two refusals have in common that are one: the store's word for it, or where a script is at fault."""
+    """Return the kind of a refusal: the store's error word, or the place in a script that is at fault."""
     if not temporary:
         return str(error)[:200]
-    # redis-py has classes for some words, and leaves those out
+    # redis-py has classes for some words, and removes those from the text.
     return str(error).split(" ")[0] if type(error) is redis.ResponseError else type(error).__name__

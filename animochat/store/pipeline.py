@@ -1,15 +1,15 @@
-"""Group commit: what the greenlets of one turn of the loop want of the store goes out as one write.
+"""Group commit: all commands from the greenlets of one turn of the loop go out as one write.
 
     pipeline = Pipeline(url, scripts=[FIND_MATCH])
     pipeline.start()
     reply = pipeline.call(FIND_MATCH, ["{lobby:main}"], ["person", "connection"])  # waits, in a greenlet
     pipeline.submit(("PUBLISH", channel, data), callback)  # does not wait: callable from the hub
 
-One batch is under way at a time; the next gathers meanwhile, so that batches grow with the load by themselves. Commands
-reach the store in the order in which they were asked for, except that collectors (the room log, which makes one command
-of many messages) come first in their batch.
+One batch is under way at a time; the next one collects meanwhile, so that batches grow with the load. Commands reach
+the store in the order of submission, except that collectors (the room log, which makes one command of many messages)
+come first in their batch.
 
-Where the store is a cluster, each of its nodes has such a queue (cluster.py), and the order holds for each slot.
+In a cluster each node has such a queue (cluster.py), and the order holds for each slot.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Commands waiting beyond this are refused at once: the store is too slow, and memory isn't endless.
+#: With more commands than this waiting, further ones are refused at once: the store is too slow, and memory is finite.
 MAX_WAITING = 50_000
 
 
 class Pipeline:
-    """A worker's way to the store: one connection for all commands, or in a cluster one for each node.
+    """A worker's access to the store: one connection for all commands, or in a cluster one for each node.
 
     Not usable before `start()`.
     """
@@ -48,23 +48,23 @@ class Pipeline:
     def __init__(self, url: str, scripts: Sequence[Script], outages: Outages | None = None) -> None:
         self._url = url
         self._outages = outages or Outages()
-        #: The database's number, in names that databases share.
+        #: The database's number, for names that databases share.
         self.database = parse(url).database
-        #: Hash of a script -> the script for that database.
+        #: Hash of a script -> the script's variant for this database.
         self._own = {script.sha: script.in_database(self.database) for script in scripts}
         self._scripts = list(self._own.values())
-        #: Either, once it is known which.
+        #: One of the two, once the kind of store is known.
         self._node: Node | None = None
         self._cluster: Cluster | None = None
         self._waiting: list[Request] = []
         self._collectors: list[Callable[[], list[Request]]] = []
-        #: Called before replies are handed out.
+        #: Called before replies are passed on.
         self.before_replies: Callable[[], None] = lambda: None
         self._work = Event()
         self._greenlet: Greenlet | None = None
 
     def add_collector(self, collect: Callable[[], list[Request]]) -> None:
-        """Register `collect`, asked before each batch for the commands it has gathered."""
+        """Register `collect`, which returns its commands before each batch."""
         self._collectors.append(collect)
 
     def start(self) -> None:
@@ -72,7 +72,7 @@ class Pipeline:
         self._greenlet = spawn(self._run)
 
     def stop(self) -> None:
-        """Send nothing more. Call it once nobody waits for an answer."""
+        """Send nothing more. Call this once no caller waits for a reply."""
         if self._greenlet is not None:
             self._greenlet.kill()
             self._greenlet = None
@@ -82,11 +82,11 @@ class Pipeline:
             self._cluster.stop()
 
     def by_topology(self, single: T, cluster: T) -> Callable[[], T]:
-        """Return a function that returns the strategy for this store; that is `single` until the store is known."""
+        """Return a function that returns the strategy for this store; `single` until the kind of store is known."""
         return lambda: single if self._cluster is None else cluster
 
     def by_slot(self, items: Sequence[T], key: Callable[[T], str]) -> list[list[T]]:
-        """Divide items by what one script may touch together: in a cluster the keys of one slot, else all."""
+        """Group items by what one script may touch together: in a cluster the keys of one slot, else all."""
         if self._cluster is None or len(items) < 2:
             return [list(items)] if items else []
         slots: dict[int, list[T]] = {}
@@ -96,11 +96,11 @@ class Pipeline:
 
     @property
     def waiting(self) -> int:
-        """How many commands wait for the next batch, or in a cluster for their node's."""
+        """Return how many commands wait for the next batch, or in a cluster for their node's."""
         return len(self._waiting) + (self._cluster.waiting if self._cluster is not None else 0)
 
     def wake(self) -> None:
-        """Say that a collector has something."""
+        """Announce that a collector has commands."""
         self._work.set()
 
     def submit(self, command: Command, callback: Callback) -> None:
@@ -114,7 +114,7 @@ class Pipeline:
     def execute(self, *command: Any) -> Any:
         """Run one command and wait for its reply.
 
-        Raises Unavailable when the store can't be reached (whether the command ran is then unknown) or refuses it.
+        Raises Unavailable if the store can't be reached (the command may have run) or refuses it.
         """
         result: AsyncResult = AsyncResult()
         self.submit(command, result.set)
@@ -149,7 +149,7 @@ class Pipeline:
         for (_, callback), reply in zip(batch, replies, strict=True):
             try:
                 callback(reply)
-            except Exception:  # one caller's mistake must not end the worker's only way to the store
+            except Exception:  # one caller's bug must not end the worker's only connection to the store
                 log.exception("A reply could not be handled")
 
     def _find(self) -> None:
@@ -168,5 +168,5 @@ class Pipeline:
 
 
 def evalsha(script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Command:
-    """The command that runs `script`."""
+    """Return the command that runs `script`."""
     return ("EVALSHA", script.sha, len(keys), *keys, *args)

@@ -1,4 +1,4 @@
-"""Why a store can't be used, in the operator's words: for the log and `animochat doctor`. Never shows a secret."""
+"""Why a store can't be used, in operators' words: for the log and `animochat doctor`. Never shows a secret."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from redis.sentinel import MasterNotFoundError
 from animochat.store.connection import BROKEN, open_connection
 from animochat.store.url import StoreUrl, parse
 
-#: Seconds that a look at what speaks on a port may take.
+#: Seconds that a probe of a port may take.
 LOOK = 1.0
 
-#: How OpenSSL's word for an error begins or ends -> what it means here.
+#: Beginning or end of OpenSSL's error word -> its meaning here.
 _TLS_ERRORS = {
     "CERTIFICATE_REQUIRED": "the store asks for a certificate of ours: set ssl_certfile and ssl_keyfile",
     "HANDSHAKE_FAILURE": "TLS: no cipher in common, or the store asks for a certificate of ours (ssl_certfile)",
@@ -28,12 +28,12 @@ _TLS_ERRORS = {
     "PROTOCOL_VERSION": "TLS: no version in common",
 }
 
-#: OpenSSL's numbers for what is wrong with a certificate (x509_vfy.h).
+#: OpenSSL's numbers for faults of a certificate (x509_vfy.h).
 _UNTRUSTED, _TIMES, _NAMES = (18, 19, 20, 21), {9: "is not valid yet", 10: "has expired"}, (62, 63, 64)
 
 
 def reason(error: BaseException, url: str) -> str:
-    """Return why `error` came of using the store at `url`. May connect there, to see what speaks on its port."""
+    """Return why using the store at `url` raised `error`. May connect to it, to detect TLS on its port."""
     known = _known(error)
     if known is not None:
         return known
@@ -54,13 +54,13 @@ def reason(error: BaseException, url: str) -> str:
 
 
 def is_ambiguous(error: BaseException, url: str) -> bool:
-    """Return whether only a look at the port tells what is wrong, which takes a moment."""
+    """Return whether only a probe of the port, which takes a moment, shows the reason."""
     late = isinstance(error, (redis.TimeoutError, TimeoutError)) and not parse(url).tls
     return _known(error) is None and isinstance(error, BROKEN) and not late
 
 
 def _known(error: BaseException) -> str | None:
-    """Return the reason where the error itself tells it."""
+    """Return the reason if the error itself shows it."""
     if isinstance(error, redis.AuthenticationError):
         return "user or password is wrong, or missing"
     if "max number of clients reached" in str(error):
@@ -85,8 +85,8 @@ def _known(error: BaseException) -> str | None:
         if isinstance(cause, PermissionError):
             return "we may not use its socket"
     if isinstance(error, redis.ResponseError):
-        return str(error).split(" ")[0][:40]  # the rest may quote what is secret
-    # What is exactly a RedisError is our own (store/cluster.py).
+        return str(error).split(" ")[0][:40]  # the rest may contain a secret
+    # An error of exactly this class is our own (store/cluster.py).
     return str(error) if type(error) is redis.RedisError else None
 
 
@@ -111,7 +111,7 @@ def _speaks_tls(address: StoreUrl) -> bool:
     try:
         open_connection(bare, LOOK).disconnect()
     except (*BROKEN, redis.RedisError) as error:
-        # A certificate of ours that is missing is asked for in TLS.
+        # TLS itself asks for a client certificate that is missing.
         return any(isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "") for cause in _causes(error))
     return True
 
@@ -122,7 +122,7 @@ def _speaks_plain(address: StoreUrl) -> bool:
         connection = open_connection(bare, LOOK)
         connection.send_command("PING", check_health=False)
         connection.read_response()
-    except (redis.AuthenticationError, redis.ResponseError):  # it answers, whatever
+    except (redis.AuthenticationError, redis.ResponseError):  # any reply will do
         return True
     except (*BROKEN, redis.RedisError):
         return False

@@ -1,7 +1,7 @@
-"""Loads Lua scripts: one file per operation, with includes resolved when the file is read.
+"""Load Lua scripts: one file per operation, with includes resolved when the file is read.
 
 A line `-- @include presence/notify` stands for the file `animochat/presence/scripts/include/notify.lua`. Each file is
-included once however often it is asked for, so an include may include what it needs itself.
+included once, however often it is named, so an include may itself name what it needs.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Script:
 
     @functools.cached_property
     def sharded(self) -> Script:
-        """The same script for a cluster with sharded pub/sub: what is published stays on the channel's own node."""
+        """Return the script for a cluster with sharded pub/sub: publications stay on the channel's own node."""
         source = self.source.replace("'PUBLISH'", "'SPUBLISH'").replace("'NUMSUB'", "'SHARDNUMSUB'")
         return Script(self.name, source, _sha(source))
 
     def in_database(self, database: int) -> Script:
-        """Return the same script for a database: what it publishes to everybody there is for nobody in another."""
+        """Return the script for a database: its publications to all workers stay within that database."""
         source = self.source.replace(f"'{keys.EVERYBODY}'", f"'{keys.everybody_suffix(database)}'")
         return self if source == self.source else Script(self.name, source, _sha(source))
 

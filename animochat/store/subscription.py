@@ -1,4 +1,4 @@
-"""A worker's subscription: it hears what is for this worker's people, and nothing else."""
+"""A worker's subscription to its channels."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 #: Seconds between attempts to subscribe again.
 RETRY = 0.5
 
-#: Seconds between two PINGs on a subscription, which may have nothing to hear for hours. A middlebox can swallow what
-#: goes either way while the connection stays open: only an answer proves that it still carries data.
+#: Seconds between two PINGs on a subscription, which may receive nothing for hours. A middlebox can drop packets in
+#: both directions while the connection stays open: only a reply proves that it still carries data.
 PING = 1.0
 
-#: PINGs without an answer after which the connection is made again.
+#: PINGs without a reply after which the subscription reconnects.
 UNANSWERED = 2
 
 
 class Listener(NamedTuple):
-    """Who listens on `channels`, which share a slot.
+    """A listener on `channels`, which share a slot.
 
-    `on_message(data: bytes)` gets what is published, in the store's order. `on_subscribed()` is called after each
-    (re)subscription: what was published before it is lost, so that the listener has to look at the store's state.
+    `on_message(data: bytes)` gets the publications, in the store's order. `on_subscribed()` is called after each
+    (re)subscription: earlier publications are lost, so the listener has to read the store's state.
     """
 
     channels: list[str]
@@ -42,14 +42,14 @@ class Listener(NamedTuple):
 
 
 class Subscriptions:
-    """All listeners of a worker: over one connection, or in a cluster one for each, as slots move and nodes are gone
-    one by one."""
+    """All listeners of a worker: over one connection, or in a cluster over one for each, since slots move and nodes
+    fail one by one."""
 
     def __init__(self, url: str, listeners: Sequence[Listener], outages: Outages | None = None) -> None:
         self._url = url
         self._listeners = listeners
         self._outages = outages or Outages()
-        #: The subscription of each listener, or one that all have; none until it is known which.
+        #: One subscription for each listener, or one for all; empty until the kind of store is known.
         self._subscriptions: list[Subscription] = []
         self._greenlet: Greenlet | None = None
 
@@ -63,7 +63,7 @@ class Subscriptions:
             subscription.stop()
 
     def renew(self, number: int) -> None:
-        """Subscribe again: the store says that nobody hears what is said to this listener."""
+        """Subscribe again: the store reports no subscriber of this listener's channel."""
         if self._subscriptions:
             self._subscriptions[min(number, len(self._subscriptions) - 1)].renew()
 
@@ -95,7 +95,7 @@ class Subscriptions:
 
 
 class Subscription:
-    """One connection for some listeners: in a cluster to the node that has their slot, one for all.
+    """One connection for some listeners: in a cluster to the node of their slot, else one for all.
 
     Listeners are called in this subscription's greenlet.
     """
@@ -107,19 +107,19 @@ class Subscription:
         self._listeners = listeners
         self._outages = outages or Outages()
         self._part = part
-        #: Where it is, or was to be: the address, and in the log which node of a cluster.
+        #: The current or last address, and for the log the node in a cluster.
         self._at = (url, "")
         self._channels = [channel for listener in listeners for channel in listener.channels]
         self._by_channel = {name.encode(): listener for listener in listeners for name in listener.channels}
         self._subscribed = False
-        #: PINGs that the store has not answered, and when the next one is due (monotonic, in seconds).
+        #: PINGs without a reply, and when the next one is due (monotonic, in seconds).
         self._unanswered = 0
         self._ping_at = 0.0
         self._greenlet: Greenlet | None = None
 
     @property
     def proven(self) -> bool:
-        """Return whether it is there, and answers: one PING may be under way."""
+        """Return whether it is connected and answers: one PING may be under way."""
         return self._subscribed and self._unanswered < UNANSWERED
 
     def start(self) -> None:
@@ -131,7 +131,7 @@ class Subscription:
             self._greenlet = None
 
     def renew(self) -> None:
-        """Subscribe again, unless that is under way: the store says that nobody listens here. Does not wait."""
+        """Subscribe again, unless that is under way: the store reports no subscriber. Does not wait."""
         if self._greenlet is not None and self._subscribed:
             self._subscribed = False
             self._greenlet.kill(block=False)
@@ -165,7 +165,7 @@ class Subscription:
             connection.disconnect()
 
     def _read(self, connection: Any) -> Any:
-        """Return what the store sends next. Raises redis.TimeoutError where it does not answer PINGs."""
+        """Return the store's next message. Raise redis.TimeoutError if it does not answer PINGs."""
         while True:
             now = time.monotonic()
             if now >= self._ping_at:
@@ -178,7 +178,7 @@ class Subscription:
                 return connection.read_response(timeout=self._ping_at - now, disconnect_on_error=False)
             except redis.TimeoutError:
                 pass
-            except redis.ResponseError:  # a user who may not PING gets an answer too
+            except redis.ResponseError:  # a refused PING is a reply, too
                 self._unanswered = 0
 
     def _hear(self, kind: bytes, channel: bytes, data: Any = b"") -> None:
@@ -193,12 +193,12 @@ class Subscription:
                 log.exception("A message on the worker's channel could not be handled")
 
     def _where(self) -> tuple[str, str]:
-        """The address to subscribe at, and the command."""
+        """Return the address to subscribe at, and the command."""
         self._at = (self._url, "")
         topology = find(self._url)
         if topology is None:
             return self._url, "SUBSCRIBE"
-        # With ordinary pub/sub any node would do, but scripts can only ask their own who listens.
+        # With ordinary pub/sub any node would do, but scripts see only the subscribers of their own node.
         node = topology.slots[slot_of(self._channels[0])]
         if not node:
             raise redis.ConnectionError("no node has the channels' slot")

@@ -1,9 +1,9 @@
-"""The one reader of the store's address: what REDIS_URL may say (docs/stores.md has the forms), as a structure.
+"""The one parser of the store's address: REDIS_URL as a structure (docs/stores.md has the forms).
 
     address = parse("rediss+sentinel://user:secret@one,two/mymaster")
     address.hosts, address.service   # (("one", 26379), ("two", 26379)), "mymaster"
 
-Settings check an address with it, and connections are made from what it returns: nothing else reads an address.
+Settings validate an address with it, and connections use its result: nothing else reads an address.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-#: The ports of a store and of a Sentinel whose addresses name none.
+#: Default ports of a store and of a Sentinel.
 PORT, SENTINEL_PORT = 6379, 26379
 
-#: What may stand behind the `?` of the store's address: redis-py's names, and the form of each value.
+#: Options allowed after the `?` of the store's address: redis-py's names, and the form of each value.
 _STORE_OPTIONS = {
     "db": r"[0-9]{1,5}",
     "username": r".+",
@@ -39,13 +39,13 @@ _TLS_OPTIONS = {
     "ssl_check_hostname": r"(?i:true|false|yes|no|on|off|1|0)",
 }
 _SENTINEL_OPTIONS = {"sentinel_username": r".+", "sentinel_password": r".+"}
-#: Options that name a file, which has to be there.
+#: Options that name a file, which has to exist.
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 _TRUE = ("true", "yes", "on", "1")
-#: Seconds that a timeout may have: a connection that is silent is noticed within seconds.
+#: Allowed range of timeouts in seconds: a silent connection is noticed within seconds.
 _TIMEOUTS = (0.1, 10.0)
 
-#: Scheme -> the kind of store, and whether it is reached with TLS.
+#: Scheme -> kind of store, and whether it uses TLS.
 _SCHEMES = {
     "redis": ("single", False),
     "rediss": ("single", True),
@@ -56,19 +56,19 @@ _SCHEMES = {
     "rediss+sentinel": ("sentinel", True),
 }
 
-#: A host and its port, if any; nothing behind the colon is the usual port, as in every URL.
+#: A host and its port, if any; nothing after the colon means the default port, as in every URL.
 _HOST = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>[0-9]*))?")
 
 
 class StoreUrlError(ValueError):
-    """The text says what the address should have been. It never quotes the address, which may have a password in it."""
+    """The text says how the address should look. It never quotes the address, which may contain a password."""
 
 
 @dataclass(frozen=True)
 class StoreUrl:
-    """Where a store is, and how it is reached. `kind`: "single", "unix", "sentinel" or "cluster".
+    """The place of a store, and how to connect. `kind`: "single", "unix", "sentinel" or "cluster".
 
-    `service`: what the Sentinels call the primary. `options`: those behind the `?` but user, password and database.
+    `service`: the Sentinels' name of the primary. `options`: those after the `?` except user, password and database.
     """
 
     kind: str
@@ -83,16 +83,16 @@ class StoreUrl:
 
     @property
     def place(self) -> str:
-        """Return the hosts and ports, or the socket's path: what may be shown."""
+        """Return the hosts and ports, or the socket's path: the part that may be shown."""
         return self.path or ",".join(f"{_bracketed(host)}:{port}" for host, port in self.hosts)
 
     def at(self, host: str, port: int) -> StoreUrl:
-        """Return the address of one server that is reached as this one is: with its user, password and options."""
+        """Return the address of one server with the same user, password and options."""
         options = tuple(option for option in self.options if option[0] not in _SENTINEL_OPTIONS)
         return replace(self, kind="single", hosts=((host, port),), path="", service="", options=options)
 
     def keywords(self) -> dict[str, object]:
-        """Return what redis-py's connections take, but for host, port and path."""
+        """Return the arguments for redis-py's connections, except host, port and path."""
         known: dict[str, object] = {"db": self.database}
         known.update({"username": self.username or None, "password": self.password or None})
         for name, value in self.options:
@@ -106,7 +106,7 @@ class StoreUrl:
 
     @property
     def url(self) -> str:
-        """Return it as an address again, secrets included."""
+        """Return it as an address, secrets included."""
         scheme = next(scheme for scheme, known in _SCHEMES.items() if known == (self.kind, self.tls))
         credentials = quote(self.username, safe="") + (f":{quote(self.password, safe='')}" if self.password else "")
         hosts = ",".join(f"{_bracketed(host)}:{port}" for host, port in self.hosts)
@@ -122,7 +122,7 @@ class StoreUrl:
 
 @functools.lru_cache(maxsize=1024)
 def parse(url: str) -> StoreUrl:
-    """Return what `url` says. Raises StoreUrlError."""
+    """Parse an address. Raise StoreUrlError."""
     scheme, divider, rest = url.partition("://")
     if not divider or scheme.lower() not in _SCHEMES:
         raise StoreUrlError("a redis://, rediss://, unix://, redis+cluster:// or redis+sentinel:// address")
@@ -136,7 +136,7 @@ def parse(url: str) -> StoreUrl:
     username, _, password = credentials.partition(":")
     address = _with_credentials(address, _decoded(username), _decoded(password))
     if kind == "unix":
-        if where or not path.strip("/"):  # unix://run/redis.sock, a slash short, would name /redis.sock
+        if where or not path.strip("/"):  # unix://run/redis.sock, with a slash missing, would name /redis.sock
             raise StoreUrlError("a socket's path as in unix:///run/redis/redis.sock")
         return _with_database(replace(address, path=_decoded(slash + path)), "")
     address = replace(address, hosts=tuple(_hosts(scheme.lower(), kind, where)))
@@ -144,7 +144,7 @@ def parse(url: str) -> StoreUrl:
 
 
 def problem(url: str) -> str | None:
-    """Return what the address should have been; None when it is good."""
+    """Return how the address should look; None if it is valid."""
     try:
         options = parse(url).options
     except StoreUrlError as error:
@@ -156,7 +156,7 @@ def problem(url: str) -> str | None:
 
 
 def unverified(url: str) -> str:
-    """Return the address of a store whose certificate is not checked, unless the address says how it is."""
+    """Return the address with certificate checks off, unless it sets them itself."""
     address = parse(url)
     if not address.tls or "ssl_cert_reqs" in dict(address.options):
         return url
@@ -166,18 +166,18 @@ def unverified(url: str) -> str:
 
 
 def masked_url(url: str) -> str:
-    """Return a store's address as it can be shown: without user, password and query, however wrong it is."""
+    """Return a store's address without user, password and query, so that it can be shown, however wrong it is."""
     head, divider, rest = url.partition("://")
     if not divider or (head.lower() not in _SCHEMES and ("@" in rest or not re.fullmatch("[a-z+]+", head))):
         head, divider, rest = "", "", url
     wrong = problem(url) is not None
     before, question, query = rest.partition("?")
     if wrong and "@" in query:
-        return f"{head}{divider}***"  # the password may have a question mark in it
+        return f"{head}{divider}***"  # the password may contain a question mark
     _, at, where = before.rpartition("@")
     authority, slash, path = where.partition("/")
     if wrong:
-        # A port has five digits at most: anything longer, or without a host, may be a password that lacks its @.
+        # A port has at most five digits: anything longer, or without a host, may be a password that lacks its @.
         authority = re.sub(r":[^:,]{6,}|^:.*[^0-9,:].*", ":***", authority, flags=re.DOTALL)
         authority = "***" if "=" in authority else authority
         path = "***" if re.search("[:=]", path) else path
@@ -185,14 +185,14 @@ def masked_url(url: str) -> str:
 
 
 def _single(address: StoreUrl, scheme: str, path: str) -> StoreUrl:
-    """`redis://[user:password@]host[:port][/database]`."""
+    """Parse `redis://[user:password@]host[:port][/database]`."""
     if not re.fullmatch(r"[0-9]{0,5}/?", path):
         raise StoreUrlError("a redis address whose path is a database number, as in redis://localhost:6379/0")
     return _with_database(address, path.rstrip("/"))
 
 
 def _cluster(address: StoreUrl, scheme: str, path: str) -> StoreUrl:
-    """`redis+cluster://[user:password@]host[:port],…`: a cluster has one database."""
+    """Parse `redis+cluster://[user:password@]host[:port],…`: a cluster has one database."""
     if path.rstrip("/") in ("", "0"):
         address = _with_database(address, path.rstrip("/"))
         if address.database == 0:
@@ -201,9 +201,9 @@ def _cluster(address: StoreUrl, scheme: str, path: str) -> StoreUrl:
 
 
 def _sentinel(address: StoreUrl, scheme: str, path: str) -> StoreUrl:
-    """`redis+sentinel://[user:password@]host[:port],…/name[/database]`.
+    """Parse `redis+sentinel://[user:password@]host[:port],…/name[/database]`.
 
-    python-socketio writes `/database/name`: read so where only the first of the two is a number.
+    python-socketio writes `/database/name`: that is accepted if only the first of the two is a number.
     """
     segments = (path.removesuffix("/") if path != "/" else "").split("/")
     if len(segments) > 2 or not all(segments):
@@ -233,7 +233,7 @@ def _hosts(scheme: str, kind: str, where: str) -> Iterator[tuple[str, int]]:
 
 
 def _ipv6(text: str) -> str:
-    """An address without its brackets. A zone stands behind %25 (RFC 6874), or behind % as tools print it."""
+    """Return an address without its brackets. A zone follows %25 (RFC 6874), or % as tools print it."""
     address, percent, zone = text.partition("%")
     zone = _decoded(zone[2:] if zone.startswith("25") and len(zone) > 2 else zone)
     try:
@@ -246,7 +246,7 @@ def _ipv6(text: str) -> str:
 
 
 def _name(text: str, example: str) -> str:
-    """A name or IPv4 address."""
+    """Return a name or IPv4 address."""
     name = _decoded(text)
     if not re.fullmatch(r"[\w.-]+", name):
         raise StoreUrlError(f"an address whose hosts are names or addresses, as in {example}")
@@ -254,7 +254,7 @@ def _name(text: str, example: str) -> str:
 
 
 def _bracketed(host: str) -> str:
-    """As a host stands in an address."""
+    """Return a host in the form for an address, with brackets if needed."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else quote(host)
 
 
@@ -266,7 +266,7 @@ def _decoded(text: str) -> str:
 
 
 def _with_credentials(address: StoreUrl, username: str, password: str) -> StoreUrl:
-    """User and password may stand in front of the hosts or behind the `?`."""
+    """Set user and password, which may be in front of the hosts or after the `?`."""
     given = dict(address.options)
     for name, value in (("username", username), ("password", password)):
         if value and given.get(name, value) != value:
@@ -277,7 +277,7 @@ def _with_credentials(address: StoreUrl, username: str, password: str) -> StoreU
 
 
 def _with_database(address: StoreUrl, database: str) -> StoreUrl:
-    """The database's number may be in the path or behind the `?`."""
+    """Set the database's number, which may be in the path or after the `?`."""
     given = {int(number) for name, number in (("db", database), *address.options) if name == "db" and number}
     if len(given) > 1:
         raise StoreUrlError("an address that names one database")
@@ -286,12 +286,12 @@ def _with_database(address: StoreUrl, database: str) -> StoreUrl:
 
 
 def _options(kind: str, tls: bool, query: str) -> Iterator[tuple[str, str]]:
-    """What stands behind the `?`. Errors show names, and no values: a password may be one."""
+    """Parse the part after the `?`. Errors contain names but no values: a password may be one."""
     allowed = _STORE_OPTIONS | (_TLS_OPTIONS if tls else {}) | (_SENTINEL_OPTIONS if kind == "sentinel" else {})
     names = set()
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
-    except ValueError:  # not UTF-8, or far too many
+    except ValueError:  # not UTF-8, or far too many options
         raise StoreUrlError("a valid address: what stands behind % has to be UTF-8") from None
     for name, value in pairs:
         if name in _TLS_OPTIONS and name not in allowed:
