@@ -1,4 +1,4 @@
-"""What is on the wire against what the documents say of it, strictly: a field that they don't name is a mistake too."""
+"""Compare messages on the wire with the documents, strictly: an undocumented field is a mistake, too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from animochat.apidocs.openapi import openapi
 
 
 def strict(document: dict[str, Any]) -> dict[str, Any]:
-    """The document's components, with no fields allowed beyond those that they name."""
+    """Return the document's components, with no fields allowed beyond the named ones."""
     components: dict[str, Any] = copy.deepcopy(document["components"])
     for schema in components["schemas"].values():
         schema["additionalProperties"] = False
@@ -23,7 +23,7 @@ _COMPONENTS = {"events": strict(asyncapi()), "routes": strict(openapi())}
 
 
 def validator(schema: dict[str, Any], of: str = "events") -> jsonschema.Draft202012Validator:
-    """Validates against `schema` as it stands in one of the documents: "events" or "routes"."""
+    """Return a validator for a `schema` of one of the documents: "events" or "routes"."""
     return jsonschema.Draft202012Validator({**schema, "components": {"schemas": _COMPONENTS[of]["schemas"]}})
 
 
@@ -31,12 +31,12 @@ def validator(schema: dict[str, Any], of: str = "events") -> jsonschema.Draft202
 MESSAGES = {name: validator(message["payload"]) for name, message in _COMPONENTS["events"]["messages"].items()}
 
 
-#: What tests have seen that the documents do not say, until the end of the test (tests/conftest.py).
+#: Undocumented things that tests have seen; checked at the end of each test (tests/conftest.py).
 UNDOCUMENTED: list[str] = []
 
 
 def check_against_documents(name: str, arguments: list[Any]) -> None:
-    """Keeps what is wrong with a message that was seen, with these arguments but the offset; fails nothing by itself.
+    """Record the mistakes of a received message, given its arguments without the offset. Fail nothing yet.
 
     Called where messages arrive, in threads of clients.
     """
@@ -52,7 +52,7 @@ def check_against_documents(name: str, arguments: list[Any]) -> None:
 
 
 def checked_answer(event: str, answer: Any) -> Any:
-    """The answer of an acknowledgement, checked as above where there is such an event."""
+    """Return the answer of an acknowledgement, checked as above if the event is documented."""
     if f"{event}-acknowledged" in MESSAGES:
         check_against_documents(f"{event}-acknowledged", [answer])
     return answer

@@ -1,4 +1,4 @@
-"""nginx and HAProxy with the configurations of deploy/, but for addresses."""
+"""nginx and HAProxy with the configurations of deploy/, except for addresses."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import requests
 
 from tests.helpers.servers import ROOT, Server, free_port
 
-# Where the balancers run as a service, these programs are not on everybody's path.
+# On systems that run the balancers as services, these programs may not be on the user's path.
 SEARCH = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"
 
-#: Clients of a test say in this header where they come from: loopback has one address only.
+#: Clients of a test send their address in this header: loopback has only one.
 ADDRESS_HEADER = "X-Test-Address"
 
 
 @contextmanager
 def nginx(directory: Path, servers: Sequence[Server]) -> Iterator[str]:
-    """nginx with deploy/nginx.conf but for addresses; yields its URL."""
+    """Run nginx with deploy/nginx.conf, with other addresses; yield its URL."""
     port = free_port()
     text = (ROOT / "deploy/nginx.conf").read_text()
     for placeholder, server in zip(("10.0.0.1:3001", "10.0.0.2:3001"), servers, strict=True):
@@ -45,7 +45,7 @@ def nginx(directory: Path, servers: Sequence[Server]) -> Iterator[str]:
 
 @contextmanager
 def haproxy(directory: Path, servers: Sequence[Server], connections: int = 500) -> Iterator[str]:
-    """HAProxy with deploy/haproxy.cfg but for addresses, and for so many connections; yields its URL."""
+    """Run HAProxy with deploy/haproxy.cfg, with other addresses and connection limit; yield its URL."""
     port = free_port()
     text = replaced(haproxy_text(servers, port), "fd-hard-limit 200000", f"maxconn {connections}")
     with balancer(directory, "haproxy", text, ["-db", "-f", "{file}"]):
@@ -53,7 +53,7 @@ def haproxy(directory: Path, servers: Sequence[Server], connections: int = 500) 
 
 
 def haproxy_text(servers: Sequence[Server], port: int) -> str:
-    """deploy/haproxy.cfg but for addresses."""
+    """Return deploy/haproxy.cfg with other addresses."""
     text = (ROOT / "deploy/haproxy.cfg").read_text()
     for placeholder, server in zip(("10.0.0.1:3001", "10.0.0.2:3001"), servers, strict=True):
         text = replaced(text, placeholder, f"127.0.0.1:{server.port}")
@@ -82,7 +82,7 @@ def balancer(directory: Path, name: str, text: str, arguments: Sequence[str]) ->
 
 
 def alive(url: str) -> bool:
-    """Whether a balancer answers there, and has a server that does."""
+    """Return whether a balancer answers there, and has a server that does."""
     try:
         return requests.get(f"{url}/health/live", timeout=5).status_code == 200
     except requests.ConnectionError:

@@ -1,4 +1,4 @@
-"""Real clusters of stores: made in a second, broken on purpose, and measured.
+"""Real clusters of stores: started within a second, broken on purpose, and measured.
 
 with RedisCluster(directory, find_redis_server(), replicas=1) as cluster:
     Server(…, env={"REDIS_URL": cluster.url})
@@ -23,15 +23,15 @@ from tests.helpers.servers import eventually, free_port
 
 SLOTS = 16_384
 
-#: How much higher the number of a node's port for other nodes is than that of its port for clients.
+#: Difference between a node's port for other nodes and its port for clients.
 BUS = 10_000
 
-#: Seconds for a new primary to be chosen and known, on a busy machine.
+#: Seconds until a new primary is elected and known, on a busy machine.
 HEALED = 40.0
 
 
 def _free_port_with_bus() -> int:
-    """A free port whose neighbour for the cluster bus is free too: up to Redis 6.2 its number cannot be chosen."""
+    """Return a free port with a free cluster bus port beside it: up to Redis 6.2 that number is fixed."""
     while True:
         port = free_port()
         with contextlib.suppress(OSError, OverflowError), socket.socket() as bus:
@@ -40,7 +40,7 @@ def _free_port_with_bus() -> int:
 
 
 class StoreNode:
-    """One store. `options` are those of redis.conf; `tls`, where it is encrypted, those of its clients."""
+    """One store. `options`: those of redis.conf; `tls`: its clients' options, if it uses TLS."""
 
     def __init__(
         self, directory: Path, binary: str, options: dict[str, str], tls: dict[str, str] | None, in_cluster: bool = True
@@ -63,7 +63,7 @@ class StoreNode:
             self.client.set_response_callback(name, lambda reply, **_: reply)
 
     def start_first(self) -> None:
-        """Starts it, and returns when it answers; a port may have found another owner since it was free."""
+        """Start it and return once it answers. A free port may have been taken meanwhile: then try another one."""
         for _ in range(5):
             self.start()
             eventually(lambda: self._has_ended() or self.answers(), HEALED, "a store that answers")
@@ -77,7 +77,7 @@ class StoreNode:
         return self.process is None or self.process.poll() is not None
 
     def start(self) -> None:
-        """Starts it, and does not wait."""
+        """Start it; don't wait."""
         options = {
             "bind": "127.0.0.1",
             "dir": str(self.directory),
@@ -92,7 +92,7 @@ class StoreNode:
                 "cluster-enabled": "yes",
                 "cluster-node-timeout": "1000",
                 "cluster-require-full-coverage": "no",
-                # a replica that has just come may take over, too
+                # a replica that has just joined may take over, too
                 "cluster-replica-validity-factor": "0",
                 **options,
             }
@@ -102,7 +102,7 @@ class StoreNode:
             self.process = subprocess.Popen([self.binary, str(config)], stdin=subprocess.DEVNULL, stdout=log)
 
     def run(self, *command: Any) -> Any:
-        """The reply to a command, as the store gives it."""
+        """Return the reply to a command, as the store sends it."""
         return self.client.execute_command(*command)
 
     def answers(self) -> bool:
@@ -125,7 +125,7 @@ class StoreNode:
 
 
 class RedisCluster:
-    """`primaries` stores that share the slots evenly, each with so many `replicas`; nothing on disk."""
+    """`primaries` stores that share the slots evenly, each with `replicas` replicas; nothing on disk."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class RedisCluster:
         for node in self.nodes:
             node.start_first()
         for n, node in enumerate(self.nodes):
-            # epochs of their own, so that nobody has to agree on them first
+            # distinct epochs, so that the nodes need not agree on them first
             node.run("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
         for n, node in enumerate(self.nodes):
             if n < self._primaries:
@@ -174,7 +174,7 @@ class RedisCluster:
         return len(known.splitlines()) == len(self.nodes) and "handshake" not in known
 
     def is_well(self) -> bool:
-        """Every node serves, every replica has what its primary has, and all agree on who is who."""
+        """Return whether every node serves, every replica is in sync, and all nodes agree on the roles."""
         if not all(node.answers() and self._is_well(node) for node in self.nodes):
             return False
         owners = {
@@ -205,23 +205,23 @@ class RedisCluster:
         return [node for node in self.nodes if node.is_primary()]
 
     def owner(self, name: str) -> StoreNode:
-        """The node that has a key's slot."""
+        """Return the node that has a key's slot."""
         return self.owner_of_slot(key_slot(name.encode()))
 
     def owner_of_slot(self, slot: int) -> StoreNode:
         for node in self.primaries():
-            # in node order, so that the answer is the node's own word for itself
+            # in node order, so that each node is asked about itself
             for first, last, (_, port, *_), *_ in self._slots(node):
                 if first <= slot <= last and port == node.port:
                     return node
-        raise AssertionError(f"nobody has slot {slot}")
+        raise AssertionError(f"no node has slot {slot}")
 
     def flush(self) -> None:
         for node in self.primaries():
             node.run("FLUSHALL")
 
     def move_slot(self, slot: int, target: StoreNode, keep_open: float = 0.0) -> None:
-        """Moves a slot as `redis-cli --cluster reshard` does, key by key; `keep_open`: with a pause in the middle."""
+        """Move a slot as `redis-cli --cluster reshard` does, key by key; `keep_open`: pause halfway."""
         source = self.owner_of_slot(slot)
         target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
@@ -237,7 +237,7 @@ class RedisCluster:
             node.run("CONFIG", "RESETSTAT")
 
     def calls(self, *commands: str) -> list[int]:
-        """How often each primary has run these commands (all, if none is named), scripts' own calls included."""
+        """Return how often each primary has run these commands (default: all), including scripts' own calls."""
         return [
             sum(calls for name, calls in self._calls(node) if name in commands or not commands)
             for node in self.primaries()
@@ -250,6 +250,6 @@ class RedisCluster:
             yield name.removeprefix("cmdstat_"), value["calls"]
 
     def sent_over_the_bus(self) -> int:
-        """How many publications nodes have sent to all others."""
+        """Return how many publications nodes have sent to all others."""
         lines = [line for node in self.primaries() for line in node.run("CLUSTER INFO").split()]
         return sum(int(line.split(":")[1]) for line in lines if re.match(r"cluster_stats_messages_publish_sent:", line))

@@ -1,4 +1,4 @@
-"""The project as others get it: a wheel, installed into an environment of its own, without Node and without sources."""
+"""The project as users install it: a wheel in its own environment, without Node and without sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BIN = Path(sys.executable).parent
 UV = str(BIN / "uv")
 CONSTRAINTS = str(ROOT / "constraints.txt")
 
-#: What a build reads.
+#: Files that a build reads.
 SOURCES = (
     "animochat", "tools/build_backend.py", "constraints.txt", "LICENSE", "Makefile", "MANIFEST.in", "package.json",
     "package-lock.json", "pyproject.toml", "README.md", "setup.cfg",
@@ -22,7 +22,7 @@ SOURCES = (
 
 
 def sources(directory: Path) -> Path:
-    """Copy what a build reads, the page's libraries included, to `directory`/sources. Return that folder."""
+    """Copy the files that a build reads, the page's libraries included, to `directory`/sources. Return that folder."""
     copy = directory / "sources"
     for name in SOURCES:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def sources(directory: Path) -> Path:
 
 
 def make_wheel(sources: Path) -> subprocess.CompletedProcess[str]:
-    """Run `make wheel` in a copy of the sources, with this environment in the place of one that it would make."""
+    """Run `make wheel` in a copy of the sources, with this environment instead of a new one."""
     done = [f"{BIN.parent}/.ready-run", f"{BIN.parent}/.ready", "node_modules/.ready-run", "node_modules/.ready"]
     done += [
         f"animochat/web/static/vendor/{name}" for name in ("socket.io.esm.min.js", "uPlot.esm.js", "uPlot.min.css")
@@ -52,7 +52,7 @@ def built(sources: Path) -> list[Path]:
 
 
 def install(wheel: Path, environment: Path) -> Path:
-    """Install a wheel into `environment`, which is made where there is none. Return the folder of its programs."""
+    """Install a wheel into `environment`, creating it if needed. Return the folder of its programs."""
     if not environment.exists():
         subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
     command = [UV, "pip", "install", "--quiet", "--python", str(environment), "--constraint", CONSTRAINTS]
@@ -61,7 +61,7 @@ def install(wheel: Path, environment: Path) -> Path:
 
 
 class InstalledServer(Server):
-    """A server that is not started from this folder's sources: `arguments` is its command line, but for the host."""
+    """A server that does not run from this folder's sources. `arguments`: its command line without the host."""
 
     def __init__(self, directory: Path, arguments: list[str], **options: Any) -> None:
         super().__init__(directory, **options)
@@ -73,7 +73,7 @@ class InstalledServer(Server):
     def _environment(self) -> dict[str, str]:
         programs = self.directory / "programs"
         programs.mkdir(exist_ok=True)
-        # Scripts with a long path find their Python by these; for Python 3.10 there is no wheel with a store.
+        # Scripts with a long path use these to find their Python; on Python 3.10 no wheel has a store.
         needed = ["dirname", "realpath", *(["redis-server"] if sys.version_info < (3, 11) else [])]
         for name in needed:
             found = shutil.which(name)

@@ -1,4 +1,4 @@
-"""A worker's chat within the test's own process, on a real store, and clients of it that need no server."""
+"""A worker's chat within the test's own process, on a real store, with clients that need no server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ HUNG_UP, CLOSED = "hung up", "closed"
 
 
 class LocalClient:
-    """A client, and its session, in place of an Engine.IO session.
+    """A client and its session, which replaces an Engine.IO session.
 
-    `packets` are what it was sent, and HUNG_UP or CLOSED behind the last one. `upgraded`: it is on a WebSocket.
+    `packets`: everything sent to it, ending with HUNG_UP or CLOSED. `upgraded`: it uses a WebSocket.
     """
 
     def __init__(
@@ -25,11 +25,11 @@ class LocalClient:
         self.packets: list[str] = []
         self.paused = False
         self.penalized = 0
-        self._asked = 100  # of three digits, so that none begins as another does
+        self._asked = 100  # three digits, so that no id is the beginning of another
         self.lobby = chat.lobbies["main"]
         self.connection = self.lobby.lifecycle.open(self, auth or {})
 
-    # What a connection needs of its session
+    # The session's interface for a connection
 
     def send(self, packet: str) -> None:
         if not self.gone:
@@ -57,7 +57,7 @@ class LocalClient:
             if owner is not None:
                 self.lobby.lifecycle.drop(owner)
 
-    # What a test does
+    # The test's interface
 
     @property
     def gone(self) -> bool:
@@ -68,7 +68,7 @@ class LocalClient:
         return self
 
     def ask(self, event: str, *args: Any) -> str:
-        """Send an event; returns the beginning of its acknowledgement."""
+        """Send an event; return the beginning of its acknowledgement."""
         self._asked += 1
         ack_id = str(self._asked)
         self.lobby.namespace.trigger_event(event, self.connection, list(args), ack_id)
@@ -78,14 +78,14 @@ class LocalClient:
         return any(packet.startswith(answer) for packet in self.packets)
 
     def call(self, event: str, *args: Any) -> Any:
-        """Send an event; returns what it is answered."""
+        """Send an event; return its answer."""
         answer = self.ask(event, *args)
         soon(lambda: self.is_answered(answer), f"an answer to {event}")
         (found,) = [packet for packet in self.packets if packet.startswith(answer)]
         return json.loads(found[len(answer) - 1 :])[0]
 
     def events(self, but: tuple[str, ...] = ("online-count",)) -> list[str]:
-        """The names of the events so far; those of acknowledgements are `ack`."""
+        """Return the names of the events so far; those of acknowledgements are `ack`."""
         names = [json.loads(p[1:])[0] if p[0] == "2" else "ack" for p in self.packets if p[0] in "23"]
         return [name for name in names if name not in but]
 
@@ -94,16 +94,16 @@ class LocalClient:
         return [arguments[1] if len(arguments) > 1 else None for arguments in found]
 
     def payload(self, event: str) -> Any:
-        """The last event of this name, or None."""
+        """Return the last event of this name, or None."""
         return (self.payloads(event) or [None])[-1]
 
     def texts(self) -> list[str]:
-        """What the partner said."""
+        """Return the partner's messages."""
         return [message["content"] for message in self.payloads("message") if message["type"] == "text"]
 
 
 def start_chat(store_url: str, **environment: str) -> Chat:
-    """A worker that serves."""
+    """Return a worker that serves."""
     chat = Chat(Settings.from_environ({"REDIS_URL": store_url, "RATE_SEARCHES": "0", **environment}))
     chat.start()
     soon(lambda: chat.lobbies["main"]._epoch, "its first heartbeat")
@@ -111,7 +111,7 @@ def start_chat(store_url: str, **environment: str) -> Chat:
 
 
 def pair(chat: Chat, other: Chat | None = None) -> tuple[LocalClient, LocalClient]:
-    """Two people in a room."""
+    """Return two people in a room."""
     anna, bert = LocalClient(chat).joined(), LocalClient(other or chat).joined()
     for person in (anna, bert):
         person.call("find-match")

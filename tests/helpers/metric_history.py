@@ -1,4 +1,4 @@
-"""Workers as the last hour's readings know them, without processes: their numbers and their time are passed in."""
+"""Workers that report to the metric history, without processes: tests set their numbers and their time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from animochat.telemetry.history import MetricHistory, Portion
 from animochat.telemetry.metrics import Metrics
 from tests.helpers.store import START, DirectPipeline
 
-#: In the middle of an interval, as the workers aim for.
+#: The middle of an interval, at which workers report.
 MIDDLE = START // INTERVAL_MS * INTERVAL_MS + INTERVAL_MS // 2
 
 
 class Workers:
-    """Workers that tell what their metrics say, and their clock."""
+    """Workers that report their metrics, and their clock."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -41,5 +41,5 @@ class Workers:
         return next(iter(self.readings.values())).portion(since)
 
     def times(self, since: int = 0) -> list[int]:
-        """The intervals that are listed, as numbers from the first one on."""
+        """Return the listed intervals, numbered from the first one."""
         return [(interval.time - MIDDLE) // INTERVAL_MS + 1 for interval in self.portion(since).intervals]

@@ -1,4 +1,4 @@
-"""A store that comes back a few seconds older: a snapshot of all its keys, restored later."""
+"""A store that loses its last seconds: a snapshot of all its keys, restored later."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.helpers.servers import RedisServer
 
 
 class OldStore:
-    """A store that can be set back."""
+    """A store that can be restored to an earlier state."""
 
     def __init__(self, server: RedisServer) -> None:
         self.client = redis.Redis.from_url(server.url)
 
     def snapshot(self) -> Callable[[], None]:
-        """Returns what brings the store back to how it is now, as a failover does: all connections are cut."""
+        """Return a function that restores the present state, as a failover does: all connections are cut."""
         kept = [(key, self.client.dump(key), max(0, self.client.pttl(key))) for key in self.client.keys("*")]
 
         def restore() -> None:

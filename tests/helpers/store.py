@@ -1,4 +1,4 @@
-"""What the tests of the rules are made of: a lobby on a real store, driven without a server.
+"""A lobby on a real store, driven without a server, for the tests of the rules.
 
     lobby = Lobby(redis_url)
     anna, bert = lobby.people("anna", "bert")
@@ -7,8 +7,8 @@
     assert anna.partner == "bert"
     lobby.pass_time(5000)
 
-Time is the lobby's own clock, chance is a counted seed, and a worker is a real subscription with a heartbeat, so
-nothing here waits. For the store's connections in gevent there are `cooperative` and `Relay`.
+Time is the lobby's own clock, chance is a counted seed, and a worker is a real subscription with a heartbeat, so no
+test waits. For the store's connections in gevent there are `cooperative` and `Relay`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from animochat.store import keys
 from animochat.store.node import Command
 from animochat.store.scripts import Script
 
-#: Where the lobby's clock starts: some Unix ms, of as many digits as real ones have.
+#: Start of the lobby's clock: some Unix ms, with as many digits as real ones.
 START = 1_900_000_000_000
 
 HOUR_MS = 3_600_000
 
-#: The rules' numbers, as the protocol's defaults have them.
+#: The rules' numbers, with the protocol's defaults.
 HISTORY_MS = 24 * HOUR_MS
 COOLDOWN_MS = 5000
 INTEREST_WAIT_MS = 10_000
@@ -66,7 +66,7 @@ def _connection(url: str) -> Any:
 
 
 class DirectPipeline:
-    """What the services need of `store.pipeline.Pipeline`, without gevent: each command goes out at once, alone."""
+    """The part of `store.pipeline.Pipeline` that services need, without gevent: each command goes out at once."""
 
     def __init__(self, url: str) -> None:
         self.connection = _connection(url)
@@ -111,8 +111,8 @@ class DirectPipeline:
 
 
 class Ear:
-    """Real subscriptions to the workers' channels. `messages()` returns what was published since it was last asked,
-    without waiting for luck: what is published before a PING reaches the subscriber before the PONG."""
+    """Real subscriptions to the workers' channels. `messages()` returns the publications since the last call, and needs
+    no pause: a publication from before a PING reaches the subscriber before the PONG."""
 
     def __init__(self, url: str) -> None:
         self.connection = _connection(url)
@@ -125,7 +125,7 @@ class Ear:
         self._ask("UNSUBSCRIBE", channel)
 
     def messages(self) -> list[tuple[str, bytes]]:
-        """What was heard, and on which channel."""
+        """Return the received publications, each with its channel."""
         self._ask("PING")
         messages, self._unread = self._unread, []
         return messages
@@ -139,7 +139,7 @@ class Ear:
             self._unread.append((reply[1].decode(), reply[2]))
 
     def close(self) -> None:
-        # Said, and not only done: the next test counts who listens, and a closed socket is noticed later.
+        # Unsubscribe before closing: the next test counts subscribers, and the store notices a closed socket later.
         self.connection.send_command("UNSUBSCRIBE", check_health=False)
         while (reply := self.connection.read_response())[0] == b"message" or reply[2] != 0:
             pass
@@ -147,16 +147,16 @@ class Ear:
 
 
 class Worker:
-    """A worker as the store sees it: a channel that is listened on, heartbeats, people."""
+    """A worker as the store sees it: a channel with a subscriber, heartbeats, people."""
 
     def __init__(self, lobby: Lobby, name: str) -> None:
         self.lobby = lobby
         self.name = name
         self.channel = keys.worker_channel(name)
-        #: False: it sends no heartbeats by itself any more.
+        #: False: it sends no more heartbeats by itself.
         self.beating = True
         self.listening = False
-        #: Everything that came on its channel.
+        #: Everything received on its channel.
         self.heard: list[bytes] = []
         self.presence = Presence(lobby.pipeline, name, clock=lobby.clock)  # type: ignore[arg-type]
         self.rooms = Rooms(lobby.pipeline, name, clock=lobby.clock, storing=lobby.storing)  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ class Worker:
         self.listening = True
 
     def unsubscribe(self) -> None:
-        """Its subscription is cut, and the store knows."""
+        """Cut its subscription; the store notices."""
         self.lobby.ear.unsubscribe(self.channel)
         self.listening = False
 
@@ -176,22 +176,22 @@ class Worker:
         return self.presence.heartbeat(messages)
 
     def kill(self) -> None:
-        """As `kill -9` does: nobody listens, no heartbeat comes, and the store still believes that people are here."""
+        """End it as `kill -9` does: no subscriber, no heartbeat, but the store still has its people as connected."""
         self.beating = False
         self.unsubscribe()
 
     def listen(self) -> list[bytes]:
-        """Everything it has heard on its channel so far."""
+        """Return everything received on its channel so far."""
         self.lobby.listen()
         return self.heard
 
     def notices(self) -> list[Notice]:
-        """The notices among it."""
+        """Return the received notices."""
         return [notice for data in self.listen() if data.startswith(b"[") for notice in json.loads(data)]
 
 
 class Person:
-    """Somebody with a connection (or without), and the calls that the person's worker makes for it."""
+    """A person with or without a connection, and the calls that the person's worker makes."""
 
     def __init__(self, lobby: Lobby, name: str) -> None:
         self.lobby = lobby
@@ -234,7 +234,7 @@ class Person:
 
     @property
     def record(self) -> dict[str, str]:
-        """The store's record of the person."""
+        """Return the store's record of the person."""
         return self.lobby.hash(f":person:{self.name}")
 
     @property
@@ -243,7 +243,7 @@ class Person:
 
     @property
     def partner(self) -> str | None:
-        """The other member of the room, or None."""
+        """Return the other member of the room, or None."""
         members = self.lobby.members(self.room) if self.room else ()
         return next((member for member in members if member != self.name), None)
 
@@ -252,12 +252,12 @@ class Person:
         return "waiting" in self.record
 
     def heard(self, event: str | None = None) -> list[Notice]:
-        """The notices of this person that the present worker has heard so far, of one kind or all."""
+        """Return this person's notices that the present worker has received, of one kind or all."""
         return [n for n in self.worker.notices() if n["p"] == self.name and event in (None, n["e"])]
 
 
 class Lobby:
-    """A lobby with a clock and one worker at the beginning. `storing`: whether messages may be stored."""
+    """A lobby with a clock, and one worker at the start. `storing`: whether messages may be stored."""
 
     def __init__(self, url: str, seed: str = "seed", storing: bool = True) -> None:
         self.url = url
@@ -291,7 +291,7 @@ class Lobby:
         return worker
 
     def listen(self) -> list[tuple[Worker, bytes]]:
-        """Hands the workers what came on their channels; returns it, too."""
+        """Pass the publications on to the workers; return them, too."""
         by_channel = {worker.channel: worker for worker in self.workers}
         heard = [(by_channel[channel], data) for channel, data in self.ear.messages()]
         for worker, data in heard:
@@ -299,7 +299,7 @@ class Lobby:
         return heard
 
     def people(self, *names: str, worker: Worker | None = None) -> list[Person]:
-        """New people, connected."""
+        """Return new people, connected."""
         people = [Person(self, name) for name in names]
         for person in people:
             person.connect(worker)
@@ -309,7 +309,7 @@ class Lobby:
         return self.people(*(f"{prefix}{i}" for i in range(count)))
 
     def pair(self, first: str, second: str) -> tuple[Person, Person]:
-        """Two new people in a room."""
+        """Return two new people in a room."""
         a, b = self.people(first, second)
         a.find()
         assert b.find().state == "matched"
@@ -317,7 +317,7 @@ class Lobby:
         return a, b
 
     def have_met(self, seeker: str, others: Sequence[str], until: int | None = None) -> None:
-        """Writes a history, both ways, as `match` does: for when playing it would take thousands of rooms."""
+        """Write a match history, both ways, as `match` does: playing it would take thousands of rooms."""
         until = self.now + HISTORY_MS if until is None else until
         with self.batch() as batch:
             if others:
@@ -326,25 +326,25 @@ class Lobby:
                 batch.zadd(f"{TAG}:met:{other}", {seeker: until})
 
     def all_have_met(self, people: Sequence[Person]) -> None:
-        """Everybody has met everybody, so that all can wait side by side."""
+        """Let everyone have met everyone, so that all of them can wait side by side."""
         self.have_all_met_until(people, self.now + HISTORY_MS)
 
     def have_all_met_until(self, people: Sequence[Person], until: int) -> None:
-        """The same, for another time; what holds for longer stays."""
+        """Do the same until another time; longer entries stay."""
         with self.batch() as batch:
             for person in people:
                 others = {other.name: until for other in people if other is not person}
                 batch.zadd(f"{TAG}:met:{person.name}", others, gt=True)
 
     def pass_time(self, ms: int) -> None:
-        """Moves the clock; the workers that live have sent heartbeats, and ticked where any has, meanwhile."""
+        """Advance the clock; meanwhile living workers have sent heartbeats, and have ticked if any worker has."""
         self.advance(ms)
         for worker in self.workers:
             if worker.beating:
                 worker.heartbeat()
 
     def advance(self, ms: int) -> None:
-        """Time passes, and workers tick meanwhile, with nothing due: all at once, instead of once a tick."""
+        """Advance the clock while workers tick with nothing due: in one step, not once per tick."""
         self.now += ms
         last = self.pipeline.execute("GET", f"{TAG}:clock")
         if last is not None:
@@ -352,18 +352,18 @@ class Lobby:
             self.pipeline.execute("SET", f"{TAG}:clock", f"{seen + ms} {ahead}", "KEEPTTL")
 
     def set_clock(self, ms: int) -> None:
-        """The store's clock is set, by so much: no time passes, and nobody has ticked since."""
+        """Set the store's clock forward or back by `ms`: no time passes, and no worker has ticked since."""
         self.now += ms
 
     def tick(self, limit: int = 1000) -> int:
-        """What one worker does each TICK_MS: ticks until no more is due now. Returns how many scripts that took."""
+        """Do one worker's round of ticks: tick until no more is due now. Return how many scripts that took."""
         for count in range(1, limit + 1):
             if not self.matchmaking.tick():
                 return count
         raise AssertionError(f"still more due after {limit} ticks at the same time")
 
     def run(self, ms: int) -> None:
-        """Time passes as it does for a worker: with a round of ticks each TICK_MS."""
+        """Let time pass as for a worker: with a round of ticks each TICK_MS."""
         for _ in range(ms // TICK_MS):
             self.pass_time(TICK_MS)
             self.tick()
@@ -374,15 +374,15 @@ class Lobby:
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Any]:
-        """Several commands in one round trip."""
+        """Send several commands in one round trip."""
         with redis.Redis.from_url(self.url) as client, client.pipeline(transaction=False) as batch:
             yield batch
             batch.execute()
 
-    # What stands in the store
+    # The store's contents
 
     def commands(self) -> int:
-        """How many commands the store has executed, those of scripts included; asking doesn't count."""
+        """Return how many commands the store has executed, including those of scripts, but not this query."""
         statistics = self.pipeline.execute("INFO", "commandstats").decode()
         return sum(int(calls) for name, calls in re.findall(r"cmdstat_(\S+):calls=(\d+)", statistics) if name != "info")
 
@@ -410,10 +410,10 @@ class Lobby:
 
 
 def cooperative(test: Callable[..., None]) -> Callable[..., None]:
-    """Runs a test in a thread with a gevent hub of its own, in which redis-py's sockets are gevent's.
+    """Run a test in its own thread with its own gevent hub, where redis-py uses gevent's sockets.
 
-    A worker's process is patched as a whole; a test run isn't and must not be (Playwright and threads are in it). Only
-    the sockets have to give way for greenlets to run side by side, so only they are exchanged, for this test alone.
+    A worker's process is patched as a whole; a test run must not be (Playwright and threads run in it). Only sockets
+    have to yield for greenlets to run side by side, so only sockets are replaced, and only for this test.
     """
 
     @functools.wraps(test)
@@ -422,7 +422,7 @@ def cooperative(test: Callable[..., None]) -> Callable[..., None]:
 
         def run() -> None:
             try:
-                # A test that hangs names itself here: pytest-timeout only interrupts the main thread.
+                # The traceback shows where a test hangs: pytest-timeout only interrupts the main thread.
                 with gevent.Timeout(30):
                     test(*args, **kwargs)
             except BaseException as exc:  # noqa: BLE001 - it is raised again in the main thread
@@ -444,9 +444,9 @@ def cooperative(test: Callable[..., None]) -> Callable[..., None]:
 
 
 class Relay:
-    """A way to the store that can be watched, held up and cut. `url` is for whoever shall go through it.
+    """A proxy to the store that can be observed, paused and cut. Clients under test use `url`.
 
-    `written` are the pieces that came from the client, one for each write of up to 64 KiB.
+    `written`: the pieces from the client, one for each write of up to 64 KiB.
     """
 
     def __init__(self, store_url: str) -> None:
@@ -455,10 +455,10 @@ class Relay:
         self.written: list[bytes] = []
         self.accepted = 0
         self._ends: set[Any] = set()
-        #: Set while requests pass; cleared, they are held up.
+        #: Set: requests pass; cleared: they wait.
         self.requests = Event()
         self.requests.set()
-        #: Set while answers pass; cleared, they are held up.
+        #: Set: answers pass; cleared: they wait.
         self.answers = Event()
         self.answers.set()
         self._server = StreamServer(("127.0.0.1", 0), self._serve)
@@ -488,24 +488,24 @@ class Relay:
             end.close()
 
     def cut(self) -> None:
-        """Breaks the connections that there are."""
+        """Cut the existing connections."""
         for end in list(self._ends):
             with contextlib.suppress(OSError):
                 end.shutdown(gevent.socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """The store is gone: connections break, new ones are refused."""
+        """Make the store unreachable: connections break, new ones are refused."""
         self._server.stop()
         self.cut()
 
     def reopen(self) -> None:
-        """The store is back, at the same address."""
+        """Make the store reachable again, at the same address."""
         self._server = StreamServer(("127.0.0.1", self._port), self._serve)
         self._server.start()
 
 
 def soon(check: Callable[[], Any], what: str = "") -> Any:
-    """Lets the other greenlets run until `check` returns something true (within the test's own timeout)."""
+    """Let the other greenlets run until `check` returns something true (within the test's own timeout)."""
     with gevent.Timeout(10, AssertionError(f"not within 10 s: {what or check}")):
         while not (result := check()):
             gevent.sleep(0.001)
@@ -513,7 +513,7 @@ def soon(check: Callable[[], Any], what: str = "") -> Any:
 
 
 def outcome(action: Callable[[], Any]) -> Any:
-    """What a call returns, or the class of the refusal."""
+    """Return the result of a call, or the class of the refusal."""
     try:
         return action()
     except Unavailable:

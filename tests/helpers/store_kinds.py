@@ -1,4 +1,4 @@
-"""Every kind of store behind REDIS_URL that docs/stores.md names as tested, by name.
+"""Every kind of store that docs/stores.md names as tested, by name.
 
 with running_store("cluster", directory) as store:
     Server(…, env={"REDIS_URL": store.url})
@@ -24,29 +24,29 @@ from tests.helpers.servers import ROOT, find_redis_6, find_redis_server, free_po
 #: The user that docs/stores.md recommends, line by line.
 USER = re.findall(r"^user animochat (.+)$", (ROOT / "docs/stores.md").read_text(), re.MULTILINE)
 
-#: For clusters in which nobody dies: a busy machine is no reason to take a node for dead.
+#: For clusters in which no node dies: a busy machine is no reason to declare a node dead.
 PATIENT = {"cluster-node-timeout": "15000"}
 
 
 @dataclass
 class Store:
-    """A store that runs. `url` as in REDIS_URL; `admins` may do everything, one for each server that holds data."""
+    """A running store. `url` as in REDIS_URL; `admins` may do everything, one for each server that holds data."""
 
     url: str
     admins: list[redis.Redis] = field(default_factory=list)
 
     def everywhere(self, *command: Any) -> list[Any]:
-        """Runs a command on each server that holds data."""
+        """Run a command on each server that holds data."""
         return [admin.execute_command(*command) for admin in self.admins]
 
     def refusals(self) -> set[str]:
-        """What the user of docs/stores.md was refused."""
+        """Return the commands that the user of docs/stores.md was denied."""
         return {entry["object"] for entries in self.everywhere("ACL", "LOG") for entry in entries}
 
 
 @contextlib.contextmanager
 def running_store(kind: str, directory: Path) -> Iterator[Store]:
-    """A store of one of the KINDS, empty, in a new directory below `directory`; it ends with the block."""
+    """Run a store of one of the KINDS, empty, in a new directory below `directory`; stop it after the block."""
     place = directory / kind
     place.mkdir()
     with KINDS[kind](place) as store:
@@ -75,7 +75,7 @@ def _single(directory: Path, binary: str, rights: Sequence[str] = ()) -> Iterato
 
 @contextlib.contextmanager
 def _sentinel(directory: Path) -> Iterator[Store]:
-    """A primary with TLS that a Sentinel with TLS names; each has a user of its own."""
+    """Run a primary with TLS behind a Sentinel with TLS; each has its own user."""
     tls = certificates(directory)
     node = StoreNode(directory / "node", find_redis_server(), server_options(tls), tls, in_cluster=False)
     port, config = free_port(), directory / "sentinel.conf"
@@ -112,13 +112,13 @@ def _cluster(
     options = {**PATIENT, **({**server_options(tls), "tls-cluster": "yes"} if tls else {})}
     with RedisCluster(directory, binary, replicas=replicas, options=options, tls=tls) as cluster:
         scheme, hosts = ("rediss+cluster" if tls else "redis+cluster"), cluster.hosts
-        if by_one_node:  # as a single server is named: it says itself that it is a cluster
+        if by_one_node:  # with a single server's address: the store itself reports that it is a cluster
             scheme, hosts = "redis", f"127.0.0.1:{cluster.nodes[1].port}"
         url = f"{scheme}://{_user(cluster.nodes, rights)}{hosts}{query(tls) if tls else ''}"
         yield Store(url, [node.client for node in cluster.primaries()])
 
 
-#: Name -> what starts one in a directory. Clusters have three primaries.
+#: Name -> function that starts the store in a directory. Clusters have three primaries.
 KINDS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Store]]] = {
     "valkey": _embedded,
     "redis": lambda directory: _single(directory, find_redis_server()),
@@ -135,13 +135,13 @@ KINDS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Store]]] = {
 
 
 def _user(nodes: list[StoreNode], rights: Sequence[str]) -> str:
-    """The part of an address that names the user with these rights, whom it makes; nothing where there are none."""
+    """Create a user with these rights; return its part of an address. Without rights, return nothing."""
     add_user(nodes, rights)
     return "animochat:secret@" if rights else ""
 
 
 def add_user(nodes: list[StoreNode], lines: Sequence[str]) -> None:
-    """The user animochat, with the rights of these lines."""
+    """Create the user animochat, with the rights of these lines."""
     for node in nodes:
         for line in lines:
             node.run("ACL", "SETUSER", "animochat", *line.split())
@@ -151,7 +151,7 @@ def add_user(nodes: list[StoreNode], lines: Sequence[str]) -> None:
 
 
 def certificates(directory: Path) -> dict[str, str]:
-    """A client's options for TLS: an authority of our own, and a certificate of the client's, by that authority."""
+    """Return a client's options for TLS: our own authority, and a client certificate signed by it."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / "ca.pem")
     for name in ("127.0.0.1", "animochat"):
@@ -166,7 +166,7 @@ def certificates(directory: Path) -> dict[str, str]:
 
 
 def server_options(certificates: dict[str, str]) -> dict[str, str]:
-    """The same for a store, which lets nobody in without a certificate."""
+    """Return a store's options for TLS; it requires a client certificate."""
     directory = Path(certificates["ssl_ca_certs"]).parent
     return {
         "tls-ca-cert-file": certificates["ssl_ca_certs"],
@@ -178,5 +178,5 @@ def server_options(certificates: dict[str, str]) -> dict[str, str]:
 
 
 def query(certificates: dict[str, str]) -> str:
-    """The client's options as they stand behind an address."""
+    """Return the client's options as the query of an address."""
     return "?" + "&".join(f"{name}={value}" for name, value in certificates.items())

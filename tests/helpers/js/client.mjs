@@ -1,5 +1,5 @@
-// The stock JavaScript client, driven from Python (tests/helpers/servers.py, NodeClient): one JSON object a line on stdin says
-// what to do ({id, do, …}) and is answered on stdout ({id, result}); what the socket receives goes out as {event, args}.
+// The stock JavaScript client, controlled from Python (tests/helpers/servers.py, NodeClient). Each line on stdin is a JSON
+// object with a command ({id, do, …}); stdout has its result ({id, result}) and received events ({event, args}).
 
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
@@ -8,7 +8,7 @@ let socket;
 
 const write = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
-// Bytes come as {"$binary": base64}.
+// Bytes are encoded as {"$binary": base64}.
 const revive = (_, value) => (value?.$binary === undefined ? value : Buffer.from(value.$binary, "base64"));
 
 const actions = {

@@ -1,16 +1,16 @@
-// Many stock JavaScript clients in one process, driven from Python (tests/faults/crowd.py): one JSON object a line on
-// stdin says what to do ({id, client, do, …}) and is answered on stdout ({id, result}). Everything that happens to a
-// client goes out as one line too, in the order in which it happened: {client, event, args} for what its socket
-// received, {client, note, …} for what it did itself.
+// Many stock JavaScript clients in one process, controlled from Python (tests/faults/crowd.py). Each line on stdin is a
+// JSON object with a command ({id, client, do, …}); stdout has its result ({id, result}). Everything that happens to a
+// client is a line on stdout too, in order: {client, event, args} for a received event, {client, note, …} for an action
+// of its own.
 //
-// A client that is told to `talk` behaves as a person: it looks for a partner whenever it has none, and says numbered
-// sentences, the next one when the last was answered. What could not be stored is said again with the same `clientId`;
-// one who talks `once` says it without one and, where no answer comes, goes on with the next sentence.
+// A client with the command `talk` behaves like a person: it searches whenever it has no partner, and sends numbered
+// messages, the next one after the last was acknowledged. It sends a message that could not be stored again with the
+// same `clientId`; with `once` it sends messages without one and, if no answer comes, continues with the next message.
 
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
-// Milliseconds until a sentence, or a search, that nobody has answered is tried again.
+// Milliseconds until a message, or a search, without an answer is tried again.
 const ANSWER_TIMEOUT = 1500;
 const PAUSE_AFTER_FAILURE = 50;
 
@@ -59,7 +59,7 @@ class Client {
     else this.converse(room);
   }
 
-  // The answer, or undefined where none came in time.
+  // Return the answer, or undefined if none came in time.
   ask(event, ...args) {
     return new Promise((resolve) => {
       const answered = (error, answer) => resolve(error ? undefined : answer);
@@ -70,7 +70,7 @@ class Client {
   async search() {
     if (!this.talking || this.searching || this.room !== null) return;
     this.searching = true;
-    // What it finds is told by events.
+    // The result of a search arrives as an event.
     while (this.talking && this.room === null) {
       const answer = await this.ask("find-match");
       if (answer?.ok || answer?.error.code === "already-in-room") break;
@@ -94,7 +94,7 @@ class Client {
   async say(room, message) {
     const { content } = message;
     this.note("sent", { room, content });
-    // Said again until it is certain, for as long as the conversation goes on.
+    // Repeat the message until it is acknowledged, as long as the room lasts.
     for (let attempt = 1; this.room === room; attempt++) {
       if (attempt > 1) this.note("repeated", { room, content });
       const answer = await this.ask("send-message", message);
@@ -107,7 +107,7 @@ class Client {
     }
   }
 
-  // Once: a second `next-match` might leave the room that the first one led to.
+  // Only once: a second `next-match` might leave the room that the first one led to.
   async skip(room) {
     this.note("leaving", { room });
     this.room = null;
@@ -123,7 +123,7 @@ class Client {
     }
   }
 
-  // What Python asks for.
+  // Commands from Python.
 
   talk({ interval, skipAfter, once }) {
     Object.assign(this, { interval, skipAfter, once, talking: true });
@@ -131,7 +131,7 @@ class Client {
     else this.converse(this.room);
   }
 
-  // Answered when the last sentence has been, or when it never will be.
+  // Resolve once the last message is acknowledged, or never will be.
   async hush() {
     this.talking = false;
     while (this.searching || this.conversations > 0) await pause(10);
