@@ -1,4 +1,4 @@
-"""What the chat's own layers make of text and values, beside the documents and python-socketio."""
+"""Fuzz targets for the chat's own parsers, compared with the documents and python-socketio."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.fuzz.wire import unpacked
 
 
 def packet(data: bytes) -> None:
-    """A packet: malformed, or what python-socketio understands too, and the same when it is encoded again."""
+    """A packet is malformed, or python-socketio understands it too; encoded again, it stays the same."""
     try:
         text = unpacked(data)[1].decode()
     except UnicodeDecodeError:
@@ -50,15 +50,15 @@ def packet(data: bytes) -> None:
     except packets.Malformed:
         return
     if isinstance(found.data, int | float):
-        return  # nobody sends that, and it can be read as a part of the number before it
+        return  # no client sends that, and it could be a part of the number before it
     assert found.attachments <= packets.MAX_ATTACHMENTS
     theirs = socketio.packet.Packet()
     try:
         attachments = theirs.decode(text)
-    except RecursionError:  # its JSON decoder has less room than ours
+    except RecursionError:  # its JSON decoder nests less deeply than ours
         return
     except ValueError as error:
-        if str(error) == "Integer is too large":  # for it, beyond 100 digits; for ours, beyond 4300
+        if str(error) == "Integer is too large":  # its limit is 100 digits; ours is 4300
             return
         raise
     assert (attachments, theirs.packet_type) == (found.attachments, int(found.type))
@@ -92,7 +92,7 @@ with TemporaryDirectory() as _directory:
 
 
 def arguments(data: bytes) -> None:
-    """An event's arguments as JSON: taken if and only if the documents say so, and what is made of them is right."""
+    """An event's arguments, as JSON, are accepted if and only if the documents allow them, and parsed correctly."""
     number, values = unpacked(data)
     try:
         args = decode(f"[{values.decode()}]")
@@ -117,13 +117,13 @@ def arguments(data: bytes) -> None:
 
 
 def _has_improper_interest(args: list[Any]) -> bool:
-    """The one rule that no schema has: lengths without the white space around."""
+    """Return whether an interest breaks the one rule that no schema has: length without surrounding white space."""
     spelled = args[0].get("interests", []) if args and isinstance(args[0], dict) else []
     return any(not 1 <= len(spelling.strip()) <= MAX_INTEREST_LENGTH for spelling in spelled)
 
 
 def _say(content: str) -> None:
-    """What others get of it is what was said."""
+    """Receivers get the content that was sent."""
     body = reply_body("user", content, Quote("room-1", "other", content[:MAX_QUOTE]))
     assert read_body(body).content == content
     message = json.loads(message_json("room", 2, 3, body))
@@ -135,7 +135,7 @@ def _say(content: str) -> None:
     assert len(_words.apply(content)) == len(content)
 
 
-# What a client shows to be taken for somebody
+# A client's credentials
 
 TOKENS = Tokens("a secret of the fuzzer's own")
 TOKEN = TOKENS.issue("person")
@@ -143,7 +143,7 @@ PID = TOKENS.issue_session("person", "session")
 
 
 def credentials(data: bytes) -> None:
-    """A token, a `pid` and an offset: nobody is taken for anybody but by what was signed for that."""
+    """A token, a `pid` and an offset identify a person only if they were signed for that purpose."""
     try:
         text = unpacked(data)[1].decode()
     except UnicodeDecodeError:

@@ -1,11 +1,11 @@
-"""Coverage-guided fuzzing of what reads clients' bytes, with atheris (libFuzzer)::
+"""Coverage-guided fuzzing of all parsers of clients' bytes, with atheris (libFuzzer)::
 
     python tests/fuzz/targets.py frames --seconds 600
     python tests/fuzz/targets.py packet --runs 1000000 --seed 1
-    python tests/fuzz/targets.py packet crash-0123…     # what was found, again
+    python tests/fuzz/targets.py packet crash-0123…     # an earlier finding, again
 
-A target is a function of bytes that raises where something is wrong. What libFuzzer finds to be worth keeping goes to
-tests/fuzz/corpus (git ignores it), as does an input that fails; mend it, and put that input here among the seeds.
+A target is a function of bytes that raises if something is wrong. libFuzzer keeps interesting inputs in
+tests/fuzz/corpus (git ignores it), failing ones included. After a fix, add the failing input to the seeds here.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 
-#: Seconds that one input may take. Each is done in milliseconds, unless it costs more than its length.
+#: Seconds that one input may take. Each takes milliseconds, unless its cost grows faster than its length.
 TIMEOUT = 20
 
 if __name__ == "__main__":
     import atheris
 
     sys.path.insert(0, str(HERE.parents[1]))
-    # python-socketio reads packets letter by letter where we have an expression: it shows libFuzzer the way
+    # python-socketio parses packets letter by letter where we use a regular expression: that guides libFuzzer
     with atheris.instrument_imports(include=["animochat", "tests.fuzz", "socketio", "websockets"]):
         from tests.fuzz import chat, wire
-else:  # for the seeds alone
+else:  # only the seeds run
     from tests.fuzz import chat, wire
 
 
 class Target(NamedTuple):
-    """`check` raises where something is wrong; `seeds` are where libFuzzer begins."""
+    """`check` raises if something is wrong; libFuzzer begins with `seeds`."""
 
     check: Callable[[bytes], None]
     seeds: list[bytes]
 
 
 def _frame(first: int, payload: bytes) -> bytes:
-    """A client's frame, masked with zeros."""
+    """Return a client's frame, masked with zeros."""
     return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
 
 
-#: In the form that `wire.unpacked` makes long.
+#: Marks an input that `wire.unpacked` makes long.
 STRETCHED = b"\x80"
 
 TARGETS = {
@@ -143,7 +143,7 @@ TARGETS = {
     ),
 }
 
-#: What no chance would come upon, as libFuzzer writes it.
+#: Words that libFuzzer would not find by chance, in its notation.
 WORDS = [
     *("~", r"\"", r"\\", r"\x1e", "null", "true", "1e9", r"\xf0\x9f\x90\x98", r"\\ud83d", r"\xe2\x80\xa8"),
     *("interests", "content", "clientId", "replyTo", "isTyping", "reason", "details", "spam", "_placeholder"),
@@ -152,7 +152,7 @@ WORDS = [
 
 
 def main() -> Any:
-    """Fuzz, and exit with what libFuzzer says: 0 where nothing was found. With files: only try those."""
+    """Fuzz, and exit with libFuzzer's status: 0 if nothing was found. With files: only try those."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("files", nargs="*", type=Path, help="inputs to try once each")

@@ -1,6 +1,6 @@
-"""Whatever bytes, packets or values come, in each layer: nothing fails, nobody else notices, memory stays level.
+"""Any bytes, packets or values, in each layer: nothing fails, other clients are not disturbed, memory stays level.
 
-Hypothesis makes them up; the server is a real one, whose log must hold no error in the end (people.running).
+Hypothesis generates them; the server is a real one, whose log must contain no error at the end (people.running).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CODES = {
 
 EVENTS = ["find-match", "cancel-match", "next-match", "send-message", "typing", "leave-room", "block-partner"]
 
-#: kB that the worker's memory may grow by in this module: what it kept of each example would be more.
+#: kB by which the worker's memory may grow in this module: keeping something of each example would take more.
 MEMORY_BOUND = 6_000
 
 fuzz = settings(
@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def witness(server: Server) -> Iterator[RawClient]:
-    """Somebody who is served throughout."""
+    """Return a client that is served throughout."""
     witness = RawClient(server)
     yield witness
     witness.drop()
@@ -63,7 +63,7 @@ def is_served(witness: RawClient) -> None:
 
 
 def frame(first: int, payload: bytes, masked: bool, announced: int | None) -> bytes:
-    """A frame as it should be, but for what the arguments make wrong about it."""
+    """Return a valid frame, except for the faults that the arguments ask for."""
     length = len(payload) if announced is None else announced
     mask = 0x80 if masked else 0
     if length < 126:
@@ -88,7 +88,7 @@ frames = st.builds(
 @given(sent=st.one_of(st.lists(frames, min_size=1, max_size=8).map(b"".join), st.binary(min_size=1, max_size=300)))
 def test_any_bytes_on_a_websocket(server: Server, witness: RawClient, sent: bytes) -> None:
     raw = RawClient(server)
-    # who has closed already takes no more
+    # a server that has closed accepts nothing more
     with contextlib.suppress(ConnectionError):
         raw.socket.sock.sendall(sent)
     is_served(witness)
@@ -149,7 +149,7 @@ def test_any_socket_io_packet(
         raw.send(f"4{kind}{attachments}{namespace}{number}{data}")
         raw.send('42999["no-such-event"]')
     is_served(witness)
-    # it is answered, or that was the end; nothing in between
+    # the packet is answered, or the connection ends; nothing in between
     while (answer := raw.receive()) and not answer.startswith("43999"):
         pass
     raw.drop()
@@ -190,7 +190,7 @@ def test_any_polling_request(server: Server, witness: RawClient, body: bytes, he
         assert session.post(f"{url}&sid={sid}", b"40", timeout=PATIENCE).status_code == 200
         answer = session.post(f"{url}&sid={sid}", body, headers=headers, timeout=PATIENCE)
         assert answer.status_code in (200, 400, 413, 426), answer.text
-        # what is left of it goes
+        # end the session, if it still exists
         assert session.post(f"{url}&sid={sid}", b"1", timeout=PATIENCE).status_code in (200, 400)
     is_served(witness)
 
@@ -200,7 +200,7 @@ def test_any_polling_request(server: Server, witness: RawClient, body: bytes, he
 
 @pytest.mark.parametrize("other", ["token", "pid"])
 def test_a_signature_holds_for_what_it_was_made_for(server: Server, other: str) -> None:
-    """One's own pid is no token, one's own token no pid; another's signature is none for this person."""
+    """A signed pid is no token, and a token no pid; another person's signature is not valid for this person."""
     anna, bert = RawClient(server), RawClient(server)
     pids = [json.loads(next(f for f in c.frames if f.startswith("40"))[2:])["pid"] for c in (anna, bert)]
     tokens = [client.session["token"] for client in (anna, bert)]

@@ -1,4 +1,4 @@
-"""The fuzz targets: their seeds, a short run of each with fixed numbers, and that they notice what they are for."""
+"""The fuzz targets: their seeds, a short run of each with fixed numbers, and whether they notice faults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUNS = {"frames": 60, "heads": 150, "payloads": 100, "packet": 2000, "arguments"
 
 
 def for_this_platform() -> bool:
-    """Whether setup.cfg asks for atheris here: there are wheels for some platforms only."""
+    """Return whether setup.cfg requires atheris here: it has wheels for some platforms only."""
     requirements = [Requirement(text) for text in importlib.metadata.requires("animochat") or []]
     (atheris,) = [requirement for requirement in requirements if requirement.name == "atheris"]
     return atheris.marker is not None and atheris.marker.evaluate({"extra": "dev"})
@@ -55,7 +55,7 @@ def test_fuzzing_finds_nothing(name: str, tmp_path: Path) -> None:
 
 
 def lenient(data: bytes) -> str | None:
-    """`whole_message`, but for what is no UTF-8."""
+    """Do the same as `whole_message`, but accept invalid UTF-8."""
     is_whole = len(data) > 6 and data[0] == 0x81 and len(data) == 6 + (data[1] & 0x7F)
     return data[6:].decode("utf-8", "replace") if is_whole else None
 

@@ -1,4 +1,4 @@
-"""What the layers below the chat make of bytes, each beside somebody else's reading of the same bytes."""
+"""Fuzz targets for the layers below the chat, each compared with another implementation of the same format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from animochat.server.timers import TimerWheel
 from animochat.server.websocket.connection import Reason, WebSocket
 from animochat.server.websocket.frames import FrameReader, Parser, websocket_frame
 
-#: As long as what the server takes may be.
+#: The maximal size that the server accepts.
 MAX_SIZE = 100_000
 
 _TIMERS = TimerWheel(1, 10)
@@ -31,10 +31,10 @@ _BACKLOG = Backlog(_TIMERS, 0)
 
 
 def unpacked(data: bytes, length: int = MAX_SIZE) -> tuple[int, bytes]:
-    """An input's first byte without its highest bit, which is the target's to use, and the rest.
+    """Return an input's first byte without its highest bit, which has a meaning for the target, and the rest.
 
-    With that bit, a rest of `head~piece~tail` has the piece so often that it is `length` bytes long: what costs more
-    than its length shows in that.
+    With that bit set, the rest `head~piece~tail` repeats the piece up to `length` bytes in total. That reveals parsers
+    whose cost grows faster than the length.
     """
     if not data:
         return 0, b""
@@ -49,7 +49,7 @@ def unpacked(data: bytes, length: int = MAX_SIZE) -> tuple[int, bytes]:
 
 
 class _Listener:
-    """Keeps what it is told."""
+    """Records everything that it receives."""
 
     def __init__(self) -> None:
         self.messages: list[str | bytes] = []
@@ -76,13 +76,13 @@ class _Connection:
         )
 
     def send(self, data: bytes) -> None:
-        """Have the server read this at once."""
+        """Let the server read this at once."""
         with contextlib.suppress(OSError):  # it has hung up
             self.client.send(data)
         self._take_turns()
 
     def _take_turns(self) -> None:
-        """What the event loop would do until there is nothing to read, without the slow lane's waiting."""
+        """Run the event loop's work until there is nothing to read, without the throttle queue's delays."""
         websocket = self.websocket
         while websocket.is_open:
             if websocket in _LANE:
@@ -94,7 +94,7 @@ class _Connection:
                 break
 
     def answered(self) -> list[Frame]:
-        """What the server has sent, frame by frame."""
+        """Return the frames that the server has sent."""
         reader = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
         with contextlib.suppress(BlockingIOError):
             while data := self.client.recv(65536):
@@ -108,7 +108,7 @@ class _Connection:
         self.websocket.abort()
 
 
-#: What a second client says meanwhile, in pieces that end within frames, and what has to arrive of it.
+#: A second client's stream, in pieces that end within frames, and the messages that have to arrive from it.
 _OTHER = b"".join(
     Frame(opcode, text, fin).serialize(mask=True)
     for opcode, text, fin in [(Opcode.TEXT, b"one", True), (Opcode.TEXT, b"t", False), (Opcode.CONT, b"wo", True)]
@@ -117,7 +117,7 @@ _OTHER_PIECES = [_OTHER[:5], _OTHER[5:14], _OTHER[14:17], _OTHER[17:]]
 
 
 def _understood(stream: bytes, max_size: int) -> tuple[list[str | bytes], list[bytes], int | None]:
-    """Messages, pings, and the code of the close frame, where a client sends just this: `websockets` by itself."""
+    """Return messages, pings and the close code that `websockets` alone parses from this client stream."""
     parser = Parser(Side.SERVER, state=State.OPEN, max_size=max_size)
     parser.receive_data(stream)
     messages: list[str | bytes] = []
@@ -142,7 +142,7 @@ def _understood(stream: bytes, max_size: int) -> tuple[list[str | bytes], list[b
 
 
 def frames(data: bytes) -> None:
-    """Bytes on a WebSocket, in pieces: what arrives depends neither on the pieces nor on who else shares the parser."""
+    """Bytes on a WebSocket, in pieces: the result depends neither on the pieces nor on other users of the parser."""
     max_size = 5_000
     number, stream = unpacked(data, 20_000)
     step = 1 + 8 * number if len(stream) < 4096 else 4096
@@ -174,7 +174,7 @@ def frames(data: bytes) -> None:
 
 
 def _masked(frame: bytes) -> bytes:
-    """A server's frame as a client would send it, with a mask of zeros."""
+    """Return a server's frame as a client would send it, masked with zeros."""
     head = 2 + {126: 2, 127: 8}.get(frame[1], 0)
     return frame[:1] + bytes([frame[1] | 0x80]) + frame[2:head] + bytes(4) + frame[head:]
 
@@ -183,7 +183,7 @@ def _masked(frame: bytes) -> bytes:
 
 
 def heads(data: bytes) -> None:
-    """A request's head, torn in two: it is refused as documented, or means to us what it means to `http.client`."""
+    """A request's head, split in two, is refused as documented, or means the same to us as to `http.client`."""
     number, stream = unpacked(data, 30_000 + 10_000 * (data[:1] > b"\x80"))  # below the bound and above it
     whole = _head(stream, b"")
     cut = len(stream) * number // 0x7F
@@ -204,7 +204,7 @@ def heads(data: bytes) -> None:
 
 
 def _head(received: bytes, sent: bytes) -> str | tuple[bytes, list[tuple[str, str]]]:
-    """What becomes of a request of which so much was read before, and so much is sent."""
+    """Return the result of a request whose head arrives in two parts: `received`, then `sent`."""
     from gevent.socket import socketpair
 
     client, server = socketpair()
@@ -219,7 +219,7 @@ def _head(received: bytes, sent: bytes) -> str | tuple[bytes, list[tuple[str, st
             assert reader.readline().rstrip(b"\r\n") == line
             fields = Headers(reader).items()
             values = ",".join(value for name, value in fields if name.lower() == "x-forwarded-for")
-            # What requests are counted by, before they are parsed.
+            # The headers that requests are counted by, before they are parsed.
             early, late = ([part.strip(" \t") for part in listed.split(",")] for listed in (forwarded, values))
             assert early == late
             return line, fields
@@ -233,7 +233,7 @@ def _head(received: bytes, sent: bytes) -> str | tuple[bytes, list[tuple[str, st
 
 
 def payloads(data: bytes) -> None:
-    """Read a polling request's body: malformed, or packets that come back when they are encoded again."""
+    """A polling request's body is malformed, or its packets stay the same when encoded again."""
     _, body = unpacked(data)
     try:
         received = packets.decode_payload(body)
