@@ -92,8 +92,10 @@ site: setup
 
 # A wheel and an sdist with the page's libraries in them: installing either needs no Node. The same files make the same
 # archives, byte for byte (tools/build_backend.py).
-wheel: setup
-	$(BIN)/uv build --no-build-isolation --python $(BIN)/python --out-dir $(DIST)
+wheel: $(RUN_READY) $(PAGE_LIBRARIES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'setuptools>=77'
+	rm -f $(DIST)/animochat-*.whl $(DIST)/animochat-*.tar.gz
+	$(BIN)/python tools/build_backend.py $(DIST)
 
 # The versions that installing and CI use: the newest ones that setup.cfg allows.
 constraints: setup

@@ -9,7 +9,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -43,6 +45,20 @@ def build_sdist(directory: str, settings: Any = None) -> str:
     name = build_meta.build_sdist(directory, _QUIETLY | (settings or {}))
     _rewrite_sdist(Path(directory, name))
     return name
+
+
+def main(directory: str) -> None:
+    """Build the sdist into `directory`, and from it the wheel, so that either has what the other has."""
+    target = Path(directory).resolve()
+    target.mkdir(parents=True, exist_ok=True)
+    sdist = target / build_sdist(str(target))
+    with tempfile.TemporaryDirectory() as place:
+        with tarfile.open(sdist) as files:
+            files.extractall(place, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        os.chdir(Path(place, sdist.name.removesuffix(".tar.gz")))
+        wheel = target / build_wheel(str(target))
+        os.chdir(target)
+    print(f"{sdist}\n{wheel}")
 
 
 def _require_libraries() -> None:
@@ -79,3 +95,7 @@ def _rewrite_sdist(path: Path) -> None:
             entry.size, entry.mtime, entry.mode = len(data), EPOCH, _mode(mode)
             new.addfile(entry, io.BytesIO(data))
     path.write_bytes(gzip.compress(tar.getvalue(), mtime=EPOCH))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -12,6 +12,7 @@ The window and what can be seen and done in it is a `Person`, below.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,10 +60,11 @@ class Person:
         self.page.on("console", self._listen)
 
     def _listen(self, message: ConsoleMessage) -> None:
-        # A server that is stopped makes requests fail, and a session that it has ended is unknown to it: no complaints.
+        # A server that is stopped makes requests fail, by itself or through a proxy, and a session that it has ended is
+        # unknown to it: no complaints.
         if message.type != "error" or "ERR_" in message.text or "WebSocket connection" in message.text:
             return
-        if "400 (Bad Request)" in message.text and "/socket.io/" in message.location["url"]:
+        if re.search(r"status of (400|502) ", message.text) and "/socket.io/" in message.location["url"]:
             return
         self.complaints.append(message.text)
 

@@ -19,6 +19,7 @@ import yaml
 
 from animochat import __version__
 from animochat.settings import Settings
+from tests.helpers.balancers import SEARCH
 from tests.helpers.servers import ROOT, Server, free_port
 
 COMPOSE_FILES = ["compose.yaml", "deploy/compose.yaml"]
@@ -59,7 +60,7 @@ def systemd_analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 def unit(tmp_path: Path) -> Path:
     """The unit, with this environment's program in the place of the one in /opt."""
     text = (ROOT / "deploy/animochat.service").read_text()
-    program = "/opt/animochat/.venv/bin/animochat"
+    program = "/opt/animochat/bin/animochat"
     assert text.count(f"ExecStart={program} ") == 1
     file = tmp_path / "animochat.service"
     file.write_text(text.replace(program, str(Path(sys.executable).with_name("animochat"))))
@@ -119,8 +120,23 @@ def test_a_compose_file_runs_our_servers_with_settings_that_they_take(name: str)
         assert (ROOT / name).parent.joinpath(service["build"], "Dockerfile").is_file()
         # as compose fills variables in that are not set
         environment = {k: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", v) for k, v in service["environment"].items()}
-        settings_of(environment)
+        settings = settings_of(environment)
+        # every other setting comes from a file, which may not move the server within its container
+        assert service["env_file"] == [{"path": ".env", "required": False}]
+        assert (settings.port, settings.host) == (3001, "0.0.0.0")
         assert int(service["stop_grace_period"].removesuffix("s")) > graceful_timeout()
+
+
+@pytest.mark.parametrize("name", COMPOSE_FILES)
+def test_the_store_of_a_compose_file_keeps_its_data(name: str) -> None:
+    compose = yaml.safe_load((ROOT / name).read_text())
+    store = compose["services"]["store"]
+    (volume,) = store["volumes"]
+    assert volume.partition(":")[0] in compose["volumes"]
+    assert volume.partition(":")[2] == "/data"
+    command = " ".join(store["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
 
 
 def test_the_servers_behind_haproxy_are_those_that_compose_starts() -> None:
@@ -212,14 +228,32 @@ def test_the_manifests_speak_of_one_thing() -> None:
 
 def test_a_pod_runs_with_settings_that_the_server_takes() -> None:
     (container,) = kubernetes("Deployment")["spec"]["template"]["spec"]["containers"]
-    # the Ingress passes /metrics on, so that it needs a token
-    given = {"REDIS_URL": "redis://store:6379", "SECRET_KEY": "0123456789abcdef", "METRICS_TOKEN": "fedcba9876543210"}
+    given = {"REDIS_URL": "redis://store:6379"}
+    given.update(dict.fromkeys(("SECRET_KEY", "ADMIN_TOKEN", "METRICS_TOKEN"), "0123456789abcdef"))
     secret = {entry["name"] for entry in container["env"] if "valueFrom" in entry}
     assert secret == set(given)
     plain = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
     settings = settings_of({**plain, **given})
     assert settings.production
     assert settings.port == container["ports"][0]["containerPort"]
+    assert settings.host == "0.0.0.0"
+    assert "LOBBIES" in plain
+
+
+def test_haproxy_takes_the_ingress_s_own_lines(tmp_path: Path) -> None:
+    program = shutil.which("haproxy", path=SEARCH)
+    if program is None:
+        pytest.skip("haproxy is not installed")
+    annotations = kubernetes("Ingress")["metadata"]["annotations"]
+    lines = [f"balance {annotations['haproxy.org/load-balance']}"]
+    lines += annotations["haproxy.org/backend-config-snippet"].splitlines()
+    ends = ["defaults", "mode http", "timeout client 50s", "timeout connect 5s", "timeout server 50s"]
+    ways = ["frontend web", f"bind 127.0.0.1:{free_port()}", "default_backend animochat", "backend animochat"]
+    text = "\n".join([*ends, *ways, *lines, "server pod 127.0.0.1:3001"])
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(text + "\n")
+    result = subprocess.run([program, "-c", "-f", str(file)], capture_output=True, text=True)
+    assert (result.returncode, "[ALERT]" in result.stderr) == (0, False), result.stderr
 
 
 # Heroku-like platforms
@@ -239,4 +273,13 @@ def test_a_platform_starts_what_app_json_and_the_procfile_name() -> None:
     # the add-on sets REDIS_URL, which names it
     assert app["addons"][0]["as"] == "REDIS"
     values = {name: "0123456789abcdef" if "generator" in v else v["value"] for name, v in app["env"].items()}
+    settings = Settings.from_environ({"DYNO": "web.1", "REDIS_URL": "rediss://:x@store.example:6380", **values})
     assert settings_of(values).production
+    assert settings.admin_token
+    assert settings.trusted_proxies == 1
+    assert "ssl_cert_reqs=none" in str(settings.redis_url)
+
+
+def test_the_platform_s_python_is_that_of_the_image() -> None:
+    version = (ROOT / ".python-version").read_text().strip()
+    assert set(re.findall(r"^FROM python:([0-9.]+)-slim", (ROOT / "Dockerfile").read_text(), re.MULTILINE)) == {version}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,23 +25,38 @@ ADDRESS_HEADER = "X-Test-Address"
 
 @contextmanager
 def nginx(directory: Path, servers: Sequence[Server]) -> Iterator[str]:
-    """Run nginx with deploy/nginx.conf, with other addresses; yield its URL."""
+    """Run nginx with deploy/nginx.conf before several machines, with other addresses and no TLS; yield its URL."""
     port = free_port()
     text = (ROOT / "deploy/nginx.conf").read_text()
-    for placeholder, server in zip(("10.0.0.1:3001", "10.0.0.2:3001"), servers, strict=True):
-        text = replaced(text, placeholder, f"127.0.0.1:{server.port}")
-    text = replaced(text, "listen 80;", f"listen 127.0.0.1:{port};")
+    text = replaced(text, "        server 127.0.0.1:3001;\n", "")
+    for number, server in enumerate(servers, 1):
+        text = replaced(text, f"# server 10.0.0.{number}:3001", f"server 127.0.0.1:{server.port}")
+    for line in re.findall(r"^ +ssl_.*\n", text, re.MULTILINE):
+        text = replaced(text, line, "")
+    text = replaced(text, "listen 443 ssl http2;", f"listen 127.0.0.1:{port};")
+    text = replaced(text, "listen [::]:443 ssl http2;", "")
+    text = replaced(text, "listen 80;", f"listen 127.0.0.1:{free_port()};")
+    text = replaced(text, "listen [::]:80;", "")
     text = replaced(text, "# set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.1;")
     text = replaced(text, "# real_ip_header X-Forwarded-For;", f"real_ip_header {ADDRESS_HEADER};")
+    arguments = nginx_arguments(directory)
+    with balancer(directory, "nginx", for_a_test(text, directory), ["-c", "{file}", *arguments]):
+        yield f"http://127.0.0.1:{port}"
+
+
+def for_a_test(text: str, directory: Path) -> str:
+    """Return a configuration of nginx with few connections, and with its own files in `directory`."""
     text = replaced(text, "worker_rlimit_nofile 200000;", "")
     text = replaced(text, "worker_connections 65536;", "worker_connections 512;")
-    own_files = [
-        f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    ]
-    text = replaced(text, "http {\n", "\n".join(["http {", *own_files, "access_log off;", ""]))
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    own_files = [f"{kind}_temp_path {directory}/{kind};" for kind in kinds]
+    return replaced(text, "http {\n", "\n".join(["http {", *own_files, ""]))
+
+
+def nginx_arguments(directory: Path) -> list[str]:
+    """Return nginx's arguments, but for its file, so that it writes to `directory` alone and stays in front."""
     options = f"daemon off; pid {directory}/pid; error_log {directory}/log;"
-    with balancer(directory, "nginx", text, ["-c", "{file}", "-g", options, "-e", f"{directory}/log"]):
-        yield f"http://127.0.0.1:{port}"
+    return ["-g", options, "-e", f"{directory}/log"]
 
 
 @contextmanager
