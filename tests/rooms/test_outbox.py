@@ -1,4 +1,4 @@
-"""What a worker publishes for a room's log in a cluster, what it remembers, and how it opens and closes logs."""
+"""A worker's publications for room logs in a cluster, its memory of messages, and how it opens and closes logs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lobby(store_url: str) -> Iterator[Lobby]:
 
 
 def published(commands: Commands) -> list[tuple[str, str]]:
-    """Where the commands publish, and what."""
+    """Return the channel and the text of each publication."""
     assert {command[0] for command, _ in commands} <= {"PUBLISH"}
     return [(command[1], command[2]) for command, _ in commands]
 
@@ -57,7 +57,7 @@ def test_each_worker_gets_one_publication_with_its_lines_in_order() -> None:
     assert outbox.unheard() == []
 
 
-def test_a_publication_that_nobody_heard_is_told_all_the_same_and_its_people_are_to_look() -> None:
+def test_publication_without_subscriber_succeeds_and_its_receivers_get_hints() -> None:
     outbox, told = Outbox(TAG), []  # type: ignore[var-annotated]
     outbox.tell("one", message("anna"), told.append)
     ((_, answered),) = outbox.collect()
@@ -65,12 +65,12 @@ def test_a_publication_that_nobody_heard_is_told_all_the_same_and_its_people_are
     assert told == [True], "it is stored"
     commands = outbox.unheard()
     assert published(commands) == [(keys.channel(TAG, "one"), "look\nanna room")]
-    assert outbox.unheard() == [], "as long as that is under way"
+    assert outbox.unheard() == [], "while that is under way"
     commands[0][1](1)
     assert outbox.unheard() == []
 
 
-def test_a_publication_that_failed_is_told_as_failed_and_its_people_are_to_look() -> None:
+def test_failed_publication_is_reported_and_its_receivers_get_hints() -> None:
     outbox, told = Outbox(TAG), []  # type: ignore[var-annotated]
     outbox.tell("one", message("anna"), told.append)
     ((_, answered),) = outbox.collect()
@@ -79,7 +79,7 @@ def test_a_publication_that_failed_is_told_as_failed_and_its_people_are_to_look(
     assert published(outbox.unheard()) == [(keys.channel(TAG, "one"), "look\nanna room")]
 
 
-def test_a_worker_that_never_hears_is_told_to_look_so_often_and_then_forgotten() -> None:
+def test_hints_to_a_worker_without_subscription_end_after_some_attempts() -> None:
     outbox = Outbox(TAG)
     outbox.tell_to_look("one", message("anna").look)
     times = 0
@@ -91,13 +91,13 @@ def test_a_worker_that_never_hears_is_told_to_look_so_often_and_then_forgotten()
     assert not outbox._unheard, "nothing is left of it"
 
 
-def test_nobody_is_told_to_look_who_is_at_no_worker() -> None:
+def test_no_hint_for_a_person_without_a_worker() -> None:
     outbox = Outbox(TAG)
     outbox.tell_to_look("", message("anna").look)
     assert outbox.unheard() == []
 
 
-def test_in_a_cluster_the_worker_that_has_stored_a_message_publishes_it_and_then_acknowledges(lobby: Lobby) -> None:
+def test_in_a_cluster_a_worker_publishes_a_stored_message_before_acknowledging_it(lobby: Lobby) -> None:
     other = lobby.add_worker()
     lobby.pipeline.in_cluster = True
     (anna,) = lobby.people("anna")
@@ -141,7 +141,7 @@ def test_in_a_cluster_the_worker_that_has_stored_a_message_publishes_it_and_then
 # The memory
 
 
-def test_what_is_remembered_comes_in_the_room_s_order_and_each_message_once() -> None:
+def test_memory_returns_each_message_once_in_room_order() -> None:
     memory = MemoryLog(3)
     said = {seq: RememberedMessage("anna", seq, f"body{seq}") for seq in range(1, 6)}
     assert [memory.keep("room", seq, *said[seq]) for seq in (2, 1, 2, 3)] == [True, True, False, True]
@@ -152,15 +152,13 @@ def test_what_is_remembered_comes_in_the_room_s_order_and_each_message_once() ->
     assert not memory.has_all("room", 0, 4)
     assert memory.has_all("another", 2, 2), "where nothing was said nothing is missing"
     memory.keep("room", 4, *said[4])
-    assert [seq for seq, _ in memory.after("room", 0)] == [1, 3, 4], "the one that came first has gone"
+    assert [seq for seq, _ in memory.after("room", 0)] == [1, 3, 4], "the first one has been dropped"
 
 
 # Opening and closing logs
 
 
-def test_many_logs_are_opened_and_many_rooms_ended_in_portions_and_none_is_left(
-    lobby: Lobby, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logs_are_opened_and_closed_in_portions_without_a_rest(lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life, "PORTION", 2)
     monkeypatch.setattr(service, "ENDING", 2)
     rooms = [lobby.pair(f"a{number}", f"b{number}")[0].room or "" for number in range(5)]
@@ -176,7 +174,7 @@ def test_many_logs_are_opened_and_many_rooms_ended_in_portions_and_none_is_left(
     assert lobby.rooms() == []
 
 
-def test_a_client_id_is_that_of_one_member(lobby: Lobby) -> None:
+def test_client_id_belongs_to_one_member(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room or ""
     slot = "a" if lobby.members(room)[0] == "anna" else "b"
@@ -192,7 +190,7 @@ def test_a_client_id_is_that_of_one_member(lobby: Lobby) -> None:
 
 
 class WithoutNode(DirectPipeline):
-    """A cluster of which the node is gone that has the log of `missing`."""
+    """A cluster in which the node that has the log of `missing` is gone."""
 
     missing = ""
 
@@ -205,7 +203,7 @@ class WithoutNode(DirectPipeline):
         return [[item] for item in items]
 
 
-def test_a_room_whose_log_could_not_be_closed_stays_on_the_agenda(lobby: Lobby) -> None:
+def test_room_stays_on_the_agenda_until_its_log_is_closed(lobby: Lobby) -> None:
     pairs = [lobby.pair(f"a{number}", f"b{number}")[0] for number in range(3)]
     rooms = [person.room or "" for person in pairs]
     for person in pairs:
@@ -218,14 +216,14 @@ def test_a_room_whose_log_could_not_be_closed_stays_on_the_agenda(lobby: Lobby) 
         pipeline.missing = ""
         lobby.pass_time(life.CLOSING_MS - 1)
         closing.close_ended()
-        assert list(lobby.sorted_set(":ended")) == [rooms[1]], "another worker may be at it"
+        assert list(lobby.sorted_set(":ended")) == [rooms[1]], "another worker may be closing it"
         lobby.pass_time(1)
         closing.close_ended()
         assert list(lobby.sorted_set(":ended")) == []
 
 
 @cooperative
-def test_a_log_that_cannot_be_closed_because_the_store_is_gone_keeps_nobody_waiting(store_url: str) -> None:
+def test_closing_a_log_without_a_store_does_not_block(store_url: str) -> None:
     relay = Relay(store_url)
     pipeline = Pipeline(relay.url, SCRIPTS)
     pipeline.start()

@@ -1,4 +1,4 @@
-"""What is said in a room, in which order, and how a room ends, against a real store (animochat/rooms)."""
+"""Messages of a room, their order, and how a room ends, against a real store (animochat/rooms)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Stored(NamedTuple):
 def say(
     person: Person, body: str, *, client_id: str = "", last_seq: int = 0, partner_worker: str | None = None
 ) -> Stored:
-    """The person's worker stores a message; `partner_worker` as that worker knows it, else as it is."""
+    """Store a message as the person's worker does; `partner_worker`: as that worker knows it (default: the real one)."""
     (stored,) = say_all([(person, body, client_id)], last_seq=last_seq, partner_worker=partner_worker)
     return stored
 
@@ -46,7 +46,7 @@ def say(
 def say_all(
     messages: list[tuple[Person, str, str]], *, last_seq: int = 0, partner_worker: str | None = None
 ) -> list[Stored]:
-    """The same for several messages of one worker's people, which go out together."""
+    """Store several messages of one worker's people, which go out together."""
     worker = messages[0][0].worker
     stored: list[Stored] = []
     entries = []
@@ -76,13 +76,13 @@ def slot_of(person: Person) -> str:
 
 
 def attach(person: Person, after: int = 0) -> Attached:
-    """The person's worker has the room's messages sent to it, as when the person has just connected."""
+    """Attach the person's worker to the room, as when the person has just connected."""
     version = int(person.record["v"])
     return person.worker.rooms.attach(person.room or "", person.name, slot_of(person), version, after=after)
 
 
 def lines(worker: Worker) -> list[list[str]]:
-    """The messages on the worker's channel: [person, room, seq, timestamp, body]."""
+    """Return the messages on the worker's channel: [person, room, seq, timestamp, body]."""
     found = []
     for data in worker.listen():
         kind, *rest = data.decode().split("\n")
@@ -92,7 +92,7 @@ def lines(worker: Worker) -> list[list[str]]:
 
 
 def two_workers(lobby: Lobby) -> tuple[Person, Person]:
-    """Two in a room, on a worker each."""
+    """Return two people in a room, each on a worker of their own."""
     (anna,), (bert,) = lobby.people("anna"), lobby.people("bert", worker=lobby.add_worker())
     anna.find()
     bert.find()
@@ -106,7 +106,7 @@ def ttl(lobby: Lobby, room: str, name: str) -> int:
 # Order
 
 
-def test_seq_counts_the_messages_of_a_room_whoever_says_them(lobby: Lobby) -> None:
+def test_seq_counts_the_messages_of_both_members(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     assert [say(person, "x").seq for person in (anna, bert, bert, anna)] == [1, 2, 3, 4]
 
@@ -156,7 +156,7 @@ def test_a_message_between_two_workers_is_published_once_to_the_partner_s(lobby:
     assert len(anna.worker.listen()) == before
 
 
-def test_messages_that_wait_together_reach_another_worker_in_one_publication(lobby: Lobby) -> None:
+def test_one_batch_reaches_another_worker_in_one_publication(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
     before = len(bert.worker.listen())
     say_all([(anna, str(n), "") for n in range(5)])
@@ -164,7 +164,7 @@ def test_messages_that_wait_together_reach_another_worker_in_one_publication(lob
     assert [line[4] for line in lines(bert.worker)] == ["0", "1", "2", "3", "4"]
 
 
-def test_messages_go_where_the_partner_is_even_if_the_sender_s_worker_does_not_know_yet(lobby: Lobby) -> None:
+def test_messages_go_to_the_partner_s_present_worker_even_if_the_sender_s_does_not_know_it(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     old = lobby.worker.name
     bert.connect(lobby.add_worker())
@@ -173,7 +173,7 @@ def test_messages_go_where_the_partner_is_even_if_the_sender_s_worker_does_not_k
     assert [line[4] for line in lines(bert.worker)] == ["x"]
 
 
-def test_a_partner_who_came_to_the_sender_s_worker_is_local(lobby: Lobby) -> None:
+def test_partner_who_moved_to_the_sender_s_worker_is_local(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
     other = bert.worker
     bert.connect(anna.worker)
@@ -182,7 +182,7 @@ def test_a_partner_who_came_to_the_sender_s_worker_is_local(lobby: Lobby) -> Non
     assert lines(other) == []
 
 
-def test_what_is_said_to_somebody_who_is_away_waits_in_the_log(lobby: Lobby) -> None:
+def test_messages_to_a_person_who_is_away_wait_in_the_log(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
     bert.drop()
     assert say(anna, "x", partner_worker="").outcome is Outcome.REMOTE
@@ -228,7 +228,7 @@ def test_a_client_id_counts_for_one_sender_in_one_room(lobby: Lobby) -> None:
 
 
 @pytest.mark.parametrize("client_id", ["seq", "a", "b", "#1", "a:one", "x\ny", "ü 😀"])
-def test_any_client_id_is_only_a_client_id(lobby: Lobby, client_id: str) -> None:
+def test_no_client_id_has_a_special_meaning(lobby: Lobby, client_id: str) -> None:
     anna, bert = lobby.pair("anna", "bert")
     assert say(anna, "x", client_id=client_id) == (1, lobby.now, Outcome.LOCAL)
     assert say(bert, "y", client_id=client_id) == (2, lobby.now, Outcome.LOCAL)
@@ -292,7 +292,7 @@ def test_client_ids_are_forgotten_with_their_messages(lobby: Lobby) -> None:
     assert say(anna, "late", client_id="id50").outcome is Outcome.LOCAL
 
 
-def test_who_comes_back_gets_what_was_said_after_what_is_known(lobby: Lobby) -> None:
+def test_a_returning_member_gets_the_messages_after_the_last_known_one(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     slot = "a" if lobby.members(anna.room or "")[0] == "anna" else "b"
     other = "b" if slot == "a" else "a"
@@ -307,7 +307,7 @@ def test_who_comes_back_gets_what_was_said_after_what_is_known(lobby: Lobby) -> 
 @pytest.mark.parametrize("name", [":log", ":meta"])
 @pytest.mark.parametrize("said", [1, 3])
 def test_a_log_is_kept_for_24_hours_after_it_last_grew(lobby: Lobby, name: str, said: int) -> None:
-    """Two who say little must not lose what they said because the first of it is a day old."""
+    """In a quiet room a message must stay in the log, even if the first one is a day old."""
     anna, _ = lobby.pair("anna", "bert")
     for _ in range(said):
         say(anna, "x")
@@ -327,7 +327,7 @@ def test_a_closed_log_is_kept_for_as_long_as_a_report_may_be_filed(lobby: Lobby)
     assert all(0 < ttl(lobby, room, name) <= ENDED_LIFE_MS for name in (":log", ":meta"))
 
 
-def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: Lobby) -> None:
+def test_a_lost_log_is_noticed_and_nothing_is_stored(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     for _ in range(3):
         say(anna, "x")
@@ -337,7 +337,7 @@ def test_a_log_that_the_store_has_lost_is_noticed_and_nothing_is_stored(lobby: L
 
 
 def attach_again(person: Person, known: int, said: int, after: int = 0) -> Attached:
-    """As `attach`, by a worker that has seen the room up to `known`; the person's own last message was `said`."""
+    """Attach a worker that has seen the room up to `known`; `said` is the person's own last message."""
     partner = next(m for m in person.lobby.members(person.room or "") if m != person.name)
     return person.worker.rooms.attach(
         person.room or "", person.name, slot_of(person), version(person),
@@ -346,13 +346,13 @@ def attach_again(person: Person, known: int, said: int, after: int = 0) -> Attac
 
 
 def set_back(lobby: Lobby, room: str, seq: int) -> None:
-    """The store has lost what came after `seq` in the room."""
+    """Remove everything after `seq` in the room, as if the store had lost it."""
     lobby.pipeline.execute("HSET", keys.room(room) + ":meta", "seq", seq)
     for number in range(seq + 1, seq + 10):
         lobby.pipeline.execute("XDEL", keys.room(room) + ":log", f"{number}-0")
 
 
-def test_nothing_is_stored_where_the_store_has_lost_the_end_of_the_log_until_the_sender_is_attached(
+def test_after_losing_the_end_of_a_log_nothing_is_stored_until_the_sender_is_attached(
     lobby: Lobby,
 ) -> None:
     anna, _ = lobby.pair("anna", "bert")
@@ -363,12 +363,12 @@ def test_nothing_is_stored_where_the_store_has_lost_the_end_of_the_log_until_the
     assert say(anna, "next", last_seq=seqs[-1])[0] == seqs[-1] + 1
 
 
-def test_a_partner_s_words_that_the_store_has_lost_are_missing_to_who_has_not_got_them(lobby: Lobby) -> None:
+def test_a_receiver_without_a_lost_message_misses_it(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     for number in range(1, 5):
         say(anna, str(number))
     set_back(lobby, anna.room or "", 2)
-    assert attach(bert, after=2).complete, "nobody knows yet"
+    assert attach(bert, after=2).complete, "the loss is not known yet"
     anna.worker.listen()
     attach_again(anna, known=4, said=4)
     assert anna.worker.listen()[-1] == f"look\nbert {anna.room}".encode()
@@ -377,15 +377,15 @@ def test_a_partner_s_words_that_the_store_has_lost_are_missing_to_who_has_not_go
     read = lobby.worker.rooms.history(anna.room or "", "bert", slot_of(bert), 2)
     assert not attach(bert, after=2).complete
     assert not read.complete
-    assert attach(bert, after=4).complete, "who had got them before misses nothing"
-    assert attach(anna, after=0).complete, "one's own words are no news"
+    assert attach(bert, after=4).complete, "a receiver that has them misses nothing"
+    assert attach(anna, after=0).complete, "one's own messages are not missing"
     heard = len(anna.worker.listen())
     attach_again(anna, known=5, said=5)
     attach_again(anna, known=5, said=4)
-    assert len(anna.worker.listen()) == heard, "it is told once"
+    assert len(anna.worker.listen()) == heard, "the hint is sent once"
 
 
-def test_words_that_a_full_log_has_let_go_of_are_not_lost(lobby: Lobby) -> None:
+def test_messages_dropped_by_a_full_log_do_not_count_as_lost(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     say(anna, "first")
     say_all([(bert, str(number), "") for number in range(LOG_LENGTH + 5)])
@@ -393,7 +393,7 @@ def test_words_that_a_full_log_has_let_go_of_are_not_lost(lobby: Lobby) -> None:
     assert attach(bert, after=100).complete
 
 
-def test_where_nothing_is_stored_lost_places_are_noticed_too(discreet: Lobby) -> None:
+def test_lost_seqs_are_noticed_without_a_log_too(discreet: Lobby) -> None:
     anna, bert = two_workers(discreet)
     for number in range(1, 3):
         say(anna, str(number))
@@ -405,7 +405,7 @@ def test_where_nothing_is_stored_lost_places_are_noticed_too(discreet: Lobby) ->
     assert not elsewhere.attach(room, "bert", slot_of(bert), version(bert)).complete
 
 
-def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(lobby: Lobby) -> None:
+def test_no_message_is_lost_or_duplicated_between_reading_the_log_and_subscribing(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
     say(anna, "before")
     third = lobby.add_worker()
@@ -417,23 +417,23 @@ def test_no_message_is_lost_or_told_twice_between_reading_the_log_and_listening(
     assert [line[4] for line in lines(third)] == ["after"]
 
 
-# Who may not say anything
+# Messages that are refused
 
 
 def version(person: Person) -> int:
-    """The person's version, as the connection that it has now knows it."""
+    """Return the person's version as the present connection knows it."""
     return int(person.record["v"])
 
 
 def say_late(person: Person, room: str, slot: str, known: int, client_id: str = "") -> Stored:
-    """A connection that believes to be in the room stores a message; `known` is the version that it has."""
+    """Store a message of a connection that takes itself to be in the room; `known`: its version."""
     stored: list[Stored] = []
     entry = Entry(room, slot, "x", "", 0, known, client_id, "late", lambda *result: stored.append(Stored(*result)))
     person.worker.rooms.append(entry)
     return stored[0]
 
 
-def test_words_of_a_connection_that_was_replaced_meanwhile_are_not_stored(lobby: Lobby) -> None:
+def test_messages_of_a_replaced_connection_are_not_stored(lobby: Lobby) -> None:
     anna, bert = two_workers(lobby)
     slot, old, known = slot_of(anna), anna.worker, version(anna)
     assert say(anna, "before").seq == 1
@@ -448,8 +448,8 @@ def test_words_of_a_connection_that_was_replaced_meanwhile_are_not_stored(lobby:
     assert [m.body for m in attach(anna).messages] == ["before", "since"]
 
 
-def test_a_recheck_that_comes_late_does_not_bring_a_replaced_connection_back(lobby: Lobby) -> None:
-    """Its worker stood still between the two scripts: the store has said that it is the one, and no longer is."""
+def test_a_late_resync_does_not_restore_a_replaced_connection(lobby: Lobby) -> None:
+    """Its worker paused between two scripts: the store accepted the connection, which is outdated by now."""
     anna, bert = two_workers(lobby)
     room, slot, old = anna.room or "", slot_of(anna), anna.worker
     again = anna.resync().version
@@ -461,8 +461,8 @@ def test_a_recheck_that_comes_late_does_not_bring_a_replaced_connection_back(lob
     assert [line[4] for line in lines(anna.worker)] == ["to the new one"]
 
 
-def test_a_connection_that_is_newer_than_the_log_knows_may_speak(lobby: Lobby) -> None:
-    """The store is a replica that has not heard of it."""
+def test_a_registration_newer_than_the_log_s_is_accepted(lobby: Lobby) -> None:
+    """The store is a replica without that registration."""
     anna, _ = lobby.pair("anna", "bert")
     room, slot, known = anna.room or "", slot_of(anna), version(anna)
     anna.worker.rooms.life.open(room, slot, known)
@@ -492,8 +492,8 @@ def test_in_a_room_that_is_over_nothing_is_stored_or_acknowledged(lobby: Lobby, 
     assert [m.body for m in bert.worker.rooms.history(room, "bert", slot, 0).messages] == ["last words"]
 
 
-def test_a_room_that_is_over_does_not_begin_again(lobby: Lobby) -> None:
-    """Whatever arrives late: the beginning itself, or a member who comes back."""
+def test_an_ended_room_is_not_reopened(lobby: Lobby) -> None:
+    """This holds for a late open as well as for a member who reconnects."""
     anna, bert = two_workers(lobby)
     room, slot, known = anna.room or "", slot_of(anna), version(anna)
     anna.leave()
@@ -505,8 +505,8 @@ def test_a_room_that_is_over_does_not_begin_again(lobby: Lobby) -> None:
     assert 0 < ttl(lobby, room, ":meta") <= ENDED_LIFE_MS
 
 
-def test_in_a_room_that_the_store_does_not_know_nothing_is_stored_not_even_the_first_words(lobby: Lobby) -> None:
-    """A store that has lost its data: nobody has said anything yet, so that no place in an order is missing."""
+def test_in_an_unknown_room_not_even_the_first_message_is_stored(lobby: Lobby) -> None:
+    """The store has lost its data before the first message, so that no seq is missing."""
     anna, _ = lobby.pair("anna", "bert")
     room, slot, known = anna.room or "", slot_of(anna), version(anna)
     anna.worker.rooms.life.open(room, slot, known)
@@ -515,7 +515,7 @@ def test_in_a_room_that_the_store_does_not_know_nothing_is_stored_not_even_the_f
     assert lobby.pipeline.execute("KEYS", keys.room(room) + "*") == []
 
 
-# Where messages may not be stored
+# With storing off
 
 
 @pytest.fixture
@@ -528,47 +528,47 @@ def discreet(redis_url: str) -> Iterator[Lobby]:
 
 
 def apply_or_defer(worker: Worker) -> None:
-    """The worker takes what came on its channel, as chat/inbound.py does."""
+    """Let the worker read its channel, as chat/inbound.py does."""
     for person, room, seq, timestamp, body in lines(worker):
         worker.rooms.log.keep(room, int(seq), person, int(timestamp), body)
 
 
 def missed(person: Person, after: int = 0) -> tuple[list[str], bool]:
-    """What the person's worker has for somebody who comes back, and whether it says that this is all."""
+    """Return the messages that a reconnecting person gets from the worker, and whether these are complete."""
     attached = attach(person, after)
     return [m.body for m in attached.messages if m.slot != slot_of(person)], attached.complete
 
 
-def test_what_may_not_be_stored_is_nowhere_in_the_store(discreet: Lobby) -> None:
+def test_with_storing_off_no_message_is_in_the_store(discreet: Lobby) -> None:
     anna, bert = two_workers(discreet)
     say(anna, "between workers", client_id="one")
     bert.drop()
-    say(anna, "to somebody away", partner_worker="")
+    say(anna, "to a person away", partner_worker="")
     carl, _ = discreet.pair("carl", "dora")
     say(carl, "on one worker")
     for key in discreet.pipeline.execute("KEYS", "*"):
         content = discreet.pipeline.execute("DUMP", key)
-        assert not any(text in content for text in (b"between", b"somebody", b"on one")), key
+        assert not any(text in content for text in (b"between", b"person away", b"on one")), key
         assert discreet.pipeline.execute("TYPE", key) != b"stream"
 
 
-def test_what_is_not_stored_has_its_order_and_its_client_ids_all_the_same(discreet: Lobby) -> None:
+def test_with_storing_off_order_and_client_ids_still_hold(discreet: Lobby) -> None:
     anna, bert = two_workers(discreet)
     first = say(anna, "x", client_id="one")
     assert [first.seq, say(bert, "y", client_id="one").seq] == [1, 2]
     discreet.pass_time(1000)
     assert say(anna, "x", client_id="one") == (first.seq, first.timestamp, Outcome.AGAIN)
     assert anna.worker.rooms.stored == 1
-    # told again: nobody can look it up, and who has it drops it
+    # published again: no log has it, and a receiver that has it drops it
     assert [line[2:] for line in lines(bert.worker)] == [["1", str(first.timestamp), "x"]] * 2
 
 
-def test_who_comes_back_to_the_same_worker_gets_what_was_said_though_it_is_not_stored(discreet: Lobby) -> None:
+def test_with_storing_off_the_same_worker_returns_missed_messages(discreet: Lobby) -> None:
     anna, bert = two_workers(discreet)
     say(anna, "one")
     say(bert, "two")
     bert.drop()
-    say(anna, "three", partner_worker=bert.worker.name)  # which is where anna's worker knows him to be
+    say(anna, "three", partner_worker=bert.worker.name)  # the worker that anna's worker knows of
     apply_or_defer(bert.worker)
     bert.connect(bert.worker)
     assert missed(bert, after=1) == (["three"], True)
@@ -577,7 +577,7 @@ def test_who_comes_back_to_the_same_worker_gets_what_was_said_though_it_is_not_s
     assert missed(anna) == (["two"], True)
 
 
-def test_who_comes_back_elsewhere_is_told_whether_something_was_missed(discreet: Lobby) -> None:
+def test_with_storing_off_another_worker_reports_missed_messages(discreet: Lobby) -> None:
     anna, bert = two_workers(discreet)
     say(anna, "one")
     say(bert, "two")
@@ -588,7 +588,7 @@ def test_who_comes_back_elsewhere_is_told_whether_something_was_missed(discreet:
     assert missed(bert, after=1) == ([], False)
 
 
-def test_the_last_words_of_a_room_that_is_over_are_remembered_too(discreet: Lobby) -> None:
+def test_memory_keeps_the_last_messages_of_an_ended_room(discreet: Lobby) -> None:
     anna, bert = discreet.pair("anna", "bert")
     room, slot = bert.room or "", "a" if discreet.members(bert.room or "")[0] == "bert" else "b"
     say(anna, "goodbye")
@@ -598,7 +598,7 @@ def test_the_last_words_of_a_room_that_is_over_are_remembered_too(discreet: Lobb
     assert (elsewhere.messages, elsewhere.complete) == ([], False)
 
 
-def test_memory_keeps_the_latest_messages_of_rooms_that_have_somebody_here() -> None:
+def test_memory_keeps_the_latest_messages_of_rooms_with_a_member_here() -> None:
     memory = MemoryLog(3)
     for room in ("here", "gone"):
         for seq in range(1, 6):
@@ -611,7 +611,7 @@ def test_memory_keeps_the_latest_messages_of_rooms_that_have_somebody_here() -> 
 
 
 @pytest.mark.parametrize("name", [":log", ":meta"])
-def test_whoever_comes_to_a_room_keeps_its_log(lobby: Lobby, name: str) -> None:
+def test_attaching_a_member_renews_the_log_s_expiry(lobby: Lobby, name: str) -> None:
     anna, _ = lobby.pair("anna", "bert")
     say(anna, "x")
     lobby.pipeline.execute("PEXPIRE", keys.room(anna.room or "") + name, 60_000)
@@ -619,8 +619,8 @@ def test_whoever_comes_to_a_room_keeps_its_log(lobby: Lobby, name: str) -> None:
     assert LOG_LIFE_MS - 60_000 < ttl(lobby, anna.room or "", name) <= LOG_LIFE_MS
 
 
-def test_a_log_s_life_is_renewed_once_an_hour(lobby: Lobby) -> None:
-    """Not with each message, which would double its cost."""
+def test_a_log_s_expiry_is_renewed_once_an_hour(lobby: Lobby) -> None:
+    """Doing so for each message would double its cost."""
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room or ""
     say(anna, "x")
@@ -631,7 +631,7 @@ def test_a_log_s_life_is_renewed_once_an_hour(lobby: Lobby) -> None:
         assert (ttl(lobby, room, ":log") > 60_000) is renewed
 
 
-def test_a_log_is_closed_once_and_what_comes_later_does_not_keep_it(lobby: Lobby) -> None:
+def test_a_log_is_closed_once_and_later_messages_do_not_extend_it(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     room, slot, version = anna.room or "", slot_of(anna), int(anna.record["v"])
     say(anna, "x")
@@ -641,13 +641,13 @@ def test_a_log_is_closed_once_and_what_comes_later_does_not_keep_it(lobby: Lobby
     lobby.worker.rooms.life.close(room)
     said = lobby.worker.rooms.attach(room, "anna", slot, version)
     lobby.worker.rooms.life.open(room, slot, version)
-    assert [message.body for message in said.messages] == ["x"], "which can still be read"
+    assert [message.body for message in said.messages] == ["x"], "it can still be read"
     assert all(0 < ttl(lobby, room, name) <= 60_000 for name in (":log", ":meta"))
     assert say(anna, "y").outcome is Outcome.ENDED
 
 
-def test_what_a_worker_has_seen_is_not_counted_again_by_a_log_that_lost_it(lobby: Lobby) -> None:
-    """A replica that was behind was promoted: the room goes on behind the highest number that anyone knows."""
+def test_a_log_that_lost_messages_does_not_reuse_their_seqs(lobby: Lobby) -> None:
+    """A replica that was behind became the primary: the room continues after the highest known seq."""
     anna, bert = lobby.pair("anna", "bert")
     say(anna, "x")
     version = int(anna.record["v"])
@@ -655,7 +655,7 @@ def test_what_a_worker_has_seen_is_not_counted_again_by_a_log_that_lost_it(lobby
     assert say(bert, "y").seq == 8
 
 
-def test_what_ends_is_on_the_agenda_until_its_log_is_closed_and_is_taken_by_one(lobby: Lobby) -> None:
+def test_an_ended_room_is_on_the_agenda_until_one_worker_has_closed_its_log(lobby: Lobby) -> None:
     rooms = []
     for number in range(3):
         anna, _ = lobby.pair(f"a{number}", f"b{number}")
@@ -670,13 +670,13 @@ def test_what_ends_is_on_the_agenda_until_its_log_is_closed_and_is_taken_by_one(
     assert lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], args) == []
     assert lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [2, 5000, lobby.now + 4999]) == []
     again = lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [9, 5000, lobby.now + 5000])
-    assert len(again) == 3, "of a worker that died meanwhile"
+    assert len(again) == 3, "the worker that took them may have died"
 
 
 # Leaving
 
 
-def test_leaving_ends_the_room_for_both_and_the_partner_hears_it(lobby: Lobby) -> None:
+def test_leaving_ends_the_room_for_both_and_notifies_the_partner(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     room = anna.room
     state, version, left = anna.leave()
@@ -689,7 +689,7 @@ def test_leaving_ends_the_room_for_both_and_the_partner_hears_it(lobby: Lobby) -
     assert anna.heard("ended") == []
 
 
-def test_who_is_in_no_room_can_leave_none(lobby: Lobby) -> None:
+def test_leaving_without_a_room_is_refused(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     bert.leave()
     assert anna.leave() == ("not-in-room", 0, "")
@@ -704,14 +704,14 @@ def test_a_replaced_connection_cannot_leave_the_room(lobby: Lobby) -> None:
     assert bert.partner == "anna"
 
 
-def test_two_who_leave_at_once_each_hear_of_one_end_at_most(lobby: Lobby) -> None:
+def test_two_who_leave_at_once_get_one_notice_at_most(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.leave()
     bert.leave()
     assert (len(anna.heard("ended")), len(bert.heard("ended"))) == (0, 1)
 
 
-def test_who_leaves_may_search_again_at_once(lobby: Lobby) -> None:
+def test_leaving_starts_no_cooldown(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     (carl,) = lobby.people("carl")
     carl.find()
@@ -721,7 +721,7 @@ def test_who_leaves_may_search_again_at_once(lobby: Lobby) -> None:
 
 
 def test_a_room_whose_record_the_store_has_lost_can_be_left(lobby: Lobby) -> None:
-    """Whatever went missing, nobody may be stuck in a room that no longer exists."""
+    """No one may be stuck in a room that no longer exists."""
     anna, _ = lobby.pair("anna", "bert")
     lobby.pipeline.execute("DEL", f"{keys.lobby()}:room:{anna.room}")
     anna.leave()
@@ -754,7 +754,7 @@ def test_everything_has_an_expiry_but_the_counters(lobby: Lobby) -> None:
         st.lists(st.tuples(st.booleans(), st.text(max_size=5), st.integers(0, 5)), min_size=1, max_size=6), max_size=12
     )
 )
-def test_whatever_is_said_the_partner_gets_it_once_and_in_order(
+def test_the_partner_gets_every_message_once_and_in_order(
     store_url: str, batches: list[list[tuple[bool, str, int]]]
 ) -> None:
     lobby = Lobby(store_url)
