@@ -36,7 +36,7 @@ def lobby(redis_url: str) -> Iterator[Lobby]:
 
 @pytest.fixture
 def embedded(store_url: str) -> Iterator[Lobby]:
-    """For the large crowds: one kind of store is enough to count people."""
+    """Return a lobby for large crowds, which need one kind of store only."""
     lobby = Lobby(store_url)
     yield lobby
     lobby.close()
@@ -45,7 +45,7 @@ def embedded(store_url: str) -> Iterator[Lobby]:
 # find-match
 
 
-def test_find_match_is_answered_by_waiting_while_nobody_is_there(lobby: Lobby) -> None:
+def test_find_match_waits_while_no_one_else_searches(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     search = anna.find()
     assert (search.state, search.cooldown_ms) == ("waiting", 0)
@@ -54,7 +54,7 @@ def test_find_match_is_answered_by_waiting_while_nobody_is_there(lobby: Lobby) -
 
 @pytest.mark.parametrize("search", ["find", "next"])
 def test_the_answer_to_a_search_has_the_room_and_the_version_that_the_notice_has(lobby: Lobby, search: str) -> None:
-    """So the worker that asked brings its client into the room before it answers, and the notice changes nothing."""
+    """So the asking worker moves its client into the room before it answers, and the notice changes nothing."""
     anna, bert = lobby.people("anna", "bert")
     anna.find("Tea")
     answer = getattr(bert, search)("tea", "cats")
@@ -71,7 +71,7 @@ def test_the_answer_to_a_search_has_the_room_and_the_version_that_the_notice_has
 
 
 @pytest.mark.parametrize("ask", ["find", "cancel"])
-def test_who_is_in_a_room_already_gets_it_with_the_refusal(lobby: Lobby, ask: str) -> None:
+def test_a_refused_search_returns_the_present_room(lobby: Lobby, ask: str) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.find()
     bert.find()
@@ -82,7 +82,7 @@ def test_who_is_in_a_room_already_gets_it_with_the_refusal(lobby: Lobby, ask: st
     assert answer.version == int(anna.record["v"]), "nothing was changed"
 
 
-def test_two_who_look_are_matched(lobby: Lobby) -> None:
+def test_two_who_search_are_matched(lobby: Lobby) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.find()
     assert bert.find().state == "matched"
@@ -91,7 +91,7 @@ def test_two_who_look_are_matched(lobby: Lobby) -> None:
     assert not lobby.sorted_set(":pool")
 
 
-def test_both_hear_who_they_are_in_the_room(lobby: Lobby) -> None:
+def test_both_get_their_user_ids_for_the_room(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     (to_anna,), (to_bert,) = anna.heard("matched"), bert.heard("matched")
     assert to_anna["room"] == to_bert["room"] == anna.room
@@ -101,12 +101,12 @@ def test_both_hear_who_they_are_in_the_room(lobby: Lobby) -> None:
     assert to_anna["since"] == to_bert["since"] == lobby.now
 
 
-def test_people_of_one_worker_hear_of_their_match_in_one_message(lobby: Lobby) -> None:
+def test_a_match_on_one_worker_is_one_message(lobby: Lobby) -> None:
     lobby.pair("anna", "bert")
     assert [data.count(b'"matched"') for data in lobby.worker.listen()] == [2]
 
 
-def test_each_of_two_workers_hears_of_its_own_person_alone(lobby: Lobby) -> None:
+def test_each_worker_is_notified_of_its_own_person_only(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (anna,), (bert,) = lobby.people("anna"), lobby.people("bert", worker=other)
     anna.find()
@@ -115,8 +115,8 @@ def test_each_of_two_workers_hears_of_its_own_person_alone(lobby: Lobby) -> None
     assert [(n["p"], n["worker"]) for n in other.notices()] == [("bert", lobby.worker.name)]
 
 
-def test_nobody_learns_who_is_who(lobby: Lobby) -> None:
-    """What the partner gets to see is made for one room: the next room has other names for the same people."""
+def test_user_ids_differ_from_room_to_room(lobby: Lobby) -> None:
+    """The partner sees names made for one room: the next room has other names for the same people."""
     anna, bert = lobby.pair("anna", "bert")
     names = {anna.heard()[-1]["user"], bert.heard()[-1]["user"], anna.room}
     anna.leave()
@@ -145,7 +145,7 @@ def test_find_match_in_a_room_is_refused_and_changes_nothing(lobby: Lobby) -> No
     assert anna.record == record
 
 
-def test_nobody_is_matched_with_oneself(lobby: Lobby) -> None:
+def test_no_person_is_matched_with_themselves(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     for _ in range(3):
         assert anna.find().state == "waiting"
@@ -154,7 +154,7 @@ def test_nobody_is_matched_with_oneself(lobby: Lobby) -> None:
     assert anna.room is None
 
 
-def test_who_is_in_a_room_is_not_matched_again(lobby: Lobby) -> None:
+def test_a_person_in_a_room_is_not_matched(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     (carl,) = lobby.people("carl")
     assert carl.find().state == "waiting"
@@ -175,7 +175,7 @@ def test_a_connection_that_the_store_does_not_know_changes_nothing(
     assert anna.record == record
 
 
-def test_a_thousand_who_ask_at_once_are_all_matched_each_once(embedded: Lobby) -> None:
+def test_a_thousand_simultaneous_searches_match_everyone_once(embedded: Lobby) -> None:
     crowd = embedded.crowd(1000)
     for person in crowd:
         person.find()
@@ -188,7 +188,7 @@ def test_a_thousand_who_ask_at_once_are_all_matched_each_once(embedded: Lobby) -
 # cancel-match
 
 
-def test_who_has_cancelled_is_not_matched(lobby: Lobby) -> None:
+def test_a_cancelled_search_is_not_matched(lobby: Lobby) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.find()
     assert anna.cancel().state == "cancelled"
@@ -198,13 +198,13 @@ def test_who_has_cancelled_is_not_matched(lobby: Lobby) -> None:
     assert not anna.waiting
 
 
-def test_cancelling_comes_too_late_once_there_is_a_partner(lobby: Lobby) -> None:
+def test_cancelling_after_a_match_is_too_late(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     assert anna.cancel().state == "in-room"
     assert anna.partner == "bert"
 
 
-def test_who_cancels_while_resting_still_rests(lobby: Lobby) -> None:
+def test_cancelling_does_not_end_the_cooldown(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.next()
     anna.cancel()
@@ -217,7 +217,7 @@ def test_who_cancels_while_resting_still_rests(lobby: Lobby) -> None:
 # next-match and the cooldown
 
 
-def test_next_match_leaves_the_room_and_the_partner_hears_it(lobby: Lobby) -> None:
+def test_next_match_leaves_the_room_and_notifies_the_partner(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     room = anna.room
     search = anna.next()
@@ -243,17 +243,17 @@ def test_next_match_while_waiting_changes_nothing(lobby: Lobby) -> None:
 
 
 @pytest.mark.parametrize("ask", ["find", "next"])
-def test_who_asks_again_while_resting_is_told_what_is_left(lobby: Lobby, ask: str) -> None:
+def test_a_search_during_the_cooldown_returns_the_time_left(lobby: Lobby, ask: str) -> None:
     anna, _ = lobby.pair("anna", "bert")
     anna.next()
     lobby.pass_time(1000)
     record = anna.record
     assert (getattr(anna, ask)().cooldown_ms, anna.record) == (COOLDOWN_MS - 1000, record)
     lobby.pass_time(COOLDOWN_MS)
-    assert getattr(anna, ask)().cooldown_ms == 0, "no tick has come yet"
+    assert getattr(anna, ask)().cooldown_ms == 0, "no tick has run yet"
 
 
-def test_a_rest_that_is_over_is_over_to_the_millisecond(lobby: Lobby) -> None:
+def test_a_cooldown_ends_to_the_millisecond(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     anna.next()
     anna.cancel()
@@ -262,7 +262,7 @@ def test_a_rest_that_is_over_is_over_to_the_millisecond(lobby: Lobby) -> None:
     assert set(lobby.sorted_set(":pool")) == {"anna"}
 
 
-def test_a_skip_while_resting_begins_another_rest(lobby: Lobby) -> None:
+def test_a_skip_during_a_cooldown_starts_another_one(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     anna.next()
     lobby.run(COOLDOWN_MS)
@@ -274,8 +274,8 @@ def test_a_skip_while_resting_begins_another_rest(lobby: Lobby) -> None:
 
 
 @pytest.mark.parametrize("ask", ["find", "next", "cancel"])
-def test_every_answer_names_the_room_that_the_partner_ended_and_why(lobby: Lobby, ask: str) -> None:
-    """For a worker whose notice of that is still on its way."""
+def test_every_answer_contains_the_room_that_the_partner_ended_and_the_reason(lobby: Lobby, ask: str) -> None:
+    """The notice about it may still be on its way to the worker."""
     anna, bert = lobby.pair("anna", "bert")
     room = anna.room
     bert.next()
@@ -284,7 +284,7 @@ def test_every_answer_names_the_room_that_the_partner_ended_and_why(lobby: Lobby
     assert answer.version == int(anna.record["v"])
 
 
-def test_every_step_of_a_search_makes_the_version_grow(lobby: Lobby) -> None:
+def test_every_step_of_a_search_increases_the_version(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     versions = [int(anna.record["v"])]
     for step in (anna.find, anna.cancel, anna.next, anna.cancel):
@@ -296,8 +296,8 @@ def test_every_step_of_a_search_makes_the_version_grow(lobby: Lobby) -> None:
     assert versions == sorted(set(versions))
 
 
-def test_nobody_whom_all_were_compared_with_is_searched_for_again(lobby: Lobby) -> None:
-    """But at the time at which a meeting may be repeated."""
+def test_after_a_complete_search_the_next_one_waits_for_a_repeatable_match(lobby: Lobby) -> None:
+    """The exception is the time at which two people may meet again."""
     anna, _ = lobby.pair("anna", "bert")
     lobby.people("carl")[0].find()
     assert lobby.sorted_set(":searching") == {}
@@ -308,7 +308,7 @@ def test_nobody_whom_all_were_compared_with_is_searched_for_again(lobby: Lobby) 
     assert lobby.sorted_set(":searching") == {"dora": lobby.now + 5000}
 
 
-def test_whom_somebody_met_is_kept_an_hour_longer_than_it_holds(lobby: Lobby) -> None:
+def test_match_history_expires_an_hour_after_its_last_entry(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     for person in (anna, bert):
         left = lobby.pipeline.execute("PTTL", f"{TAG}:met:{person.name}")
@@ -317,10 +317,10 @@ def test_whom_somebody_met_is_kept_an_hour_longer_than_it_holds(lobby: Lobby) ->
     lobby.people("carl")[0].find()
     anna.find()
     left = lobby.pipeline.execute("PTTL", f"{TAG}:met:anna")
-    assert BLOCK_MS + HOUR_MS - 60_000 < left <= BLOCK_MS + HOUR_MS, "by the longest of all"
+    assert BLOCK_MS + HOUR_MS - 60_000 < left <= BLOCK_MS + HOUR_MS, "the longest entry decides"
 
 
-def test_meetings_that_are_over_are_cleared_away_and_no_others(lobby: Lobby) -> None:
+def test_only_expired_history_entries_are_removed(lobby: Lobby) -> None:
     anna, bert, *_ = lobby.people("anna", "bert", "carl", "dora")
     lobby.have_met("anna", ["carl", "dora"], lobby.now + 1000)
     lobby.have_met("anna", ["bert"], lobby.now + 5000)
@@ -330,7 +330,7 @@ def test_meetings_that_are_over_are_cleared_away_and_no_others(lobby: Lobby) -> 
     assert set(lobby.sorted_set(":met:anna")) == {"bert"}
 
 
-def test_only_the_skipper_rests(lobby: Lobby) -> None:
+def test_a_skip_starts_no_cooldown_for_the_partner(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     (carl,) = lobby.people("carl")
     anna.next()
@@ -339,7 +339,7 @@ def test_only_the_skipper_rests(lobby: Lobby) -> None:
     assert bert.partner == "carl"
 
 
-def test_who_rests_is_not_matched_until_the_rest_ends(lobby: Lobby) -> None:
+def test_no_match_during_a_cooldown(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     (carl,) = lobby.people("carl")
     anna.next()
@@ -352,8 +352,8 @@ def test_who_rests_is_not_matched_until_the_rest_ends(lobby: Lobby) -> None:
     assert anna.partner == "carl"
 
 
-def test_a_rest_goes_on_for_who_leaves_and_comes_back(lobby: Lobby) -> None:
-    """The person's cooldown holds across reloads and goodbyes: a token makes it the same person."""
+def test_a_cooldown_lasts_across_a_disconnect(lobby: Lobby) -> None:
+    """The person's cooldown lasts across reloads and disconnects: a token makes it the same person."""
     anna, _ = lobby.pair("anna", "bert")
     anna.next()
     anna.goodbye()
@@ -362,7 +362,7 @@ def test_a_rest_goes_on_for_who_leaves_and_comes_back(lobby: Lobby) -> None:
     assert anna.find().cooldown_ms == COOLDOWN_MS - 2000
 
 
-def test_a_rest_goes_on_across_a_reload(lobby: Lobby) -> None:
+def test_a_cooldown_lasts_across_a_reload(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     anna.next()
     anna.drop()
@@ -377,7 +377,7 @@ def test_a_rest_goes_on_across_a_reload(lobby: Lobby) -> None:
     assert anna.partner == "carl"
 
 
-def test_who_is_left_does_not_rest(lobby: Lobby) -> None:
+def test_the_end_of_a_room_by_the_partner_starts_no_cooldown(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     (carl,) = lobby.people("carl")
     anna.leave()
@@ -387,7 +387,7 @@ def test_who_is_left_does_not_rest(lobby: Lobby) -> None:
     assert bert.find().state == "waiting"
 
 
-def test_three_hundred_whose_rest_ends_at_once_are_all_matched(embedded: Lobby) -> None:
+def test_three_hundred_whose_cooldowns_end_at_once_are_all_matched(embedded: Lobby) -> None:
     skippers = []
     for n in range(300):
         skipper, _ = embedded.pair(f"skipper{n}", f"partner{n}")
@@ -396,7 +396,7 @@ def test_three_hundred_whose_rest_ends_at_once_are_all_matched(embedded: Lobby) 
         assert skipper.next().cooldown_ms == COOLDOWN_MS
     assert not embedded.rooms()
     embedded.pass_time(COOLDOWN_MS)
-    assert embedded.tick() < 320  # a few in each script, none of which takes long
+    assert embedded.tick() < 320  # a few in each script, so that no script takes long
     rooms = embedded.rooms()
     assert len(rooms) == 150
     assert set.union(*rooms) == {skipper.name for skipper in skippers}
@@ -447,14 +447,14 @@ def test_each_pair_has_its_own_24_hours(lobby: Lobby) -> None:
     carl.find()
     assert anna.find().state == "matched"
     anna.leave()
-    lobby.pass_time(12 * HOUR_MS)  # a later meeting has not made the earlier one last longer, nor ended with it
+    lobby.pass_time(12 * HOUR_MS)  # a later match neither extends the earlier entry nor ends with it
     carl.find()
     assert anna.find().state == "waiting"
     assert bert.find().state == "matched"
     assert bert.partner in ("anna", "carl")
 
 
-def test_history_holds_across_reloads_and_goodbyes(lobby: Lobby) -> None:
+def test_history_lasts_across_reloads_and_disconnects(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.goodbye()
     anna.connect()
@@ -462,7 +462,7 @@ def test_history_holds_across_reloads_and_goodbyes(lobby: Lobby) -> None:
     assert bert.find().state == "waiting"
 
 
-def test_a_meeting_that_expires_while_both_wait_is_repeated_at_the_next_tick(lobby: Lobby) -> None:
+def test_a_history_entry_that_expires_while_both_wait_leads_to_a_match_at_the_next_tick(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.leave()
     lobby.pass_time(HISTORY_MS - 1000)
@@ -476,8 +476,8 @@ def test_a_meeting_that_expires_while_both_wait_is_repeated_at_the_next_tick(lob
     assert anna.partner == "bert"
 
 
-def test_the_second_of_several_meetings_to_expire_is_noticed_too(lobby: Lobby) -> None:
-    """Anna has met both; when her time with Bert is over he is busy, so it has to be Carl's turn in his time."""
+def test_the_second_of_several_expiring_history_entries_is_noticed_too(lobby: Lobby) -> None:
+    """Anna has met both. When she may meet Bert again, he is busy; so she must meet Carl once she may."""
     anna, bert = lobby.pair("anna", "bert")
     anna.leave()
     lobby.pass_time(1000)
@@ -505,7 +505,7 @@ def _chi_square(counts: Counter[str], choices: int) -> float:
 
 
 def _partners(lobby: Lobby, crowd: list[Person], rounds: int) -> Counter[str]:
-    """Whom a newcomer meets, over and over, in a pool that stays the same."""
+    """Count the partners that newcomers meet in a pool that stays the same."""
     counts: Counter[str] = Counter()
     by_name = {person.name: person for person in crowd}
     for person in crowd:
@@ -522,14 +522,14 @@ def _partners(lobby: Lobby, crowd: list[Person], rounds: int) -> Counter[str]:
 
 
 def test_the_partner_is_a_random_one_of_those_who_wait(lobby: Lobby) -> None:
-    """A pool that one look takes in: chance is all in the seed, so that this always comes out the same."""
+    """The pool fits into one portion: all chance is in the seed, so that the result is always the same."""
     crowd = lobby.crowd(8)
     lobby.all_have_met(crowd)
     assert _chi_square(_partners(lobby, crowd, 400), 8) < 24.3  # 7 degrees of freedom, p = 0.001
 
 
 def test_arrival_does_not_matter_in_a_large_pool_either(embedded: Lobby) -> None:
-    """Here the store draws whom to look at, by its own chance: the bound is one in a thousand million."""
+    """Here the store draws the candidates at random: the bound fails once in a thousand million runs."""
     crowd = embedded.crowd(100)
     embedded.all_have_met(crowd)
     counts = _partners(embedded, crowd, 400)
@@ -538,7 +538,7 @@ def test_arrival_does_not_matter_in_a_large_pool_either(embedded: Lobby) -> None
 
 
 def test_the_same_seed_makes_the_same_choice_and_another_another(store_url: str) -> None:
-    """Redis begins each script with the same random numbers: without the seed everybody would choose alike."""
+    """Redis starts each script with the same random numbers: without the seed all choices would be alike."""
     partners = {}
     for seed in ("one", "one", "two", "three", "four", "five", "six"):
         lobby = Lobby(store_url, seed)
@@ -555,11 +555,11 @@ def test_the_same_seed_makes_the_same_choice_and_another_another(store_url: str)
     assert len(set(partners.values())) > 1
 
 
-# Nobody is missed
+# Everyone is found
 
 
 def _pool_of(lobby: Lobby, count: int) -> list[Person]:
-    """People who wait side by side, since all have met each other as far as one look goes."""
+    """Return people who wait side by side, since all have met each other as far as one portion reaches."""
     crowd = lobby.crowd(count)
     with lobby.batch() as batch:
         for n, person in enumerate(crowd):
@@ -574,7 +574,7 @@ def _has_met_all_but(lobby: Lobby, name: str, crowd: list[Person], who: Person, 
 
 
 @pytest.mark.parametrize("place", [0, 99, 100, 700, 1199])
-def test_the_only_one_among_1200_whom_the_seeker_has_not_met_is_found(embedded: Lobby, place: int) -> None:
+def test_the_only_stranger_in_a_pool_of_1200_is_found(embedded: Lobby, place: int) -> None:
     crowd = _pool_of(embedded, 1200)
     (anna,) = embedded.people("anna")
     _has_met_all_but(embedded, "anna", crowd, crowd[place])
@@ -586,7 +586,7 @@ def test_the_only_one_among_1200_whom_the_seeker_has_not_met_is_found(embedded: 
 
 
 def test_two_who_may_meet_are_never_both_left_waiting_for_longer_than_a_second(embedded: Lobby) -> None:
-    """However many there are whom the seeker has met, with one worker's ticks."""
+    """This holds with one worker's ticks, however many people the seeker has met."""
     crowd = _pool_of(embedded, 2000)
     (anna,) = embedded.people("anna")
     _has_met_all_but(embedded, "anna", crowd, crowd[-1])
@@ -596,8 +596,8 @@ def test_two_who_may_meet_are_never_both_left_waiting_for_longer_than_a_second(e
 
 
 @pytest.mark.parametrize("count", [1, 9, 40])
-def test_that_holds_with_many_workers_also_when_all_but_one_die(embedded: Lobby, count: int) -> None:
-    """Pairs who wait until they may meet again, at any time; half of it passes with all workers, half with one."""
+def test_two_who_may_meet_wait_a_second_at_most_even_if_all_workers_but_one_die(embedded: Lobby, count: int) -> None:
+    """Pairs may meet again at any time; in the first half all workers tick, in the second half only one."""
     people = embedded.crowd(40)
     embedded.all_have_met(people)
     start, length = embedded.now, 4000
@@ -627,11 +627,11 @@ def test_that_holds_with_many_workers_also_when_all_but_one_die(embedded: Lobby,
     late = [int(room["since"]) - may_meet[frozenset((room["a"], room["b"]))] for room in rooms]
     assert len(late) == len(may_meet)
     assert 0 <= min(late) <= max(late) < 1000
-    assert len(done) <= length / TICK_GAP_MS  # together no more than eight workers
+    assert len(done) <= length / TICK_GAP_MS  # together no more ticks than of eight workers
 
 
 def test_a_search_that_a_tick_leaves_unfinished_goes_on_at_once(embedded: Lobby) -> None:
-    """Those who are drawn first are all on a worker that was just killed."""
+    """All people who are drawn first are on a worker that was just killed."""
     anna, bert = embedded.people("anna", "bert")
     anna.find()
     anna.drop()
@@ -645,8 +645,8 @@ def test_a_search_that_a_tick_leaves_unfinished_goes_on_at_once(embedded: Lobby)
     assert anna.partner == "bert"
 
 
-def test_one_look_takes_in_a_bounded_number_of_people(embedded: Lobby) -> None:
-    """A script that looked through everybody would keep all others waiting."""
+def test_one_script_looks_at_a_bounded_number_of_people(embedded: Lobby) -> None:
+    """A script that looked through everyone would delay all others."""
     crowd = _pool_of(embedded, 1200)
     (anna,) = embedded.people("anna")
     embedded.have_met("anna", [person.name for person in crowd])
@@ -658,7 +658,7 @@ def test_one_look_takes_in_a_bounded_number_of_people(embedded: Lobby) -> None:
     assert 12 <= looks <= 15
 
 
-def test_who_comes_while_a_look_is_interrupted_finds_the_seeker(embedded: Lobby) -> None:
+def test_a_newcomer_during_an_interrupted_search_finds_the_seeker(embedded: Lobby) -> None:
     crowd = _pool_of(embedded, 1200)
     (anna, bert) = embedded.people("anna", "bert")
     embedded.have_met("anna", [person.name for person in crowd])
@@ -672,14 +672,15 @@ def test_who_comes_while_a_look_is_interrupted_finds_the_seeker(embedded: Lobby)
 
 
 def _both_interrupted(lobby: Lobby, look_again_in: int) -> tuple[Person, Person]:
-    """Anna and Bert have met all of a pool of 1,200, and each other until in a second: both are looking through it."""
+    """Return Anna and Bert in the middle of their searches through a pool of 1,200 people that they have met;
+    they may meet each other again in a second."""
     crowd = _pool_of(lobby, 1200)
     anna, bert = lobby.people("anna", "bert")
     names = [person.name for person in crowd]
     lobby.have_met("anna", names)
     lobby.have_met("bert", names)
     lobby.have_met("anna", ["bert"], lobby.now + 1000)
-    with lobby.batch() as batch:  # both came early: their places in the pool are before all others'
+    with lobby.batch() as batch:  # both arrived early: their places in the pool are the first ones
         for place, person in ((-2, anna), (-1, bert)):
             batch.hset(f"{TAG}:person:{person.name}", mapping={"waiting": lobby.now, "seen": f"{lobby.now} 1 100"})
             batch.zadd(f"{TAG}:pool", {person.name: place})
@@ -687,16 +688,16 @@ def _both_interrupted(lobby: Lobby, look_again_in: int) -> tuple[Person, Person]
     return anna, bert
 
 
-def test_a_meeting_that_expires_while_both_are_looking_elsewhere_is_not_missed(embedded: Lobby) -> None:
-    """Each was past the other's place in the pool when the time ended."""
+def test_a_history_entry_that_expires_during_both_searches_is_not_missed(embedded: Lobby) -> None:
+    """Each search had passed the other's place in the pool when the time ended."""
     anna, _ = _both_interrupted(embedded, 1000)
     embedded.run(4000)
     assert anna.partner == "bert"
 
 
-def test_a_meeting_that_expires_while_one_is_away_is_not_missed(embedded: Lobby) -> None:
-    """Anna's connection vanishes in the middle of a look and comes back; meanwhile she could meet Bert again, who
-    looked when she wasn't there, and stands where she has looked already."""
+def test_a_history_entry_that_expires_while_one_is_away_is_not_missed(embedded: Lobby) -> None:
+    """Anna's connection is lost in the middle of her search and comes back. Meanwhile she may meet Bert again; he
+    searched while she was away, and is at a place that her search has passed."""
     anna, bert = _both_interrupted(embedded, 0)
     with embedded.batch() as batch:
         batch.hdel(f"{TAG}:person:bert", "seen")
@@ -719,7 +720,7 @@ def test_two_who_share_an_interest_are_matched_at_once(lobby: Lobby) -> None:
     assert anna.partner == "bert"
 
 
-def test_both_hear_what_they_have_in_common_each_in_its_own_spelling_and_order(lobby: Lobby) -> None:
+def test_both_get_the_shared_interests_in_their_own_spelling_and_order(lobby: Lobby) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.find("tea", "dogs", "Chess", "Straße")
     bert.find("STRASSE", "chess", "cats", "TEA")
@@ -757,7 +758,7 @@ def test_an_interest_has_a_short_plain_name_in_the_store(lobby: Lobby) -> None:
     assert bert.heard("matched")[0]["interests"] == wanted[::-1]
 
 
-def test_who_named_interests_meets_nobody_else_until_the_wait_is_over(lobby: Lobby) -> None:
+def test_during_the_interest_wait_only_people_who_share_one_meet(lobby: Lobby) -> None:
     anna, bert, carl = lobby.people("anna", "bert", "carl")
     assert anna.find("tea").state == "waiting"
     assert bert.find("chess").state == "waiting"
@@ -767,7 +768,7 @@ def test_who_named_interests_meets_nobody_else_until_the_wait_is_over(lobby: Lob
     assert not lobby.rooms()
 
 
-def test_whose_wait_is_over_meets_who_named_none(lobby: Lobby) -> None:
+def test_after_the_interest_wait_people_without_interests_are_met(lobby: Lobby) -> None:
     anna, carl = lobby.people("anna", "carl")
     carl.find()
     anna.find("tea")
@@ -777,18 +778,18 @@ def test_whose_wait_is_over_meets_who_named_none(lobby: Lobby) -> None:
     assert "interests" not in anna.heard("matched")[0]
 
 
-def test_two_whose_waits_are_over_meet_and_not_sooner(lobby: Lobby) -> None:
+def test_two_without_a_shared_interest_meet_after_both_interest_waits(lobby: Lobby) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.find("tea")
     lobby.pass_time(4000)
     bert.find("chess")
     lobby.run(INTEREST_WAIT_MS - 1000)
-    assert anna.room is None, "Bert still wants somebody who shares an interest"
+    assert anna.room is None, "Bert still waits for a shared interest"
     lobby.run(1000)
     assert anna.partner == "bert"
 
 
-def test_who_comes_when_the_wait_of_another_is_over_may_share_or_name_none(lobby: Lobby) -> None:
+def test_a_newcomer_after_the_interest_wait_may_share_an_interest_or_name_none(lobby: Lobby) -> None:
     anna, bert, carl, dora = lobby.people("anna", "bert", "carl", "dora")
     anna.find("tea")
     lobby.run(INTEREST_WAIT_MS)
@@ -814,7 +815,7 @@ def test_the_most_shared_come_first(lobby: Lobby) -> None:
         order.append(len(seeker.heard("matched")[0]["interests"]))
     assert order == [3, 2, 2, 1, 1, 1, 1]
     (seeker,) = lobby.people("late")
-    assert seeker.find("c", "b", "a").state == "waiting", "nobody who shares anything is left"
+    assert seeker.find("c", "b", "a").state == "waiting", "no one who shares an interest is left"
 
 
 def test_of_those_who_share_as_much_the_partner_is_a_random_one(lobby: Lobby) -> None:
@@ -833,7 +834,7 @@ def test_of_those_who_share_as_much_the_partner_is_a_random_one(lobby: Lobby) ->
     assert _chi_square(counts, 6) < 20.5  # 5 degrees of freedom, p = 0.001
 
 
-def test_who_may_not_meet_does_not_for_all_they_share(lobby: Lobby) -> None:
+def test_shared_interests_do_not_override_the_history(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.leave()
     anna.find("tea")
@@ -842,7 +843,7 @@ def test_who_may_not_meet_does_not_for_all_they_share(lobby: Lobby) -> None:
     assert carl.find("tea").state == "matched"
 
 
-def test_a_meeting_of_two_who_share_that_expires_while_both_wait_is_repeated(lobby: Lobby) -> None:
+def test_a_history_entry_of_two_who_share_interests_expires_while_both_wait(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.leave()
     lobby.pass_time(HISTORY_MS - 1000)
@@ -863,11 +864,11 @@ def test_find_match_while_waiting_changes_no_interests(lobby: Lobby) -> None:
     assert lobby.people("carl")[0].find("tea").state == "matched"
 
 
-def test_the_wait_for_a_shared_interest_begins_when_the_rest_ends(lobby: Lobby) -> None:
+def test_the_interest_wait_begins_after_the_cooldown(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     carl, dora = lobby.people("carl", "dora")
     assert anna.next("tea").cooldown_ms == COOLDOWN_MS
-    assert carl.find("tea").state == "waiting", "nobody who rests is found"
+    assert carl.find("tea").state == "waiting", "people in a cooldown are not found"
     carl.cancel()
     dora.find()
     lobby.run(COOLDOWN_MS + INTEREST_WAIT_MS - TICK_MS)
@@ -876,7 +877,7 @@ def test_the_wait_for_a_shared_interest_begins_when_the_rest_ends(lobby: Lobby) 
     assert anna.partner == "dora"
 
 
-def test_who_rested_is_found_by_interest_when_the_rest_ends(lobby: Lobby) -> None:
+def test_after_the_cooldown_people_are_found_by_interest(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     (carl,) = lobby.people("carl")
     anna.next("tea")
@@ -887,7 +888,7 @@ def test_who_rested_is_found_by_interest_when_the_rest_ends(lobby: Lobby) -> Non
 
 
 @pytest.mark.parametrize("stop", [Person.cancel, Person.goodbye, Person.drop], ids=["cancel", "goodbye", "drop"])
-def test_who_stops_waiting_is_in_no_set_any_more(lobby: Lobby, stop: Callable[[Person], object]) -> None:
+def test_the_end_of_a_wait_removes_the_person_from_every_set(lobby: Lobby, stop: Callable[[Person], object]) -> None:
     (anna,) = lobby.people("anna")
     anna.find("tea", "chess")
     assert len(lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")) == 2
@@ -900,7 +901,7 @@ def test_who_stops_waiting_is_in_no_set_any_more(lobby: Lobby, stop: Callable[[P
     assert not {"waiting", "interests", "spelled", "open"} & anna.record.keys()
 
 
-def test_nobody_is_left_in_a_set_by_a_match(lobby: Lobby) -> None:
+def test_a_match_removes_both_from_every_set(lobby: Lobby) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.find("tea", "chess")
     bert.find("chess", "cats")
@@ -909,7 +910,7 @@ def test_nobody_is_left_in_a_set_by_a_match(lobby: Lobby) -> None:
     assert not {"waiting", "interests", "spelled", "open"} & (anna.record.keys() | bert.record.keys())
 
 
-def test_every_set_of_an_interest_expires_and_is_kept_for_who_still_waits(lobby: Lobby) -> None:
+def test_an_interest_s_set_expires_unless_someone_waits(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     anna.find("tea")
     (key,) = lobby.pipeline.execute("KEYS", f"{TAG}:interest:*")
@@ -919,7 +920,7 @@ def test_every_set_of_an_interest_expires_and_is_kept_for_who_still_waits(lobby:
     assert lobby.pipeline.execute("PTTL", key) > HISTORY_MS
 
 
-def test_who_comes_back_in_time_still_has_the_interests_and_the_rest_of_the_wait(lobby: Lobby) -> None:
+def test_a_reconnect_within_the_grace_time_keeps_interests_and_wait(lobby: Lobby) -> None:
     anna, carl = lobby.people("anna", "carl")
     anna.find("Tea", "chess")
     carl.find()
@@ -934,8 +935,8 @@ def test_who_comes_back_in_time_still_has_the_interests_and_the_rest_of_the_wait
     assert anna.heard("matched")[0]["interests"] == ["Tea"]
 
 
-def test_a_room_remembers_what_its_people_have_in_common(lobby: Lobby) -> None:
-    """For somebody who was away when the two were matched."""
+def test_a_room_keeps_its_shared_interests(lobby: Lobby) -> None:
+    """A person who was away at the match gets them later."""
     anna, bert = lobby.people("anna", "bert")
     anna.find("Tea", "dogs")
     bert.find("tea", "cats")
@@ -945,7 +946,7 @@ def test_a_room_remembers_what_its_people_have_in_common(lobby: Lobby) -> None:
     assert carl.connect().room.interests == dora.connect().room.interests == ()  # type: ignore[union-attr]
 
 
-def test_who_shares_with_a_ghost_waits_and_meets_it_when_it_is_alive_again(lobby: Lobby) -> None:
+def test_a_person_of_a_silent_worker_is_met_by_interest_once_the_worker_is_back(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
     ghost.find("tea")
@@ -957,7 +958,7 @@ def test_who_shares_with_a_ghost_waits_and_meets_it_when_it_is_alive_again(lobby
     assert ghost.partner == "anna"
 
 
-def test_a_set_forgets_somebody_whose_record_is_gone(lobby: Lobby) -> None:
+def test_a_set_drops_a_person_without_a_record(lobby: Lobby) -> None:
     ghost, anna = lobby.people("ghost", "anna")
     ghost.find("tea")
     lobby.pipeline.execute("DEL", f"{TAG}:person:ghost")
@@ -967,7 +968,7 @@ def test_a_set_forgets_somebody_whose_record_is_gone(lobby: Lobby) -> None:
 
 
 def _all_for_one_interest(lobby: Lobby, count: int) -> list[Person]:
-    """People who wait for the same interest, and for the second among two on top of that: all have met each other."""
+    """Return people who wait for the same interest, half of them for a second one, too; all have met each other."""
     crowd = lobby.crowd(count)
     tea, chess = by_name(["tea", "chess"])
     until = lobby.now + INTEREST_WAIT_MS
@@ -983,7 +984,7 @@ def _all_for_one_interest(lobby: Lobby, count: int) -> list[Person]:
 
 
 @pytest.mark.parametrize("place", [0, 49, 99, 100, 799])
-def test_the_only_one_among_800_who_share_whom_the_seeker_has_not_met_is_found(embedded: Lobby, place: int) -> None:
+def test_the_only_stranger_among_800_who_share_an_interest_is_found(embedded: Lobby, place: int) -> None:
     crowd = _all_for_one_interest(embedded, 800)
     (anna,) = embedded.people("anna")
     _has_met_all_but(embedded, "anna", crowd, crowd[place])
@@ -995,7 +996,7 @@ def test_the_only_one_among_800_who_share_whom_the_seeker_has_not_met_is_found(e
 
 @pytest.mark.parametrize("place", [0, 50, 119])
 def test_the_only_one_among_120_who_share_two_interests_is_found(embedded: Lobby, place: int) -> None:
-    """More than one look takes in, so that how many each one shares has to be counted anew."""
+    """They are more than a portion, so the number of shared interests must be counted in each portion."""
     crowd = _all_for_one_interest(embedded, 120)
     (anna,) = embedded.people("anna")
     _has_met_all_but(embedded, "anna", crowd, crowd[place])
@@ -1004,7 +1005,7 @@ def test_the_only_one_among_120_who_share_two_interests_is_found(embedded: Lobby
     assert anna.partner == crowd[place].name
 
 
-def test_whose_wait_ends_in_the_middle_of_a_look_goes_on_to_the_pool(embedded: Lobby) -> None:
+def test_a_search_goes_on_to_the_pool_if_the_interest_wait_ends_meanwhile(embedded: Lobby) -> None:
     crowd = _all_for_one_interest(embedded, 800)
     (anna, carl) = embedded.people("anna", "carl")
     embedded.have_met("anna", [person.name for person in crowd])
@@ -1019,9 +1020,9 @@ def test_whose_wait_ends_in_the_middle_of_a_look_goes_on_to_the_pool(embedded: L
     assert anna.partner == "carl"
 
 
-def test_who_comes_while_a_look_is_interrupted_by_the_worker_s_silence_is_not_missed(embedded: Lobby) -> None:
-    """Anna has looked through her first interest when her worker can't be heard any more, and so Bert, who comes for
-    that one, can't find her. When she is heard again, she has to look there again."""
+def test_a_newcomer_during_the_silence_of_the_seeker_s_worker_is_not_missed(embedded: Lobby) -> None:
+    """Anna's search has passed her first interest when her worker becomes silent. So Bert, who comes for that interest,
+    can't find her. Once her worker is back, her search has to look there again."""
     other = embedded.add_worker()
     crowd = _all_for_one_interest(embedded, 800)
     (anna,), (bert,) = embedded.people("anna", worker=other), embedded.people("bert")
@@ -1039,7 +1040,7 @@ def test_who_comes_while_a_look_is_interrupted_by_the_worker_s_silence_is_not_mi
     assert anna.partner == "bert"
 
 
-def test_one_look_for_a_shared_interest_takes_in_a_bounded_number_of_people(embedded: Lobby) -> None:
+def test_one_script_looks_at_a_bounded_number_of_people_who_share_an_interest(embedded: Lobby) -> None:
     crowd = _all_for_one_interest(embedded, 800)
     (anna,) = embedded.people("anna")
     embedded.have_met("anna", [person.name for person in crowd])
@@ -1051,8 +1052,8 @@ def test_one_look_for_a_shared_interest_takes_in_a_bounded_number_of_people(embe
     assert 8 <= looks <= 11
 
 
-def test_of_2000_with_random_interests_nobody_waits_beyond_the_rules_and_who_can_share_does(embedded: Lobby) -> None:
-    """Out of 50 interests, one to three each, one in ten people with none; they come within ten seconds."""
+def test_2000_people_with_random_interests_are_matched_as_the_rules_say(embedded: Lobby) -> None:
+    """They name one to three of 50 interests each, one in ten people none, and arrive within ten seconds."""
     chance = random.Random(2000)
     crowd = embedded.crowd(2000)
     wanted = {p.name: chance.sample(range(50), chance.choice([1, 2, 3]) if chance.random() > 0.1 else 0) for p in crowd}
@@ -1091,11 +1092,11 @@ def test_of_2000_with_random_interests_nobody_waits_beyond_the_rules_and_who_can
         assert set(wanted[a]) & set(wanted[b]) or max(waits) <= at
 
 
-# Ghosts
+# People of dead workers
 
 
-def test_nobody_is_matched_with_somebody_whose_worker_was_killed(lobby: Lobby) -> None:
-    """At once, long before the worker's heartbeat is missed: nobody listens on its channel any more."""
+def test_people_of_a_killed_worker_are_not_matched(lobby: Lobby) -> None:
+    """This works at once, long before a heartbeat is missed: the worker's channel has no subscriber any more."""
     other = lobby.add_worker()
     (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
     ghost.find()
@@ -1105,7 +1106,7 @@ def test_nobody_is_matched_with_somebody_whose_worker_was_killed(lobby: Lobby) -
     assert (anna.room, ghost.room) == (None, None)
 
 
-def test_nobody_is_matched_with_somebody_whose_worker_sends_no_heartbeat(lobby: Lobby) -> None:
+def test_people_of_a_worker_without_heartbeats_are_not_matched(lobby: Lobby) -> None:
     """A worker that hangs is still subscribed."""
     other = lobby.add_worker()
     (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
@@ -1116,7 +1117,7 @@ def test_nobody_is_matched_with_somebody_whose_worker_sends_no_heartbeat(lobby: 
     assert ghost.room is None
 
 
-def test_a_ghost_whose_rest_ends_is_not_matched(lobby: Lobby) -> None:
+def test_a_cooldown_that_ends_on_a_dead_worker_leads_to_no_match(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (ghost,) = lobby.people("ghost", worker=other)
     bert, anna = lobby.people("bert", "anna")
@@ -1129,7 +1130,7 @@ def test_a_ghost_whose_rest_ends_is_not_matched(lobby: Lobby) -> None:
     assert (anna.room, ghost.room) == (None, None)
 
 
-def test_a_ghost_that_comes_alive_again_is_matched(lobby: Lobby) -> None:
+def test_people_of_a_worker_that_is_back_are_matched(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (ghost,), (anna,) = lobby.people("ghost", worker=other), lobby.people("anna")
     ghost.find()
@@ -1140,7 +1141,7 @@ def test_a_ghost_that_comes_alive_again_is_matched(lobby: Lobby) -> None:
     assert ghost.partner == "anna"
 
 
-def test_ghosts_in_the_pool_keep_nobody_from_meeting(lobby: Lobby) -> None:
+def test_people_of_dead_workers_in_the_pool_prevent_no_match(lobby: Lobby) -> None:
     other = lobby.add_worker()
     ghosts = lobby.people(*(f"ghost{n}" for n in range(60)), worker=other)
     lobby.all_have_met(ghosts)
@@ -1154,7 +1155,7 @@ def test_ghosts_in_the_pool_keep_nobody_from_meeting(lobby: Lobby) -> None:
     assert anna.partner == "bert"
 
 
-def test_who_vanished_is_not_matched_while_away_and_waits_again_when_back(lobby: Lobby) -> None:
+def test_a_person_who_is_away_is_not_matched_and_waits_again_after_reconnecting(lobby: Lobby) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.find()
     anna.drop()
@@ -1166,7 +1167,7 @@ def test_who_vanished_is_not_matched_while_away_and_waits_again_when_back(lobby:
     assert anna.partner == "bert"
 
 
-def test_who_stays_away_is_no_longer_waiting(lobby: Lobby) -> None:
+def test_the_search_ends_with_the_grace_time(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     anna.find()
     anna.drop()
@@ -1186,7 +1187,7 @@ def test_the_same_person_on_another_worker_goes_on_waiting(lobby: Lobby) -> None
 # Versions
 
 
-def test_versions_say_in_which_order_things_happened_to_a_person(lobby: Lobby) -> None:
+def test_versions_order_a_person_s_changes(lobby: Lobby) -> None:
     anna, bert = lobby.people("anna", "bert")
     versions = [anna.find().version]
     bert.find()
@@ -1197,8 +1198,8 @@ def test_versions_say_in_which_order_things_happened_to_a_person(lobby: Lobby) -
     assert all(earlier < later for earlier, later in pairwise(versions))
 
 
-def test_waiting_since_stays_while_the_search_is_taken_up_again(lobby: Lobby) -> None:
-    """docs/keys.md: `waiting` is since when. A second look, or the end of a rest, is not a second arrival."""
+def test_the_start_of_the_wait_survives_a_continued_search(lobby: Lobby) -> None:
+    """docs/keys.md: `waiting` is the start of the wait. Another search, or the end of a cooldown, doesn't change it."""
     anna, _ = lobby.pair("anna", "bert")
     since = lobby.now
     anna.next()
@@ -1214,7 +1215,7 @@ def test_waiting_since_stays_while_the_search_is_taken_up_again(lobby: Lobby) ->
     met=st.sets(st.tuples(st.integers(0, 8), st.integers(0, 8)).filter(lambda pair: pair[0] < pair[1])),
     order=st.permutations(range(9)),
 )
-def test_whatever_the_history_only_strangers_meet_and_no_two_strangers_are_left(
+def test_with_any_history_only_strangers_meet_and_no_two_strangers_keep_waiting(
     store_url: str, met: set[tuple[int, int]], order: list[int]
 ) -> None:
     lobby = Lobby(store_url)
