@@ -1,4 +1,4 @@
-"""Who is kept from whom, and from the chat: blocks, reports, bans, against a real store (animochat/moderation)."""
+"""Moderation: blocks, reports and bans, against a real store (animochat/moderation)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def lobby(redis_url: str) -> Iterator[Lobby]:
 # Blocking
 
 
-def test_blocking_ends_the_room_for_both_and_the_partner_hears_that_one_left(lobby: Lobby) -> None:
+def test_blocking_ends_the_room_and_looks_like_leaving_to_the_partner(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     room = anna.room
     state, version, left = anna.block()
@@ -51,7 +51,7 @@ def test_blocking_ends_the_room_for_both_and_the_partner_hears_that_one_left(lob
 
 
 @pytest.mark.parametrize("seeker", ["anna", "bert"])
-def test_a_blocked_pair_does_not_meet_for_90_days_whoever_searches(lobby: Lobby, seeker: str) -> None:
+def test_a_blocked_pair_does_not_meet_for_90_days(lobby: Lobby, seeker: str) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.block()
     first, second = (bert, anna) if seeker == "anna" else (anna, bert)
@@ -80,7 +80,7 @@ def test_meeting_others_later_does_not_shorten_a_block(lobby: Lobby) -> None:
         assert lobby.pipeline.execute("PTTL", f"{TAG}:met:{name}") > BLOCK_MS
 
 
-def test_a_partner_who_is_away_can_be_blocked_and_learns_it_as_leaving(lobby: Lobby) -> None:
+def test_a_partner_who_is_away_can_be_blocked_and_sees_a_leaving_later(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     room = anna.room
     bert.drop()
@@ -92,7 +92,7 @@ def test_a_partner_who_is_away_can_be_blocked_and_learns_it_as_leaving(lobby: Lo
 
 
 def test_blocking_ends_a_room_whose_record_is_lost(lobby: Lobby) -> None:
-    """Nobody may be stuck in it; whom to keep apart is lost with the record."""
+    """No one may be stuck in it; the people to keep apart are lost with the record."""
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room
     lobby.pipeline.execute("DEL", f"{TAG}:room:{room}")
@@ -100,7 +100,7 @@ def test_blocking_ends_a_room_whose_record_is_lost(lobby: Lobby) -> None:
     assert anna.room is None
 
 
-def test_who_is_in_no_room_can_block_nobody(lobby: Lobby) -> None:
+def test_blocking_without_a_room_is_refused(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     bert.leave()
     assert anna.block() == ("not-in-room", 0, "")
@@ -127,13 +127,13 @@ def test_a_blocked_pair_never_meets_in_10_000_random_searches_in_a_pool_of_20(st
     lobby.worker.heard.clear()
 
     def search(batch: Any, person: Person) -> None:
-        """Leaves the room or the pool and searches; who met may meet again at once, and nobody rests."""
+        """Leave the room or the pool and search; people may meet again at once, and there is no cooldown."""
         batch.evalsha(CANCEL_MATCH.sha, 1, TAG, person.name, person.conn)
-        numbers = [1, 0, 0]  # of history, rest and the wait for an interest
+        numbers = [1, 0, 0]  # history, cooldown and interest wait
         batch.evalsha(NEXT_MATCH.sha, 1, TAG, person.name, person.conn, dice.random(), *numbers, "", "", lobby.now)
 
     for _ in range(100):
-        # Everybody waits: each knows all others, until the next millisecond.
+        # Everyone waits: each has met all others, until the next millisecond.
         lobby.have_all_met_until(people, lobby.now + 1)
         with lobby.batch() as batch:
             for person in people:
@@ -153,7 +153,7 @@ def test_a_blocked_pair_never_meets_in_10_000_random_searches_in_a_pool_of_20(st
 
 # Reporting
 
-#: Names that nobody has yet.
+#: Counts for unused names.
 COUNT = itertools.count()
 
 
@@ -161,7 +161,7 @@ def evidence(*said: tuple[str, str]) -> list[Said]:
     return [Said(sender, 1_900_000_000_000 + number, content) for number, (sender, content) in enumerate(said)]
 
 
-def test_a_report_is_kept_with_its_evidence_and_then_it_is_a_block(lobby: Lobby) -> None:
+def test_a_report_is_kept_with_its_evidence_and_blocks_the_partner(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     room = anna.room
     said = evidence(("reporter", "hi"), ("reported", 'something "bad" 😀'))
@@ -178,7 +178,7 @@ def test_a_report_is_kept_with_its_evidence_and_then_it_is_a_block(lobby: Lobby)
 
 
 @pytest.mark.parametrize("reporter", ["anna", "bert"])
-def test_whoever_of_the_two_reports_the_report_is_on_the_other(lobby: Lobby, reporter: str) -> None:
+def test_either_member_can_report_the_other(lobby: Lobby, reporter: str) -> None:
     people = {person.name: person for person in lobby.pair("anna", "bert")}
     for number, person in enumerate(people.values()):
         person.connect(address=f"address{number}")
@@ -195,7 +195,7 @@ def test_whoever_of_the_two_reports_the_report_is_on_the_other(lobby: Lobby, rep
     assert [notice["p"] for notice in lobby.worker.notices() if notice["e"] == "ended"] == [other]
 
 
-def test_a_report_on_somebody_who_is_away_is_kept(lobby: Lobby) -> None:
+def test_a_report_on_a_person_who_is_away_is_kept(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     bert.drop()
     assert anna.report()[0] == "left"
@@ -203,7 +203,7 @@ def test_a_report_on_somebody_who_is_away_is_kept(lobby: Lobby) -> None:
 
 
 def test_evidence_must_be_of_the_room_that_the_reporter_is_in(lobby: Lobby) -> None:
-    """It was read before; if the room has changed meanwhile, the report would be on somebody else."""
+    """It is read earlier; if the room has changed meanwhile, the report would concern another person."""
     anna, bert = lobby.pair("anna", "bert")
     old = anna.room or ""
     bert.leave()
@@ -242,7 +242,7 @@ def test_evidence_that_is_too_long_loses_its_beginning(lobby: Lobby) -> None:
     assert lobby.pipeline.execute("HSTRLEN", f"{TAG}:report:{report.id}", "evidence") <= MAX_EVIDENCE
 
 
-def test_who_reports_too_much_has_to_wait_and_nothing_is_changed(lobby: Lobby) -> None:
+def test_too_many_reports_are_refused_and_change_nothing(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     for n in range(3):
         lobby.people(f"p{n}")[0].find()
@@ -261,7 +261,7 @@ def test_who_reports_too_much_has_to_wait_and_nothing_is_changed(lobby: Lobby) -
 
 
 def filed(lobby: Lobby, address: str, name: str = "", said: int = 0) -> str:
-    """A report by a new person at that address, on another one, with so many bytes of evidence or a few less."""
+    """File a report by a new person at that address, on another one, with about `said` bytes of evidence."""
     name = name or f"reporter{next(COUNT)}"
     anna, _ = lobby.pair(name, f"on-{name}")
     anna.connect(address=address)
@@ -285,7 +285,7 @@ def open_reports(lobby: Lobby) -> list[str]:
     return [report.id for report in lobby.moderation.reports(0, 1000)[1]]
 
 
-def test_all_people_of_an_address_together_may_file_so_many_reports_an_hour(lobby: Lobby) -> None:
+def test_the_reports_of_an_address_per_hour_are_limited(lobby: Lobby) -> None:
     limited(lobby, 3)
     for _ in range(3):
         filed(lobby, HIDDEN)
@@ -302,7 +302,7 @@ def test_all_people_of_an_address_together_may_file_so_many_reports_an_hour(lobb
     assert anna.report()[0] == "left"
 
 
-def test_people_without_a_known_address_are_not_held_to_what_others_file(lobby: Lobby) -> None:
+def test_people_without_a_known_address_have_no_common_limit(lobby: Lobby) -> None:
     limited(lobby, 1)
     for _ in range(3):
         filed(lobby, "")
@@ -310,8 +310,8 @@ def test_people_without_a_known_address_are_not_held_to_what_others_file(lobby: 
 
 
 @pytest.mark.parametrize(("per_person", "per_address"), [(1, 3), (3, 1)])
-def test_who_meets_two_limits_waits_until_both_are_met(lobby: Lobby, per_person: int, per_address: int) -> None:
-    """Also where a limit was lowered meanwhile."""
+def test_with_two_limits_reached_the_longer_wait_counts(lobby: Lobby, per_person: int, per_address: int) -> None:
+    """This holds even if a limit was lowered meanwhile."""
     limited(lobby, 3, 3)
     (anna,) = lobby.people("anna")
     for n in range(4):
@@ -335,7 +335,7 @@ def test_who_meets_two_limits_waits_until_both_are_met(lobby: Lobby, per_person:
 def test_a_flood_from_one_address_pushes_out_its_own_reports_only(
     lobby: Lobby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest of the address that has the most; what is pushed out leaves nothing behind."""
+    """The oldest report of the address that has the most goes, and leaves nothing behind."""
     monkeypatch.setattr(lobby_moderation, "MAX_OPEN_REPORTS", 6)
     honest = [filed(lobby, "one"), filed(lobby, "one"), filed(lobby, "two")]
     flood = [filed(lobby, HIDDEN, f"f{n}") for n in range(10)]
@@ -344,7 +344,7 @@ def test_a_flood_from_one_address_pushes_out_its_own_reports_only(
         assert lobby.hash(f":report:{room}") == {}
         assert lobby.sorted_set(f":reported:on-f{number}") == {}
     late = filed(lobby, "three")
-    assert open_reports(lobby) == [*honest, *flood[-2:], late], "nobody is refused for what others file"
+    assert open_reports(lobby) == [*honest, *flood[-2:], late], "one address's reports don't limit another's"
 
 
 def test_of_addresses_with_as_many_reports_the_oldest_report_goes(
@@ -393,7 +393,7 @@ def test_as_many_reports_as_may_be_open_are_kept_to_the_byte(lobby: Lobby, monke
 
 
 def left_of(filed_by: list[tuple[str, int]], most: int, most_bytes: int) -> list[int]:
-    """The numbers of the reports that are left of these, each with its address and size, the oldest first."""
+    """Return the numbers of the reports that are left, given address and size of each, the oldest first."""
     left = list(range(len(filed_by)))
     while len(left) > most or sum(filed_by[n][1] for n in left) > most_bytes:
         share: Counter[str] = Counter()
@@ -405,10 +405,10 @@ def left_of(filed_by: list[tuple[str, int]], most: int, most_bytes: int) -> list
 
 @pytest.mark.parametrize(("most", "most_bytes"), [(5, 10**6), (100, 5_000), (9, 7_000), (11, 9_000), (4, 4_000)])
 @pytest.mark.parametrize("seed", range(2))
-def test_where_many_have_to_go_each_is_the_oldest_of_who_has_most_then(
+def test_each_report_over_a_bound_removes_the_oldest_of_the_largest_address(
     lobby: Lobby, monkeypatch: pytest.MonkeyPatch, most: int, most_bytes: int, seed: int
 ) -> None:
-    """As after an update that brings lower bounds."""
+    """This happens after an update with lower bounds."""
     dice = random.Random(seed)
     sizes = [(dice.choice(["one", "two", "two", "three", ""]), dice.choice([500, 1000, 2000])) for _ in range(11)]
     rooms = [filed(lobby, address, said=size) for address, size in sizes]
@@ -422,8 +422,8 @@ def test_where_many_have_to_go_each_is_the_oldest_of_who_has_most_then(
     assert open_reports(lobby) == [rooms[n] for n in left_of(filed_by, most, most_bytes)]
 
 
-def test_what_was_said_is_not_kept_of_a_dismissed_report(lobby: Lobby) -> None:
-    """Or whoever floods would fill the store with what nobody looks at any more."""
+def test_dismissing_a_report_deletes_its_evidence(lobby: Lobby) -> None:
+    """Otherwise a flood would fill the store with evidence that no one looks at."""
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room or ""
     anna.report("threat", "details", evidence(("reported", "words")))
@@ -434,7 +434,7 @@ def test_what_was_said_is_not_kept_of_a_dismissed_report(lobby: Lobby) -> None:
     assert lobby.pipeline.execute("PTTL", f"{TAG}:report:{room}") > 0
 
 
-def test_what_counts_reports_keeps_those_of_the_last_hour_alone(lobby: Lobby) -> None:
+def test_report_counters_keep_only_the_last_hour(lobby: Lobby) -> None:
     limited(lobby, 100, 100)
     (anna,) = lobby.people("anna")
     for number in range(3):
@@ -448,7 +448,7 @@ def test_what_counts_reports_keeps_those_of_the_last_hour_alone(lobby: Lobby) ->
         lobby.pass_time(HOUR_MS // 2)
 
 
-def test_the_lists_of_open_reports_keep_those_of_30_days_alone(lobby: Lobby) -> None:
+def test_the_lists_of_open_reports_keep_only_30_days(lobby: Lobby) -> None:
     bert = Person(lobby, "bert")
     rooms = []
     for number, reporter in enumerate(lobby.people("anna", "carl", "dora")):
@@ -513,7 +513,7 @@ HIDDEN = "0123456789abcdef"
 MINUTE_MS = 60_000
 
 
-def test_who_is_banned_does_not_get_in_until_the_time_is_over(lobby: Lobby) -> None:
+def test_a_banned_person_is_refused_until_the_ban_ends(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     lobby.moderation.ban("anna", 1000, "", "")
     for again in (False, True):
@@ -525,7 +525,7 @@ def test_who_is_banned_does_not_get_in_until_the_time_is_over(lobby: Lobby) -> N
     assert anna.connect().state == "idle"
 
 
-def test_a_ban_for_good_has_no_end(lobby: Lobby) -> None:
+def test_a_permanent_ban_has_no_end(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     lobby.moderation.ban("anna", None, "", "")
     lobby.pass_time(20 * 365 * DAY_MS)
@@ -550,7 +550,7 @@ def test_a_ban_closes_the_person_wherever_connected_and_ends_the_room(lobby: Lob
 
 
 @pytest.mark.parametrize("state", ["waiting", "resting", "away waiting", "away chatting"])
-def test_a_ban_leaves_nothing_of_the_person_to_be_matched(lobby: Lobby, state: str) -> None:
+def test_a_banned_person_can_not_be_matched(lobby: Lobby, state: str) -> None:
     anna, bert = lobby.pair("anna", "bert")
     if state != "away chatting":
         anna.leave()
@@ -565,7 +565,7 @@ def test_a_ban_leaves_nothing_of_the_person_to_be_matched(lobby: Lobby, state: s
     assert bert.room is None
 
 
-def test_a_banned_address_keeps_out_whoever_comes_from_it(lobby: Lobby) -> None:
+def test_a_banned_address_refuses_everyone_who_has_it(lobby: Lobby) -> None:
     anna, bert = Person(lobby, "anna"), Person(lobby, "bert")
     anna.connect(address=HIDDEN)
     lobby.ear.subscribe(keys.everybody())
@@ -579,7 +579,7 @@ def test_a_banned_address_keeps_out_whoever_comes_from_it(lobby: Lobby) -> None:
     assert bert.connect(address=HIDDEN).state == "idle"
 
 
-def test_who_is_banned_is_online_no_more(lobby: Lobby) -> None:
+def test_a_banned_person_does_not_count_as_online(lobby: Lobby) -> None:
     lobby.people("anna", "bert")
     lobby.moderation.ban("anna", DAY_MS, "", "")
     assert lobby.worker.presence.stats()["onlineUsers"] == 1
@@ -591,7 +591,7 @@ def test_without_an_address_the_person_alone_is_banned(lobby: Lobby) -> None:
     assert [ban.id for ban in lobby.moderation.bans(0, 10)[1]] == ["person:anna"]
 
 
-def test_the_address_of_somebody_long_gone_is_that_of_the_last_report(lobby: Lobby) -> None:
+def test_the_address_of_a_person_without_a_record_comes_from_the_last_report(lobby: Lobby) -> None:
     bert = Person(lobby, "bert")
     for name, address in (("anna", "another"), ("carl", HIDDEN)):
         bert.connect(address=address)
@@ -603,10 +603,10 @@ def test_the_address_of_somebody_long_gone_is_that_of_the_last_report(lobby: Lob
     bert.goodbye()
     lobby.pipeline.execute("DEL", f"{TAG}:person:bert")
     assert lobby.moderation.subject("bert") == ("bert", HIDDEN)
-    assert lobby.moderation.subject("nobody") is None
+    assert lobby.moderation.subject("unknown") is None
 
 
-def test_banning_whom_a_report_is_on_settles_all_reports_on_that_person(lobby: Lobby) -> None:
+def test_banning_a_reported_person_settles_all_reports_on_that_person(lobby: Lobby) -> None:
     bert = Person(lobby, "bert")
     bert.connect(address=HIDDEN)
     rooms = []
@@ -630,7 +630,7 @@ def test_banning_whom_a_report_is_on_settles_all_reports_on_that_person(lobby: L
     ]
 
 
-def test_a_report_that_is_not_there_bans_nobody(lobby: Lobby) -> None:
+def test_an_unknown_report_bans_no_one(lobby: Lobby) -> None:
     assert lobby.moderation.ban_reported("no such", None, HIDDEN, "") is None
     assert lobby.moderation.bans(0, 10) == (0, [])
 
@@ -645,7 +645,7 @@ def test_a_lifted_ban_lets_the_person_in_again_and_the_address(lobby: Lobby) -> 
     assert lobby.moderation.lift("person:anna") is False
 
 
-def test_an_address_stays_banned_for_the_sake_of_another_person(lobby: Lobby) -> None:
+def test_an_address_stays_banned_while_another_person_s_ban_needs_it(lobby: Lobby) -> None:
     for name in ("anna", "bert"):
         Person(lobby, name).connect(address=HIDDEN)
     lobby.moderation.ban("anna", None, HIDDEN, "")
@@ -666,7 +666,7 @@ def test_the_operator_may_shorten_a_ban(lobby: Lobby) -> None:
 
 
 def expiry(lobby: Lobby, key: str) -> int:
-    """Milliseconds after which the store drops a key, rounded up to a minute; -1 for never, -2 where it is gone."""
+    """Return the milliseconds after which a key expires, rounded up to a minute; -1: never, -2: it is gone."""
     left: int = lobby.pipeline.execute("PTTL", TAG + key)
     return left if left < 0 else -(-left // MINUTE_MS) * MINUTE_MS
 
@@ -680,19 +680,19 @@ def test_the_list_of_bans_lasts_an_hour_longer_than_the_longest_of_them(lobby: L
 
 @pytest.mark.parametrize("others", [[MINUTE_MS], [MINUTE_MS, 5 * MINUTE_MS]])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_ban_for_good_does_not_go_with_one_for_a_time(lobby: Lobby, others: list[int], first: bool) -> None:
-    """All bans of a lobby share a key: whichever of them was made before or after."""
+def test_the_list_of_bans_lasts_as_long_as_a_permanent_ban(lobby: Lobby, others: list[int], first: bool) -> None:
+    """All bans of a lobby share a key, whichever was made first."""
     bans = [("anna", None), *((f"p{ms}", ms) for ms in others)]
     for person, ms in bans if first else reversed(bans):
         lobby.moderation.ban(person, ms, "", "")
     assert expiry(lobby, ":bans") == expiry(lobby, ":ban:person:anna") == -1
     lobby.moderation.ban("anna", 2 * MINUTE_MS, "", "")
-    assert expiry(lobby, ":bans") == max([2 * MINUTE_MS, *others]) + HOUR_MS, "nothing is for good any more"
+    assert expiry(lobby, ":bans") == max([2 * MINUTE_MS, *others]) + HOUR_MS, "no permanent ban is left"
 
 
 @pytest.mark.parametrize("ms", [None, 60 * MINUTE_MS])
 def test_a_longer_ban_takes_the_place_of_a_shorter_one_as_a_whole(lobby: Lobby, ms: int | None) -> None:
-    """Also what the operator is shown of it: nothing of the first one's expiry stays."""
+    """It replaces what the operator sees, too: nothing of the first one's expiry stays."""
     lobby.moderation.ban("anna", MINUTE_MS, HIDDEN, "first")
     lobby.moderation.ban("anna", ms, HIDDEN, "second")
     for subject in ("person:anna", f"address:{HIDDEN}"):
@@ -702,7 +702,7 @@ def test_a_longer_ban_takes_the_place_of_a_shorter_one_as_a_whole(lobby: Lobby, 
 
 
 def test_a_second_shorter_ban_does_not_shorten_an_address_s(lobby: Lobby) -> None:
-    """Two people came from there, and each is banned for a time of their own. Those who are there learn the longer."""
+    """Two people with that address are banned for different times. Connected clients get the longer one."""
     lobby.ear.subscribe(keys.everybody())
     lobby.moderation.ban("anna", 60_000, HIDDEN, "")
     lobby.moderation.ban("bert", 1000, HIDDEN, "")
@@ -731,7 +731,7 @@ def test_an_address_is_banned_here_for_as_long_as_the_person_in_another_lobby(lo
     until = None if ms is None else lobby.now + ms
     ban = Ban(f"address:{HIDDEN}", "cebu", "anna", lobby.now, until, "operator", "why", "report")
     assert lobby.moderation.bans(0, 10) == (1, [ban])
-    assert Person(lobby, "anna").connect().state == "idle", "the person is someone else here"
+    assert Person(lobby, "anna").connect().state == "idle", "here this person is another one"
 
 
 def test_an_address_s_ban_that_is_over_is_replaced(lobby: Lobby) -> None:
@@ -772,7 +772,7 @@ def test_bans_are_listed_by_their_end_and_in_portions(lobby: Lobby) -> None:
     assert (total, [ban.person for ban in some]) == (4, ["dora", "bert"])
 
 
-def test_nothing_is_left_of_a_ban_that_was_lifted(lobby: Lobby) -> None:
+def test_lifting_a_ban_removes_all_of_it(lobby: Lobby) -> None:
     for subject in ("person:anna", f"address:{HIDDEN}"):
         lobby.moderation.ban("anna", None, HIDDEN, "")
         assert lobby.moderation.lift(subject)
@@ -782,7 +782,7 @@ def test_nothing_is_left_of_a_ban_that_was_lifted(lobby: Lobby) -> None:
         assert records == left
 
 
-def test_a_banned_person_s_record_is_that_of_someone_who_has_gone(lobby: Lobby) -> None:
+def test_a_banned_person_s_record_expires_like_that_of_a_person_who_left(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     version = int(anna.record["v"])
     lobby.moderation.ban("anna", 1000, "", "")
@@ -815,16 +815,16 @@ def test_a_ban_does_not_settle_a_report_that_is_too_old(lobby: Lobby) -> None:
     anna.report()
     lobby.pass_time(REPORT_MS)
     assert lobby.moderation.reports(0, 10) == (0, [])
-    lobby.pipeline.execute("DEL", f"{TAG}:report:{room}")  # whose time it is by the store's own clock, too
+    lobby.pipeline.execute("DEL", f"{TAG}:report:{room}")  # expired by the store's own clock, too
     lobby.moderation.ban("bert", 1000, "", "")
-    assert lobby.hash(f":report:{room}") == {}, "nothing that would stay without an expiry"
+    assert lobby.hash(f":report:{room}") == {}, "no field stays without an expiry"
 
 
 # Automatic suspension
 
 
 def reported_by(lobby: Lobby, reporter: Person, reported: Person, address: str | None = None) -> None:
-    """From an address of the reporter's own, unless one is given; "" for one that isn't known."""
+    """Report from the reporter's own address, unless one is given; "" for an unknown one."""
     reported.connect()
     reporter.connect(address=f"at {reporter.name}" if address is None else address)
     reporter.find()
@@ -834,11 +834,11 @@ def reported_by(lobby: Lobby, reporter: Person, reported: Person, address: str |
 
 
 def strict(lobby: Lobby) -> None:
-    """Three different people's reports within a day suspend."""
+    """Suspend after reports by three different people within a day."""
     lobby.moderation = LobbyModeration(lobby.pipeline, 0, 3, clock=lobby.clock)  # type: ignore[arg-type]
 
 
-def test_reports_by_enough_different_people_within_a_day_suspend_for_an_hour(lobby: Lobby) -> None:
+def test_enough_reports_by_different_people_within_a_day_suspend_for_an_hour(lobby: Lobby) -> None:
     strict(lobby)
     bert = Person(lobby, "bert")
     for reporter in lobby.people("anna", "carl"):
@@ -870,7 +870,7 @@ def test_reports_of_another_day_or_dismissed_or_by_the_same_person_do_not_suspen
 
 @pytest.mark.parametrize("address", [HIDDEN, ""], ids=["one address", "none known"])
 def test_reports_from_one_address_count_as_one_persons(lobby: Lobby, address: str) -> None:
-    """People are cheap to make up. One more from elsewhere is the second, and another one the third."""
+    """New people cost nothing. A report from another address is the second, and one from a third address the third."""
     strict(lobby)
     bert = Person(lobby, "bert")
     for reporter in lobby.crowd(5):
@@ -913,7 +913,7 @@ def test_a_day_is_24_hours(lobby: Lobby, age: int, suspended: bool) -> None:
     assert (bert.connect().state == "banned") is suspended
 
 
-def test_reports_of_before_addresses_were_kept_count_as_one(lobby: Lobby) -> None:
+def test_reports_without_a_stored_address_count_as_one(lobby: Lobby) -> None:
     strict(lobby)
     bert = Person(lobby, "bert")
     for reporter in lobby.people("anna", "carl"):
@@ -937,7 +937,7 @@ def test_a_suspension_does_not_shorten_a_longer_one_and_takes_the_place_of_a_sho
 
 
 def test_a_person_who_comes_from_several_addresses_counts_once(lobby: Lobby) -> None:
-    """Neither do the addresses that this person used count for others."""
+    """The addresses that this person used do not count for other people, either."""
     strict(lobby)
     bert = Person(lobby, "bert")
     (anna,) = lobby.people("anna")
@@ -968,7 +968,7 @@ def test_a_suspension_does_not_shorten_a_ban(lobby: Lobby) -> None:
     assert bert.connect().banned_ms is None
 
 
-def test_nobody_is_suspended_unless_the_operator_wants_it(lobby: Lobby) -> None:
+def test_suspension_is_off_by_default(lobby: Lobby) -> None:
     bert = Person(lobby, "bert")
     for reporter in lobby.crowd(8):
         reported_by(lobby, reporter, bert)
@@ -985,7 +985,7 @@ def test_an_announcement_goes_to_every_worker_at_once(lobby: Lobby) -> None:
     assert json.loads(data) == [{"p": "", "e": "announced", "text": "Back in 5 minutes – “sorry”"}]
 
 
-def test_everything_of_moderation_has_an_expiry_but_bans_for_good(lobby: Lobby) -> None:
+def test_all_moderation_keys_expire_except_permanent_bans(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     anna.report()
     lobby.moderation.ban("carl", 1000, HIDDEN, "")

@@ -1,4 +1,4 @@
-"""The word filter: what the operator's patterns do to a message (animochat/moderation/words.py)."""
+"""The word filter: the effect of the operator's patterns on a message (animochat/moderation/words.py)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ b[a@]d word
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., WordFilter | None]:
-    """A filter from a file with this text."""
+    """Return a function that makes a filter from a file with the given text."""
 
     def make(text: str | bytes, action: str = "mask") -> WordFilter | None:
         path = tmp_path / "words.txt"
@@ -49,11 +49,11 @@ def make(tmp_path: Path) -> Callable[..., WordFilter | None]:
         ("# a comment, and an empty line", "# a comment, and an empty line"),
     ],
 )
-def test_what_matches_is_masked(make: Callable[..., WordFilter], said: str, masked: str) -> None:
+def test_matches_are_masked(make: Callable[..., WordFilter], said: str, masked: str) -> None:
     assert make(WORDS).apply(said) == masked
 
 
-def test_what_matches_is_refused(make: Callable[..., WordFilter]) -> None:
+def test_messages_with_a_match_are_refused(make: Callable[..., WordFilter]) -> None:
     words = make(WORDS, "refuse")
     assert words.apply("checked") == "checked"
     with pytest.raises(InvalidPayload, match="aren't allowed"):
@@ -72,7 +72,7 @@ def test_without_patterns_there_is_no_filter(make: Callable[..., WordFilter | No
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(.*)*x", "(a?){50}a{50}z", "(a|aa)+$"])
 def test_no_pattern_is_catastrophic(make: Callable[..., WordFilter], pattern: str) -> None:
-    """Python's own `re` takes longer for some of these than anybody lives; the test's time limit would end it."""
+    """Python's own `re` would take practically forever for some of these; then the test's time limit ends it."""
     said = "a" * 20_000 + "!"
     assert make(pattern, "refuse").apply(said) == said
 
