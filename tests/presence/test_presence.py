@@ -1,4 +1,4 @@
-"""Who is here: connections, grace time, workers that live and die, against a real store (animochat/presence)."""
+"""Presence: connections, grace time, live and dead workers, against a real store (animochat/presence)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lobby(redis_url: str) -> Iterator[Lobby]:
 # Connecting
 
 
-def test_somebody_new_is_idle_and_counted(lobby: Lobby) -> None:
+def test_a_new_person_is_idle_and_counted(lobby: Lobby) -> None:
     lobby.people("anna")
     (bert,) = lobby.people("bert", worker=lobby.add_worker())
     assert bert.connect() == Registration("idle", version=lobby.now + 1, online=2)
@@ -41,7 +41,7 @@ def test_one_person_has_one_connection_and_the_newest_wins(lobby: Lobby) -> None
     assert lobby.worker.presence.stats()["onlineUsers"] == 1
 
 
-def test_who_connects_twice_to_one_worker_is_replaced_there(lobby: Lobby) -> None:
+def test_a_second_connection_to_one_worker_replaces_the_first(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     old = anna.conn
     anna.connect()
@@ -49,7 +49,7 @@ def test_who_connects_twice_to_one_worker_is_replaced_there(lobby: Lobby) -> Non
     assert lobby.worker.presence.stats()["onlineUsers"] == 1
 
 
-def test_a_replaced_connection_that_asks_again_does_not_win(lobby: Lobby) -> None:
+def test_a_replaced_connection_does_not_win_a_resync(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     old, new = anna.conn, lobby.new_connection()
     lobby.worker.presence.connect("anna", new)
@@ -59,7 +59,7 @@ def test_a_replaced_connection_that_asks_again_does_not_win(lobby: Lobby) -> Non
     assert anna.record == record
 
 
-def test_the_end_of_a_replaced_connection_costs_the_new_one_nothing(lobby: Lobby) -> None:
+def test_the_end_of_a_replaced_connection_does_not_affect_the_new_one(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     old = anna.conn
     anna.connect()
@@ -71,7 +71,7 @@ def test_the_end_of_a_replaced_connection_costs_the_new_one_nothing(lobby: Lobby
     assert [n["e"] for n in bert.heard()] == ["matched", "reconnected"]
 
 
-def test_who_reloads_in_a_chat_is_told_the_room(lobby: Lobby) -> None:
+def test_a_reload_in_a_chat_returns_the_room(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     (told,) = anna.heard("matched")
     lobby.pass_time(2000)
@@ -82,7 +82,7 @@ def test_who_reloads_in_a_chat_is_told_the_room(lobby: Lobby) -> None:
     assert (room.partner_worker, room.since, room.grace_ms) == (bert.worker.name, told["since"], None)
 
 
-def test_a_partner_who_is_away_is_told_with_the_room(lobby: Lobby) -> None:
+def test_the_room_says_that_the_partner_is_away(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     bert.drop()
     lobby.pass_time(3000)
@@ -99,26 +99,24 @@ def test_versions_only_grow_across_connections(lobby: Lobby) -> None:
     assert versions == sorted(set(versions))
 
 
-def test_who_is_asked_again_after_the_store_forgot_is_registered_again(lobby: Lobby) -> None:
+def test_a_resync_registers_a_person_that_the_store_forgot(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     lobby.pipeline.execute("FLUSHALL")
     assert anna.resync().state == "idle"
     assert anna.record["conn"] == anna.conn
 
 
-# A session is taken up again
+# Recovered sessions
 
 
 def take_up(lobby: Lobby, session: str, grace_ms: int = GRACE_MS, new: str = "new") -> bool:
-    """Anna comes back and asks for a session."""
+    """Reconnect Anna with the request for a session."""
     conn = lobby.new_connection()
     return lobby.worker.presence.connect("anna", conn, session=new, recover=session, grace_ms=grace_ms).recovered
 
 
 @pytest.mark.parametrize(("gone_for", "recovered"), [(0, True), (GRACE_MS, True), (GRACE_MS + 1, False)])
-def test_a_session_can_be_taken_up_again_until_the_grace_time_is_over(
-    lobby: Lobby, gone_for: int, recovered: bool
-) -> None:
+def test_a_session_can_be_recovered_until_the_grace_time_ends(lobby: Lobby, gone_for: int, recovered: bool) -> None:
     lobby.worker.presence.connect("anna", "first", session="one")
     lobby.pass_time(HOUR_MS)
     lobby.worker.presence.disconnect("anna", "first", GRACE_MS)
@@ -128,7 +126,7 @@ def test_a_session_can_be_taken_up_again_until_the_grace_time_is_over(
     assert "gone" not in lobby.hash(":person:anna")
 
 
-def test_a_session_whose_connection_is_thought_to_be_there_can_be_taken_up_again_and_again(lobby: Lobby) -> None:
+def test_a_session_whose_connection_counts_as_present_can_be_recovered_repeatedly(lobby: Lobby) -> None:
     lobby.worker.presence.connect("anna", "first", session="one")
     lobby.pass_time(HOUR_MS)
     assert take_up(lobby, "one")
@@ -138,7 +136,7 @@ def test_a_session_whose_connection_is_thought_to_be_there_can_be_taken_up_again
 
 
 @pytest.mark.parametrize("end", ["goodbye", "ban"])
-def test_a_session_that_has_ended_is_not_taken_up_again(lobby: Lobby, end: str) -> None:
+def test_an_ended_session_is_not_recovered(lobby: Lobby, end: str) -> None:
     lobby.worker.presence.connect("anna", "first", session="one")
     if end == "goodbye":
         lobby.worker.presence.disconnect("anna", "first", None)
@@ -149,14 +147,14 @@ def test_a_session_that_has_ended_is_not_taken_up_again(lobby: Lobby, end: str) 
     assert not take_up(lobby, "one")
 
 
-def test_who_asks_for_no_session_gets_none(lobby: Lobby) -> None:
+def test_without_a_request_no_session_is_recovered(lobby: Lobby) -> None:
     lobby.worker.presence.connect("anna", "first")
     assert not take_up(lobby, "")
 
 
 @pytest.mark.parametrize("who", ["anna", "bert"])
-def test_the_partner_of_whoever_goes_and_comes_back_learns_both_with_the_room(lobby: Lobby, who: str) -> None:
-    """Whichever place in the room the person has."""
+def test_the_partner_is_notified_of_a_lost_connection_and_of_the_reconnection(lobby: Lobby, who: str) -> None:
+    """It holds for both slots of the room."""
     people = {person.name: person for person in lobby.pair("anna", "bert")}
     other = people[next(name for name in people if name != who)]
     room = other.room
@@ -170,8 +168,8 @@ def test_the_partner_of_whoever_goes_and_comes_back_learns_both_with_the_room(lo
     assert [notice["e"] for notice in people[who].heard()] == []
 
 
-def test_a_partner_whose_grace_time_is_over_is_waited_for_no_longer(lobby: Lobby) -> None:
-    """No tick has come yet."""
+def test_no_grace_time_is_left_for_a_partner_whose_grace_time_is_over(lobby: Lobby) -> None:
+    """No tick has run yet."""
     anna, bert = lobby.pair("anna", "bert")
     bert.drop()
     lobby.pass_time(GRACE_MS + 5000)
@@ -180,7 +178,7 @@ def test_a_partner_whose_grace_time_is_over_is_waited_for_no_longer(lobby: Lobby
     assert (room.partner, room.grace_ms) == ("bert", 0)
 
 
-def test_who_comes_back_to_a_room_whose_record_is_lost_is_idle_and_the_room_over(lobby: Lobby) -> None:
+def test_a_reconnect_to_a_room_without_a_record_ends_the_room(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room
     lobby.pipeline.execute("DEL", f"{TAG}:room:{room}")
@@ -190,11 +188,11 @@ def test_who_comes_back_to_a_room_whose_record_is_lost_is_idle_and_the_room_over
     assert room in lobby.sorted_set(":ended")
 
 
-def test_who_comes_back_while_waiting_is_searched_for_at_once(lobby: Lobby) -> None:
+def test_a_reconnect_during_a_search_continues_it_at_once(lobby: Lobby) -> None:
     anna = lobby.people("anna")[0]
     anna.find("Tea")
     anna.connect()
-    assert lobby.sorted_set(":searching") == {}, "whoever is in the sets of those who wait is found there"
+    assert lobby.sorted_set(":searching") == {}, "a person in the waiting sets is found there"
     anna.drop()
     lobby.pass_time(1)
     registration = anna.connect()
@@ -204,7 +202,7 @@ def test_who_comes_back_while_waiting_is_searched_for_at_once(lobby: Lobby) -> N
 
 
 @pytest.mark.parametrize(("left", "set_"), [(1, ":resting"), (0, ":searching")])
-def test_who_comes_back_while_resting_rests_for_what_is_left(lobby: Lobby, left: int, set_: str) -> None:
+def test_a_reconnect_during_a_cooldown_keeps_the_time_left(lobby: Lobby, left: int, set_: str) -> None:
     anna, _ = lobby.pair("anna", "bert")
     anna.next()
     anna.drop()
@@ -219,10 +217,10 @@ def test_a_worker_is_known_at_every_time_of_the_clock(lobby: Lobby) -> None:
         assert lobby.worker.heartbeat().known
 
 
-# Goodbye or drop
+# Disconnected or lost
 
 
-def test_a_goodbye_ends_the_room_at_once(lobby: Lobby) -> None:
+def test_a_disconnect_ends_the_room_at_once(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.goodbye()
     assert [n["reason"] for n in bert.heard("ended")] == ["disconnected"]
@@ -230,7 +228,7 @@ def test_a_goodbye_ends_the_room_at_once(lobby: Lobby) -> None:
     assert anna.connect().state == "idle"
 
 
-def test_a_goodbye_ends_the_search_at_once(lobby: Lobby) -> None:
+def test_a_disconnect_ends_the_search_at_once(lobby: Lobby) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.find()
     anna.goodbye()
@@ -238,7 +236,7 @@ def test_a_goodbye_ends_the_search_at_once(lobby: Lobby) -> None:
     assert bert.find().state == "waiting"
 
 
-def test_a_connection_that_vanishes_keeps_its_place_for_the_grace_time(lobby: Lobby) -> None:
+def test_a_lost_connection_keeps_its_place_for_the_grace_time(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.drop()
     assert [n["graceMs"] for n in bert.heard("reconnecting")] == [GRACE_MS]
@@ -250,7 +248,7 @@ def test_a_connection_that_vanishes_keeps_its_place_for_the_grace_time(lobby: Lo
     assert bert.partner == "anna"
 
 
-def test_the_room_is_over_when_the_grace_time_is(lobby: Lobby) -> None:
+def test_the_room_ends_with_the_grace_time(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.drop()
     lobby.run(GRACE_MS)
@@ -259,7 +257,7 @@ def test_the_room_is_over_when_the_grace_time_is(lobby: Lobby) -> None:
     assert anna.connect().state == "idle"
 
 
-def test_the_partner_of_somebody_away_may_leave_or_skip(lobby: Lobby) -> None:
+def test_the_partner_of_a_person_who_is_away_may_leave_or_skip(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.drop()
     assert bert.next().cooldown_ms == COOLDOWN_MS
@@ -267,7 +265,7 @@ def test_the_partner_of_somebody_away_may_leave_or_skip(lobby: Lobby) -> None:
     assert bert.heard("reconnected") == []
 
 
-def test_when_both_vanish_who_comes_back_finds_the_other_missing(lobby: Lobby) -> None:
+def test_after_both_were_lost_the_first_to_reconnect_sees_the_other_as_away(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     anna.drop()
     lobby.pass_time(4000)
@@ -281,7 +279,7 @@ def test_when_both_vanish_who_comes_back_finds_the_other_missing(lobby: Lobby) -
 
 
 def test_a_new_window_is_no_reconnection_to_the_partner(lobby: Lobby) -> None:
-    """The partner's worker has to know where to send; the partner saw nothing."""
+    """The partner's worker needs the new destination; the partner's client gets nothing."""
     anna, bert = lobby.pair("anna", "bert")
     other = lobby.add_worker()
     anna.connect(other)
@@ -342,7 +340,7 @@ def test_the_number_lives_as_long_as_any_worker_s_people(lobby: Lobby) -> None:
 # Heartbeats
 
 
-def test_a_heartbeat_tells_the_life_of_the_data(lobby: Lobby) -> None:
+def test_a_heartbeat_returns_the_epoch(lobby: Lobby) -> None:
     first = lobby.worker.heartbeat()
     assert lobby.worker.heartbeat().epoch == first.epoch
     lobby.pipeline.execute("FLUSHALL")
@@ -351,13 +349,13 @@ def test_a_heartbeat_tells_the_life_of_the_data(lobby: Lobby) -> None:
     assert not after.known
 
 
-def test_a_heartbeat_tells_whether_anybody_listens(lobby: Lobby) -> None:
+def test_a_heartbeat_returns_the_number_of_subscribers(lobby: Lobby) -> None:
     assert lobby.worker.heartbeat().listeners == 1
     lobby.worker.unsubscribe()
     assert lobby.worker.heartbeat().listeners == 0
 
 
-def test_a_heartbeat_tells_how_many_workers_live_and_which_are_dead(lobby: Lobby) -> None:
+def test_a_heartbeat_returns_the_live_and_the_dead_workers(lobby: Lobby) -> None:
     other = lobby.add_worker()
     other.kill()
     lobby.pass_time(4999)
@@ -372,7 +370,7 @@ def test_stats_count_the_workers_that_live(lobby: Lobby) -> None:
     assert lobby.worker.presence.stats()["workers"] == 1
 
 
-def test_stats_count_who_waits_and_who_rests(lobby: Lobby) -> None:
+def test_stats_count_people_who_wait_including_cooldowns(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     (carl,) = lobby.people("carl")
     carl.find()
@@ -384,7 +382,7 @@ def test_stats_count_who_waits_and_who_rests(lobby: Lobby) -> None:
 # Workers die
 
 
-def test_a_dead_worker_s_people_are_gone_and_their_partners_hear_it(lobby: Lobby) -> None:
+def test_a_dead_worker_s_people_are_away_and_their_partners_are_notified(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
     anna.find()
@@ -403,7 +401,7 @@ def test_a_dead_worker_s_people_are_gone_and_their_partners_hear_it(lobby: Lobby
     assert other.name not in lobby.sorted_set(":workers")
 
 
-def test_a_dead_worker_is_reaped_once_however_many_notice(lobby: Lobby) -> None:
+def test_a_dead_worker_is_reaped_once(lobby: Lobby) -> None:
     other, third = lobby.add_worker(), lobby.add_worker()
     (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
     anna.find()
@@ -415,7 +413,7 @@ def test_a_dead_worker_is_reaped_once_however_many_notice(lobby: Lobby) -> None:
     assert len(bert.heard("reconnecting")) == 1
 
 
-def test_a_worker_that_lives_is_not_reaped(lobby: Lobby) -> None:
+def test_a_live_worker_is_not_reaped(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (anna,) = lobby.people("anna", worker=other)
     lobby.worker.presence.reap(other.name, GRACE_MS)
@@ -428,7 +426,7 @@ def test_people_of_a_dead_worker_who_come_back_elsewhere_are_in_the_same_room(lo
     anna.find()
     bert.find()
     other.kill()
-    assert anna.connect(lobby.worker).state == "chatting"  # before anybody has noticed
+    assert anna.connect(lobby.worker).state == "chatting"  # before any worker has noticed
     lobby.pass_time(5000)
     lobby.worker.presence.reap(other.name, GRACE_MS)
     lobby.run(GRACE_MS)
@@ -436,7 +434,7 @@ def test_people_of_a_dead_worker_who_come_back_elsewhere_are_in_the_same_room(lo
     assert bert.heard("reconnecting") == []
 
 
-def test_all_of_a_large_worker_s_people_are_taken(lobby: Lobby) -> None:
+def test_all_of_a_large_worker_s_people_are_reaped(lobby: Lobby) -> None:
     other = lobby.add_worker()
     crowd = lobby.people(*(f"p{n}" for n in range(120)), worker=other)
     for person in crowd:
@@ -450,7 +448,7 @@ def test_all_of_a_large_worker_s_people_are_taken(lobby: Lobby) -> None:
     assert lobby.rooms() == []
 
 
-def test_a_worker_that_was_taken_for_dead_learns_it_with_its_next_heartbeat(lobby: Lobby) -> None:
+def test_the_next_heartbeat_shows_a_worker_that_it_counted_as_dead(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
     anna.find()
@@ -465,9 +463,9 @@ def test_a_worker_that_was_taken_for_dead_learns_it_with_its_next_heartbeat(lobb
     assert anna.partner == "bert"
 
 
-def test_a_worker_that_wakes_while_it_is_being_reaped_learns_it_too(lobby: Lobby) -> None:
-    """A large worker is reaped in portions. Who was in the first is taken for away: without looking again, they would
-    sit in front of a room that ends behind their backs."""
+def test_a_heartbeat_during_the_reaping_shows_it_to_the_worker(lobby: Lobby) -> None:
+    """A large worker is reaped in portions. People of the first portion count as away: without a resync, their clients
+    would show a room that ends without them."""
     other = lobby.add_worker()
     lobby.people(*(f"p{n}" for n in range(120)), worker=other)
     other.beating = False
@@ -476,7 +474,7 @@ def test_a_worker_that_wakes_while_it_is_being_reaped_learns_it_too(lobby: Lobby
     assert not other.heartbeat().known
 
 
-def test_who_came_to_a_worker_after_it_was_taken_for_dead_is_reaped_when_it_dies(lobby: Lobby) -> None:
+def test_people_who_joined_a_worker_after_it_counted_as_dead_are_reaped_when_it_dies(lobby: Lobby) -> None:
     other = lobby.add_worker()
     lobby.pass_time(5000)
     other.beating = False
@@ -491,7 +489,7 @@ def test_who_came_to_a_worker_after_it_was_taken_for_dead_is_reaped_when_it_dies
     assert "conn" not in anna.record
 
 
-def test_a_worker_that_was_taken_for_dead_learns_it_also_when_somebody_has_come_since(lobby: Lobby) -> None:
+def test_a_worker_sees_that_it_counted_as_dead_even_if_someone_has_joined_since(lobby: Lobby) -> None:
     other = lobby.add_worker()
     other.beating = False
     lobby.pass_time(5000)
@@ -500,7 +498,7 @@ def test_a_worker_that_was_taken_for_dead_learns_it_also_when_somebody_has_come_
     assert not other.heartbeat().known
 
 
-def test_a_worker_that_stops_hands_its_people_over(lobby: Lobby) -> None:
+def test_a_stopping_worker_s_people_keep_their_places(lobby: Lobby) -> None:
     other = lobby.add_worker()
     (anna,), (bert,) = lobby.people("anna", worker=other), lobby.people("bert")
     anna.find()
@@ -512,7 +510,7 @@ def test_a_worker_that_stops_hands_its_people_over(lobby: Lobby) -> None:
     assert other.name not in lobby.sorted_set(":workers")
 
 
-# What expires
+# Expiry
 
 
 def test_touching_keeps_people_and_their_rooms(lobby: Lobby) -> None:
@@ -520,7 +518,7 @@ def test_touching_keeps_people_and_their_rooms(lobby: Lobby) -> None:
     names = [f"{TAG}:person:anna", f"{TAG}:room:{anna.room}"]
     for name in names:
         lobby.pipeline.execute("PEXPIRE", name, 60_000)
-    lobby.worker.presence.touch([*(f"nobody{n}" for n in range(250)), "anna"])
+    lobby.worker.presence.touch([*(f"unknown{n}" for n in range(250)), "anna"])
     assert all(lobby.pipeline.execute("PTTL", name) > 3_600_000 for name in names)
     assert lobby.pipeline.execute("EXISTS", f"{TAG}:person:nobody1") == 0
 
@@ -533,16 +531,16 @@ LIFE_MS = 7 * 24 * HOUR_MS
 
 @pytest.fixture
 def busy(lobby: Lobby) -> Lobby:
-    """Somebody in every state: each of INDEXES is there, and no two of its counts are alike."""
+    """Return a lobby with a person in every state: each of INDEXES exists, and all of its counts differ."""
     other = lobby.add_worker()
     lobby.pair("anna", "bert")  # in a room
     lobby.pair("gone", "left")[0].drop()  # in one, and away
     lobby.people("carl", worker=other)[0].find("chess", "go")  # waits for an interest
-    lobby.pair("emil", "fred")[0].next()  # rests
+    lobby.pair("emil", "fred")[0].next()  # in a cooldown
     lobby.people("hugo", worker=other)[0].find()
     people = [Person(lobby, name) for name in ("hugo", "ines", "jane")]
     lobby.all_have_met(people)
-    for person in people:  # wait side by side, and will be searched for again
+    for person in people:  # wait side by side, with another search due
         person.connect(other)
         person.find()
     return lobby
@@ -553,7 +551,7 @@ def lifetime(lobby: Lobby, name: str) -> int:
 
 
 def is_whole(lobby: Lobby, name: str) -> bool:
-    """Is this key kept for as long as any is?"""
+    """Return whether this key has the full lifetime."""
     return LIFE_MS - 60_000 < lifetime(lobby, name) <= LIFE_MS
 
 
@@ -564,7 +562,7 @@ def test_a_heartbeat_keeps_the_lobby_and_its_own_people_for_seven_days(busy: Lob
         assert busy.pipeline.execute("PEXPIRE", TAG + name, HOUR_MS) == 1, name
     busy.worker.heartbeat()
     assert [name for name in kept if not is_whole(busy, name)] == []
-    assert lifetime(busy, others) <= HOUR_MS, "that worker does so itself, or its people are nobody's"
+    assert lifetime(busy, others) <= HOUR_MS, "that worker renews it itself, or its people are lost"
 
 
 def test_touching_keeps_a_person_the_room_and_the_interests_for_seven_days(busy: Lobby) -> None:
@@ -599,7 +597,7 @@ def test_an_empty_lobby_counts_nothing(lobby: Lobby) -> None:
     assert set(lobby.worker.presence.stats().values()) == {0}
 
 
-def test_stats_tell_each_number(busy: Lobby) -> None:
+def test_stats_return_each_number(busy: Lobby) -> None:
     busy.worker.heartbeat(11)
     assert busy.worker.presence.stats() == {
         "onlineUsers": 9,
@@ -611,8 +609,8 @@ def test_stats_tell_each_number(busy: Lobby) -> None:
     }
 
 
-def test_the_number_of_people_is_right_whatever_comes_and_goes(busy: Lobby) -> None:
-    """Counted by change, it is what counting everybody anew says."""
+def test_the_online_count_is_right_after_every_change(busy: Lobby) -> None:
+    """The running count equals a fresh count."""
 
     def online() -> int:
         return busy.worker.presence.stats()["onlineUsers"]
@@ -635,7 +633,7 @@ def test_the_number_of_people_is_right_whatever_comes_and_goes(busy: Lobby) -> N
 
 
 @pytest.mark.parametrize("count", [49, 50, 51])
-def test_a_worker_is_reaped_as_a_whole_whatever_the_portions(lobby: Lobby, count: int) -> None:
+def test_a_worker_is_reaped_completely_in_any_number_of_portions(lobby: Lobby, count: int) -> None:
     other = lobby.add_worker()
     lobby.people(*(f"p{n}" for n in range(count)), worker=other)
     other.presence.stopping()
@@ -645,7 +643,7 @@ def test_a_worker_is_reaped_as_a_whole_whatever_the_portions(lobby: Lobby, count
     assert set(lobby.sorted_set(":workers")) == {lobby.worker.name}
 
 
-def test_a_worker_that_stops_is_not_counted_among_those_that_stay(lobby: Lobby) -> None:
+def test_a_stopping_worker_does_not_count_as_staying(lobby: Lobby) -> None:
     second, third = lobby.add_worker(), lobby.add_worker()
     third.kill()
     assert lobby.worker.presence.stopping() == 2
@@ -679,7 +677,7 @@ def test_a_check_fails_where_the_store_refuses_what_a_join_needs(store_url: str,
 
 
 @pytest.mark.parametrize("going", ["goodbye", "drop", "drop while waiting", "drop from a room", "ban", "death"])
-def test_the_record_of_who_has_gone_expires_after_an_hour(lobby: Lobby, going: str) -> None:
+def test_the_record_of_a_person_who_left_expires_after_an_hour(lobby: Lobby, going: str) -> None:
     other = lobby.add_worker()
     (anna,) = lobby.people("anna", worker=other)
     if going.endswith(("waiting", "room")):
@@ -702,7 +700,7 @@ def test_the_record_of_who_has_gone_expires_after_an_hour(lobby: Lobby, going: s
 
 
 @pytest.mark.parametrize("state", ["connected", "waiting and away", "in a room and away", "back"])
-def test_the_record_of_who_is_here_or_may_come_back_into_something_is_kept(lobby: Lobby, state: str) -> None:
+def test_the_record_of_a_person_who_is_connected_or_has_a_place_is_kept(lobby: Lobby, state: str) -> None:
     (anna,) = lobby.people("anna")
     if state.startswith(("waiting", "in a room")):
         anna.find()
@@ -717,8 +715,8 @@ def test_the_record_of_who_is_here_or_may_come_back_into_something_is_kept(lobby
     assert lobby.pipeline.execute("PTTL", f"{TAG}:person:anna") > HOUR_MS
 
 
-def test_the_record_lives_at_least_as_long_as_the_longest_rest_and_grace_time() -> None:
-    """An hour is what presence/scripts/include/forget.lua relies on."""
+def test_the_record_outlives_the_longest_cooldown_and_grace_time() -> None:
+    """presence/scripts/include/forget.lua relies on one hour."""
     for name in ("SKIP_COOLDOWN_MS", "RECONNECT_GRACE_MS"):
         Settings.from_environ({name: str(HOUR_MS)})
         with pytest.raises(SettingsError):
@@ -733,7 +731,7 @@ def test_the_secret_is_the_first_worker_s_for_all(lobby: Lobby) -> None:
 # Stopping
 
 
-def test_a_worker_that_stops_hears_how_many_stay(lobby: Lobby) -> None:
+def test_a_stopping_worker_gets_the_number_of_staying_workers(lobby: Lobby) -> None:
     assert lobby.worker.presence.stopping() == 0
     one, two = lobby.add_worker(), lobby.add_worker()
     assert lobby.worker.presence.stopping() == 2
