@@ -1,4 +1,4 @@
-"""On a cluster: the contract's core, what it costs, and what people notice when nodes die and slots move: nothing."""
+"""On a cluster: the contract's core, its costs, and that people notice nothing when nodes die and slots move."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from tests.helpers.store import cooperative, outcome, soon
 
 LOBBY_SLOT = key_slot(keys.lobby().encode())
 
-#: A lobby in another third of the slots than `main`, and so at another primary to begin with.
+#: A lobby in another third of the slots than `main`, and so on another primary at the start.
 OTHER_LOBBY = "davao"
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
     """Three primaries with a replica each."""
-    # long enough for a busy machine: who is taken for dead loses subscriptions, and what was published
+    # long enough for a busy machine: a node that counts as dead loses subscriptions and publications
     options = {"cluster-node-timeout": "3000"}
     directory = tmp_path_factory.mktemp("cluster")
     with RedisCluster(directory, find_redis_server(), replicas=1, options=options) as cluster:
@@ -75,7 +75,7 @@ def crowd(crowd_process: Crowd) -> Iterator[Crowd]:
 
 @pytest.fixture
 def empty(cluster: RedisCluster) -> RedisCluster:
-    eventually(cluster.is_well, HEALED, "a cluster that is well, whatever was done to it before")
+    eventually(cluster.is_well, HEALED, "a cluster that is well after the test before")
     cluster.flush()
     return cluster
 
@@ -87,7 +87,7 @@ def started(cluster: RedisCluster, scripts: Sequence[Script] = rooms.SCRIPTS) ->
 
 
 def elsewhere(cluster: RedisCluster, slot: int) -> Any:
-    """A primary that doesn't have the slot."""
+    """Return a primary that doesn't have the slot."""
     source = cluster.owner_of_slot(slot)
     return next(node for node in cluster.primaries() if node is not source)
 
@@ -96,7 +96,7 @@ def elsewhere(cluster: RedisCluster, slot: int) -> Any:
 
 
 @cooperative
-def test_each_node_gets_one_write_for_what_one_turn_of_the_loop_wants_of_it(empty: RedisCluster) -> None:
+def test_each_node_gets_one_write_per_turn_of_the_loop(empty: RedisCluster) -> None:
     pipe = started(empty)
     names = [f"n{n}" for n in range(60)]
     gevent.joinall([gevent.spawn(pipe.execute, "SET", name, "x") for name in names], raise_error=True)
@@ -107,13 +107,13 @@ def test_each_node_gets_one_write_for_what_one_turn_of_the_loop_wants_of_it(empt
     soon(lambda: len(replies) == 60)
     after = [node.client.info("stats")["total_reads_processed"] for node in empty.primaries()]
     assert set(replies) == {b"x"}
-    # its own question is a read as well, and replicas acknowledge once a second
+    # this query is a read as well, and replicas acknowledge once a second
     assert all(now - then <= 4 for then, now in zip(before, after, strict=True))
     pipe.stop()
 
 
 @cooperative
-def test_commands_for_one_slot_run_in_their_order_while_it_moves_to_and_fro(empty: RedisCluster) -> None:
+def test_commands_for_a_slot_keep_their_order_while_it_moves_back_and_forth(empty: RedisCluster) -> None:
     pipe = started(empty)
     replies: list[Any] = []
     pipe.execute("RPUSH", "list", 0)
@@ -137,8 +137,8 @@ def move_to_and_fro(cluster: RedisCluster, slot: int) -> None:
 
 
 @cooperative
-def test_a_slot_that_does_not_arrive_is_unavailable_and_the_others_are_not(empty: RedisCluster) -> None:
-    """A script is not run by either node: half of its keys may be at the other one."""
+def test_only_a_slot_that_does_not_arrive_is_unavailable(empty: RedisCluster) -> None:
+    """Neither node runs a script: half of its keys may be on the other one."""
     pipe = started(empty)
     room_id = "0123456789abcdef"
     slot = key_slot(keys.room(room_id).encode())
@@ -161,7 +161,7 @@ def test_a_slot_that_does_not_arrive_is_unavailable_and_the_others_are_not(empty
 
 
 @cooperative
-def test_a_node_that_hangs_makes_its_own_slots_unavailable_and_no_others(empty: RedisCluster) -> None:
+def test_a_hanging_node_makes_only_its_own_slots_unavailable(empty: RedisCluster) -> None:
     pipe = started(empty)
     names = [f"n{n}" for n in range(30)]
     victim = empty.owner("n0")
@@ -187,8 +187,8 @@ def test_a_node_that_hangs_makes_its_own_slots_unavailable_and_no_others(empty: 
 
 
 @cooperative
-def test_where_nothing_is_stored_a_message_and_its_repetition_are_told_as_a_whole(empty: RedisCluster) -> None:
-    """There is no log to look into."""
+def test_with_storing_off_a_message_and_its_repetition_are_published_in_full(empty: RedisCluster) -> None:
+    """There is no log to read them from."""
     pipe = started(empty)
     heard: list[bytes] = []
     listening: list[bool] = []
@@ -218,7 +218,7 @@ def test_where_nothing_is_stored_a_message_and_its_repetition_are_told_as_a_whol
 
 
 @cooperative
-def test_what_is_for_everybody_is_heard_where_a_worker_hears_what_is_for_it_alone(empty: RedisCluster) -> None:
+def test_a_worker_receives_its_own_and_common_publications(empty: RedisCluster) -> None:
     pipe = started(empty, moderation.SCRIPTS)
     heard: list[bytes] = []
     listening: list[bool] = []
@@ -237,7 +237,7 @@ def test_what_is_for_everybody_is_heard_where_a_worker_hears_what_is_for_it_alon
     pipe.stop()
 
 
-def test_the_doctor_looks_at_every_lobby_s_node(empty: RedisCluster) -> None:
+def test_the_doctor_checks_every_lobby_s_node(empty: RedisCluster) -> None:
     names = ["main", OTHER_LOBBY, "manila"]
     settings = Settings.from_environ({"REDIS_URL": empty.url, "LOBBIES": ",".join(names)})
     findings = list(store_findings(empty.url, settings))
@@ -253,12 +253,12 @@ def test_the_doctor_looks_at_every_lobby_s_node(empty: RedisCluster) -> None:
         assert {"permissions", "heartbeats", "clock"} <= about.keys()
 
 
-# What it costs
+# Costs
 
 
 @cooperative
 def test_the_load_of_many_rooms_is_even_over_the_nodes(empty: RedisCluster) -> None:
-    """Within 20 %, with each partner at another worker, whose channel is at one of the nodes."""
+    """They differ by at most 20 %, with each partner on another worker, whose channel is on one of the nodes."""
     pipe = started(empty)
     heard: list[bytes] = []
     listening: list[bool] = []
@@ -307,7 +307,7 @@ def test_a_message_is_published_once_with_however_many_workers_and_not_to_all_no
 
 
 def publications(cluster: RedisCluster, servers: list[Server]) -> int:
-    """How many there are for 20 messages between two people on these servers."""
+    """Return the number of publications for 20 messages between two people on these servers."""
     wait_until_empty(servers[0])
     anna, bert = PythonClient(servers[0].url), PythonClient(servers[1].url)
     for client in (anna, bert):
@@ -330,13 +330,13 @@ def publications(cluster: RedisCluster, servers: list[Server]) -> int:
 
 @cooperative
 def store_and_die(cluster: RedisCluster, room_id: str, slot: str, body: str, storing: bool = True) -> None:
-    """What is left of a worker that is killed when it has stored a message and told nobody."""
+    """Leave the traces of a worker that is killed after it stored a message, and before it published it."""
     pipe = started(cluster)
     stored: list[int] = []
     later_than_any = 10**13
     entry = Entry(room_id, slot, "", "", 0, later_than_any, "", body, lambda seq, *_: stored.append(seq))
     log = Rooms(pipe, "dead", storing=storing)
-    log._outbox.collect = list  # which is never sent, also where the store knows the partner's worker
+    log._outbox.collect = list  # nothing is published, even if the store knows the partner's worker
     log.append(entry)
     soon(lambda: stored or log._outbox._messages)
     pipe.stop()
@@ -347,7 +347,7 @@ def slot_in_room(cluster: RedisCluster, told: dict[str, Any]) -> str:
     return "a" if cluster.owner(record).run("HGET", record, "ua") == told["userId"] else "b"
 
 
-def test_who_has_not_got_the_message_before_finds_it_in_the_log(cluster: RedisCluster, server: Server) -> None:
+def test_a_receiver_without_the_previous_message_finds_it_in_the_log(cluster: RedisCluster, server: Server) -> None:
     wait_until_empty(server)
     anna, bert = PythonClient(server.url), PythonClient(server.url)
     for client in (anna, bert):
@@ -363,7 +363,7 @@ def test_who_has_not_got_the_message_before_finds_it_in_the_log(cluster: RedisCl
         client.close()
 
 
-def test_where_nothing_is_stored_who_has_not_got_the_message_before_is_told_so_once(
+def test_with_storing_off_a_receiver_without_the_previous_message_is_resynced_once(
     empty: RedisCluster, tmp_path: Path
 ) -> None:
     with running(tmp_path, 2, store=empty.url, STORE_MESSAGES="0") as servers:
@@ -389,7 +389,7 @@ def test_where_nothing_is_stored_who_has_not_got_the_message_before_is_told_so_o
 
 
 def test_nodes_cut_connections(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:
-    """What was stored and could not be told, or was told to nobody, is found in the log."""
+    """A stored message whose publication failed or had no subscriber is found in the log."""
     traffic = Traffic(crowd, [server.url], rooms=4)
     for _ in range(3):
         for kind in ("normal", "pubsub"):
@@ -412,7 +412,7 @@ def test_workers_are_killed(server: Server, crowd: Crowd) -> None:
 
 
 def test_a_primary_is_killed_and_its_replica_takes_over(cluster: RedisCluster, server: Server, crowd: Crowd) -> None:
-    """Once where rooms are, once where the lobby is."""
+    """The test does so once with a node that has rooms, once with the lobby's."""
     traffic = Traffic(crowd, [server.url], rooms=4)
     lobby = cluster.owner(keys.lobby())
     for victim in (next(node for node in cluster.primaries() if node is not lobby), lobby):
@@ -433,7 +433,7 @@ def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster:
     clients: list[PythonClient] = []
 
     def done(client: PythonClient, event: str, *arguments: str) -> None:
-        """As often as it takes: what is `unavailable` is to be tried again."""
+        """Repeat the event until it isn't `unavailable`."""
         eventually(lambda: client.call(event, *arguments)["ok"], HEALED, event)
 
     def pair(lobby: str) -> tuple[PythonClient, PythonClient]:
@@ -450,7 +450,7 @@ def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster:
 
     before = {lobby: pair(lobby) for lobby in ("main", OTHER_LOBBY)}
     victim.stop(signal.SIGKILL)
-    now = server.get("/stats").json()  # first of all: the replica takes over soon
+    now = server.get("/stats").json()  # before anything else: the replica takes over soon
     assert (now["missing"], list(now["lobbies"]), now["onlineUsers"]) == ([OTHER_LOBBY], ["main"], 2)
     assert before["main"][0].call("leave-room")["ok"]
     assert before["main"][1].wait("partner-disconnected") == {"reason": "left"}
@@ -473,10 +473,10 @@ def test_the_primary_of_one_lobby_is_killed_and_the_other_lobby_goes_on(cluster:
         client.close()
 
 
-def test_what_a_room_s_node_has_lost_is_noticed_when_the_partner_comes_back(
+def test_messages_that_a_room_s_node_lost_are_noticed_when_the_partner_reconnects(
     cluster: RedisCluster, server: Server, crowd: Crowd
 ) -> None:
-    """Nobody's subscription is cut by that node: it is the partner's return that makes the sender's worker look."""
+    """That node cuts no subscription: the partner's return makes the sender's worker look."""
     wait_until_empty(server)
     with Network(server.url) as network:
         anna, bert = crowd.join(server.url), crowd.join(network.url)

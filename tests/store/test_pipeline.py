@@ -1,4 +1,4 @@
-"""A worker's two connections to the store, on a real store: group commit, and what happens when the store goes away."""
+"""A worker's two connections to a real store: group commit, and outages of the store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def started(url: str, *scripts: Script) -> Pipeline:
 
 
 def gather(pipe: Pipeline, *commands: tuple[Any, ...]) -> list[Any]:
-    """Submits all in one turn of the loop; returns the replies in the order in which they came."""
+    """Submit all commands in one turn of the loop; return the replies in order of arrival."""
     replies: list[Any] = []
     for command in commands:
         pipe.submit(command, replies.append)
@@ -48,7 +48,7 @@ def test_a_command_is_answered(redis_url: str) -> None:
 
 
 @cooperative
-def test_what_one_turn_of_the_loop_wants_goes_out_as_one_write(redis_url: str) -> None:
+def test_the_commands_of_one_turn_of_the_loop_go_out_as_one_write(redis_url: str) -> None:
     relay = Relay(redis_url)
     pipe = started(relay.url)
     pipe.execute("PING")
@@ -60,7 +60,7 @@ def test_what_one_turn_of_the_loop_wants_goes_out_as_one_write(redis_url: str) -
 
 
 @cooperative
-def test_one_batch_is_under_way_and_the_next_gathers_meanwhile(redis_url: str) -> None:
+def test_the_next_batch_collects_while_one_is_under_way(redis_url: str) -> None:
     relay = Relay(redis_url)
     pipe = started(relay.url)
     pipe.execute("PING")
@@ -96,7 +96,7 @@ def test_many_greenlets_wait_side_by_side(redis_url: str) -> None:
 
 
 @cooperative
-def test_commands_reach_the_store_in_the_order_in_which_they_were_asked_for(redis_url: str) -> None:
+def test_commands_reach_the_store_in_the_order_of_submission(redis_url: str) -> None:
     pipe = started(redis_url)
     for n in range(50):
         pipe.submit(("RPUSH", "list", n), lambda reply: None)
@@ -107,7 +107,7 @@ def test_commands_reach_the_store_in_the_order_in_which_they_were_asked_for(redi
 
 
 @cooperative
-def test_what_collectors_have_gathered_comes_first_in_its_batch(redis_url: str) -> None:
+def test_collectors_commands_come_first_in_their_batch(redis_url: str) -> None:
     pipe = started(redis_url)
     gathered = [(("RPUSH", "list", "collected"), lambda reply: None)]
 
@@ -123,7 +123,7 @@ def test_what_collectors_have_gathered_comes_first_in_its_batch(redis_url: str) 
 
 
 @cooperative
-def test_a_collector_alone_is_heard_when_it_says_so(redis_url: str) -> None:
+def test_a_collector_alone_can_start_a_batch(redis_url: str) -> None:
     pipe = started(redis_url)
     replies: list[Any] = []
     gathered = [(("PING",), replies.append)]
@@ -134,7 +134,7 @@ def test_a_collector_alone_is_heard_when_it_says_so(redis_url: str) -> None:
 
 
 @cooperative
-def test_an_answer_that_cannot_be_handled_costs_nobody_else_theirs(redis_url: str) -> None:
+def test_a_failing_callback_does_not_affect_other_replies(redis_url: str) -> None:
     pipe = started(redis_url)
     replies: list[Any] = []
 
@@ -149,7 +149,7 @@ def test_an_answer_that_cannot_be_handled_costs_nobody_else_theirs(redis_url: st
 
 
 @cooperative
-def test_a_command_that_the_store_refuses_is_unavailable_for_its_caller_alone(redis_url: str) -> None:
+def test_a_refused_command_is_unavailable_only_for_its_caller(redis_url: str) -> None:
     pipe = started(redis_url)
     first, second, third = gather(pipe, ("SET", "n", "word"), ("INCR", "n"), ("GET", "n"))
     assert (first, third) == (b"OK", b"word")
@@ -159,8 +159,8 @@ def test_a_command_that_the_store_refuses_is_unavailable_for_its_caller_alone(re
 
 
 @cooperative
-def test_a_command_that_cannot_be_written_ends_nothing(redis_url: str) -> None:
-    """Half a surrogate pair is no UTF-8. Whoever let it through: the others still need the store."""
+def test_a_command_that_cannot_be_encoded_fails_alone(redis_url: str) -> None:
+    """Half a surrogate pair is not valid UTF-8. One bad command must not fail the others."""
     pipe = started(redis_url)
     pipe.submit(("SET", "n", "\ud800"), lambda reply: None)
     with gevent.Timeout(5, AssertionError("the pipeline has ended")):
@@ -199,7 +199,7 @@ def test_scripts_are_run_by_their_hash(redis_url: str) -> None:
 
 
 @cooperative
-def test_scripts_that_somebody_flushed_are_loaded_again_and_run_once(redis_url: str) -> None:
+def test_flushed_scripts_are_loaded_again_and_run_once(redis_url: str) -> None:
     pipe = started(redis_url)
     assert pipe.call(ADD, ["n"], [1]) == 1
     pipe.execute("SCRIPT", "FLUSH")
@@ -221,7 +221,7 @@ def test_scripts_flushed_in_the_middle_of_a_batch_run_once_each(redis_url: str) 
 
 
 @cooperative
-def test_while_the_store_is_gone_everything_is_unavailable_and_then_works_again(redis_url: str) -> None:
+def test_commands_are_unavailable_during_an_outage_and_work_afterwards(redis_url: str) -> None:
     relay = Relay(redis_url)
     pipe = started(relay.url)
     assert pipe.call(ADD, ["n"], [1]) == 1
@@ -235,7 +235,7 @@ def test_while_the_store_is_gone_everything_is_unavailable_and_then_works_again(
 
 
 @cooperative
-def test_a_store_that_was_never_there_may_come_later(redis_url: str) -> None:
+def test_the_store_may_start_after_the_worker(redis_url: str) -> None:
     relay = Relay(redis_url)
     relay.close()
     pipe = started(relay.url)
@@ -247,8 +247,8 @@ def test_a_store_that_was_never_there_may_come_later(redis_url: str) -> None:
 
 
 @cooperative
-def test_a_command_whose_answer_is_lost_is_unavailable_and_not_repeated(redis_url: str) -> None:
-    """Whether it ran is unknown; that it never runs twice is for sure."""
+def test_a_command_without_a_reply_is_unavailable_and_not_repeated(redis_url: str) -> None:
+    """Whether it ran is unknown; it certainly never runs twice."""
     relay = Relay(redis_url)
     pipe = started(relay.url)
     pipe.call(ADD, ["n"], [0])
@@ -282,9 +282,7 @@ def test_a_store_that_does_not_answer_in_time_is_unavailable(redis_url: str, mon
 
 
 @cooperative
-def test_late_answers_are_not_taken_for_those_of_later_commands(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_late_replies_are_not_matched_to_later_commands(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "connect", lambda url: connection.connect(url, timeout=0.1))
     relay = Relay(redis_url)
     pipe = started(relay.url)
@@ -308,16 +306,16 @@ def test_a_full_store_is_unavailable_and_the_connection_stays(redis_url: str, ca
     finally:
         pipe.execute("CONFIG", "SET", "maxmemory", "0")
     assert pipe.call(ADD, ["n"], [1]) == 1
-    assert {record.levelname for record in caplog.records} == {"WARNING"}, "no mistake in a script"
+    assert {record.levelname for record in caplog.records} == {"WARNING"}, "no bug in a script"
     pipe.stop()
 
 
 @cooperative
 @pytest.mark.parametrize("write", [("SET", "n", "x"), evalsha(ADD, ["n"], [1])], ids=["a command", "a script"])
-def test_a_primary_that_has_become_a_replica_is_left(redis_url: str, write: tuple[Any, ...]) -> None:
+def test_a_connection_to_a_demoted_primary_is_closed(redis_url: str, write: tuple[Any, ...]) -> None:
     relay = Relay(redis_url)
     pipe = started(relay.url)
-    pipe.execute("REPLICAOF", "127.0.0.1", "1")  # where nobody is
+    pipe.execute("REPLICAOF", "127.0.0.1", "1")  # where no server is
     try:
         before = relay.accepted
         assert outcome(lambda: pipe.execute(*write)) is Unavailable
@@ -333,7 +331,7 @@ def test_a_primary_that_has_become_a_replica_is_left(redis_url: str, write: tupl
 
 
 class Listener:
-    """A subscription to channel "ours", and what it heard."""
+    """A subscription to channel "ours", and the messages that it received."""
 
     def __init__(self, url: str) -> None:
         self.heard: list[bytes] = []
@@ -348,12 +346,12 @@ class Listener:
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second between attempts is for stores that are down; these are back at once."""
+    """Half a second between attempts suits stores that are down; these are back at once."""
     monkeypatch.setattr(subscription, "RETRY", 0.01)
 
 
 @cooperative
-def test_a_subscription_hears_its_channel_in_order_and_no_other(redis_url: str) -> None:
+def test_a_subscription_receives_only_its_channel_and_in_order(redis_url: str) -> None:
     listener, pipe = Listener(redis_url), started(redis_url)
     gather(pipe, ("PUBLISH", "theirs", "x"), *[("PUBLISH", "ours", n) for n in range(100)])
     soon(lambda: len(listener.heard) == 100)
@@ -363,8 +361,8 @@ def test_a_subscription_hears_its_channel_in_order_and_no_other(redis_url: str) 
 
 
 @cooperative
-def test_whoever_is_told_of_the_subscription_is_subscribed(redis_url: str) -> None:
-    """What is published from then on is heard: the listener looks at the store's state after, not before."""
+def test_on_subscribed_is_called_after_the_subscription(redis_url: str) -> None:
+    """Later publications are received: the listener reads the store's state after subscribing, not before."""
     pipe = started(redis_url)
     heard: list[bytes] = []
     listeners: list[int] = []
@@ -381,7 +379,7 @@ def test_whoever_is_told_of_the_subscription_is_subscribed(redis_url: str) -> No
 
 
 @cooperative
-def test_a_subscription_that_is_cut_is_made_again_and_its_listener_told(redis_url: str) -> None:
+def test_a_cut_subscription_is_renewed_and_calls_on_subscribed(redis_url: str) -> None:
     relay = Relay(redis_url)
     listener, pipe = Listener(relay.url), started(redis_url)
     relay.cut()
@@ -394,7 +392,7 @@ def test_a_subscription_that_is_cut_is_made_again_and_its_listener_told(redis_ur
 
 
 @cooperative
-def test_a_subscription_that_the_store_closes_is_made_again(redis_url: str) -> None:
+def test_a_subscription_closed_by_the_store_is_renewed(redis_url: str) -> None:
     listener, pipe = Listener(redis_url), started(redis_url)
     assert pipe.execute("CLIENT", "KILL", "TYPE", "pubsub") >= 1
     soon(lambda: listener.subscribed == 2, "subscribed again")
@@ -403,7 +401,7 @@ def test_a_subscription_that_the_store_closes_is_made_again(redis_url: str) -> N
 
 
 @cooperative
-def test_a_subscription_waits_for_a_store_that_is_gone_and_says_so_once(
+def test_a_subscription_waits_for_a_lost_store_and_logs_it_once(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     relay = Relay(redis_url)
@@ -426,7 +424,7 @@ def test_a_subscription_waits_for_a_store_that_is_gone_and_says_so_once(
 
 
 @cooperative
-def test_a_message_that_cannot_be_handled_ends_no_subscription(redis_url: str) -> None:
+def test_a_failing_listener_does_not_end_the_subscription(redis_url: str) -> None:
     pipe = started(redis_url)
     heard: list[bytes] = []
     subscribed: list[bool] = []
@@ -448,7 +446,7 @@ def test_a_message_that_cannot_be_handled_ends_no_subscription(redis_url: str) -
 
 @cooperative
 def test_a_subscription_that_the_store_does_not_know_is_renewed(redis_url: str) -> None:
-    """As when a firewall forgets a silent connection: nothing breaks, nothing comes. Two lobbies may notice at once."""
+    """A firewall may forget a silent connection: nothing breaks, nothing arrives. Two lobbies may notice at once."""
     listener, pipe = Listener(redis_url), started(redis_url)
     gevent.joinall([gevent.spawn(listener.subscription.renew) for _ in range(2)], raise_error=True)
     soon(lambda: listener.subscribed == 2, "subscribed again")
@@ -460,10 +458,8 @@ def test_a_subscription_that_the_store_does_not_know_is_renewed(redis_url: str) 
 
 @pytest.mark.parametrize("way", ["requests", "answers"])
 @cooperative
-def test_a_subscription_that_is_open_and_silent_is_made_again(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    """As behind a middlebox that swallows what goes one way: TCP sees nothing, and nobody else closes it."""
+def test_an_open_but_silent_subscription_is_renewed(redis_url: str, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A middlebox may drop packets in one direction: TCP notices nothing, and no other party closes it."""
     monkeypatch.setattr(subscription, "PING", 0.2)
     monkeypatch.setattr(subscription, "connect", lambda url: connection.connect(url, timeout=0.5))
     relay = Relay(redis_url)
@@ -485,7 +481,7 @@ def test_a_subscription_that_is_open_and_silent_is_made_again(
 
 
 @cooperative
-def test_a_subscription_is_proven_both_ways_although_messages_keep_coming(
+def test_a_subscription_is_checked_both_ways_even_while_messages_arrive(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription, "PING", 0.2)
@@ -514,12 +510,12 @@ def test_a_subscription_is_proven_both_ways_although_messages_keep_coming(
 
 @pytest.mark.parametrize("way", ["requests", "answers"])
 @cooperative
-def test_a_connection_to_a_clusters_node_that_is_idle_open_and_silent_is_made_again(
+def test_an_open_but_silent_connection_to_a_cluster_node_is_renewed(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     monkeypatch.setattr(cluster, "IDLE", 0.05)
     monkeypatch.setattr(node, "connect", lambda url: connection.connect(url, timeout=0.5))
-    monkeypatch.setattr(cluster, "REFRESH", 60.0)  # nobody else asks through the relay
+    monkeypatch.setattr(cluster, "REFRESH", 60.0)  # no other query goes through the relay
     relay = Relay(redis_url)
     nodes = Cluster(relay.url, Topology([relay.url] * cluster.SLOTS, sharded=False), [ADD])
 
@@ -530,7 +526,7 @@ def test_a_connection_to_a_clusters_node_that_is_idle_open_and_silent_is_made_ag
 
     assert ask() == 0
     written = len(relay.written)
-    soon(lambda: any(b"PING" in piece for piece in relay.written[written:]), "it is proven while nobody asks")
+    soon(lambda: any(b"PING" in piece for piece in relay.written[written:]), "it is checked while idle")
     gate = getattr(relay, way)
     gate.clear()
     soon(lambda: "can't be reached: no answer in time" in caplog.text, "the silent connection is given up")

@@ -25,7 +25,7 @@ INCLUDES = sorted(scripts.PACKAGE.glob("*/scripts/include/*.lua"))
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty package to load scripts from."""
+    """Return an empty package to load scripts from."""
     monkeypatch.setattr(scripts, "PACKAGE", tmp_path)
     scripts._include.cache_clear()
     (tmp_path / "hall" / "scripts" / "include").mkdir(parents=True)
@@ -47,13 +47,13 @@ def test_the_sha_is_the_one_that_evalsha_takes(package: Path, redis_url: str) ->
         assert client.script_load(script.source) == script.sha
 
 
-def test_an_include_takes_the_place_of_its_line(package: Path) -> None:
+def test_an_include_replaces_its_line(package: Path) -> None:
     (package / "include" / "words.lua").write_text("local word = 'hello'\n")
     (package / "greet.lua").write_text("-- greets\n-- @include hall/words\nreturn word\n")
     assert load("hall/greet").source == "-- greets\nlocal word = 'hello'\n\nreturn word\n"
 
 
-def test_an_include_may_include_and_comes_after_what_it_needs(package: Path) -> None:
+def test_an_include_comes_after_the_includes_that_it_needs(package: Path) -> None:
     (package / "include" / "words.lua").write_text("local word = 'hello'\n")
     (package / "include" / "say.lua").write_text("-- @include hall/words\nlocal function say() return word end\n")
     (package / "greet.lua").write_text("-- @include hall/say\nreturn say()\n")
@@ -85,18 +85,18 @@ def test_two_scripts_each_get_their_includes(package: Path) -> None:
     assert load("hall/greet").source == load("hall/shout").source
 
 
-def test_an_include_in_the_middle_of_a_line_is_only_words(package: Path) -> None:
+def test_an_include_in_the_middle_of_a_line_is_ignored(package: Path) -> None:
     (package / "greet.lua").write_text("return '-- @include hall/words'\n")
     assert load("hall/greet").source == "return '-- @include hall/words'\n"
 
 
 @pytest.mark.parametrize("name", ["hall/nothing", "nowhere/greet"])
-def test_a_script_that_is_not_there_is_an_error(package: Path, name: str) -> None:
+def test_a_missing_script_is_an_error(package: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError):
         load(name)
 
 
-def test_an_include_that_is_not_there_is_an_error(package: Path) -> None:
+def test_a_missing_include_is_an_error(package: Path) -> None:
     (package / "greet.lua").write_text("-- @include hall/nothing\nreturn 1\n")
     with pytest.raises(FileNotFoundError):
         load("hall/greet")
@@ -118,7 +118,7 @@ def test_every_include_file_is_used() -> None:
 
 @pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
 def test_no_include_is_left_over(script: Script) -> None:
-    """A misspelt include would be a comment, and its function missing only when it is called."""
+    """A misspelt include would be a comment; its function would only be missing when called."""
     assert "@include" not in script.source
 
 
@@ -128,7 +128,7 @@ def test_the_store_takes_every_script(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
-def test_every_script_opens_with_what_it_does_takes_and_returns(script: Script) -> None:
+def test_every_script_begins_with_its_purpose_arguments_and_result(script: Script) -> None:
     head = "".join(re.findall(r"\A(?:--.*\n)+", script.source))
     assert "KEYS[" in head
     assert "ARGV" in head
@@ -137,7 +137,7 @@ def test_every_script_opens_with_what_it_does_takes_and_returns(script: Script) 
 
 @pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
 def test_every_script_sets_no_global(script: Script) -> None:
-    """Redis refuses a script that sets a global variable only when it gets there; each name has to be local."""
+    """Redis refuses a script that sets a global variable only when it gets there: check that each name is local."""
     assigned = set(re.findall(r"^(\w+)(?:\s*,\s*\w+)*\s*=[^=]", script.source, re.MULTILINE))
     assert not assigned - set(re.findall(r"local (\w+)", script.source))
     assert not re.search(r"^function ", script.source, re.MULTILINE)

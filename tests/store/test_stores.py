@@ -1,5 +1,5 @@
-"""Users with few rights on a store: what they need, and that they need no more. The contract on every kind of store is
-tests/chat/test_contract.py.
+"""Users with few rights on a store: which rights are enough, and that they have no others. tests/chat/test_contract.py
+runs the contract on every kind of store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.helpers.store_kinds import PATIENT, USER, add_user
 
 
 @pytest.mark.parametrize(("lines", "sharded"), [(USER, True), (USER[:2], False)], ids=["with it", "without it"])
-def test_sharded_pubsub_is_used_where_the_user_may(tmp_path: Path, lines: list[str], sharded: bool) -> None:
+def test_sharded_pubsub_is_used_if_the_user_may(tmp_path: Path, lines: list[str], sharded: bool) -> None:
     with RedisCluster(tmp_path / "store", find_redis_server(), primaries=1, options=PATIENT) as cluster:
         add_user(cluster.nodes, lines)
         topology = find(cluster.url.replace("://", "://animochat:secret@"))
@@ -28,11 +28,11 @@ def test_sharded_pubsub_is_used_where_the_user_may(tmp_path: Path, lines: list[s
 
 
 def rights(admin: redis.Redis) -> list[str]:
-    """The user's lines as the documents have them for this store: the last one is for stores with sharded pub/sub."""
+    """Return the user's lines in the documents that fit this store: the last one is for sharded pub/sub."""
     return USER if "spublish" in admin.acl_cat("pubsub") else USER[:2]
 
 
-def test_the_user_of_the_documents_may_run_every_command_that_the_doctor_asks_about(redis_url: str) -> None:
+def test_the_documented_user_may_run_every_command_that_the_doctor_checks(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, decode_responses=True) as admin:
         lines = rights(admin)
         for line in lines:
@@ -40,11 +40,11 @@ def test_the_user_of_the_documents_may_run_every_command_that_the_doctor_asks_ab
         url = redis_url.replace("://", "://few:secret@")
         findings = {finding.check: finding for finding in store_findings(url, Settings.from_environ({}))}
         admin.acl_deluser("few")
-    told = Level.OK if lines == USER else Level.SKIPPED  # Redis 6.2 does not tell what somebody may do
+    told = Level.OK if lines == USER else Level.SKIPPED  # Redis 6.2 does not report a user's rights
     assert findings["permissions"].level == told, findings["permissions"]
 
 
-def test_the_user_of_the_documents_may_do_nothing_else(redis_url: str) -> None:
+def test_the_documented_user_may_do_nothing_else(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, decode_responses=True) as admin:
         lines = rights(admin)
         for line in lines:

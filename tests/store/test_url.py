@@ -1,4 +1,4 @@
-"""The store's address: every form that is documented, or that the URL standard allows, is read by one parser."""
+"""The store's address: one parser reads every form that is documented, or that the URL standard allows."""
 
 from __future__ import annotations
 
@@ -136,14 +136,14 @@ addresses = st.one_of(
 
 
 @given(addresses)
-def test_what_is_written_is_read_the_same(address: StoreUrl) -> None:
+def test_an_address_is_parsed_as_it_was_written(address: StoreUrl) -> None:
     assert parse(address.url) == address
     assert problem(address.url) is None
     assert parse(address.url.replace("redis", "Redis", 1)) == address
 
 
 @given(addresses)
-def test_each_server_that_an_address_leads_to_is_reached_with_its_user_password_and_options(address: StoreUrl) -> None:
+def test_every_server_of_an_address_gets_its_user_password_and_options(address: StoreUrl) -> None:
     if address.kind == "cluster":
         assert [parse(url).hosts for url in seeds(address.url)] == [(host,) for host in address.hosts]
     other = parse(neighbour(address.url, "fe80::7%eth0", 7))
@@ -158,8 +158,8 @@ def test_each_server_that_an_address_leads_to_is_reached_with_its_user_password_
 
 
 @given(addresses.filter(lambda address: address.kind in ("single", "unix")))
-def test_redis_py_reads_what_we_hand_it_as_we_read_it(address: StoreUrl) -> None:
-    """Its own reader agrees wherever it can read an address at all: it knows no zones."""
+def test_redis_py_parses_an_address_as_we_do(address: StoreUrl) -> None:
+    """Its own parser agrees wherever it can read an address at all: it knows no zones."""
     if "%" in str(address.hosts):
         return
     theirs = redis.connection.parse_url(address.url)  # type: ignore[attr-defined]
@@ -216,9 +216,9 @@ pieces = st.sampled_from(
 @example(f"redis://host/0?password=p@{SECRET}")
 @example(f"redis://user:{SECRET}?x@host")
 @example(f"redis://user:{SECRET}/x@host")
-def test_nothing_that_is_accepted_or_refused_shows_a_password(url: str) -> None:
+def test_no_result_or_error_shows_a_password(url: str) -> None:
     shown = refusal(lambda: Settings.from_environ({"REDIS_URL": url}))
-    # where a password can't be told from a host or a path, it is none
+    # text that can't be told from a host or a path does not count as a password
     is_one = f":{SECRET}" in url or f"={SECRET}" in url or "@" in url.partition(SECRET)[2]
     if is_one and url.count(SECRET) == 1:
         assert SECRET not in shown
@@ -228,7 +228,7 @@ def test_nothing_that_is_accepted_or_refused_shows_a_password(url: str) -> None:
 
 
 def refusal(action: Callable[[], object]) -> str:
-    """Return what the error says that `action` raises, "" for none."""
+    """Return the message of the error that `action` raises, "" for none."""
     try:
         action()
     except (SettingsError, StoreUrlError) as error:
@@ -236,6 +236,6 @@ def refusal(action: Callable[[], object]) -> str:
     return ""
 
 
-def test_a_word_for_no_is_no() -> None:
+def test_every_word_for_false_is_accepted() -> None:
     for value in ("off", "no", "false", "0", "OFF"):
         assert parse(f"rediss://host?ssl_check_hostname={value}").keywords()["ssl_check_hostname"] is False
