@@ -38,7 +38,7 @@ class Stored(NamedTuple):
 def say(
     person: Person, body: str, *, client_id: str = "", last_seq: int = 0, partner_worker: str | None = None
 ) -> Stored:
-    """Store a message as the person's worker does; `partner_worker`: as that worker knows it (default: the real one)."""
+    """Store a message as the person's worker does; `partner_worker`: if that worker knows another one."""
     (stored,) = say_all([(person, body, client_id)], last_seq=last_seq, partner_worker=partner_worker)
     return stored
 
