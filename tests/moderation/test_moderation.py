@@ -23,6 +23,7 @@ from animochat.moderation.lobby_moderation import (
     Report,
     Said,
 )
+from animochat.protocol.channel import Announced, decode
 from animochat.protocol.errors import RateLimited
 from animochat.rooms.service import LEAVE_ROOM
 from animochat.store import keys
@@ -982,7 +983,7 @@ def test_an_announcement_goes_to_every_worker_at_once(lobby: Lobby) -> None:
     lobby.ear.subscribe(keys.everybody())
     lobby.moderation.announce("Back in 5 minutes – “sorry”")
     ((_, data),) = lobby.ear.messages()
-    assert json.loads(data) == [{"p": "", "e": "announced", "text": "Back in 5 minutes – “sorry”"}]
+    assert decode(data) == [Announced(person="", text="Back in 5 minutes – “sorry”")]
 
 
 def test_all_moderation_keys_expire_except_permanent_bans(lobby: Lobby) -> None:
