@@ -1,4 +1,4 @@
-"""Sockets, processes and frames: all between gunicorn and an Engine.IO packet, and no people, no rooms."""
+"""Sockets, processes and frames: everything between gunicorn and an Engine.IO packet; no people, no rooms."""
 
-#: Whether this process is a gunicorn worker of our class (worker.py): without one, nothing works.
+#: Whether this process is a gunicorn worker of our class (worker.py): nothing works without it.
 in_worker = False

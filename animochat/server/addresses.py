@@ -1,4 +1,4 @@
-"""Client addresses: which one a request really comes from, and which of them count as one."""
+"""Client addresses: the true address of a request, and groups of addresses that count as one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def _address(text: str) -> str | None:
-    """Return a usable form of an address with or without a port; None when it is not an address."""
+    """Return an address without its port, in a usable form; None if it is not an address."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -22,14 +22,14 @@ def _address(text: str) -> str | None:
 
 
 def client_address(environ: Mapping[str, Any], trusted_proxies: int) -> str:
-    """Return the address that a request really came from; empty for a Unix socket that no proxy speaks for.
+    """Return the true client address of a request; empty for a Unix socket without a trusted proxy.
 
     Each proxy appends the address of its own client to X-Forwarded-For. So the last `trusted_proxies` entries are true,
-    and the first of these is the client; everything before it is the client's own invention.
+    and the first of these is the client; everything before it may be forged.
     """
     peer = str(environ.get("REMOTE_ADDR") or "")
     if trusted_proxies > 0:
-        # From the end, and no further: what the client made up in front may be long.
+        # From the end only: the forged part in front may be long.
         entries = str(environ.get("HTTP_X_FORWARDED_FOR") or "").rsplit(",", trusted_proxies)
         forwarded = _address(entries[-min(trusted_proxies, len(entries))])
         if forwarded is not None:
@@ -38,7 +38,7 @@ def client_address(environ: Mapping[str, Any], trusted_proxies: int) -> str:
 
 
 def comes_through_proxy(environ: Mapping[str, Any]) -> bool:
-    """Return whether a proxy of the operator's own network seems to have sent a request: it says for whom."""
+    """Return whether a proxy of the operator's own network seems to have forwarded a request."""
     if not environ.get("HTTP_X_FORWARDED_FOR"):
         return False
     peer = _address(str(environ.get("REMOTE_ADDR") or ""))
@@ -46,7 +46,7 @@ def comes_through_proxy(environ: Mapping[str, Any]) -> bool:
 
 
 def group_of(address: str) -> str:
-    """Return what counts as one address: an IPv6 customer has a whole /64, and so has an attacker."""
+    """Return the group of an address: an IPv6 customer has a whole /64, and so has an attacker."""
     if ":" not in address:
         return address
     try:

@@ -1,8 +1,8 @@
-"""What waits for clients that are slow to take it: in which form, how much, and for how long.
+"""Queued bytes of slow clients: their form, their number, and how long they may wait.
 
-`MAX_QUEUED` bytes may wait for a client. A new session or missed messages may be more than that, sent at once: a client
-for which more waits is *behind*, and stays as long as it takes `MIN_TAKEN` bytes in every `PATIENCE` seconds. Memory is
-bounded all the same: for each client by the longest that is sent at once, for all of a worker by `MAX_BEHIND`.
+`MAX_QUEUED` bytes may wait for a client. A new session or missed messages may be larger, sent at once: a client with
+more in its queue is *behind*, and stays connected as long as it reads `MIN_TAKEN` bytes in every `PATIENCE` seconds.
+Memory stays bounded: for each client by the largest single send, for all clients of a worker by `MAX_BEHIND`.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from animochat.telemetry.metrics import METRICS
 
 log = logging.getLogger(__name__)
 
-#: Bytes that may wait for a client, whether it takes them or not.
+#: Bytes that may wait for a client, whether it reads them or not.
 MAX_QUEUED = 1024 * 1024
 
-#: Bytes that a client has to take in so many seconds while more than `MAX_QUEUED` wait: 6.5 kB a second.
+#: Bytes that a client has to read in this many seconds while more than `MAX_QUEUED` wait: 6.5 kB per second.
 MIN_TAKEN, PATIENCE = 64 * 1024, 10.0
 
 #: Bytes that may wait for all clients of a worker that are behind. Beyond, the one behind for longest is cut off.
 MAX_BEHIND = 64 * 1024 * 1024
 
-# Frames up to so many bytes are kept together: as an object of its own each would take some 60 bytes more.
+# Frames up to this size are kept together: as an object of its own, each would take some 60 bytes more.
 _SMALL, _CHUNK = 4 * 1024, 64 * 1024
 
-# Chunks for one system call.
+# Chunks per system call.
 _BUFFERS = 64
 
 
 class Client(Protocol):
-    """For whom something waits."""
+    """A client with queued bytes."""
 
-    #: bytes that were taken of what had to wait, ever
+    #: queued bytes that it has read, ever
     taken: int
 
     @property
     def queued(self) -> int:
-        """Bytes that wait."""
+        """Return how many bytes wait."""
 
     def cut_off(self) -> None:
         """End the connection. May be called from within a send, so it does not call the layer above."""
@@ -53,17 +53,17 @@ class Backlog:
 
     Args:
         timers: the worker's wheel.
-        most: bytes that may wait for one client, `MAX_QUEUED` at least.
+        most: bytes that may wait for one client, at least `MAX_QUEUED`.
     """
 
     def __init__(self, timers: TimerWheel, most: int) -> None:
         self._timers = timers
         self._most = max(most, MAX_QUEUED)
-        # The one that has been behind for longest first; as each has more than MAX_QUEUED waiting, there are few.
+        # The client that has been behind for longest comes first. Each has more than MAX_QUEUED waiting: they are few.
         self._behind: OrderedDict[Client, _Watch] = OrderedDict()
 
     def look_at(self, client: Client) -> None:
-        """See whether more waits for a client than may. To be called when its queue has grown beyond `MAX_QUEUED`."""
+        """Check whether too much waits for a client. Call this when its queue has grown beyond `MAX_QUEUED`."""
         if client.queued > self._most:
             self._cut_off(client)
             return
@@ -77,13 +77,13 @@ class Backlog:
             self._cut_off(next(iter(self._behind)))
 
     def forget(self, client: Client) -> None:
-        """A client is gone, or no longer behind."""
+        """Forget a client that is gone, or no longer behind."""
         watch = self._behind.pop(client, None)
         if watch is not None:
             self._timers.remove(watch)
 
     def has_passed(self, watch: _Watch) -> None:
-        """The time is over in which a client has to take something."""
+        """Check a client at the end of the time in which it had to read enough."""
         client = watch.client
         if client.queued <= MAX_QUEUED:
             self.forget(client)
@@ -111,21 +111,21 @@ class _Watch:
         self.timer_slot = -1
 
     def on_timer(self) -> None:
-        """Look whether the client has taken enough."""
+        """Check whether the client has read enough."""
         self._backlog.has_passed(self)
 
 
 class Outgoing:
-    """Frames that a socket did not take yet, in order."""
+    """Frames that a socket has not accepted yet, in order."""
 
     __slots__ = ("_chunks", "size")
 
     def __init__(self) -> None:
-        self._chunks: deque[bytearray | memoryview] = deque()  # each is whole frames, but for the first
+        self._chunks: deque[bytearray | memoryview] = deque()  # each has whole frames, except the first
         self.size = 0
 
     def add(self, frame: bytes, sent: int = 0) -> None:
-        """Add a frame, of which the first `sent` bytes are sent already."""
+        """Add a frame; its first `sent` bytes are sent already."""
         self.size += len(frame) - sent
         if len(frame) > _SMALL:
             self._chunks.append(memoryview(frame)[sent:])
@@ -142,7 +142,7 @@ class Outgoing:
         self._chunks.insert(1, bytearray(frame))
 
     def send(self, sock: NativeSocket) -> int:
-        """Have a non-blocking socket take what it takes, and return how many bytes.
+        """Send as much as a non-blocking socket accepts, and return how many bytes that were.
 
         Raises:
             OSError: as the socket's ``send``.

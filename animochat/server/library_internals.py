@@ -1,7 +1,7 @@
-"""The private parts of libraries that the server depends on, and nothing else does.
+"""The private parts of libraries that the server uses; no other module uses any.
 
-Each is used where no public way exists. `tests/server/test_library_internals.py` fails when a library changes one.
-Nothing here imports ssl: gunicorn loads this module before gevent patches the standard library.
+Each is used because no public way exists. `tests/server/test_library_internals.py` fails when a library changes one.
+This module does not import ssl: gunicorn loads it before gevent patches the standard library.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["VERSION", "NativeSocket", "RequestHandlerBase", "base_environ", "nat
 
 
 def native_socket(sock: Any) -> NativeSocket:
-    """Return the native socket inside a gevent socket: its methods neither wait nor wake greenlets that wait."""
+    """Return the native socket inside a gevent socket: its methods neither wait nor wake waiting greenlets."""
     native: NativeSocket = sock._sock
     return native
 
@@ -30,25 +30,25 @@ def native_socket(sock: Any) -> NativeSocket:
 
 
 def remembers_nothing(parser: Protocol) -> bool:
-    """Return whether a frame parser stands between two messages."""
+    """Return whether a frame parser is between two messages."""
     if parser.current_size is not None or parser.reader.buffer:
         return False
-    # The parser consumes a header before the payload is there; only here does it wait for a new frame. Where another
-    # version of the package waits elsewhere, every connection keeps its parser and nothing else changes.
+    # The parser consumes a header before the payload has arrived; only here it waits for a new frame. If another
+    # version of the package waits elsewhere, every connection keeps its own parser, and nothing else changes.
     waits_in = getattr(parser.parser, "gi_yieldfrom", None)
     return waits_in is not None and waits_in.gi_code is StreamReader.at_eof.__code__
 
 
 def forget_message(parser: Protocol) -> None:
-    """Make a parser expect no more of the present message."""
+    """Make a parser drop the current message."""
     parser.current_size = None
 
 
 def free_parser(parser: Protocol) -> None:
     """Break the circles of references in a parser.
 
-    Left to the garbage collector, which runs seldom, each parser would keep its last frame: 100 kB in a flood of large
-    ones.
+    The garbage collector runs seldom: until then each parser would keep its last frame, 100 kB in a flood of large
+    frames.
     """
     parser.parser.close()
     parser.parser_exc = None
@@ -58,13 +58,13 @@ def free_parser(parser: Protocol) -> None:
 
 
 def allowed_origins(engine: Any, environ: dict[str, Any]) -> list[str] | None:
-    """Return the origins that an engineio.Server's `cors_allowed_origins` allows to send this request; None for all."""
+    """Return the origins that an engineio.Server's `cors_allowed_origins` allows for this request; None: all."""
     allowed: list[str] | None = engine._cors_allowed_origins(environ)
     return allowed
 
 
 def cors_headers(engine: Any, environ: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the response headers that let a page of an allowed origin read the response."""
+    """Return the response headers that let an allowed origin's page read the response."""
     headers: list[tuple[str, str]] = engine._cors_headers(environ)
     return headers
 
@@ -73,12 +73,12 @@ def cors_headers(engine: Any, environ: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 class RequestHandlerBase(WebSocketHandler, PyWSGIHandler):
-    """pywsgi's handler, with the hooks that we need under public names; head and body go out in one system call."""
+    """pywsgi's handler, with public names for the hooks that we need; head and body go out in one system call."""
 
     _held_back: bytearray | None = None
 
     def environ_headers(self) -> Iterator[tuple[str, str]]:
-        """Yield the request's header fields as WSGI names them."""
+        """Yield the request's header fields with their WSGI names."""
         raise NotImplementedError
 
     def client_error(self, error: Exception) -> tuple[str, bytes]:
@@ -86,7 +86,7 @@ class RequestHandlerBase(WebSocketHandler, PyWSGIHandler):
         raise NotImplementedError
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """Start a response that is no WebSocket handshake's."""
+        """Start a response, except to a WebSocket handshake."""
         return WSGIHandler.start_response(self, status, headers, exc_info)
 
     def log_request(self) -> None:
@@ -97,11 +97,11 @@ class RequestHandlerBase(WebSocketHandler, PyWSGIHandler):
         return self.environ_headers()
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
-        # pywsgi's own writes each to stderr, some with a traceback.
+        # pywsgi's own method writes each error to stderr, some with a traceback.
         return self.client_error(ex)
 
     def _write_with_headers(self, data: bytes) -> None:
-        # One segment and one system call, where pywsgi makes two.
+        # One segment and one system call instead of pywsgi's two.
         self._held_back = bytearray()
         try:
             super()._write_with_headers(data)

@@ -11,25 +11,25 @@ from typing import NamedTuple
 from animochat.server.addresses import group_of
 from animochat.token_bucket import BURST_SECONDS, TokenBucket
 
-#: Connects that a connection counts for which had to be cut off for what was sent on it. A flood costs a worker some
-#: milliseconds until it is cut off, and so comes back more slowly than others connect.
+#: Number of connects that a connection counts for if it was ended for abuse. A flood costs a worker some milliseconds
+#: until it is cut off; this makes it return more slowly than others connect.
 PENALTY_CONNECTS = 10.0
 
-#: The part of an address's requests, of its rate and of its burst, that need not wait for their turn.
+#: The part of an address's requests, of its rate and of its burst, that is not throttled.
 UNHURRIED = 1 / 8
 
-#: Probes of an address a second that need not wait for their turn. Load balancers ask every few seconds.
+#: Probes per second and address that are not throttled. Load balancers probe every few seconds.
 PROBES = 2.0
 
-#: Seconds for which an address is throttled (throttle.py) after it was penalized.
+#: Seconds for which a penalized address is throttled (throttle.py).
 PENALTY = 60.0
 
-#: Addresses whose rate is remembered, some 250 bytes each. Beyond, the one not seen for longest starts afresh.
+#: Addresses whose rate is kept, some 250 bytes each. Beyond, the one not seen for longest is dropped.
 MAX_ADDRESSES = 20_000
 
 
 class Pace(enum.Enum):
-    """How a request is to be answered: at once, when it is its turn, or not at all."""
+    """How to answer a request: at once, after a wait in the throttle queue, or not at all."""
 
     FREE = enum.auto()
     THROTTLED = enum.auto()
@@ -37,7 +37,7 @@ class Pace(enum.Enum):
 
 
 class Refusal(NamedTuple):
-    """The HTTP answer to a handshake that is one too many."""
+    """The HTTP answer to a handshake that exceeds a limit."""
 
     status: str
     #: seconds
@@ -55,7 +55,7 @@ TOO_MANY = Refusal("503 Service Unavailable", 5, "Too many connections", "too-ma
 
 
 class Buckets:
-    """A token bucket for each address group, of `rate` tokens a second.
+    """A token bucket for each address group, of `rate` tokens per second.
 
     Args:
         now: a monotonic clock in seconds.
@@ -68,12 +68,12 @@ class Buckets:
         self.by_group: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, group: str) -> bool:
-        """Take a token of the group's. Return whether there was one."""
+        """Take one of the group's tokens. Return whether there was one."""
         now = self._now()
         bucket = self.by_group.pop(group, None) or TokenBucket()
         self.by_group[group] = bucket
         taken = bucket.take(self.rate, now) == 0
-        # Forget, a few at a time, the groups that would have all tokens again by now.
+        # Forget, a few at a time, the groups whose buckets would be full again by now.
         for _ in range(2):
             oldest, used = next(iter(self.by_group.items()))
             if len(self.by_group) <= MAX_ADDRESSES and now - used.used_at < BURST_SECONDS:
@@ -82,7 +82,7 @@ class Buckets:
         return taken
 
     def drain(self, group: str, count: float) -> None:
-        """Take `count` tokens, or as many as there are, of a group that has taken any."""
+        """Take up to `count` tokens from a group that has taken any."""
         if group in self.by_group:
             self.by_group[group].drain(count)
 
@@ -97,7 +97,7 @@ class ConnectionLimits:
         rate: new connections per address and second, with a burst of `BURST_SECONDS` worth; 0 = no limit.
         per_address: open connections per address; 0 = no limit.
         total: open connections; 0 = no limit.
-        rate_requests: HTTP requests per address and second, likewise; 0 = no limit.
+        rate_requests: HTTP requests per address and second, with such a burst; 0 = no limit.
         now: a monotonic clock in seconds.
     """
 
@@ -113,21 +113,21 @@ class ConnectionLimits:
         self.total = total
         self.open = 0
         self._now = now
-        # As long as the open connections at most.
+        # At most as long as the number of open connections.
         self._open_by_address: Counter[str] = Counter()
         self._connects = Buckets(rate, now)
         self._requests = Buckets(rate_requests, now)
         self._unhurried = Buckets(rate_requests * UNHURRIED, now)
         self._probes = Buckets(PROBES, now)
-        # When they were last penalized; the one for which that is longest ago first.
+        # Times of the penalties, the oldest first.
         self._penalized: OrderedDict[str, float] = OrderedDict()
 
     def admit(self, address: str) -> Refusal | None:
-        """Count a new connection from `address`, or say why it can't be opened (then it only counts as a try)."""
+        """Count a new connection from `address`. Return a refusal if it can't be opened; then only the try counts."""
         if self.total and self.open >= self.total:
             return TOO_MANY
         group = group_of(address)
-        if group:  # a Unix socket has no address: nothing to tell its clients apart by
+        if group:  # a Unix socket has no address: its clients can't be told apart
             if self.per_address and self._open_by_address[group] >= self.per_address:
                 return TOO_MANY_FROM_ADDRESS
             if self._connects.rate and not self._connects.take(group):
@@ -138,7 +138,7 @@ class ConnectionLimits:
         return None
 
     def release(self, address: str) -> None:
-        """A connection that had been admitted has ended."""
+        """Note that an admitted connection has ended."""
         self.open -= 1
         group = group_of(address)
         if self.per_address and group:
@@ -147,12 +147,12 @@ class ConnectionLimits:
                 del self._open_by_address[group]
 
     def connect_again(self, address: str) -> bool:
-        """Count a connect on a connection that is open already. Returns whether it is within the rate."""
+        """Count a connect on a connection that is open already. Return whether it is within the rate."""
         group = group_of(address)
         return not group or not self._connects.rate or self._connects.take(group)
 
     def request(self, address: str) -> Pace:
-        """Count an HTTP request from `address`, and say how it is to be answered."""
+        """Count an HTTP request from `address`, and return how to answer it."""
         group = group_of(address)
         if not group:
             return Pace.FREE
@@ -163,11 +163,11 @@ class ConnectionLimits:
         return Pace.FREE
 
     def probe(self, address: str) -> bool:
-        """Count a load balancer's question, and say whether it is one of few."""
+        """Count a load balancer's probe, and return whether it is within the rate."""
         return self._probes.take(group_of(address))
 
     def penalize(self, address: str) -> None:
-        """A connection from `address` had to be cut off for what was sent on it."""
+        """Note that a connection from `address` was ended for abuse."""
         group = group_of(address)
         if group:
             self._penalized[group] = self._now()

@@ -1,8 +1,8 @@
-"""A slow lane for connections that hurry, and for who has just been cut off and connects again: together they get a
-share of the event loop's time, however many they are.
+"""The throttle queue, for connections that send too fast, and for clients that connect again after abuse. Together they
+get a small share of the event loop's time, however many they are.
 
-Each flood is cut off in the end, but a thousand of them in one moment are seconds of work. In the lane that work takes
-its time, and the people who talk beside it don't notice.
+Each flood is cut off in the end, but a thousand floods in one moment are seconds of work. In the queue that work is
+spread over time, so that it does not delay other people's messages.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any, Protocol
 
 from gevent import get_hub, getcurrent
 
-#: Seconds between two rounds of the lane, and how long one may take: a twentieth of that, or one turn if that takes
-#: longer. Where nobody else waits, who gets into the lane by mistake is held up by a hundredth of a second.
+#: Seconds between two rounds of the queue, and the time of one round: a twentieth of the period, or one entry if that
+#: takes longer. If no other entry waits, a connection that is queued by mistake is delayed by a hundredth of a second.
 PERIOD, TURN = 0.01, 0.0005
 
 
 class Throttled(Protocol):
-    """What can be put in the lane."""
+    """An entry of the queue."""
 
     def on_slot(self) -> None:
-        """Do a little of the work. Called from the event loop, off the lane; may add itself again."""
+        """Do a little of the work. Called from the event loop, after removal from the queue; may add itself again."""
 
 
 class _Queue:
-    """The greenlets of one group: whenever it is the group's turn, one of them goes on."""
+    """The greenlets of one group: each time the group is served, one of them continues."""
 
     __slots__ = ("greenlets", "group", "throttle_queue")
 
@@ -52,17 +52,17 @@ class _Queue:
 
 
 class ThrottleQueue:
-    """Calls ``entry.on_slot()`` for one after the other."""
+    """Calls ``entry.on_slot()`` for one entry after the other."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[Throttled, None] = OrderedDict()
         self._timer: Any = None
-        #: greenlets that wait, and by group
+        #: number of waiting greenlets, and the greenlets by group
         self.waiting = 0
         self.queues: dict[Hashable, _Queue] = {}
 
     def add(self, entry: Throttled, first: bool = False) -> None:
-        """Let an entry wait for its turn, as the first or as the last; one that waits already keeps its place."""
+        """Let an entry wait, as the first or as the last; an entry that waits already keeps its place."""
         if entry not in self._waiting:
             self._waiting[entry] = None
             self._waiting.move_to_end(entry, last=not first)
@@ -74,14 +74,14 @@ class ThrottleQueue:
         return entry in self._waiting
 
     def remove(self, entry: Throttled) -> None:
-        """An entry that is gone wants no turn any more."""
+        """Remove an entry that has ended."""
         self._waiting.pop(entry, None)
 
     def wait(self, group: Hashable = None) -> None:
-        """Hold up the present greenlet until it is its turn; what it does then counts, as far as its next pause.
+        """Pause the current greenlet until it is served; its work counts until its next pause.
 
-        All that wait in one `group` have one turn together: a thousand connections of one address delay another one's
-        by a turn. Without a group it has turns of its own.
+        All greenlets of one `group` share one place: a thousand connections of one address delay another address by one
+        entry. Without a group the greenlet has its own place.
         """
         greenlet = getcurrent()
         group = greenlet if group is None else group
@@ -95,11 +95,11 @@ class ThrottleQueue:
             get_hub().switch()
         finally:
             self.waiting -= 1
-            if greenlet in queue.greenlets:  # ended while it waits
+            if greenlet in queue.greenlets:  # it ended while it waited
                 queue.remove(greenlet)
 
     def stop(self) -> None:
-        """Forget everybody."""
+        """Drop all entries."""
         self._waiting.clear()
         self.queues.clear()
         if self._timer is not None:

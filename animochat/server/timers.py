@@ -1,6 +1,6 @@
 """Deadlines of many connections on one greenlet: a timer wheel.
 
-A greenlet that sleeps for each connection costs some 5 kB; a place in the wheel costs some 50 bytes, and setting or
+A greenlet that sleeps for each connection costs some 5 kB; an entry of the wheel costs some 50 bytes, and setting or
 clearing a deadline is one set operation.
 """
 
@@ -16,13 +16,13 @@ from animochat.time_slice import TimeSlice
 
 
 class Deadline(Protocol):
-    """What can be put on a wheel."""
+    """An entry of a wheel."""
 
-    #: The wheel's place of the entry, -1 when it is on none. Belongs to the wheel.
+    #: The entry's position on the wheel, -1 for none. Only the wheel sets it.
     timer_slot: int
 
     def on_timer(self) -> None:
-        """The time is over. Called from the wheel's greenlet, off the wheel; may add itself again."""
+        """Handle the deadline. Called from the wheel's greenlet, after removal from the wheel; may add itself again."""
 
 
 class TimerWheel:
@@ -30,7 +30,7 @@ class TimerWheel:
 
     Args:
         tick: resolution in seconds.
-        span: the longest delay in seconds that will be asked for.
+        span: the longest delay in seconds.
     """
 
     def __init__(self, tick: float, span: float) -> None:
@@ -40,7 +40,7 @@ class TimerWheel:
         self._greenlet: gevent.Greenlet | None = None
 
     def add(self, entry: Deadline, delay: float) -> None:
-        """Set the entry's deadline `delay` seconds from now; a deadline it had before is replaced."""
+        """Set the entry's deadline to `delay` seconds from now; this replaces an earlier deadline."""
         self.remove(entry)
         ticks = min(max(1, math.ceil(delay / self.tick)), len(self._slots) - 1)
         entry.timer_slot = (self._current + ticks) % len(self._slots)
@@ -55,7 +55,7 @@ class TimerWheel:
             entry.timer_slot = -1
 
     def stop(self) -> None:
-        """Call nobody any more; a deadline that is set later starts the wheel again."""
+        """Stop all calls; a deadline that is set later starts the wheel again."""
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
             self._greenlet = None
@@ -64,7 +64,7 @@ class TimerWheel:
         next_tick = time.monotonic()
         while True:
             next_tick += self.tick
-            # A loop that was held up goes through the missed ticks at once.
+            # After a blockage the loop handles the missed ticks at once.
             gevent.sleep(max(0.0, next_tick - time.monotonic()))
             self._current = (self._current + 1) % len(self._slots)
             due = self._slots[self._current]

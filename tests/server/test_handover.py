@@ -240,7 +240,7 @@ def test_what_is_removed_is_made_again_and_no_request_fails_for_it(
             for pid, sid in sessions.items():
                 assert who(http, sid)[0] == pid
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert "has been removed, and is made again" in server.log()
+    assert "was removed, and is created again" in server.log()
 
 
 def test_without_a_request_it_is_made_again_too_also_for_new_workers(gunicorn: Callable[..., Gunicorn]) -> None:
@@ -286,7 +286,7 @@ def test_the_cleaner_of_temporary_files_spares_what_is_in_use(gunicorn: Callable
     subprocess.run([cleaner, "--clean", str(configuration)], check=True)
     assert not stale.exists()
     assert server.sockets() == sockets
-    assert "has been removed" not in server.log()
+    assert "was removed" not in server.log()
 
 
 def test_nobody_else_can_connect_to_the_workers(shared: Gunicorn) -> None:

@@ -1,7 +1,6 @@
 """Engine.IO packets and long-polling payloads (Engine.IO protocol 4).
 
-A packet is what python-engineio would make of it when encoded: a string whose first character is the type, or, for a
-binary message, bytes.
+A packet has python-engineio's encoded form: a string that begins with the type, or bytes for a binary message.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from collections.abc import Sequence
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
 
-#: Between the packets of a payload.
+#: Separates the packets of a payload.
 _SEPARATOR = "\x1e"
 
-#: Packets in one response. python-engineio's client refuses a payload with more, and asks again at once anyway.
+#: Packets in one response. python-engineio's client refuses a payload with more, and polls again at once anyway.
 MAX_PACKETS_OUT = 16
 
-#: Packets in one request. Ten seconds' worth of everything that a person may send is far below.
+#: Packets in one request. All that a person may send in ten seconds is much less.
 MAX_PACKETS_IN = 1000
 
 
 class MalformedPayload(ValueError):
-    """The client sent something that is not Engine.IO."""
+    """The client's request is not valid Engine.IO."""
 
 
 def encode_payload(packets: Sequence[str | bytes]) -> bytes:
@@ -37,7 +36,7 @@ def encode_payload(packets: Sequence[str | bytes]) -> bytes:
 def decode_payload(body: bytes) -> list[str | bytes]:
     """Return the packets in the body of a polling request.
 
-    Bytes stand for a binary message; of any other packet, type and content are one string.
+    Bytes stand for a binary message; any other packet is one string of type and content.
 
     Raises:
         MalformedPayload: not UTF-8, not base64 where it should be, empty, or too many packets.

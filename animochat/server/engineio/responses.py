@@ -1,4 +1,4 @@
-"""What the Engine.IO server answers over HTTP: payloads, and refusals with Engine.IO's codes."""
+"""The Engine.IO server's HTTP responses: payloads, and refusals with Engine.IO's codes."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import NamedTuple
 
 from animochat.server.engineio import packets
 
-#: A shorter body isn't worth compressing; a longer one would hold up everyone else.
+#: A shorter body isn't worth compressing; compressing a longer one would delay everyone else.
 MIN_COMPRESSED, MAX_COMPRESSED = 1024, 64 * 1024
 
-#: Bytes of a body that a client has to take within the time that the HTTP server gives one write.
+#: Bytes of a body that a client has to read within the HTTP server's time for one write.
 PIECE = 64 * 1024
 
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 
 
 class Response(NamedTuple):
-    """An answer in WSGI's terms."""
+    """A response in WSGI's terms."""
 
     status: str
     headers: list[tuple[str, str]]
     body: bytes = b""
-    #: called with a number of bytes that begin to wait for the client; or, negative, that wait no longer
+    #: called with a number of bytes that begin to wait for the client or, if negative, no longer wait
     on_progress: Callable[[int], object] | None = None
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body in pieces, so that the time for taking it grows with its length."""
+        """Yield the body in pieces, so that a longer body gets more time."""
         left = len(self.body)
         report = self.on_progress or (lambda _change: None)
         report(left)
@@ -42,10 +42,10 @@ class Response(NamedTuple):
                 left -= taken
                 report(-taken)
         finally:
-            report(-left)  # what nobody will take
+            report(-left)  # bytes that will not be read
 
     def compressed(self, accept_encoding: str) -> Response:
-        """Return the answer as a client wants it that accepts these encodings."""
+        """Return the response in a form that fits the client's accepted encodings."""
         if MIN_COMPRESSED <= len(self.body) <= MAX_COMPRESSED:
             for entry in accept_encoding.split(","):
                 encoding = entry.split(";")[0].strip()
@@ -56,7 +56,7 @@ class Response(NamedTuple):
 
 
 class Problem(enum.Enum):
-    """What is wrong with a request: Engine.IO's code and words for it."""
+    """The fault of a request: Engine.IO's code and words for it."""
 
     TRANSPORT = 0, "Transport unknown"
     SESSION = 1, "Session ID unknown"
@@ -74,7 +74,7 @@ class BadRequest(Exception):
         self.problem = problem
 
     def response(self) -> Response:
-        """Return the answer to the request."""
+        """Return the response to the request."""
         return refusal("400 Bad Request", *self.problem.value)
 
 
@@ -85,11 +85,11 @@ def refusal(status: str, code: int, message: str, *headers: tuple[str, str]) -> 
 
 
 def done() -> Response:
-    """Return the answer to packets that were taken."""
+    """Return the response to accepted packets."""
     return Response("200 OK", [("Content-Type", "text/html")], b"ok")
 
 
 def payload(packets_: Sequence[str | bytes], on_progress: Callable[[int], object]) -> Response:
-    """Return the answer to a poll."""
+    """Return the response to a poll."""
     headers = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
     return Response("200 OK", headers, packets.encode_payload(packets_), on_progress)

@@ -1,9 +1,8 @@
 """The Engine.IO server of a worker: requests and sessions, over sockets that need no greenlet.
 
-python-engineio's server is the interface, for those who expect it (python-socketio), and has CORS and options. What
-happens for each packet and each connection is in `engine_socket` and `websocket`. The layer above sets three
-callables and gets `EngineSocket` objects::
-
+python-engineio's server is the interface for python-socketio, and provides CORS and options. `session.py` and
+`websocket/` handle each packet and each connection. The layer above sets three callables and gets `EngineSocket`
+objects::
     engine = EngineServer(worker_id, cors_allowed_origins=is_allowed)
     engine.on_open = lambda socket, environ: ...
     engine.on_message = lambda socket, data: socket.send(data)
@@ -43,27 +42,27 @@ log = logging.getLogger(__name__)
 #: Largest message or polling request in bytes. The longest allowed chat message is 2,000 characters, 8 kB.
 MAX_PAYLOAD = 100_000
 
-#: Bytes that may wait for one client that takes them slowly.
+#: Bytes that may wait for one slow client.
 MAX_BACKLOG = 4 * 1024 * 1024
 
 
 def _nothing(*_arguments: object) -> None:
-    """Stands in for a callable that the layer above has not set."""
+    """Replace a callable that the layer above has not set."""
 
 
 class EngineServer(engineio.Server):
     """One per worker process.
 
     Args:
-        worker_id: begins every session id, so that any worker can tell whose it is; without ``-``.
+        worker_id: prefix of every session id, which tells any worker the owner; without ``-``.
         rate_frames: WebSocket frames, or packets posted, per connection and second, with a burst of ten seconds' worth;
             0 = no limit.
         rate_connects: connects per address and second; 0 = no limit.
         rate_requests: HTTP requests per address and second; 0 = no limit.
         max_connections_per_address: open connections per address; 0 = no limit.
         max_connections: open connections; 0 = no limit.
-        max_backlog: bytes that may wait for one client that takes them slowly.
-        trusted_proxies: how many proxies in front may be believed in X-Forwarded-For.
+        max_backlog: bytes that may wait for one slow client.
+        trusted_proxies: number of proxies in front whose X-Forwarded-For entries are trusted.
         options: python-engineio's, among them ``cors_allowed_origins``, ``ping_interval``, ``ping_timeout`` (seconds),
             ``max_http_buffer_size`` (bytes, for both transports).
     """
@@ -85,17 +84,17 @@ class EngineServer(engineio.Server):
             raise ValueError("a worker's id must not contain '-'")
         options.setdefault("max_http_buffer_size", MAX_PAYLOAD)
         options.setdefault("async_mode", "gevent")
-        # Our own timers watch the clients; our own logger keeps python-engineio from attaching a handler.
+        # Our own timers watch the clients; with our own logger, python-engineio attaches no handler.
         super().__init__(**{"logger": log, **options, "monitor_clients": False, "async_handlers": False})
         self.worker_id = worker_id
         self.trusted_proxies = trusted_proxies
         self.limits = ConnectionLimits(rate_connects, max_connections_per_address, max_connections, rate_requests)
         #: open sessions by id
         self.sockets: dict[str, EngineSocket] = {}
-        #: sessions that have ended and whose last packets wait for a poll
+        #: ended sessions whose last packets wait for a poll
         self.closing: dict[str, EngineSocket] = {}
         self._proxy_noticed = False
-        #: set to refuse new sessions, when the worker is about to stop
+        #: refuse new sessions, because the worker is about to stop
         self.stopping = False
         longest = max(self.ping_interval, self.ping_timeout, LINGER, UPGRADE_TIMEOUT, DRAIN_TIMEOUT, PATIENCE)
         self.timers = TimerWheel(min(1.0, self.ping_interval / 10, self.ping_timeout / 10), longest)
@@ -108,17 +107,17 @@ class EngineServer(engineio.Server):
         self.on_close: Callable[[EngineSocket, str], object] = _nothing
 
     def generate_id(self) -> str:
-        """A new session id: the worker's id, a dash, 120 random bits."""
+        """Return a new session id: the worker's id, a dash, 120 random bits."""
         return f"{self.worker_id}-{secrets.token_urlsafe(15)}"
 
     def call(self, callback: Callable[..., object], *arguments: object) -> None:
-        """Call the layer above. It is not to raise; should it all the same, the event loop must not suffer."""
+        """Call the layer above. It should not raise; if it does, the event loop must not suffer."""
         try:
             callback(*arguments)
         except Exception:  # the outermost loop of everything that a client causes
             log.exception("a handler failed", extra=about(arguments[0]))
 
-    # Sessions.
+    # Sessions
 
     def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         address = client_address(environ, self.trusted_proxies)
@@ -154,7 +153,7 @@ class EngineServer(engineio.Server):
         try:
             first = websocket_frame(self._open_packet(socket.sid, []))
             connection = self.accept_websocket(environ, socket, first)
-        except OSError:  # gone before our answer
+        except OSError:  # the client left before our answer
             self.limits.release(socket.remote_addr)
             raise
         if connection is None:
@@ -167,14 +166,14 @@ class EngineServer(engineio.Server):
         websocket.start(received)
 
     def session_ended(self, socket: EngineSocket) -> None:
-        """A session has ended: it is gone, or closing for as long as its last packets wait."""
+        """Note that a session has ended: it is gone, or closing while its last packets wait."""
         if self.sockets.pop(socket.sid, None) is not None:
             self.closing[socket.sid] = socket
             if socket.is_gone:
                 self.session_gone(socket)
 
     def session_gone(self, socket: EngineSocket) -> None:
-        """Nothing of a session that has ended is of use any more."""
+        """Forget an ended session."""
         if self.closing.pop(socket.sid, None) is not None:
             self.timers.remove(socket)
             self.limits.release(socket.remote_addr)
@@ -182,9 +181,9 @@ class EngineServer(engineio.Server):
     def accept_websocket(
         self, environ: Mapping[str, Any], socket: EngineSocket, first: bytes = b""
     ) -> tuple[WebSocket, bytes] | None:
-        """Answer a WebSocket handshake and take the connection from the HTTP server; `first` is sent with the answer.
+        """Answer a WebSocket handshake and take the connection over; `first` is sent with the answer.
 
-        Returns the WebSocket, not yet started, and what it has received so far; None when the request is no handshake.
+        Returns the WebSocket, not yet started, and the bytes received so far; None if the request is no handshake.
 
         Raises:
             OSError: the client is gone.
@@ -196,7 +195,7 @@ class EngineServer(engineio.Server):
         return WebSocket(native, self.frames, self.timers, self.throttle_queue, self.backlog, socket), received
 
     def shutdown(self) -> None:
-        """Stop the timers; for the end of the process, when all sessions are closed."""
+        """Stop the timers, before the process ends and after all sessions are closed."""
         self.timers.stop()
         self.throttle_queue.stop()
 
@@ -207,27 +206,27 @@ class EngineServer(engineio.Server):
                 socket.close()
 
     def hang_up(self) -> None:
-        """End all sessions so that their clients connect again, elsewhere."""
+        """End all sessions so that their clients connect again, to other workers."""
         for socket in list(self.sockets.values()):
             socket.hang_up()
 
     def _get_socket(self, sid: str) -> EngineSocket:
-        return self.sockets[sid]  # a closed one is not in there
+        return self.sockets[sid]  # only open ones are listed
 
     def send_packet(self, sid: str, pkt: Any) -> None:
-        """Send one of python-engineio's packets; for what is built upon its interface."""
+        """Send one of python-engineio's packets; for libraries that use its interface."""
         socket = self.sockets.get(sid)
         if socket is not None:
             socket.send_engine(pkt.encode())
 
-    # Answers.
+    # Responses
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer an HTTP request for the Engine.IO path; a WSGI application."""
         try:
             response = self._answer(environ)
         except BadRequest as error:
-            log.debug("refused: %s", error)  # whatever a client gets wrong is no error of ours
+            log.debug("refused: %s", error)  # a client's mistake is no error of ours
             response = error.response()
         if response is None:
             return ()
@@ -237,7 +236,7 @@ class EngineServer(engineio.Server):
         return response.pieces()
 
     def _cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
-        """Return the headers that let an allowed page read whatever the answer is, refusals included."""
+        """Return the headers that let an allowed page read any response, refusals included."""
         if "HTTP_ORIGIN" not in environ:
             return []
         headers = cors_headers(self, environ)
@@ -245,10 +244,10 @@ class EngineServer(engineio.Server):
         return [("Vary", "Origin"), *(headers if named else [])]
 
     def _answer(self, environ: dict[str, Any]) -> Response | None:
-        """Return the answer to a request; None where it has become a WebSocket.
+        """Return the response to a request; None if it has become a WebSocket.
 
         Raises:
-            BadRequest: it is refused.
+            BadRequest: the request is refused.
         """
         origin, method = environ.get("HTTP_ORIGIN"), environ["REQUEST_METHOD"]
         allowed = allowed_origins(self, environ) if origin and self.cors_allowed_origins != [] else None

@@ -1,4 +1,4 @@
-"""One Engine.IO session, on either transport, without a greenlet, a queue object or a request's environ of its own."""
+"""One Engine.IO session on either transport, without a greenlet, a queue object or a request's environ of its own."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from animochat.time_slice import TimeSlice
 
 log = logging.getLogger(__name__)
 
-#: Seconds from a WebSocket's handshake to its UPGRADE packet, after which the attempt is given up.
+#: Seconds from a WebSocket's handshake to its UPGRADE packet; then the upgrade has failed.
 UPGRADE_TIMEOUT = 10.0
 
-#: Seconds between two NOOPs to a client that goes on polling while it upgrades: it is to end its poll, and not to spin.
+#: Seconds between two NOOPs to a client that still polls during an upgrade: it has to end its poll without busy loops.
 NOOP_INTERVAL = 0.1
 
-#: Seconds that the last packets of a closed polling session wait for being fetched.
+#: Seconds that the last packets of a closed polling session wait for a poll.
 DRAIN_TIMEOUT = 10.0
 
 _PING_FRAME = websocket_frame(packets.PING)
@@ -45,7 +45,7 @@ _PROBE_ANSWER = websocket_frame(packets.PONG + "probe")
 
 
 class Host(Protocol):
-    """What a session needs of its worker's Engine.IO server (server.py)."""
+    """A session's view of its worker's Engine.IO server (server.py)."""
 
     ping_interval: float
     ping_timeout: float
@@ -65,12 +65,12 @@ class Host(Protocol):
 
 
 class EngineSocket:
-    """One session. The server makes it, the layer above gets it in ``on_open`` and may keep it.
+    """One session. The server makes it; the layer above gets it in ``on_open`` and may keep it.
 
-    It is open until `closed`. One that ends on long polling is closing then for as long as last packets wait for a
-    poll (`is_gone` is false), for `DRAIN_TIMEOUT` at most.
+    It is open until `closed`. A session that ends on long polling is then closing while last packets wait for a poll
+    (`is_gone` is false), for `DRAIN_TIMEOUT` at most.
 
-    Nothing here blocks or raises, but the ``handle_…`` methods, which the server calls in the greenlet of an HTTP
+    No method blocks or raises, except the ``handle_…`` methods, which the server calls in the greenlet of an HTTP
     request.
     """
 
@@ -79,32 +79,32 @@ class EngineSocket:
 
     def __init__(self, server: Host, sid: str, remote_addr: str) -> None:
         self.server = server
-        #: session id, beginning with the worker's
+        #: session id, which begins with the worker's id
         self.sid = sid
-        #: the client's address, behind any trusted proxies
+        #: the client's address, as trusted proxies report it
         self.remote_addr = remote_addr
-        #: on WebSocket, from the beginning or by an upgrade
+        #: whether the transport is WebSocket, from the start or after an upgrade
         self.upgraded = False
         self.closed = False
-        #: for the layer above: its own state
+        #: the layer above keeps its own state here
         self.owner: object | None = None
         self.timer_slot = -1
         self._awaiting_pong = False
-        self._taken = 0  # what the client had taken of what waits for it, when it was last looked at
+        self._taken = 0  # queued bytes that the client had read at the last check
         self._paused = False
         self._websocket: WebSocket | None = None
-        self._upgrade: WebSocket | None = None  # one that is not the transport yet
-        self._noop_at: float | None = None  # when the client was last asked to end its poll; None before a probe
+        self._upgrade: WebSocket | None = None  # a WebSocket that is not the transport yet
+        self._noop_at: float | None = None  # time of the last NOOP that asked to end a poll; None before a probe
         self._polling: Polling | None = None
 
-    # For the layer above.
+    # For the layer above
 
     def send(self, packet: str) -> None:
-        """Send a Socket.IO packet, as an Engine.IO message. After the end it is dropped."""
+        """Send a Socket.IO packet as an Engine.IO message. After the end it is dropped."""
         self.send_engine(packets.MESSAGE + packet)
 
     def send_frame(self, frame: bytes, packet: str) -> None:
-        """Send a packet that goes to many: `frame` is ``websocket_frame("4" + packet)``, made once for all of them."""
+        """Send a packet that many clients get: `frame` is ``websocket_frame("4" + packet)``, made once for all."""
         if self._websocket is not None:
             self._websocket.send(frame)
         else:
@@ -118,41 +118,41 @@ class EngineSocket:
             else:
                 self._websocket.send_binary(packet)
         elif self._polling is not None and not self.closed:
-            # Also while an upgrade is under way: what no poll fetches meanwhile goes out on the new transport.
+            # Also during an upgrade: packets that no poll fetches meanwhile go out on the new transport.
             self._polling.put(packet)
 
     def close(self, reason: str = "server disconnect") -> None:
-        """End the session after what has been sent. ``on_close`` is called from within, once."""
+        """End the session after everything sent before. Calls ``on_close`` from within, once."""
         if self._websocket is not None:
             self._websocket.send(_CLOSE_FRAME)
         self._end(reason, packets.CLOSE, keep=True)
 
     def hang_up(self) -> None:
-        """End the session as a lost connection would, upon which every stock client connects again.
+        """End the session like a lost connection, after which every stock client connects again.
 
-        An Engine.IO CLOSE says that the server wants to be rid of the client: python-socketio's stays away then.
+        An Engine.IO CLOSE would make python-socketio's client stay disconnected.
         """
         if self._websocket is not None:
             self._websocket.close(CloseCode.GOING_AWAY)
         self._end("server shutdown", packets.NOOP, keep=self._has_queued)
 
     def penalize(self) -> None:
-        """What was sent on this session is abuse: its address may connect less often for a while."""
+        """Note abuse on this session: its address may connect less often for a while."""
         if self._websocket is not None:
             self._websocket.abusive = True
         self.server.limits.penalize(self.remote_addr)
 
     def pause(self) -> None:
-        """Take no more messages from the client, whose session is about to end: they wait in the kernel, unread."""
+        """Accept no more messages of a session that is about to end: they wait in the kernel, unread."""
         self._paused = True
         if self._websocket is not None:
             self._websocket.pause()
 
-    # For the server.
+    # For the server
 
     @property
     def is_gone(self) -> bool:
-        """Whether the session has ended, and the client has fetched its last packets or is given up."""
+        """Return whether the session has ended, and its last packets were fetched or dropped."""
         return self.closed and not self._has_queued
 
     @property
@@ -161,7 +161,7 @@ class EngineSocket:
 
     @property
     def queued(self) -> int:
-        """Bytes that wait for the client to read."""
+        """Return how many bytes wait for the client."""
         transport = self._websocket or self._polling
         return transport.queued if transport is not None else 0
 
@@ -171,21 +171,21 @@ class EngineSocket:
         self._schedule_first_ping()
 
     def open_websocket(self, websocket: WebSocket) -> None:
-        """Start on WebSocket. The server starts the WebSocket's reading later, when the layer above is ready."""
+        """Start on WebSocket. The server starts reading from it later, when the layer above is ready."""
         self._websocket = websocket
         self.upgraded = True
         self._schedule_first_ping()
 
     def _schedule_first_ping(self) -> None:
-        # Who connected together (after a restart, everybody) would otherwise be pinged together ever after.
+        # Clients that connected at the same time (after a restart, all) would otherwise always be pinged together.
         self.server.timers.add(self, self.server.ping_interval * random.uniform(0.5, 1.0))
 
     def on_timer(self) -> None:
-        """Time for a ping, or its answer did not come."""
-        if self.closed:  # nobody has fetched its last packets
+        """Send a ping, or handle a missing pong."""
+        if self.closed:  # the last packets were not fetched
             self.server.session_gone(self)
         elif self._paused:
-            self.server.timers.add(self, self.server.ping_timeout)  # its pong may be among what we don't read
+            self.server.timers.add(self, self.server.ping_timeout)  # the pong may be among the unread bytes
         elif not self._awaiting_pong:
             self._awaiting_pong = True
             self._takes_something()
@@ -195,14 +195,14 @@ class EngineSocket:
             elif self._polling is not None:
                 self._polling.put(packets.PING, early=True)
         elif self._takes_something():
-            self.server.timers.add(self, self.server.ping_timeout)  # the ping may be behind a frame that takes long
+            self.server.timers.add(self, self.server.ping_timeout)  # the ping may be behind a large frame
         else:
             if self._websocket is not None:
                 self._websocket.send(_CLOSE_FRAME)
-            self._end("ping timeout", packets.CLOSE)  # a client that doesn't answer fetches nothing either
+            self._end("ping timeout", packets.CLOSE)  # a client that doesn't answer does not poll either
 
     def _takes_something(self) -> bool:
-        """Return whether the client has taken a good deal, since this was last asked, of what still waits for it."""
+        """Return whether the client has read much of its queued bytes since the last call."""
         transport = self._websocket or self._polling
         if transport is None or not transport.queued:
             return False
@@ -214,7 +214,7 @@ class EngineSocket:
         get_hub().loop.run_callback(self._end, _ERROR)
 
     def _end(self, reason: str, last: str = packets.CLOSE, keep: bool = False) -> None:
-        """End the session. On long polling, the poll that waits gets the packet `last`, or, to `keep` it, the next."""
+        """End the session. On long polling, the waiting poll gets the packet `last`; or the next one, to `keep` it."""
         if self.closed:
             return
         self.closed = True
@@ -232,7 +232,7 @@ class EngineSocket:
         self.server.call(self.server.on_close, self, reason)
 
     def _receive(self, packet: str | bytes) -> bool:
-        """Take one packet from the client. False: it is one that no client sends."""
+        """Handle one packet from the client. Return False if no client sends such a packet."""
         kind = packet[:1]
         if kind == packets.MESSAGE or isinstance(packet, bytes):
             try:
@@ -251,7 +251,7 @@ class EngineSocket:
     # WebSocket.
 
     def websocket_message(self, websocket: WebSocket, data: str | bytes) -> None:
-        """A message came in, on the transport or on one that is about to become it."""
+        """Handle a message on the transport, or on a WebSocket that is about to become the transport."""
         if websocket is self._websocket:
             if not self._receive(data):
                 websocket.close(CloseCode.PROTOCOL_ERROR)
@@ -262,7 +262,7 @@ class EngineSocket:
             self._noop_at = time.monotonic()
             websocket.send(_PROBE_ANSWER)
             if self._polling is not None:
-                self._polling.wake()  # the client ends its poll before it changes over
+                self._polling.wake()  # the client ends its poll before it switches
         elif self._noop_at is not None and data == packets.UPGRADE:
             self._change_over(websocket)
         else:
@@ -270,7 +270,7 @@ class EngineSocket:
             websocket.close()
 
     def websocket_closed(self, websocket: WebSocket, reason: Reason) -> None:
-        """A WebSocket has ended by itself."""
+        """Handle the end of a WebSocket."""
         if websocket.abusive:
             self.penalize()
         if websocket is self._websocket:
@@ -279,7 +279,7 @@ class EngineSocket:
             self._give_up_upgrade()
 
     def _change_over(self, websocket: WebSocket) -> None:
-        """Make the WebSocket the transport. A poll that still waits gets a NOOP; what waits for a poll is sent here."""
+        """Make the WebSocket the transport. A waiting poll gets a NOOP; packets that wait for a poll are sent here."""
         self.server.timers.remove(websocket)
         polling, self._polling = self._polling, None
         self._websocket, self._upgrade = websocket, None
@@ -299,16 +299,16 @@ class EngineSocket:
         if upgrade is not None:
             self.server.timers.remove(upgrade)
 
-    # HTTP requests, in their greenlets.
+    # HTTP requests, in their greenlets
 
     def handle_get_request(self, environ: dict[str, Any]) -> Response:
-        """Return the response to a poll, once there are packets; a ping at the latest, so within the ping interval.
+        """Return the response to a poll once there are packets; a ping comes at the latest after the ping interval.
 
         Raises:
             BadRequest: a second poll while one waits, which ends the session; a session on WebSocket.
         """
         if self._upgrade is not None:
-            gevent.sleep(0)  # the end of an upgrade that came before this request may be read after it
+            gevent.sleep(0)  # the end of an earlier upgrade may be read after this request
         polling, connection = self._polling, environ.get("animochat.connection")
         if polling is None:
             raise BadRequest(Problem.REQUEST)
@@ -337,11 +337,11 @@ class EngineSocket:
                 gone.close()
 
     def _poll_lost(self) -> None:
-        """The connection of the waiting poll was closed: so was, for the client, its session."""
+        """End the session, because the client closed the connection of the waiting poll."""
         self._end(Reason.CLOSED.value)
 
     def handle_upgrade(self, environ: dict[str, Any]) -> None:
-        """Take a WebSocket for an upgrade. One that the session has no use for is closed once it is open.
+        """Accept a WebSocket for an upgrade. If the session can't use it, close it once it is open.
 
         Raises:
             BadRequest: no WebSocket handshake.
@@ -358,7 +358,7 @@ class EngineSocket:
         websocket.start(received)
 
     def handle_post_request(self, environ: dict[str, Any]) -> None:
-        """Take the packets of a polling request.
+        """Handle the packets of a polling request.
 
         Raises:
             BadRequest: not Engine.IO, too large, or two at a time, which ends the session; a session on WebSocket.
@@ -374,7 +374,7 @@ class EngineSocket:
             body = self._read_body(environ)
             received = packets.decode_payload(body)
             if packets.CLOSE in received and polling.waiter is None:
-                # A poll that came before this may be read after it; it gets the last packets.
+                # An earlier poll may be read after this request; it gets the last packets.
                 gevent.sleep(0)
             time_slice = self._turn(polling, max(len(received), len(body) / LONG_RECV_SIZE))
             for packet in received:
@@ -396,10 +396,10 @@ class EngineSocket:
             polling.posting = False
 
     def _turn(self, polling: Polling, count: float) -> TimeSlice:
-        """Count packets as frames are counted on WebSocket, and begin on them when it is their turn.
+        """Count packets as WebSocket frames are counted, and start on them when the throttle queue permits.
 
         Raises:
-            MalformedPayload: too many, and so none of them.
+            MalformedPayload: too many packets; none of them is handled.
         """
         frames = self.server.frames
         left = polling.count(count, frames.rate, frames.burst)

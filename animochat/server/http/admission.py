@@ -1,9 +1,9 @@
-"""Which HTTP requests are answered at once, which wait for their turn in the slow lane, and which are refused.
+"""Decide which HTTP requests are answered at once, which wait in the throttle queue, and which are refused.
 
-A request is counted as soon as its head is here and before anything of it is parsed, at the address that it comes
-from. An address that hurries waits in the lane with each of its requests; beyond its burst it is refused, when it is
-its turn. So a flood costs the worker what the lane may take, whatever is asked for; and as addresses take turns in the
-lane, it delays nobody at another address for long.
+A request is counted as soon as its head has arrived, before any of it is parsed, for its client's address. If an
+address sends too fast, each of its requests waits in the queue; beyond its burst it is refused after the wait. So a
+flood costs the worker at most the queue's share of time, whatever it requests; and since addresses alternate in the
+queue, it does not delay other addresses for long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from animochat.server.limits import ConnectionLimits, Pace
 from animochat.server.throttle import ThrottleQueue
 from animochat.telemetry.metrics import METRICS
 
-#: Connections that wait in the lane; more are closed without a word. Each holds a request's head, 32 kB at most.
+#: Connections that wait in the queue; more are closed without a response. Each holds a request's head, 32 kB at most.
 MAX_WAITING = 4_000
 
 _BODY = json.dumps({"error": {"code": "too-many-requests", "message": "Too many requests from this address"}}).encode()
@@ -28,19 +28,19 @@ _REFUSAL = (
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 )
 
-# Load balancers ask for these, and would take a server out that refuses. The answers are short.
+# Load balancers request these, and would remove a server that refuses. The answers are short.
 _PROBE = re.compile(rb"(?:GET|HEAD) /health(?:/live)?[? ]")
 
 _SESSION = re.compile(rb"[A-Z]+ [^ ?]*/socket\.io/?\?(?:[^ ]*&)?sid=([A-Za-z0-9_.~]{1,64}-[A-Za-z0-9_-]{1,64})")
 
 
 class Admission:
-    """One of a worker.
+    """One for each worker.
 
     Args:
-        sessions: ids of the worker's open sessions. These have limits of their own, on their number and their packets:
-            the requests of a session that is open are not refused.
-        worker_id: begins the id of each of the worker's sessions; those of others go to their owners.
+        sessions: ids of the worker's open sessions. Their number and their packets have limits of their own: requests
+            of an open session are not refused.
+        worker_id: prefix of the ids of the worker's sessions; requests for other sessions go to their owners.
     """
 
     def __init__(
@@ -58,25 +58,25 @@ class Admission:
         self._trusted_proxies = trusted_proxies
 
     def connection_made(self, peer: Any) -> None:
-        """Let a new connection of a penalized address wait; `peer` is as `accept()` has it.
+        """Let a new connection of a penalized address wait; `peer` is the address from `accept()`.
 
         Raises:
-            ConnectionAbortedError: too many wait.
+            ConnectionAbortedError: too many connections wait.
         """
         if self._trusted_proxies or not isinstance(peer, tuple):
-            return  # who it is is known when a head is read
+            return  # the client's address is in a request's head
         address = client_address({"REMOTE_ADDR": peer[0]}, 0)
         if self._limits.is_penalized(address):
             self._wait(address)
 
     def head_read(self, peer: Any, reader: RequestReader, pipelined: bool) -> bytes | None:
-        """Count a request whose head is in `reader`. Returns the response that refuses it, or None.
+        """Count a request whose head is in `reader`. Return the response that refuses it, or None.
 
-        `pipelined`: it was sent before the last one was answered. No browser does that; without the lane a client could
-        have some hundred answers in one turn of the loop.
+        `pipelined`: it was sent before the last one was answered. No browser does that; without the queue a client
+        could get hundreds of answers in one turn of the loop.
 
         Raises:
-            ConnectionAbortedError: too many wait.
+            ConnectionAbortedError: too many connections wait.
         """
         environ = {"REMOTE_ADDR": peer[0] if isinstance(peer, tuple) else ""}
         if self._trusted_proxies:

@@ -1,7 +1,7 @@
-"""MetricSample a body in chunks (RFC 9112 section 7.1), strictly and within bounds.
+"""Read a chunked body (RFC 9112 section 7.1), strictly and within bounds.
 
-pywsgi's own reader takes a byte at a time and bounds neither extensions nor trailers: a few megabytes of these would
-hold up everyone for seconds.
+pywsgi's own reader takes a byte at a time and limits neither extensions nor trailers: a few megabytes of these would
+block everyone for seconds.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 
 from animochat.server.http.reader import BadBody, RequestReader
 
-#: Chunks of one body; a client that sends as many has made them tiny.
+#: Chunks of one body; a client with more than this sends tiny ones.
 MAX_CHUNKS = 1_000
 
-#: Bytes of a chunk's size and its extensions, or of a trailer field, with the end of the line.
+#: Bytes of a chunk size with its extensions, or of a trailer field, including the end of the line.
 MAX_LINE = 256
 
 #: Trailer fields of one body. They are dropped.
@@ -23,11 +23,11 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r]*)?")
 
 
 class MalformedChunks(BadBody):
-    """A body is not chunked as it should be, is too large, or ends before its end."""
+    """A chunked body is malformed, too large, or incomplete."""
 
 
 def read_chunked(reader: RequestReader, most: int) -> bytes:
-    """Read a whole body of at most `most` bytes, and what follows its last chunk.
+    """Read a whole body of at most `most` bytes, and the trailers.
 
     Raises:
         MalformedChunks: nothing more can be read from the connection.

@@ -1,7 +1,7 @@
-"""HTTP requests on a connection: gevent's pywsgi with bounds, and WebSocket handshakes that hand the socket over.
+"""HTTP requests on a connection: gevent's pywsgi with bounds, and WebSocket handshakes that take over the socket.
 
-The handshake is answered when the application accepts it (``environ["animochat.connection"].accept_websocket()``) and
-not before it is asked, so that a refusal is an ordinary HTTP response.
+The handshake is answered when the application accepts it (``environ["animochat.connection"].accept_websocket()``), so
+that a refusal is an ordinary HTTP response.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from animochat.server.library_internals import NativeSocket, RequestHandlerBase,
 from animochat.server.process.handover import Handover
 from animochat.telemetry import logs
 
-#: Bytes, and seconds, for which a connection that is being closed is read, lest a reset overtakes the response.
+#: Bytes and seconds for which a closing connection is still read, so that no reset overtakes the response.
 _MAX_DRAIN, _DRAIN_TIMEOUT = 128 * 1024, 1.0
 
 
-#: Bytes of a request line. Browsers took no longer ones for decades; a query costs more to take apart than its length.
+#: Bytes of a request line. Browsers have sent no longer ones for decades; parsing a query costs more than its length.
 MAX_REQUEST_LINE = 2 * 1024
 
 #: Connections that wait for a request, or for the rest of its head. Beyond, the one that has waited longest is closed:
-#: who means it is not among those for long, and whoever holds on to thousands of them only gets in its own way.
+#: an honest client does not wait for long, and a client that holds thousands of connections only harms itself.
 MAX_IDLE = 4_000
 
-#: The same for connections that wait for the rest of a body, of which each may have 100 kB already.
+#: The same for connections that wait for the rest of a body; each may have sent 100 kB already.
 MAX_BODIES = 1_000
 
-# RFC 9112 section 3.2.2: servers must take a whole URL as the target, and its host instead of the Host field's.
+# RFC 9112 section 3.2.2: servers must accept a whole URL as the target, and use its host instead of the Host field's.
 _ABSOLUTE_TARGET = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
 
-# What may name a host in a Host field or a target: no user, no path, nothing that two readers could take differently.
+# A host in a Host field or a target: no user, no path, and no form that two parsers could read differently.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]*)(?::[0-9]*)?")
 
 # RFC 9110 section 5.6.2
@@ -52,34 +52,34 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class RequestServer(WSGIServer):
-    """A pywsgi server whose connections can be given away, received from elsewhere, and ended."""
+    """A pywsgi server whose connections can be handed over, adopted, and ended."""
 
-    #: set when the worker stops: every response is the last on its connection
+    #: set at shutdown: every response is the last one on its connection
     stopping = False
-    #: connections accepted in one turn of the loop, in which those that are there get theirs, too
+    #: connections accepted per turn of the loop, in which existing connections are served, too
     max_accept = 4
-    #: called in its greenlet for each new connection, with the address of who has made it; may wait
+    #: called in its greenlet for each new connection, with the peer's address; may wait
     on_connection: Callable[[Any], object] | None = None
-    #: called with that, the reader and whether the request was sent before the last was answered, when a request's head
-    #: is read; may wait, and returns the response that refuses it
+    #: called when a request's head is read, with the peer's address, the reader, and whether the request was sent
+    #: before the last one was answered; may wait, and returns the response that refuses the request
     on_head: Callable[[Any, RequestReader, bool], bytes | None] | None = None
     #: called after each request
     on_request: Callable[[], object] | None = None
     #: seconds that a connection may wait for its next request
     keep_alive = KEEP_ALIVE
-    #: to whom requests for other workers' sessions go, if there are other workers
+    #: takes over requests for other workers' sessions, if there are other workers
     handover: Handover | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("handler_class", RequestHandler)
         super().__init__(*arguments, **options)
-        #: connections on which no request is under way, in the order in which they began to wait
+        #: connections without a current request, in the order in which they began to wait
         self.idle: dict[RequestHandler, None] = {}
-        #: connections that wait for the rest of a body, in the order in which they began to
+        #: connections that wait for the rest of a body, in the order in which they began to wait
         self.bodies: dict[RequestHandler, None] = {}
 
     def adopt(self, sock: Any, address: Any, received: bytes) -> None:
-        """Serve a connection that another worker has accepted, and has read `received` from."""
+        """Serve a connection that another worker has accepted; `received` was read from it already."""
         spawn = self.pool.spawn if self.pool is not None else gevent.spawn
         spawn(self._serve_adopted, sock, address, received)
 
@@ -88,19 +88,19 @@ class RequestServer(WSGIServer):
 
     @property
     def busy(self) -> bool:
-        """Whether connections are open that speak HTTP."""
+        """Return whether connections are open that use HTTP."""
         return self.pool is not None and len(self.pool) > 0
 
     def wait_for_request(self, handler: RequestHandler) -> None:
-        """Note that a connection begins to wait for a request. Where too many do, end the first of them."""
+        """Note that a connection waits for a request. If too many do, end the first of them."""
         _hold(self.idle, handler, MAX_IDLE)
 
     def wait_for_body(self, handler: RequestHandler) -> None:
-        """Note that a connection begins to wait for a body. Where too many do, end the first of them."""
+        """Note that a connection waits for a body. If too many do, end the first of them."""
         _hold(self.bodies, handler, MAX_BODIES)
 
     def close_idle(self) -> None:
-        """Answer no further requests: end the connections that wait for one, and the others after their response."""
+        """Accept no further requests: end idle connections now, and the others after their response."""
         self.stopping = True
         for handler in self.idle:
             handler.hang_up()
@@ -115,15 +115,15 @@ def _hold(waiting: dict[RequestHandler, None], handler: RequestHandler, most: in
 
 
 class RequestHandler(RequestHandlerBase):
-    """One connection of the HTTP server, for as long as it speaks HTTP."""
+    """One connection of the HTTP server, as long as it uses HTTP."""
 
     #: whether the present request is a proper WebSocket handshake
     websocket_requested = False
-    #: whether the client may still be sending what nobody will read
+    #: whether the client may still send bytes that no one reads
     unread = False
-    #: the gevent socket; None once the connection was given away
+    #: the gevent socket; None after the connection was handed over
     socket: Any
-    #: the present request's
+    #: WSGI environment of the current request
     environ: Any
     headers: Headers
     path: str
@@ -134,10 +134,10 @@ class RequestHandler(RequestHandlerBase):
         super().__init__(sock, address, server, rfile=RequestReader(sock, received))
         self._first = True
 
-    # The connection.
+    # The connection
 
     def handle(self) -> None:
-        """Answer requests until one of both sides closes, or the connection is given away."""
+        """Answer requests until one side closes, or the connection is handed over."""
         try:
             if self.server.on_connection is not None:
                 self.server.on_connection(self.client_address)
@@ -154,12 +154,12 @@ class RequestHandler(RequestHandlerBase):
         finally:
             if self.socket is not None:
                 self.socket.close()
-            # Everything that might refer to this handler in a circle.
+            # All references that might form a circle with this handler.
             self.socket = self.environ = self.wsgi_input = None
             self.rfile.close()
 
     def handle_one_request(self) -> Any:
-        """Wait for a request and answer it; what is returned is pywsgi's business."""
+        """Wait for a request and answer it; the return value is for pywsgi."""
         self.environ = None
         if self.server.stopping and self.rfile.is_empty:
             return None
@@ -192,7 +192,7 @@ class RequestHandler(RequestHandlerBase):
         return result
 
     def _admit(self, pipelined: bool) -> bytes | None:
-        """Count the request, and let it wait for its turn. Returns the response that refuses it, or None."""
+        """Count the request, and let it wait if necessary. Return the response that refuses it, or None."""
         admit = self.server.on_head
         return admit(self.client_address, self.rfile, pipelined) if admit is not None else None
 
@@ -202,12 +202,12 @@ class RequestHandler(RequestHandlerBase):
             self.socket.shutdown(socket.SHUT_RD)
 
     def cut_off(self) -> None:
-        """End a connection whose response is under way and not taken."""
+        """End a connection whose client does not read the response."""
         with contextlib.suppress(OSError):
-            native_socket(self.socket).shutdown(socket.SHUT_RDWR)  # gevent would raise in the greenlet that waits, too
+            native_socket(self.socket).shutdown(socket.SHUT_RDWR)  # gevent would raise in the waiting greenlet, too
 
     def _drain(self) -> None:
-        """Read on for a moment after the last response: closing now would reset the connection under it."""
+        """Read on for a moment after the last response: closing at once could reset the connection and lose it."""
         self.socket.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + _DRAIN_TIMEOUT
         drained = 0
@@ -218,17 +218,17 @@ class RequestHandler(RequestHandlerBase):
                 return
             drained += len(data)
 
-    # One request.
+    # One request
 
     def MessageClass(self, rfile: RequestReader, *_: object) -> Headers:
-        """How pywsgi has the header fields parsed."""
+        """Parse the header fields; pywsgi calls this."""
         return Headers(rfile)
 
     def read_request(self, raw_requestline: str) -> bool:
         """Parse the head of a request.
 
         Raises:
-            ValueError: it is malformed, or does not say unmistakably which host it is for.
+            ValueError: it is malformed, or its host is ambiguous.
         """
         super().read_request(raw_requestline)
         absolute = _ABSOLUTE_TARGET.fullmatch(self.path)
@@ -251,20 +251,20 @@ class RequestHandler(RequestHandlerBase):
         return True
 
     def environ_headers(self) -> Iterator[tuple[str, str]]:
-        """Yield the request's header fields as WSGI names them."""
+        """Yield the request's header fields with their WSGI names."""
         return self.headers.environ_items()
 
     def get_environ(self) -> dict[str, Any]:
-        """The WSGI environment, with this connection in it."""
+        """Return the WSGI environment, with this connection in it."""
         environ: dict[str, Any] = super().get_environ()
         environ["animochat.connection"] = self
         environ["animochat.request"] = logs.begin_request()
-        # Always: where the client asks for an upgrade, pywsgi lets an application read on behind the body's end.
+        # Always: if the client asks for an upgrade, pywsgi lets an application read beyond the body's end.
         self.wsgi_input = environ["wsgi.input"] = RequestBody(self, self.rfile, self.wsgi_input)
         return environ
 
     def run_application(self) -> None:
-        """Call the application; a handshake that is none does not get that far."""
+        """Call the application, unless the request is an invalid handshake."""
         self.websocket_requested = False
         if self.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             problem = self._handshake_problem()
@@ -277,7 +277,7 @@ class RequestHandler(RequestHandlerBase):
         WSGIHandler.run_application(self)
 
     def _handshake_problem(self) -> tuple[str, list[tuple[str, str]]] | None:
-        """What is wrong with a WebSocket handshake (RFC 6455 section 4.2.1), as a response."""
+        """Return the response to an invalid WebSocket handshake (RFC 6455 section 4.2.1), or None."""
         environ = self.environ
         connection = [token.strip() for token in environ.get("HTTP_CONNECTION", "").lower().split(",")]
         if environ["REQUEST_METHOD"] != "GET" or self.request_version != "HTTP/1.1" or "upgrade" not in connection:
@@ -296,22 +296,22 @@ class RequestHandler(RequestHandlerBase):
         return None
 
     def _subprotocols(self) -> list[str]:
-        """Return the subprotocols that the client offers, those it prefers first."""
+        """Return the subprotocols that the client offers, in its order of preference."""
         offered = self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
         return [] if offered is None else [protocol.strip(" \t") for protocol in offered.split(",")]
 
     def accept_websocket(self, first: bytes = b"") -> tuple[NativeSocket, bytes]:
-        """Switch protocols and give the connection away; the HTTP server is done with it.
+        """Switch protocols and hand over the connection; the HTTP server is done with it.
 
-        Only if `websocket_requested`, and before the application starts a response. `first` are frames to send in the
-        same segment. Returns the socket, native and
-        non-blocking, and what the client has sent behind the handshake. No extension is negotiated.
+        Call this only if `websocket_requested`, and before the application starts a response. `first`: frames to send
+        in the same segment. Returns the socket, native and non-blocking, and the bytes that the client has sent after
+        the handshake. No extension is negotiated.
 
         Raises:
             OSError: the client is gone.
         """
         key = self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()
-        # They mean nothing to us, but a browser that has offered some fails unless one is chosen. Node's server chooses
+        # We don't use subprotocols, but a browser that offers some fails unless one is chosen. Node's server chooses
         # the first one, too.
         protocol = "".join(f"Sec-WebSocket-Protocol: {name}\r\n" for name in self._subprotocols()[:1])
         response = (
@@ -333,7 +333,7 @@ class RequestHandler(RequestHandlerBase):
     def watch_for_end(self, callback: Callable[[], object]) -> Any:
         """Call `callback` from the event loop if the client closes before its request is answered.
 
-        Returns the watcher, to be stopped and closed by the caller.
+        Returns the watcher; the caller stops and closes it.
         """
         native = native_socket(self.socket)
         watcher = get_hub().loop.io(native.fileno(), 1)
@@ -346,16 +346,16 @@ class RequestHandler(RequestHandlerBase):
             except OSError:
                 more = b""
             watcher.stop()
-            if not more:  # else it is the next request already, and no news
+            if not more:  # else it is the next request
                 callback()
 
         watcher.start(readable)
         return watcher
 
-    # The response.
+    # The response
 
     def finalize_headers(self) -> None:
-        """Say so when this is the last response on the connection."""
+        """Add the header that says so if this is the last response on the connection."""
         super().finalize_headers()
         if self.wsgi_input.too_much_is_left:
             self.close_connection = self.unread = True
@@ -372,7 +372,7 @@ class RequestHandler(RequestHandlerBase):
         return "400", plain_response("400 Bad Request")
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
-        """Answer where the application has failed: with 500, unless a body that can't be read was the reason."""
+        """Answer a failure of the application with 500, or with the fitting status if the body was unreadable."""
         if not isinstance(v, BadBody):
             super().handle_error(t, v, tb)
             return
@@ -383,6 +383,6 @@ class RequestHandler(RequestHandlerBase):
                 self.write(b"")
 
     def log_request(self) -> None:
-        """Write an access log line, if gunicorn is to write one."""
+        """Write an access log line, if gunicorn has an access log."""
         if self.environ is not None and getattr(self.server.log, "access_log_enabled", False):
             super().log_request()

@@ -1,7 +1,7 @@
 """A request's header fields, parsed strictly.
 
-Python's own parser is one for e-mail: it takes a third of the time of a handshake, and is lenient where a proxy in
-front may be strict, which is how requests get smuggled past it. What is malformed here is refused.
+Python's own parser is made for e-mail: it takes a third of the time of a handshake, and accepts things that a proxy in
+front may reject, which makes request smuggling possible. This one refuses everything malformed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from animochat.server.http.reader import RequestReader
 #: Fields of one request; browsers send fifteen or so.
 MAX_FIELDS = 100
 
-#: Bytes that all fields of one name may have together. Something takes these values apart, which costs more than their
-#: length: milliseconds for what a head may hold. Browsers send a tenth of the bound. What is longer is left out, which
-#: a server may do with any of them: the answer is then in English, not compressed, whole, or not taken from a cache.
-#: (A cookie is only looked for, and those of other applications on the same host may be large.)
+#: Bytes that all fields of one name may have together. Parsing these values costs more than their length: milliseconds
+#: for as much as a head may hold. Browsers send a tenth of the bound. A longer field is left out, which a server may do
+#: with any of these: the answer is then in English, not compressed, complete, or not from a cache. (Only one cookie
+#: matters, and those of other applications on the same host may be large.)
 IGNORED_BEYOND = dict.fromkeys(
     (
         "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "content-type", "forwarded",
@@ -27,7 +27,7 @@ IGNORED_BEYOND = dict.fromkeys(
     1024,
 ) | {"cookie": 8 * 1024}  # fmt: skip
 
-#: The same for fields that can't be left out: they say how the request is to be read, or under which condition.
+#: The same for fields that can't be left out: they decide how the request has to be read, or under which condition.
 REFUSED_BEYOND = dict.fromkeys(
     (
         "connection", "content-length", "expect", "host", "if-match", "if-unmodified-since", "origin",
@@ -38,27 +38,27 @@ REFUSED_BEYOND = dict.fromkeys(
 )  # fmt: skip
 
 # RFC 9110 section 5: a token, a colon, a value without control characters. Folded values are obsolete and refused.
-# The white space around a value is left to strip(): with parts that could both take it, this would be quadratic.
+# White space around a value is left to strip(): two parts that could both match it would make this quadratic.
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\x00-\x08\x0a-\x1f\x7f]*)\r?\Z")
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 
 
 class FieldTooLong(ValueError):
-    """A field that can't be left out is beyond its bound."""
+    """A field that can't be left out exceeds its bound."""
 
 
 class Headers:
-    """The header fields in their order, with as much of `email.message.Message`'s interface as pywsgi uses.
+    """The header fields in their order, with the part of `email.message.Message`'s interface that pywsgi uses.
 
     Args:
-        reader: has the whole head of the request buffered, and is moved to its end.
+        reader: has the whole head of the request buffered, and is moved to the head's end.
 
     Raises:
-        ValueError: malformed, too many, or a body whose length is in doubt.
-        FieldTooLong: beyond REFUSED_BEYOND.
+        ValueError: malformed, too many, or an ambiguous length of the body.
+        FieldTooLong: a field exceeds REFUSED_BEYOND.
     """
 
-    #: pywsgi's sign of a parser's failure; ours raises
+    #: pywsgi's sign of a parse error; this class raises instead
     status = ""
 
     def __init__(self, reader: RequestReader) -> None:
@@ -80,9 +80,9 @@ class Headers:
         self._check_length()
 
     def _bound(self) -> None:
-        """Leave out, or refuse, what would cost much to take apart."""
+        """Leave out, or refuse, fields that would be expensive to parse."""
         if sum(len(value) for _, value in self._items) <= 1024:
-            return  # as most are
+            return  # the usual case
         lengths: Counter[str] = Counter()
         for name, value in self._items:
             lengths[name.lower()] += len(value)
@@ -93,7 +93,7 @@ class Headers:
                 del self[name]
 
     def _check_length(self) -> None:
-        """Refuse what leaves room for two opinions on where the body ends (RFC 9112 section 6)."""
+        """Refuse requests in which the end of the body is ambiguous (RFC 9112 section 6)."""
         length, encoding = self.get("content-length"), self.get("transfer-encoding")
         if length is not None and not _DIGITS.match(length):
             raise ValueError("malformed Content-Length")
@@ -101,7 +101,7 @@ class Headers:
             raise ValueError("unsupported Transfer-Encoding, or one with a Content-Length")
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The first field of that name."""
+        """Return the first field of that name."""
         return self._first.get(name.lower(), default)
 
     getheader = get
@@ -112,7 +112,7 @@ class Headers:
         return [token.strip(" \t").lower() for value in values for token in value.split(",")]
 
     def replace(self, name: str, value: str) -> None:
-        """Put one field of that name in the place of any others."""
+        """Replace all fields of that name by one."""
         if name in self._first:
             del self[name]
         self._first[name] = value
@@ -120,11 +120,11 @@ class Headers:
 
     @property
     def typeheader(self) -> str | None:
-        """The content type."""
+        """Return the content type."""
         return self._first.get("content-type")
 
     def items(self) -> list[tuple[str, str]]:
-        """All fields."""
+        """Return all fields."""
         return self._items
 
     def __delitem__(self, name: str) -> None:
@@ -132,7 +132,7 @@ class Headers:
         self._items = [item for item in self._items if item[0].lower() != name.lower()]
 
     def environ_items(self) -> Iterator[tuple[str, str]]:
-        """The fields as WSGI names them. A name with an underscore would pass for one with a dash: it is dropped."""
+        """Yield the fields with their WSGI names. A name with an underscore could pass for one with a dash: drop it."""
         for name, value in self._items:
             if "_" not in name:
                 key = name.upper().replace("-", "_")

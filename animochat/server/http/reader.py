@@ -1,7 +1,7 @@
-"""MetricSample HTTP requests from a socket within bounds of time and size; pywsgi's ``rfile``.
+"""Read HTTP requests from a socket within bounds of time and size; pywsgi's ``rfile``.
 
-A request's head is read completely before anything looks at it. So a slow or endless head is bounded in one place, the
-parser never waits, and a connection can still be handed to another worker with all that was read of it.
+A request's head is read completely before any code looks at it. So slow and endless heads are bounded in one place, the
+parser never waits, and a connection can still be handed to another worker with everything that was read from it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from gevent.socket import socket as Socket
 #: Bytes of request line and headers together.
 MAX_HEAD = 32 * 1024
 
-#: Seconds for a head from its first byte on, and for that first byte on a new connection.
+#: Seconds for a head after its first byte, and for that first byte on a new connection.
 HEAD_TIMEOUT = 10.0
 
 #: Seconds between two requests on one connection.
 KEEP_ALIVE = 75.0
 
-#: Seconds in which a body must be here, from the first time that it is waited for, whoever reads it or drops it.
+#: Seconds in which a body must arrive, counted from the first wait for it, whether it is used or dropped.
 BODY_TIMEOUT = 20.0
 
 #: Seconds for which one write may block.
@@ -32,7 +32,7 @@ _FORWARDED_FOR = re.compile(rb"\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE)
 
 
 class BadHead(ValueError):
-    """The head of a request did not come within the bounds; `response` is the answer, empty where none is due."""
+    """The head of a request exceeds the bounds; `response` is the answer, empty if none is due."""
 
     def __init__(self, response: bytes) -> None:
         super().__init__(response)
@@ -40,19 +40,19 @@ class BadHead(ValueError):
 
 
 class BadBody(OSError):
-    """A body broke off, or is malformed: nothing more can be read from the connection. `status` is the answer."""
+    """A body broke off, or is malformed: the connection can't be read further. `status` is the answer."""
 
     status = "400 Bad Request"
 
 
 class BodyTimeout(BadBody):
-    """The rest of a body did not come in time."""
+    """The rest of a body did not arrive in time."""
 
     status = "408 Request Timeout"
 
 
 def plain_response(status: str) -> bytes:
-    """A whole response without a body, after which the connection is closed."""
+    """Return a whole response without a body, after which the connection is closed."""
     return f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
 
 
@@ -60,7 +60,7 @@ class RequestReader:
     """A file-like object over a gevent socket, for reading requests.
 
     Args:
-        sock: stays its owner's; only read from.
+        sock: only read from; the caller keeps and closes it.
         received: bytes that were read from the connection before.
     """
 
@@ -69,12 +69,12 @@ class RequestReader:
     def __init__(self, sock: Socket, received: bytes = b"") -> None:
         self._sock = sock
         self._buffer = bytearray(received)
-        self._body_deadline = 0.0  # of the present request, once its body was waited for
+        self._body_deadline = 0.0  # of the current request, after the first wait for its body
         self.closed = False
         sock.settimeout(IO_TIMEOUT)
 
     def read_head(self, idle_timeout: float) -> bool:
-        """Wait until the whole head of a request is buffered. False: the client has closed, or kept silent.
+        """Wait until the whole head of a request is buffered. Return False if the client has closed or was silent.
 
         Raises:
             BadHead: too slow or too large.
@@ -85,7 +85,7 @@ class RequestReader:
             was_silent = not self._buffer
             searched = dropped = 0
             while True:
-                # An empty line in front of a request is allowed (RFC 9112 section 2.2); they count as its head.
+                # Empty lines in front of a request are allowed (RFC 9112 section 2.2); they count as part of its head.
                 while self._buffer.startswith((b"\r\n", b"\n")):
                     length = 2 if self._buffer[0] == 13 else 1
                     del self._buffer[:length]
@@ -116,22 +116,22 @@ class RequestReader:
         return bool(data)
 
     def request_line(self) -> bytes:
-        """The first line of what is buffered, without its end; after :meth:`read_head`."""
+        """Return the first buffered line, without its end; after :meth:`read_head`."""
         return bytes(self._buffer[: self._buffer.find(b"\n")]).rstrip(b"\r")
 
     def forwarded_for(self) -> str:
-        """The values of all X-Forwarded-For fields of the head that is buffered, before anything is parsed."""
+        """Return the values of all X-Forwarded-For fields of the buffered head, before it is parsed."""
         end = _END_OF_HEAD.search(self._buffer)
         values = _FORWARDED_FOR.findall(self._buffer, 0, end.end() if end else len(self._buffer))
         return b",".join(values).decode("latin-1")
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is buffered."""
+        """Return whether nothing is buffered."""
         return not self._buffer
 
     def take_fields(self) -> list[bytes]:
-        """Remove the header fields and return them, a line each without its line feed; behind the request line."""
+        """Remove and return the header fields after the request line, each a line without its line feed."""
         if self._buffer.startswith((b"\r\n", b"\n")):
             end = start = 0
         else:
@@ -151,11 +151,11 @@ class RequestReader:
 
     @property
     def buffered(self) -> bytes:
-        """Everything that is buffered."""
+        """Return everything that is buffered."""
         return bytes(self._buffer)
 
     def _fill_body(self) -> bool:
-        """Wait for more of the present request's body. False: the client has closed.
+        """Wait for more of the current request's body. Return False if the client has closed.
 
         Raises:
             BodyTimeout: it took too long.
@@ -169,10 +169,10 @@ class RequestReader:
         finally:
             self._sock.settimeout(IO_TIMEOUT)
 
-    # MetricSample a body, and what pywsgi calls. These raise BodyTimeout.
+    # Methods for a body, and those that pywsgi calls. These raise BodyTimeout.
 
     def readline(self, size: int = -1) -> bytes:
-        """Up to and with the next line feed; at most `size` bytes if that is positive."""
+        """Return the bytes up to and including the next line feed; at most `size` if that is positive."""
         searched = 0
         while True:
             end = self._buffer.find(b"\n", searched) + 1
@@ -191,7 +191,7 @@ class RequestReader:
         return line
 
     def read(self, size: int) -> bytes:
-        """`size` bytes, fewer only at the end of the stream."""
+        """Return `size` bytes, fewer only at the end of the stream."""
         while len(self._buffer) < size and self._fill_body():
             pass
         data = bytes(self._buffer[:size])
@@ -199,5 +199,5 @@ class RequestReader:
         return data
 
     def close(self) -> None:
-        """Nothing is read any more. The socket is not touched."""
+        """Stop reading. The socket stays open."""
         self.closed = True

@@ -1,1 +1,1 @@
-"""Worker processes: their life, the hand-over of connections, and what they share."""
+"""Worker processes: their life, the hand-over of connections, and their shared metrics."""

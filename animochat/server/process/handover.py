@@ -1,9 +1,9 @@
-"""Handing connections to the worker that owns the session: any number of workers without a sticky load balancer.
+"""Hand connections to the worker that owns the session: any number of workers without a sticky load balancer.
 
-Every worker listens on a Unix stream socket, named by the worker's id, in a directory that only our user can enter, and
-looks with each heartbeat whether it is still there: cleaners of temporary files remove both. A
-worker that reads a request for another one's session sends the connection's descriptor there (SCM_RIGHTS), with the
-client's address and all that it has read. Once the owner has confirmed, the connection is the owner's.
+Every worker listens on a Unix stream socket, named by the worker's id, in a directory that only our user can enter. It
+checks both with each heartbeat, because cleaners of temporary files may remove them. A worker that reads a request for
+another worker's session sends the connection's descriptor there (SCM_RIGHTS), with the client's address and all bytes
+that it has read. Once the owner has confirmed, the connection belongs to the owner.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from animochat.telemetry.metrics import METRICS
 
 log = logging.getLogger(__name__)
 
-#: Seconds that another worker may take to accept and to confirm. Its loop has never been that late and alive.
+#: Seconds in which another worker has to accept and confirm. A living worker's loop has never been that late.
 HANDOVER_TIMEOUT = 5.0
 
-#: Seconds within which all workers have noticed that the run directory was removed: two heartbeats.
+#: Seconds in which all workers notice that the run directory was removed: two heartbeats.
 HEALING_TIME = 2.0
 
 #: Connections that may wait in a worker's socket; a datagram socket or a short queue loses some under load.
@@ -45,42 +45,42 @@ _HEADER = struct.Struct("!II")
 _CONFIRMED = b"+"
 _OWNER = re.compile(rb"[A-Z]+ [^ ?]*/socket\.io/?\?(?:[^ ]*&)?sid=([A-Za-z0-9_.~]{1,64})-")
 
-Address = Any  # what accept() says of the peer: a tuple, or a string for a Unix socket
+Address = Any  # the peer's address from accept(): a tuple, or a string for a Unix socket
 Adopt = Callable[[Socket, Address, bytes], object]
 
 
 def owner_of(request_line: bytes) -> str | None:
-    """The id of the worker that owns the session which a request is for."""
+    """Return the id of the worker that owns the request's session."""
     match = _OWNER.match(request_line)
     return match[1].decode() if match else None
 
 
 class Handover:
-    """This worker's end: :meth:`join` makes one, :meth:`pass_on` goes before each request, :meth:`close` ends it."""
+    """This worker's end. :meth:`join` makes it, :meth:`pass_on` runs before each request, :meth:`close` ends it."""
 
     def __init__(self, directory: RunDirectory | None, worker_id: str, adopt: Adopt) -> None:
         self.worker_id = worker_id
         self._adopt = adopt
         self._directory = directory
         self._server: StreamServer | None = None
-        self._status: os.stat_result | None = None  # of our socket, when it was bound
+        self._status: os.stat_result | None = None  # of our socket, taken after binding
         self._healed_at = -math.inf
         self._failed = self._closed = False
 
     @classmethod
     def join(cls, worker_id: str, adopt: Adopt) -> Handover:
-        """Begin to receive connections; each is given to `adopt` with its peer's address and what was read from it.
+        """Begin to receive connections; `adopt` gets each with its peer's address and the bytes read from it.
 
-        Without a run directory (no gunicorn master has made one) all requests are answered here.
+        Without a run directory (no gunicorn master has made one) this worker answers all requests itself.
         """
         handover = cls(RunDirectory.inherited(), worker_id, adopt)
         handover.heal()
         if handover._directory is not None:
-            handover._directory.remove_dead()  # what a killed predecessor has left
+            handover._directory.remove_dead()  # sockets of killed predecessors
         return handover
 
     def heal(self) -> None:
-        """Listen, if our socket is not there (any more). To be called with each heartbeat; never raises."""
+        """Listen again if our socket is missing. Call this with each heartbeat; never raises."""
         if self._directory is None or self._closed:
             return
         try:
@@ -96,7 +96,7 @@ class Handover:
         self._failed = False
         if removed:
             self._healed_at = time.monotonic()
-            log.warning("The run directory or what was in it has been removed, and is made again")
+            log.warning("The run directory or a file in it was removed, and is created again")
 
     def _is_there(self) -> bool:
         if self._directory is None or self._status is None:
@@ -112,7 +112,7 @@ class Handover:
             os.unlink(path)
         listener = Socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # Under the name that it keeps: cleaners ask the kernel for the names of live sockets.
+            # Bind under the final name: cleaners ask the kernel for the names of live sockets.
             listener.bind(path)
             listener.listen(_BACKLOG)
             os.chmod(path, 0o700 | LISTENS)
@@ -130,7 +130,7 @@ class Handover:
             server.close()
 
     def close(self) -> None:
-        """Receive no more; leave nothing behind."""
+        """Stop receiving; leave nothing behind."""
         if self._directory is None or self._closed:
             return
         self._closed = True
@@ -139,13 +139,13 @@ class Handover:
             os.unlink(self._directory.path_of(self.worker_id))
         self._directory.leave()
 
-    # Sending.
+    # Sending
 
     def pass_on(self, request_line: bytes, connection: Socket, address: Address, received: bytes) -> bool:
-        """Give a connection to the worker that owns the session of its next request.
+        """Hand a connection to the worker that owns the session of its next request.
 
-        Returns whether that worker has it; the caller then closes its own copy. False: the session is this worker's, or
-        nobody's (any more), so the request is to be answered here.
+        Return whether that worker has it; the caller then closes its own copy. False: the session is this worker's, or
+        doesn't exist (any more), so this worker answers the request.
         """
         owner = owner_of(request_line)
         if owner is None or owner == self.worker_id or self._directory is None:
@@ -160,18 +160,18 @@ class Handover:
                 METRICS.handovers["taken" if taken else "gone"] += 1
                 return taken
         except TimeoutError:
-            # It may still take it: two answers would be worse than none.
+            # It may still accept: two answers would be worse than none.
             log.warning("worker %s did not take a connection in %.0f s", owner, HANDOVER_TIMEOUT)
             METRICS.handovers["late"] += 1
             return True
         except OSError:
             METRICS.handovers["gone"] += 1
-            return False  # gone, or going
+            return False  # it has ended, or is ending
 
     def _connect(self, channel: Socket, owner: str) -> None:
-        """Connect to a worker, and wait while it can't say yes: its queue is full, or its socket is about to be back.
+        """Connect to a worker; wait while its queue is full, or while its socket may be about to return.
 
-        The kernel says "try again" for the first without saying when. Of the second we know where our own was gone.
+        For a full queue the kernel says "try again" without a time. A missing socket may return if ours was missing.
         """
         assert self._directory is not None
         path = self._directory.path_of(owner)
@@ -188,7 +188,7 @@ class Handover:
                         raise
                     gevent.sleep(0.05)
 
-    # Receiving.
+    # Receiving
 
     def _receive(self, channel: Socket, _address: object) -> None:
         connection: Socket | None = None
@@ -210,7 +210,7 @@ class Handover:
             address = json.loads(meta)
             channel.sendall(_CONFIRMED)
         except (OSError, struct.error, ValueError):
-            # The sender is gone in the middle of it; so is, with its own copy, the client's connection.
+            # The sender died halfway; its own copy of the client's connection has ended, too.
             if connection is not None:
                 connection.close()
             return
@@ -232,7 +232,7 @@ def _connection_in(ancillary: list[tuple[int, int, bytes]]) -> Socket | None:
 
 
 def _is_ours(channel: Socket) -> bool:
-    """Whether the other end runs as our user. The directory's mode says so already; root may pass that."""
+    """Return whether the other end runs as our user. The directory's mode ensures that, except for root."""
     if not sys.platform.startswith("linux"):
         return True
     _pid, uid, _gid = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

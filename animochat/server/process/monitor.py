@@ -1,4 +1,4 @@
-"""What watches a worker from within: the event loop's lag, the collector's pauses, and how things stand."""
+"""A worker's monitor: the event loop's lag, the garbage collector's pauses, and samples of the metrics."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from animochat.telemetry.metrics import METRICS
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at how late the event loop is.
+#: Seconds between two measurements of the event loop's lag.
 LAG_INTERVAL = 0.1
 
-#: Seconds between two samples, and so how old what the other workers show may be.
+#: Seconds between two samples, and so the maximal age of the other workers' numbers.
 SAMPLE_INTERVAL = 1.0
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Monitor:
-    """Call :meth:`start` once the worker serves, :meth:`stop` when it is to end.
+    """Call :meth:`start` once the worker serves, :meth:`stop` before it ends.
 
-    `sample` brings those METRICS up to date that say how things stand; it may yield to other greenlets.
+    `sample` updates the METRICS that show a state; it may yield to other greenlets.
     """
 
     def __init__(self, sample: Callable[[], None]) -> None:
@@ -46,19 +46,19 @@ class Monitor:
         self._shared.close()
 
     def write(self) -> None:
-        """Show the other workers what was counted."""
+        """Write the counters for the other workers."""
         METRICS.cpu = time.process_time()
         METRICS.resident = _resident()
         self._shared.write(METRICS.numbers())
 
     def totals(self) -> Totals:
-        """The numbers of all workers of this machine: of this one as they are, of others at most a second old."""
-        # Written before it is told: whichever worker is asked next, it shows no less.
+        """Return the numbers of all workers of this machine: this one's now, the others' at most a second old."""
+        # Write before returning: any worker that is asked next returns at least these numbers.
         self.write()
         return self._shared.totals()
 
     def _watch_loop(self) -> None:
-        METRICS.watch_garbage_collector()  # here: the worker's start, with the one long collection, is over by then
+        METRICS.watch_garbage_collector()  # here: the worker's start, with its one long collection, is over
         while True:
             due = time.monotonic() + LAG_INTERVAL
             gevent.sleep(LAG_INTERVAL)
@@ -69,13 +69,13 @@ class Monitor:
             try:
                 self._sample()
                 self.write()
-            except Exception:  # the outermost loop: without it the other workers would show old numbers
+            except Exception:  # the outermost loop: without it the other workers would read old numbers
                 log.exception("The metrics could not be sampled")
             gevent.sleep(SAMPLE_INTERVAL)
 
 
 def _resident() -> int:
-    """Bytes of memory that this process occupies; 0 where the system doesn't say."""
+    """Return the bytes of memory that this process occupies; 0 if the system doesn't show them."""
     with contextlib.suppress(OSError), open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[1]) * _PAGE
     return 0

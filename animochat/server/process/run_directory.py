@@ -1,9 +1,9 @@
-"""The private directory in which the workers of one gunicorn master find each other's sockets and metrics.
+"""The private directory with the sockets and metrics of all workers of one gunicorn master.
 
 The master makes it before the first worker and names it in the environment. Master and workers each hold a shared lock
-on it, which the kernel lets go of however they end: the last one removes the directory, and where all were killed
-together the next master that starts does. systemd's cleaner of temporary files leaves locked directories alone. Whoever
-else removes it, workers notice with their next heartbeat and make it again.
+on it, which the kernel releases however they end: the last one removes the directory; if all were killed together, the
+next master that starts does. systemd's cleaner of temporary files skips locked directories. If something else removes
+it, workers notice with their next heartbeat and make it again.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from pathlib import Path
 
 from animochat.places import advice, socket_places, writable_places
 
-#: Names the directory to the workers, and to a master that replaces this one.
+#: Names the directory for the workers, and for a master that replaces this one.
 VARIABLE = "ANIMOCHAT_RUN_DIRECTORY"
 _PREFIX = "animochat-run-"
 
-#: Bytes of a socket's path that are ours: the directory's name, a slash, a worker's id.
+#: Bytes that we need in a socket's path: the directory's name, a slash, a worker's id.
 _OUR_PART = 60
 
-#: The bit of a socket's mode (it has no other meaning there) that says that its owner listens, or did. Between bind()
-#: and listen() it refuses just as one whose owner is dead.
+#: The bit of a socket's mode, without another meaning there, that shows that its owner listens, or did. Between bind()
+#: and listen() a socket refuses connections like one whose owner is dead.
 LISTENS = stat.S_ISVTX
 
-#: This process's own, or the master's in a worker that has just been forked.
+#: This process's own directory, or the master's in a worker that has just been forked.
 _current: tuple[int, RunDirectory] | None = None
 
 
 class RunDirectoryError(Exception):
-    """There is no place for the directory; the message says what to do."""
+    """There is no place for the directory; the message says how to fix that."""
 
 
 class RunDirectory:
-    """One such directory; its mode is 0700."""
+    """A run directory; its mode is 0700."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
@@ -51,8 +51,8 @@ class RunDirectory:
     def create(cls, uid: int, gid: int) -> RunDirectory:
         """In the master: make it for workers that run as `uid`, and name it in the environment.
 
-        A master that was started to replace another one (SIGUSR2) shares that one's: each has sessions that requests
-        accepted by the other's workers are for.
+        A master that was started to replace another one (SIGUSR2) shares that one's directory: the workers of each may
+        accept requests for sessions of the other's.
 
         Raises:
             RunDirectoryError: none can be made.
@@ -69,7 +69,7 @@ class RunDirectory:
 
     @classmethod
     def inherited(cls) -> RunDirectory | None:
-        """In a worker: the master's, if it has made one. Call :meth:`ensure` before it is used."""
+        """In a worker: return the master's directory, if there is one. Call :meth:`ensure` before using it."""
         global _current
         if _current is not None and _current[0] == os.getpid():
             return _current[1]
@@ -98,7 +98,7 @@ class RunDirectory:
         return was_held
 
     def path_of(self, name: str) -> str:
-        """Return where the file or socket of that name is, or will be."""
+        """Return the path of the file or socket with that name, existing or not."""
         return str(self.path / name)
 
     def remove_dead(self) -> None:
@@ -109,26 +109,26 @@ class RunDirectory:
                     path.unlink()
 
     def leave(self) -> None:
-        """In a process that ends: the last one removes the directory."""
+        """In a process that ends: release the lock; the last process removes the directory."""
         self.release()
         _remove_unless_held(self.path)
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         lock, self._lock = self._lock, None
         if lock is not None:
             _unlock(lock)
 
     def _drop_copy(self) -> None:
-        """In a worker: close the descriptor of the master's lock, which would outlive the master here."""
+        """In a worker: close the inherited descriptor of the master's lock, which would outlive the master here."""
         lock, self._lock = self._lock, None
         if lock is not None:
-            os.close(lock)  # not unlocked: it is one lock, whichever process unlocks it
+            os.close(lock)  # without unlocking: the lock is shared with the master
 
     def _hold(self) -> None:
         lock = _open(self.path)
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # refused while it is being removed
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # fails during removal
         except OSError:
             os.close(lock)
             raise
@@ -149,13 +149,13 @@ def _make(uid: int) -> Path:
 
 
 def _shared_with_predecessor(uid: int) -> Path | None:
-    """Return the directory of the master that has started this one to replace it."""
+    """Return the directory of the master that this one replaces."""
     path = os.environ.get(VARIABLE) if "GUNICORN_PID" in os.environ else None
     return Path(path) if path and _is_private(Path(path), uid) else None
 
 
 def _is_private(path: Path, uid: int) -> bool:
-    """Return whether it is a directory of that user's which nobody else can enter."""
+    """Return whether it is a directory of that user's that no other user can enter."""
     try:
         status = path.lstat()
     except OSError:
@@ -168,7 +168,7 @@ def _open(path: Path) -> int:
 
 
 def _unlock(descriptor: int) -> None:
-    fcntl.flock(descriptor, fcntl.LOCK_UN)  # at once, where gevent closes with the next turn of the loop
+    fcntl.flock(descriptor, fcntl.LOCK_UN)  # at once; gevent closes with the next turn of the loop
     os.close(descriptor)
 
 
@@ -187,7 +187,7 @@ def _sockets(path: Path) -> list[Path]:
 
 
 def _refuses(path: Path) -> bool:
-    """Return whether nobody listens on a socket any more."""
+    """Return whether a socket has no listener any more."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -206,17 +206,17 @@ def _remove_unless_held(path: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A version of this software that holds no lock listens all the same.
+        # An older version of this software holds no lock, but listens.
         if all(_refuses(entry) for entry in _sockets(path)):
             shutil.rmtree(path, ignore_errors=True)
     except OSError:
-        pass  # somebody holds it
+        pass  # another process holds it
     finally:
         _unlock(lock)
 
 
 def _remove_abandoned(place: Path, uid: int) -> None:
-    """Remove what masters have left that were killed together with all their workers."""
+    """Remove directories of masters that were killed together with all their workers."""
     for path in place.glob(f"{_PREFIX}*"):
         if _is_private(path, uid):
             _remove_unless_held(path)

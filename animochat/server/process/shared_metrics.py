@@ -1,11 +1,11 @@
 """The metrics of all workers of one machine: each has a file of numbers in the run directory, and any can add them up.
 
-A worker holds a lock on its file for as long as it lives, which the kernel lets go of however it ends. What the dead
-have counted goes on counting: the next worker that starts adds it to a file of theirs, so that no counter goes
-backwards while a gunicorn master lives. Where somebody removes the files, the living make theirs again.
+A worker holds a lock on its file as long as it lives; the kernel releases it however the worker ends. Counts of dead
+workers are kept: the next worker that starts adds them to a common file, so that no counter goes back while a gunicorn
+master lives. If the files are removed, living workers make theirs again.
 
-The numbers are written in place, each of 8 bytes: a reader sees an older or a newer one, never half of both. They are
-written, not mapped to memory: where the disk is full, a write fails, but a mapped page kills the process.
+The numbers, 8 bytes each, are written in place: a reader sees an older or a newer one, never half of both. They are
+written, not mapped to memory: on a full disk a write fails, but a mapped page kills the process.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from animochat.telemetry.metrics import GAUGE, SIZE, TABLE
 
 log = logging.getLogger(__name__)
 
-#: Files with another layout, of another version's workers, are left alone.
+#: Files with another layout, from another version's workers, are ignored.
 _LAYOUT = hashlib.sha256(repr(TABLE).encode()).hexdigest()[:12]
 
-# The dot: what begins with one is not taken for a worker's socket (rundir.py).
+# The dot: names that begin with one are not treated as a worker's socket (run_directory.py).
 _PREFIX = f".metrics-{_LAYOUT}-"
 _DEAD = f".metrics-of-the-dead-{_LAYOUT}"
 
-#: The numbers, and behind them how many workers they are of.
+#: The numbers, followed by the number of workers that they include.
 _NUMBERS = struct.Struct(f"{SIZE + 1}d")
 
-#: Seconds that a reader waits for a worker that is just adding up the dead; it takes a millisecond.
+#: Seconds that a reader waits for a worker that is adding up the dead ones; this takes a millisecond.
 _PATIENCE = 0.5
 
 _IS_GAUGE = [metric.kind == GAUGE for metric in TABLE for _ in range(metric.size)]
@@ -53,7 +53,7 @@ class Totals(NamedTuple):
 
 
 class SharedMetrics:
-    """This worker's end: :meth:`join` makes one. Without a run directory there is only this worker."""
+    """This worker's end, made by :meth:`join`. Without a run directory there is only this worker."""
 
     def __init__(self, directory: RunDirectory | None) -> None:
         self._run_directory = directory
@@ -64,13 +64,13 @@ class SharedMetrics:
 
     @classmethod
     def join(cls, directory: RunDirectory | None = None) -> SharedMetrics:
-        """Begin to share, and take over what the dead have counted. `directory`: the master's where it is not given."""
+        """Begin to share, and add up the counts of dead workers. `directory`: by default the master's."""
         shared = cls(directory or RunDirectory.inherited())
         shared.write(shared._numbers)
         return shared
 
     def write(self, numbers: list[float]) -> None:
-        """Show the others how this worker stands. Some microseconds; what can't be written is shown here alone."""
+        """Write this worker's numbers for the others. Takes some microseconds; after a failure only it has them."""
         self._numbers = numbers
         if self._run_directory is None:
             return
@@ -87,7 +87,7 @@ class SharedMetrics:
             self._failed = False
 
     def totals(self) -> Totals:
-        """Those of all workers, this one as it was last written. Of the dead, only what they have counted."""
+        """Return the totals of all workers, with this one's last written numbers. Dead workers only add counts."""
         if self._directory is not None and self._descriptor is not None and not self._failed:
             with contextlib.suppress(OSError):
                 return self._totals(self._directory)
@@ -105,7 +105,7 @@ class SharedMetrics:
             return Totals(_added(numbers, theirs, False), workers, ended + int(theirs[-1]))
 
     def close(self) -> None:
-        """Live no more: what was counted stays."""
+        """Release the file; the counts stay."""
         self._run_directory = None
         self._forget()
 
@@ -115,7 +115,7 @@ class SharedMetrics:
             os.close(descriptor)
 
     def _open(self, directory: RunDirectory) -> None:
-        """Make our file, at first or where somebody has removed it."""
+        """Make our file, at first or after it was removed."""
         directory.ensure()
         self._forget()
         self._add_up_the_dead(directory.path)
@@ -125,7 +125,7 @@ class SharedMetrics:
         descriptor = os.open(unready, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.pwrite(descriptor, _NUMBERS.pack(*self._numbers, 1), 0)
-            # Locked before it has the name that others look for.
+            # Lock it before it gets its final name.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             unready.rename(directory.path / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
         except OSError:
@@ -136,7 +136,7 @@ class SharedMetrics:
     def _add_up_the_dead(self, directory: Path) -> None:
         with _locked(directory / _DEAD, fcntl.LOCK_EX) as descriptor:
             if descriptor is None:
-                return  # another one does it
+                return  # another worker does it
             for path in directory.glob(f"{_PREFIX}*"):
                 theirs, lives = _read(path)
                 if not lives:
@@ -154,12 +154,12 @@ def _added(numbers: list[float], theirs: list[float], lives: bool) -> list[float
 
 
 def _read(path: Path) -> tuple[list[float], bool]:
-    """A file's numbers, and whether somebody holds it. Zeros where it is not there (any more) or not whole (yet)."""
+    """Return a file's numbers, and whether it is locked. Zeros if it is missing or incomplete."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         lives = False
         try:
-            # Shared, so that two who look at once don't take each other for the owner. Before the numbers are read:
-            # those of the dead are then their last ones.
+            # A shared lock, so that two readers don't take each other for the owner. It is tested before reading: so a
+            # dead worker's numbers are its last ones.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             lives = True
@@ -171,7 +171,7 @@ def _read(path: Path) -> tuple[list[float], bool]:
 
 @contextlib.contextmanager
 def _locked(path: Path, kind: int) -> Iterator[int | None]:
-    """The file, made if need be, with a lock on it; None where it can't be had.
+    """Yield the locked file, made if necessary; None if the lock can't be had.
 
     Never blocks the event loop: another worker may be stopped while it has the lock.
     """
@@ -179,7 +179,7 @@ def _locked(path: Path, kind: int) -> Iterator[int | None]:
     try:
         yield descriptor if _lock(descriptor, kind) else None
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # at once, where gevent closes with the next turn of the loop
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # at once; gevent closes with the next turn of the loop
         os.close(descriptor)
 
 

@@ -1,8 +1,8 @@
 """The gunicorn worker class: ``worker_class = "animochat.server.process.worker.Worker"``.
 
-A worker loads the application, serves HTTP with `handler`, gets connections from the other workers through `handover`,
-and calls ``app.extensions["animochat"]``: ``start()`` once it serves; when it is to stop, ``drain(seconds)`` to send
-the clients elsewhere little by little, unless it has to be quick, and then ``stop(timeout)``. That object also has
+A worker loads the application, serves HTTP with `handler`, receives connections from other workers through `handover`,
+and calls ``app.extensions["animochat"]``: ``start()`` once it serves; at shutdown ``drain(seconds)``, which gradually
+sends the clients to other workers (unless the shutdown is quick), and then ``stop(timeout)``. That object also has
 ``worker_id`` and ``engine``, the worker's `EngineServer`.
 """
 
@@ -30,18 +30,18 @@ from animochat.server.process.handover import Handover
 from animochat.server.process.run_directory import VARIABLE, RunDirectory, RunDirectoryError
 from animochat.telemetry import logs
 
-#: Bytes that the kernel keeps of what a client has sent and we have not read. Left to itself it keeps some megabytes
-#: for each flood that waits for its turn.
+#: Bytes of unread input that the kernel keeps per connection. By default it keeps some megabytes for each flood that is
+#: throttled.
 _RECEIVE_BUFFER = 64 * 1024
 
-#: Seconds between two signs of life to the master.
+#: Seconds between two heartbeats to the master.
 _HEARTBEAT = 1.0
 
-#: Seconds for stopping at once (SIGINT, SIGQUIT, or the master is gone); gunicorn's master waits for two.
+#: Seconds for a quick stop (SIGINT, SIGQUIT, or the master is gone); gunicorn's master waits for two.
 _QUICK_STOP = 1.5
 
-#: How much of the graceful time may be taken to send the clients elsewhere: 8 s of 25. HAProxy as in deploy/ counts a
-#: server that accepts nobody any more as down after 8 s at the earliest, and then cuts off who is still there.
+#: The part of the graceful time for sending the clients elsewhere: 8 s of 25. HAProxy as in deploy/ marks a server that
+#: accepts no connections as down after 8 s at the earliest, and then cuts the remaining ones.
 _DRAINING = 1 / 3
 
 #: Seconds of the graceful time that remain for closing connections after the application has stopped.
@@ -49,12 +49,12 @@ _CLOSING_TIME = 2.0
 
 
 def tune_garbage_collector() -> None:
-    """Keep the collector's pauses below what shows in a message's delay.
+    """Keep the collector's pauses too short to show in a message's delay.
 
-    A full collection walks through all objects: 10,000 connections and the loaded modules take it some 100 ms, time and
-    again, and find nothing, since reference counting frees what we drop and connections break their own circles.
-    What is loaded by now lives as long as the process and is taken out of the collector's sight; young objects are
-    looked at after every 20,000 net allocations (about 1 ms), everything only after hundreds of millions of them.
+    A full collection visits all objects: 10,000 connections and the loaded modules take some 100 ms each time, without
+    any result, since reference counting frees dropped objects and connections break their own circles. Objects that are
+    loaded by now live as long as the process, and are excluded from collections; young objects are visited after every
+    20,000 net allocations (about 1 ms), all objects only after hundreds of millions of allocations.
     """
     gc.collect()
     gc.freeze()
@@ -62,7 +62,7 @@ def tune_garbage_collector() -> None:
 
 
 def unsupported(cfg: Any) -> str | None:
-    """Return what of gunicorn's settings keeps the server from working, and what to do; None where nothing does."""
+    """Return which of gunicorn's settings keeps the server from working, and a remedy; None if none does."""
     if not issubclass(cfg.worker_class, Worker):
         return (
             f"the worker class {cfg.worker_class_str} can't serve it: leave --worker-class out,"
@@ -93,7 +93,7 @@ class Worker(GeventWebSocketWorker):
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """In the master, before the first worker: refuse what is not supported, make the run directory."""
+        """In the master, before the first worker: refuse unsupported settings, make the run directory."""
         problem = unsupported(cfg)
         if problem is not None:
             log.error("Can't start: %s", problem)
@@ -105,7 +105,7 @@ class Worker(GeventWebSocketWorker):
             sys.exit(1)
         cfg.env_orig[VARIABLE] = str(directory.path)  # for a master that SIGUSR2 starts
 
-    # Signals. gunicorn's handlers run between any two instructions: they only say what to do.
+    # Signals. gunicorn's handlers may run between any two instructions: they only set flags.
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: stop gracefully."""
@@ -117,19 +117,19 @@ class Worker(GeventWebSocketWorker):
         self._quick = True
 
     def notify(self) -> None:
-        """Give the master a sign of life; stop when it is gone."""
+        """Send a heartbeat to the master; stop if the master is gone."""
         self.tmp.notify()
         if self.ppid != os.getppid() and not self._quick:
             self.log.info("Parent changed, shutting down: %s", self)
             self.alive = False
             self._quick = True
 
-    # Life.
+    # Life
 
     def init_process(self) -> None:
-        """In the new process, first of all."""
-        # Until gunicorn sets its handlers, which is after patching, a process that was just forked has the master's:
-        # a SIGTERM in that time would be forgotten, and the master would wait for the whole graceful time.
+        """Run first in the new process."""
+        # gunicorn sets its handlers after patching; until then a forked process has the master's handlers: a SIGTERM in
+        # that time would be lost, and the master would wait for the whole graceful time.
         signal.signal(signal.SIGTERM, self.handle_exit)
         signal.signal(signal.SIGQUIT, self.handle_quit)
         signal.signal(signal.SIGINT, self.handle_quit)
@@ -137,7 +137,7 @@ class Worker(GeventWebSocketWorker):
         super().init_process()
 
     def run(self) -> None:
-        """Serve until told to stop."""
+        """Serve until a signal asks to stop."""
         chat = self._chat
         self._wake = Event()
         gevent.get_hub().print_exception = logs.uncaught
@@ -164,7 +164,7 @@ class Worker(GeventWebSocketWorker):
             pipe.close()
 
     def load_wsgi(self) -> None:
-        """Load the application. A failure here, unlike a later one, makes gunicorn give up instead of trying again."""
+        """Load the application. A failure here makes gunicorn give up; a later one makes it retry."""
         super().load_wsgi()
         extensions = getattr(self.wsgi, "extensions", {})
         if "animochat" not in extensions:
@@ -177,7 +177,7 @@ class Worker(GeventWebSocketWorker):
     def _server(self, listener: Any) -> RequestServer:
         listener.setblocking(1)
         if listener.family != socket.AF_UNIX:
-            # Accepted connections inherit it.
+            # Accepted connections inherit this option.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         server = self.server_class(
@@ -208,10 +208,10 @@ class Worker(GeventWebSocketWorker):
             assert self._wake is not None
             self._wake.set()
 
-    # The end.
+    # The end
 
     def _stop(self, chat: Any, servers: list[RequestServer], handover: Handover) -> None:
-        """Stop accepting, send the clients elsewhere, close what is left, all within the graceful time."""
+        """Stop accepting, send the clients elsewhere, close the rest, all within the graceful time."""
         begun = time.monotonic()
         for server in servers:
             server.close()
@@ -220,18 +220,18 @@ class Worker(GeventWebSocketWorker):
         if not self._quick:
             whole = self._time_left(begun)
             draining = gevent.spawn(chat.drain, whole * _DRAINING)
-            self._wait(draining.ready, begun, keep=whole / 2)  # the store may delay the last of them
+            self._wait(draining.ready, begun, keep=whole / 2)  # the store may delay the last clients
             draining.kill(block=False)
         if self._quick:
             self.cfg.worker_int(self)
-            begun = time.monotonic()  # it may have become quick meanwhile
+            begun = time.monotonic()  # the stop may have become a quick one
 
         stopping = gevent.spawn(chat.stop, max(0.5, self._time_left(begun) - _CLOSING_TIME))
         self._wait(stopping.ready, begun, keep=min(_CLOSING_TIME, 0.5))
         stopping.kill(block=False)
 
         chat.engine.hang_up()
-        # From here on the other workers say "unknown session" in our stead.
+        # From here on the other workers answer "unknown session" for us.
         handover.close()
         for server in servers:
             server.close_idle()
@@ -243,12 +243,12 @@ class Worker(GeventWebSocketWorker):
 
     def _time_left(self, begun: float) -> float:
         graceful = float(self.cfg.graceful_timeout)
-        # The master counts from a moment before, and kills when the whole of it is over.
+        # The master's time started a moment earlier, and it kills at the end of it.
         whole = _QUICK_STOP if self._quick else graceful - min(1.0, graceful / 4)
         return begun + whole - time.monotonic()
 
     def _wait(self, done: Callable[[], bool], begun: float, keep: float = 0.0) -> None:
-        """Wait until `done`, but leave `keep` seconds of the time there is. A quick stop may come in between."""
+        """Wait until `done`, but leave `keep` seconds of the remaining time. A quick stop may happen meanwhile."""
         while not done() and self._time_left(begun) > keep:
             self.notify()
             gevent.sleep(0.02)

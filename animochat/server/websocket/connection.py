@@ -1,7 +1,7 @@
 """WebSocket connections driven by the event loop: one read watcher each, no greenlet.
 
-A connection comes here after its handshake, as a native non-blocking socket that nobody else reads, writes or closes.
-Frames are the business of the `websockets` package's sans-I/O core (fragmentation, control frames, close handshake,
+A connection arrives here after its handshake, as a native non-blocking socket that no other code reads, writes or
+closes. The sans-I/O core of the `websockets` package handles frames (fragmentation, control frames, close handshake,
 bounds); this module moves its bytes. All callbacks run in the gevent hub: they neither block nor raise.
 """
 
@@ -27,22 +27,22 @@ from animochat.telemetry.logs import about
 
 log = logging.getLogger(__name__)
 
-#: Bytes asked for in one read. One read is one turn of the loop for this connection: more would let a flood of tiny
-#: frames hold up everybody else, half a millisecond as it is.
+#: Bytes per read. One read is one turn of the loop for this connection: a larger one would let a flood of tiny frames
+#: delay everyone else; this one takes up to half a millisecond.
 RECV_SIZE = 512
 
-#: The same in the middle of a long frame.
+#: The same within a long frame.
 LONG_RECV_SIZE = 4 * 1024
 
-#: Bytes, in one read and in all, that are taken from a client after our goodbye, and dropped.
+#: Bytes, per read and in total, that are read from a client after our close frame, and dropped.
 DROP_SIZE, MAX_DROPPED = 64 * 1024, 1024 * 1024
 
-#: Seconds that a closing connection gets to take what is still queued and to close its side.
+#: Seconds in which the client of a closing connection has to read the rest and to close its side.
 LINGER = 5.0
 
 _READ, _WRITE = 1, 2
 
-# Looking a member up in its enum takes as long as what is then done with it.
+# Looking a member up in its enum takes as long as using it.
 _OPEN, _CLOSING, _CLOSED = State.OPEN, State.CLOSING, State.CLOSED
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
@@ -55,17 +55,17 @@ class Reason(str, enum.Enum):
 
 
 class Listener(TypingProtocol):
-    """Who is told of a connection's messages and of its end."""
+    """Receives a connection's messages and its end."""
 
     def websocket_message(self, websocket: WebSocket, data: str | bytes) -> None:
-        """A complete message came in."""
+        """Handle a complete message."""
 
     def websocket_closed(self, websocket: WebSocket, reason: Reason) -> None:
-        """No message will come any more. Called once, but not after :meth:`WebSocket.close` or ``abort``."""
+        """Handle the end; no message follows. Called once, but not after :meth:`WebSocket.close` or ``abort``."""
 
 
 class WebSocket:
-    """One connection. Messages go to `listener`; nothing here knows what they mean.
+    """One connection. Messages go to `listener`; nothing here interprets them.
 
     Call :meth:`start` once, when the listener is ready. Until then nothing is read.
 
@@ -73,9 +73,9 @@ class WebSocket:
         sock: a connected native socket, non-blocking; owned from now on.
         frames: the worker's parsers.
         timers: the worker's wheel, for the time that closing may take.
-        lane: the worker's, for when the client hurries.
-        backlog: the worker's, for when the client is slow.
-        listener: who is told.
+        lane: the worker's throttle queue, for clients that send too fast.
+        backlog: the worker's, for clients that read too slowly.
+        listener: receives messages and the end.
     """
 
     __slots__ = (
@@ -119,38 +119,38 @@ class WebSocket:
         self._backlog = backlog
         self.listener = listener
         self.state = _OPEN
-        #: ended for what the client sent: not WebSocket's protocol, or too much
+        #: ended because the client broke WebSocket's protocol, or sent too much
         self.abusive = False
-        #: bytes that the socket has taken of what had to wait
+        #: bytes of the queue that the socket has accepted
         self.taken = 0
         self.timer_slot = -1
         self._reader = get_hub().loop.io(sock.fileno(), _READ)
         self._writer: Any = None
         self._own: Protocol | None = None  # this connection's own parser
-        self._out: Outgoing | None = None  # what the socket did not take yet
+        self._out: Outgoing | None = None  # frames that the socket has not accepted yet
         self._message: bytearray | None = None  # the fragments of an unfinished message
         self._text = False  # whether that message is text
         self._paused = False
         self._left = frames.burst  # frames that the client may send at once
         self._counted_at = time.monotonic()
-        self._missing = 0  # bytes of a long frame that are still to come
-        self._received = b""  # from before start(), not yet looked at
+        self._missing = 0  # bytes of a long frame that have not arrived yet
+        self._received = b""  # bytes from before start() that are not parsed yet
 
-    # What the owner may do.
+    # For the owner
 
     def start(self, received: bytes = b"") -> None:
-        """Begin to read; `received` came behind the handshake in the same segment."""
-        if received:  # by one client in a million: no client knows by then that it may
+        """Begin to read; `received` arrived after the handshake in the same segment."""
+        if received:  # from one client in a million: a client can't know yet that it may send
             self._received = received
             self._throttle_queue.add(self)
         elif not self._paused:
             self._reader.start(self._readable)
 
     def send(self, frame: bytes) -> None:
-        """Send a frame, now or as soon as the client takes it. Never blocks and never raises.
+        """Send a frame, now or once the client reads it. Never blocks and never raises.
 
-        When it fails, or when too much waits (backlog.py), the connection ends; the listener is called from the event
-        loop, never from within this call.
+        If it fails, or if too much waits (backlog.py), the connection ends; the listener is called from the event loop,
+        never from within this call.
         """
         if self.state is not _OPEN:
             return
@@ -174,38 +174,38 @@ class WebSocket:
             self._backlog.look_at(self)
 
     def send_early(self, frame: bytes) -> None:
-        """Send a frame as :meth:`send`, but in front of those that wait: a ping that waits for long comes too late."""
+        """Do the same as :meth:`send`, but in front of waiting frames: a ping that waits for long arrives too late."""
         if self._out is None or self.state is not _OPEN:
             self.send(frame)
         else:
             self._out.add_early(frame)
 
     def send_binary(self, data: bytes) -> None:
-        """Send a binary message; as :meth:`send`."""
+        """Send a binary message, like :meth:`send`."""
         self.send(Frame(_BINARY, data).serialize(mask=False))
 
     @property
     def queued(self) -> int:
-        """Bytes that the socket did not take yet."""
+        """Return how many bytes the socket has not accepted yet."""
         return 0 if self._out is None else self._out.size
 
     def cut_off(self) -> None:
-        """The client is too slow: hang up."""
+        """Abort because the client reads too slowly."""
         log.info("a client that does not read was disconnected", extra=about(self.listener))
         self._break()
 
     @property
     def is_open(self) -> bool:
-        """Whether neither side has begun to close."""
+        """Return whether neither side has begun to close."""
         return self.state is _OPEN
 
     def close(self, code: CloseCode = CloseCode.NORMAL_CLOSURE) -> None:
-        """Send what is queued, then the close frame, and hang up when the client has closed too or `LINGER` is over."""
+        """Send what is queued, then the close frame; abort once the client has closed too, or after `LINGER`."""
         self.send(Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=False))
         self._linger()
 
     def abort(self) -> None:
-        """Hang up at once."""
+        """Close the socket at once."""
         if self.state is _CLOSED:
             return
         self.state = _CLOSED
@@ -223,20 +223,20 @@ class WebSocket:
         self._sock.close()
 
     def pause(self) -> None:
-        """Read no more, since the connection is about to end: what the client sends waits in the kernel."""
+        """Stop reading, since the connection is about to end: the client's bytes wait in the kernel."""
         self._paused = True
         if self.state is _OPEN:
             self._reader.stop()
 
     def on_timer(self) -> None:
-        """The client took too long, to close or to finish an upgrade."""
+        """Abort because the client took too long to close, or to finish an upgrade."""
         if self.state is _OPEN:
             self.close()
             self.listener.websocket_closed(self, Reason.ERROR)
         else:
             self.abort()
 
-    # Bytes in.
+    # Incoming bytes
 
     def _readable(self) -> None:
         if self._left >= self._frames.throttle_below or not self._is_throttled():
@@ -250,7 +250,7 @@ class WebSocket:
         return self._left < self._frames.throttle_below
 
     def on_slot(self) -> None:
-        """It is this connection's turn in the slow lane."""
+        """Continue: the throttle queue has reached this connection."""
         if self.state is not _OPEN or self._paused:
             return
         self._read()
@@ -278,8 +278,8 @@ class WebSocket:
         if self._missing:
             self._missing -= len(data)
         elif len(data) == RECV_SIZE:
-            # There may be more. Of one long frame it is read as soon as it is there; of many small ones in the lane, if
-            # there are limits, and before those who have been told apart from somebody with much to say.
+            # There may be more. The rest of a long frame is read as soon as it arrives; many small frames are read from
+            # the throttle queue, if there are limits, ahead of connections that are known to send too much.
             self._missing = missing(data) if self._own is None else 0
             if self._missing:
                 data += self._read_on()
@@ -289,12 +289,12 @@ class WebSocket:
         self._receive(data)
 
     def _read_on(self) -> bytes:
-        """What is there of the rest of a long frame: most of them are whole then."""
+        """Return the part of a long frame's rest that has arrived: most frames are complete then."""
         if self._received:
             return b""
         try:
             data = self._sock.recv(min(self._missing, LONG_RECV_SIZE))
-        except OSError:  # nothing yet; or the end, which the next read finds as well
+        except OSError:  # no bytes yet; or the end, which the next read finds as well
             return b""
         self._missing -= len(data)
         return data
@@ -317,7 +317,9 @@ class WebSocket:
         elif self._own is None:
             self._own = parser
             frames.taken()
-        self._left -= len(events) or len(data) / LONG_RECV_SIZE  # a piece of a large one costs as much as a small one
+        self._left -= (
+            len(events) or len(data) / LONG_RECV_SIZE
+        )  # a piece of a large frame costs as much as a small frame
         if self._left < 0 and not self._may_go_on():
             return
         if not replies:
@@ -334,13 +336,13 @@ class WebSocket:
                 self.listener.websocket_closed(self, Reason.ERROR if self.abusive else Reason.CLOSED)
 
     def _count_time(self) -> None:
-        """As time goes by, the client may send more frames again."""
+        """Allow the client more frames for the time that has passed."""
         now = time.monotonic()
         self._left = min(self._frames.burst, self._left + (now - self._counted_at) * self._frames.rate)
         self._counted_at = now
 
     def _may_go_on(self) -> bool:
-        """Whether a client that has sent a burst of frames has taken the time for them; else it is disconnected."""
+        """Disconnect a client that exceeded its burst of frames; return whether it may go on."""
         self._count_time()
         if self._left < 0:
             self.abusive = True
@@ -349,7 +351,7 @@ class WebSocket:
         return self._left >= 0
 
     def _deliver(self, events: list[Frame]) -> None:
-        """Hand over the messages among the frames, as long as the listener takes them."""
+        """Pass the messages among the frames on, as long as the listener accepts them."""
         for frame in events:
             if self.state is not _OPEN or self._paused:
                 return
@@ -377,7 +379,7 @@ class WebSocket:
                 return
             self.listener.websocket_message(self, data)
 
-    # Bytes out.
+    # Outgoing bytes
 
     def _writable(self) -> None:
         assert self._out is not None
@@ -396,23 +398,23 @@ class WebSocket:
             if self.state is _CLOSING:
                 self._shut()
 
-    # The end.
+    # The end
 
     def _forget(self) -> None:
-        """Nothing that has come in is of interest any more."""
+        """Drop everything received."""
         if self._own is not None:
             free_parser(self._own)
         self._own = self._message = None
 
     def _linger(self) -> None:
-        """Nothing more to say: finish writing, then wait for the client's end of stream, `LINGER` seconds at most."""
+        """Finish writing, then wait for the client's end of stream, at most `LINGER` seconds."""
         if self.state is not _OPEN:
             return
         self.state = _CLOSING
         self._forget()
         self._timers.add(self, LINGER)
         if self.abusive:
-            self._reader.stop()  # what else it sends may wait in the kernel until LINGER is over
+            self._reader.stop()  # further bytes may wait in the kernel until LINGER is over
         else:
             self._left = MAX_DROPPED
             self._reader.start(self._drop)
@@ -420,9 +422,9 @@ class WebSocket:
             self._shut()
 
     def _drop(self) -> None:
-        """Whatever still comes from a client that is being taken leave of, until it closes.
+        """Read and drop the bytes of a client after our close frame, until it closes.
 
-        Bytes left in the kernel would turn our close into a reset, which makes the other side lose what we sent last.
+        Bytes left in the kernel would turn our close into a reset, and the client would lose our last frames.
         """
         try:
             dropped = len(self._sock.recv(DROP_SIZE))
@@ -441,7 +443,7 @@ class WebSocket:
             self.abort()
 
     def _break(self) -> None:
-        """End a connection from within send(): its caller may be in the middle of something, so tell it later."""
+        """End a connection from within send(): its caller may be in the middle of a task, so notify it later."""
         self.state = _CLOSING
         self._reader.stop()
         self._out = None
@@ -455,7 +457,7 @@ class WebSocket:
             self.listener.websocket_closed(self, Reason.ERROR)
 
     def _end(self, reason: Reason) -> None:
-        """The client is gone."""
+        """End the connection: the client is gone."""
         was_open = self.state is _OPEN
         self.abort()
         if was_open:

@@ -1,4 +1,4 @@
-"""WebSocket frames (:rfc:`6455` section 5): those that most of a chat is, and parsers for all others."""
+"""WebSocket frames (:rfc:`6455` section 5): a fast path for a chat's usual ones, and parsers for all others."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ except ImportError:  # no compiled extension for this platform
 from animochat.server.library_internals import forget_message, remembers_nothing
 
 log = logging.getLogger(__name__)
-# At DEBUG, websockets would log each frame with what is in it.
+# At DEBUG, websockets would log each frame with its content.
 log.setLevel(logging.INFO)
 
-#: First byte of a final text frame (FIN, no reserved bit, opcode 1), and the heads of the short unmasked ones.
+#: First byte of a final text frame (FIN, no reserved bit, opcode 1), and the heads of short unmasked ones.
 _FINAL_TEXT = 0x81
 _SHORT_HEADS = [bytes([_FINAL_TEXT, length]) for length in range(126)]
 
 
 def websocket_frame(text: str) -> bytes:
-    """One unmasked text frame, as a server sends it (:rfc:`6455` section 5.2)."""
+    """Return one unmasked text frame, as a server sends it (:rfc:`6455` section 5.2)."""
     payload = text.encode("utf-8", "replace")
     length = len(payload)
     if length < 126:
@@ -36,10 +36,10 @@ def websocket_frame(text: str) -> bytes:
 
 
 def whole_message(data: bytes) -> str | None:
-    """The text of exactly one whole, final, masked text frame; None when `data` is anything else, or 64 kB and more.
+    """Return the text of one whole, final, masked text frame; None for any other `data`, or for 64 kB and more.
 
-    Most reads of a chat are just that. Anything else, and all that is wrong, is the parser's, which takes five times
-    as long. Only the parser knows of a largest message: no read is as long as that.
+    Most reads of a chat are such a frame. The parser handles everything else, and everything wrong; it takes five times
+    as long. Only the parser limits the length of a message: no read is as long as that limit.
     """
     if len(data) < 6 or data[0] != _FINAL_TEXT:
         return None
@@ -47,7 +47,7 @@ def whole_message(data: bytes) -> str | None:
     if length == 126:
         length, head = int.from_bytes(data[2:4], "big"), 4
         if length < 126:
-            return None  # as many bytes for it as it needs, says the standard
+            return None  # the standard demands the shortest form of a length
     elif length > 126:  # longer, or not masked
         return None
     payload = head + 4
@@ -60,7 +60,7 @@ def whole_message(data: bytes) -> str | None:
 
 
 def missing(data: bytes) -> int:
-    """Bytes that are to come of the frame that begins with `data`, of 10 bytes at least; 0 if it is all there."""
+    """Return how many bytes of the frame that `data` begins with are missing. `data` has 10 bytes at least."""
     length, head = data[1] & 0x7F, 6
     if length == 126:
         length, head = int.from_bytes(data[2:4], "big"), 8
@@ -70,7 +70,7 @@ def missing(data: bytes) -> int:
 
 
 class Parser(Protocol):
-    """A parser that takes a close frame between the fragments of a message too, as section 5.4 has it."""
+    """A parser that accepts a close frame between the fragments of a message too, as section 5.4 demands."""
 
     def recv_frame(self, frame: Frame) -> None:
         """Process an incoming frame."""
@@ -82,23 +82,23 @@ class Parser(Protocol):
 class FrameReader:
     """Parsers for the connections of one worker.
 
-    Almost every read holds whole frames, after which a parser remembers nothing: one parser serves all connections, and
-    only a connection in the middle of a frame, a message or a close handshake has one of its own. An idle connection
-    so costs 4 kB less.
+    Almost every read contains whole frames, after which a parser has no state: one parser serves all connections. Only
+    a connection in the middle of a frame, a message or a close handshake has its own. This makes an idle connection
+    4 kB smaller.
 
     Args:
         max_size: largest message in bytes; a longer one is refused from its header on.
-        rate: frames of any kind, and pieces of large ones, a second and connection; 0 = no limit.
+        rate: frames of any kind, and pieces of large ones, per second and connection; 0 = no limit.
     """
 
-    #: Seconds' worth of frames that may come at once.
+    #: A burst is as many frames as the rate allows in this many seconds.
     BURST_SECONDS = 10
 
     def __init__(self, max_size: int, rate: float = 0) -> None:
         self.max_size = max_size
         self.rate = rate
         self.burst = rate * self.BURST_SECONDS if rate else math.inf
-        #: who may send fewer frames at once than this has been hasty
+        #: a connection that has fewer frames left than this is throttled
         self.throttle_below = self.burst * 7 / 8 if rate else 0
         #: open connections
         self.connections = 0
@@ -108,10 +108,10 @@ class FrameReader:
         return Parser(Side.SERVER, state=State.OPEN, max_size=self.max_size, logger=log)
 
     def taken(self) -> None:
-        """The shared parser is somebody's own from now on."""
+        """Replace the shared parser, which now belongs to one connection."""
         self.shared = self._parser()
 
     @staticmethod
     def remembers_nothing(parser: Protocol) -> bool:
-        """Return whether the parser stands between two messages of an open connection."""
+        """Return whether the parser is between two messages of an open connection."""
         return parser.state is State.OPEN and remembers_nothing(parser)
