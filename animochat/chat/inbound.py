@@ -35,7 +35,7 @@ class ChannelHandler:
         self._handlers: dict[type, Callable[[Any], None]] = {
             channel.Delivery: self._deliver,
             channel.RelayedEvent: namespace.deliver_event,
-            channel.Look: self._look,
+            channel.Look: lambda look: lifecycle.look(look.person, look.room_id),
             channel.Replaced: self._replace,
             channel.Banned: self._ban,
             channel.Announced: self._announce,
@@ -54,16 +54,6 @@ class ChannelHandler:
     def _deliver(self, message: channel.Delivery) -> None:
         new = self._rooms.log.keep(message.room_id, message.seq, message.receiver, message.timestamp, message.body)
         self._namespace.deliver(message, late=new)
-
-    def _look(self, look: channel.Look) -> None:
-        connection = self._connections.by_person.get(look.person)
-        if connection is not None:  # one that just registers looks once it is in the room
-            connection.apply_or_defer(partial(self._fetch_missed, look))
-
-    def _fetch_missed(self, look: channel.Look) -> None:
-        connection = self._connections.in_room(look.person, look.room_id)
-        if connection is not None:
-            self._lifecycle.fetch_missed(connection)
 
     # What is for one connection, or for everyone
 

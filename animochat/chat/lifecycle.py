@@ -242,6 +242,9 @@ class Lifecycle:
             room.last_seq, room.said, room.missed = before.last_seq, before.said, before.missed
         after = max(after, 0)
         entered = self._attach(person, room, after)
+        # The partner, if connected here: messages of this member may still be on their way from another worker, and
+        # the log accepts no more of them from now on. Those that are stored here next must not overtake them.
+        self.look(room.partner, room.room_id)
         theirs = (entry.seq for entry in entered.messages if entry.slot != room.slot)
         mine = (entry.seq for entry in entered.messages if entry.slot == room.slot)
         room.last_seq = entered.last_seq
@@ -483,6 +486,17 @@ class Lifecycle:
             self._send_session(connection, registration, said)
             return
         self._send_missed(connection, registration, known, said)
+
+    def look(self, person: str, room_id: str) -> None:
+        """Fetch what someone who is connected here may have missed in a room. Does not wait."""
+        connection = self._connections.by_person.get(person)
+        if connection is not None:  # one that is registering looks once it is in the room
+            connection.apply_or_defer(partial(self._look, person, room_id))
+
+    def _look(self, person: str, room_id: str) -> None:
+        connection = self._connections.in_room(person, room_id)
+        if connection is not None:
+            self.fetch_missed(connection)
 
     def fetch_missed(self, connection: Connection) -> None:
         """Hand over what the partner has said and this worker may not have been told of. Does not wait."""

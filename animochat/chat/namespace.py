@@ -336,7 +336,7 @@ class ChatNamespace(socketio.Namespace):
             return
         if seq <= room.received or receiver.stale or room.behind:  # what waits in the log comes first
             return
-        if message.previous > max(room.received, room.missed) or (received is not None and self._may_overtake(room)):
+        if message.previous > max(room.received, room.missed):
             self._lifecycle.fetch_missed(receiver)  # which finds this one too
             return
         room.received = seq
@@ -345,14 +345,6 @@ class ChatNamespace(socketio.Namespace):
         receiver.transport.send(message_packet(room.room_id, seq, message.timestamp, message.body, room.offset(seq)))
         if received is not None:
             METRICS.delivery_local.observe(time.monotonic() - received)
-
-    def _may_overtake(self, room: Room) -> bool:
-        """Return whether a message that was stored here may be ahead of an earlier one on its way from elsewhere.
-
-        So it is from when the partner came to this worker until the channel, in its order, says so: then everything
-        that the partner said before has come as well. The log has all of it.
-        """
-        return room.partner_worker != self._worker and self._rooms.log.shared
 
     def on_typing(self, request: Request) -> dict[str, Any]:
         self.relay(request.connection, "partner-typing", PartnerTyping(request.argument.isTyping))

@@ -15,6 +15,7 @@ import pytest
 
 from animochat.chat.inbound import ChannelHandler
 from animochat.chat.worker import Chat
+from animochat.rooms.service import Rooms
 from tests.helpers.local_chat import CLOSED, LocalClient, pair, start_chat
 from tests.helpers.store import cooperative, soon
 
@@ -330,6 +331,48 @@ def test_a_partner_who_changes_worker_does_not_overtake_earlier_messages(
 
 
 @cooperative
+def test_what_the_old_worker_stores_until_the_new_one_has_read_the_log_is_not_overtaken(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log takes messages of the earlier registration until then, behind the notice that the partner has moved."""
+    held: list[bytes] = []
+    holding = gevent.event.Event()
+    receive, attach = ChannelHandler.receive, Rooms.attach
+
+    def late(handler: ChannelHandler, data: bytes) -> None:
+        bert_here = handler._connections is there.lobbies["main"].connections
+        if holding.is_set() and (not bert_here or data.startswith(b"messages")):
+            held.append(data)
+        else:
+            receive(handler, data)
+
+    def say_before(rooms: Rooms, room_id: str, person: str, *args: Any, **fields: Any) -> Any:
+        if holding.is_set() and person == anna.connection.person and not said:
+            said.append(anna.call("send-message", "one"))
+        return attach(rooms, room_id, person, *args, **fields)
+
+    said: list[Any] = []
+    monkeypatch.setattr(ChannelHandler, "receive", late)
+    monkeypatch.setattr(Rooms, "attach", say_before)
+    here, there = start(), start()
+    try:
+        anna, bert = pair(here, there)
+        holding.set()  # Anna's worker does not learn that she is elsewhere, and Bert's learns late what she said
+        moved = LocalClient(there, {"token": anna.payload("session")["token"]}).joined()
+        assert said[0]["ok"]
+        assert moved.call("send-message", "two")["ok"]
+        holding.clear()
+        for data in held:
+            if data.startswith(b"messages"):
+                bert.lobby.listener.on_message(data)
+        soon(lambda: "two" in bert.texts(), "both messages")
+        assert bert.texts() == ["one", "two"]
+    finally:
+        for chat in (here, there):
+            chat.stop(2)
+
+
+@cooperative
 def test_a_look_that_comes_while_someone_registers_is_taken_behind_the_registration(start: Start) -> None:
     here, there = start(), start()
     try:
@@ -340,7 +383,7 @@ def test_a_look_that_comes_while_someone_registers_is_taken_behind_the_registrat
         assert anna.call("send-message", "one")["ok"]
         bert.lobby.listener.on_message(look)
         assert bert.texts() == []
-        waiting = [news for news in connection.deferred if "_fetch_missed" in repr(news)]
+        waiting = [news for news in connection.deferred if "_look" in repr(news)]
         assert len(waiting) == 1, "it waits for the registration"
         connection.room, connection.deferred = room, None
         waiting[0]()
