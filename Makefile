@@ -17,7 +17,7 @@ PAGE_LIBRARIES := $(addprefix animochat/web/static/vendor/,socket.io.esm.min.js 
 # Where `make wheel` puts the archives.
 DIST := dist
 
-.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site wheel constraints bench simulate screenshots clean
+.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site wheel constraints bench simulate screenshots model clean
 
 setup: $(PYTHON_READY) $(NODE_READY) $(PAGE_LIBRARIES)
 
@@ -109,6 +109,10 @@ test-lowest: test-setup
 # What is made from the server's own types and stands in the repository.
 documents: setup
 	$(BIN)/python -m animochat.apidocs .
+
+# Every state of the protocol's model, and every mutation of it (docs/decisions/0013); a minute.
+model: setup test-packages
+	$(BIN)/python tests/model/check.py
 
 # The load generator and the Node reference server have dependencies of their own.
 bench: setup

@@ -21,6 +21,7 @@ PROGRAMS = {
     "prometheus": "promtool",
     "systemd": "systemd-analyze",
     "lua-check": "luacheck",
+    "spin": "spin",
 }
 
 #: Stands for apt-get: notes how it was called, refuses $REFUSED, and puts the programs of other packages beside itself.
