@@ -9,7 +9,8 @@ from flask import Flask
 
 from animochat import server, web
 from animochat.apidocs.routes import blueprint as documents
-from animochat.chat.server import SocketIO
+from animochat.chat.extension import SocketIO
+from animochat.chat.server import ChatNamespace
 from animochat.chat.worker import Chat
 from animochat.rooms.log import LOG_LENGTH
 from animochat.server.backlog import MAX_QUEUED
@@ -19,6 +20,9 @@ from animochat.web.cors import origin_check
 
 #: gunicorn's status for an application that can't be loaded: its master stops instead of trying again.
 EXIT_APP_LOAD_ERROR = 4
+
+#: The extension, as Flask-SocketIO's documentation has it; `init_app` is called by the factory.
+socketio = SocketIO()
 
 
 def refuse_other_servers() -> None:
@@ -51,22 +55,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     chat = app.extensions["animochat"] = Chat(settings)
     web.register(app)
     app.register_blueprint(documents)
-    socketio = SocketIO(
+    socketio.init_app(
         app,
-        worker_id=chat.worker_id,
-        lobbies=chat.lobbies,
+        message_queue=chat.store_url,
         cors_allowed_origins=origin_check(settings),
         max_http_buffer_size=max(MAX_PAYLOAD, settings.longest_frame),
         max_backlog=max(MAX_BACKLOG, MAX_QUEUED + longest_recovery(settings.max_message_length)),
         rate_frames=settings.rate_frames,
+        rate_events=settings.rate_events,
         rate_connects=settings.rate_connects,
         rate_requests=settings.rate_requests,
         max_connections_per_address=settings.max_connections_per_address,
         max_connections=settings.max_connections,
         trusted_proxies=settings.trusted_proxies,
     )
-    chat.engine = socketio.server.eio
-    chat.on_heartbeat = socketio.server.close_silent
+    socketio.on_namespace(ChatNamespace("/", chat.lobbies))
     return app
 
 

@@ -216,6 +216,13 @@ class Settings:
     rate_refusals: float = _setting(
         10.0, rate(), "Limits", "Refused requests per second and person, likewise; beyond, the client is disconnected."
     )
+    # A handler of an extension's costs ten times what a message does.
+    rate_events: float = _setting(
+        10.0,
+        rate(),
+        "Limits",
+        "Packets per second and client for an extension; beyond, it is disconnected.",
+    )
     # A campus or a mobile carrier may share one address.
     rate_connects: float = _setting(
         50.0,

@@ -219,6 +219,8 @@ export interface ServerToClientEvents {
   "online-count": (argument: number) => void;
   /** A text from the operator to everyone. */
   "announcement": (argument: Announcement, offset: string) => void;
+  /** The offset alone, behind an event of an extension's that ends in a string. */
+  "offset": (offset: string) => void;
   /** An event without a callback was refused, or the server closes the connection. */
   "error": (argument: ErrorEvent, offset: string) => void;
 }

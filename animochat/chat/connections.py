@@ -171,6 +171,14 @@ class Connection:
         """
         self.transport.send(packets.event(name, payload, (place or self.offset()) if self.registered else None))
 
+    def emit_offset(self) -> None:
+        """Send the offset alone, behind an event of an application's that ends in a string.
+
+        Stock clients take a string at the end of any event for the offset.
+        """
+        if self.registered:
+            self.transport.send(packets.event("offset", offset=self.offset()))
+
     def emit_volatile(self, name: str, payload: Any) -> None:
         """Send an event that nobody gets later."""
         self.transport.send(packets.event(name, payload))
@@ -282,6 +290,9 @@ class Connections:
     def __init__(self) -> None:
         self.by_id: dict[str, Connection] = {}
         self.by_person: dict[str, Connection] = {}
+        #: those whose CONNECT was answered, by Socket.IO session; and what is called when one of them is gone
+        self.by_sid: dict[str, Connection] = {}
+        self.on_gone: Callable[[Connection], None] = lambda connection: None
         self.ended = EndedRooms()
         #: What people who left lately had used up, and when they left: a reload fills no bucket.
         self._departed: dict[str, tuple[float, Buckets]] = {}
@@ -314,8 +325,18 @@ class Connections:
         connection.leave_room(room_id)
         self.ended.add(room_id)
 
+    def accept(self, connection: Connection) -> None:
+        """Let a connection be found by its Socket.IO session: its CONNECT is about to be answered."""
+        before = self.by_sid.get(connection.sid)
+        if before is not None:
+            self.on_gone(before)
+        self.by_sid[connection.sid] = connection
+
     def remove(self, connection: Connection) -> None:
         connection.closed = True
+        if self.by_sid.get(connection.sid) is connection:
+            del self.by_sid[connection.sid]
+            self.on_gone(connection)
         self.by_id.pop(connection.id, None)
         if self.by_person.get(connection.person) is connection:
             del self.by_person[connection.person]

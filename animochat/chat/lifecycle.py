@@ -84,6 +84,8 @@ class Lifecycle:
         #: Until when nobody is let in (monotonic, in seconds), and what notices a stall; set by the lobby.
         self._wary_until = 0.0
         self.check_stall: Callable[[], None] = lambda: None
+        #: Asked before a CONNECT is answered: the data of the application's refusal, or None.
+        self.on_connect: Callable[[Connection], dict[str, Any] | None] = lambda connection: None
         #: Connections that are gone, while the store couldn't be told.
         self._farewells: list[tuple[Connection, int | None]] = []
         #: People who have gone, and of whom the store may not know it yet.
@@ -142,8 +144,8 @@ class Lifecycle:
             connection.token = auth.get("token")
         if self._tokens is not None:
             self._identify(connection, self._tokens)
-        self._accept(connection)
-        self._register(connection)
+        if self._accept(connection):
+            self._register(connection)
 
     def _turned_away(self, connection: Connection) -> bool:
         if self._admits:
@@ -156,9 +158,24 @@ class Lifecycle:
             connection.person = tokens.verify(connection.token) or new_person()
             connection.token = None
 
-    def _accept(self, connection: Connection) -> None:
+    def _accept(self, connection: Connection) -> bool:
+        """Answer CONNECT. Return whether the client is in: it may be gone, or the application may refuse it."""
+        if connection.closed:
+            return False
+        self._connections.accept(connection)
+        refusal = self.on_connect(connection)
+        if connection.closed:
+            return False
+        if refusal is not None:
+            _note(connection, "Refused by the application")
+            del self._connections.by_sid[connection.sid]
+            connection.transport.send(packets.refused("/", refusal["message"], refusal.get("data")))
+            connection.transport.owner = None
+            self._close(connection, None)
+            return False
         pid = self._tokens.issue_session(connection.person, connection.sid) if self._tokens is not None else None
         connection.transport.send(packets.connected(connection.sid, pid))
+        return True
 
     def _register(self, connection: Connection) -> None:
         if connection.closed or self._turned_away(connection):
@@ -361,11 +378,12 @@ class Lifecycle:
         _note(connection, "Came back: recovered" if recovered else "Came back: a new session")
         if recovered:
             connection.sid = session
-        self._accept(connection)
+        accepted = self._accept(connection)
         if registration.state == "banned":
-            self.ban(connection, registration.banned_ms)
+            if accepted:
+                self.ban(connection, registration.banned_ms)
             return
-        if not self._settle(connection, registration, room):
+        if not self._settle(connection, registration, room) or not accepted:
             return
         if not recovered:
             self._send_session(connection, registration, said)

@@ -35,10 +35,11 @@ from animochat.server.engineio.server import EngineServer
 from animochat.server.process.monitor import Monitor
 from animochat.server.process.shared_metrics import Totals
 from animochat.settings import DEFAULT_REDIS_URL, Settings
+from animochat.store.cluster import PUBLISH_EVERYWHERE
 from animochat.store.gather import gather
 from animochat.store.outages import Outages
 from animochat.store.pipeline import Pipeline
-from animochat.store.subscription import Subscriptions
+from animochat.store.subscription import Listener, Subscriptions
 from animochat.telemetry import history as readings
 from animochat.telemetry import tracing
 from animochat.telemetry.aggregates import INTERVAL_MS
@@ -73,7 +74,7 @@ class Chat:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.worker_id = secrets.token_hex(4)
-        url = settings.redis_url or DEFAULT_REDIS_URL
+        url = self.store_url = settings.redis_url or DEFAULT_REDIS_URL
         scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS + readings.SCRIPTS
         outages = Outages()
         self.pipeline = Pipeline(url, scripts, outages)
@@ -109,6 +110,20 @@ class Chat:
         self._agreement = Agreement(settings, self.pipeline, list(self.lobbies.values()))
         if settings.secret_key:
             self._tell_secret()
+
+    # The message queue of Socket.IO
+
+    def queue_sender(self, channel: str) -> Callable[[bytes], None]:
+        """Return what publishes a message to the processes that share a message queue, without waiting."""
+
+        def send(message: bytes) -> None:
+            self.pipeline.submit((PUBLISH_EVERYWHERE, channel, message), lambda reply: None)
+
+        return send
+
+    def listen_to_queue(self, channel: str, receive: Callable[[bytes], None]) -> None:
+        """Have `receive` called with each message of that queue. To be called before `start`."""
+        self.subscriptions.add(Listener([channel], receive, lambda: None, everywhere=True))
 
     # The worker's life
 

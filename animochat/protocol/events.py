@@ -156,5 +156,6 @@ SERVER_EVENTS = [
     ServerEvent("match-cancelled", None, "This person has left the waiting pool."),
     ServerEvent("online-count", int, "The number of people online: after connecting, then on change.", offset=False),
     ServerEvent("announcement", Announcement, "A text from the operator to everyone."),
+    ServerEvent("offset", None, "The offset alone, behind an event of an extension's that ends in a string."),
     ServerEvent("error", ErrorEvent, "An event without a callback was refused, or the server closes the connection."),
 ]

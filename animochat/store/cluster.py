@@ -56,6 +56,9 @@ IDLE = 2.0
 #: With more commands than this waiting for one node, further ones are refused at once, as in pipeline.py.
 MAX_WAITING = 50_000
 
+#: Publishes to the subscribers at every node, whereas PUBLISH becomes sharded. (Servers ignore the case of a command.)
+PUBLISH_EVERYWHERE = "publish"
+
 #: Commands without a key go to the node of the lobby `main`: any node would do.
 WITHOUT_KEY = {"PING", "ECHO", "TIME", "INFO"}
 

@@ -39,6 +39,8 @@ class Listener(NamedTuple):
     channels: list[str]
     on_message: Callable[[bytes], None]
     on_subscribed: Callable[[], None]
+    #: The channels are in no slot: what is published at any node of a cluster reaches them. The store may refuse them.
+    everywhere: bool = False
 
 
 class Subscriptions:
@@ -48,10 +50,15 @@ class Subscriptions:
     def __init__(self, url: str, listeners: Sequence[Listener], outages: Outages | None = None) -> None:
         self._url = url
         self._listeners = listeners
+        self._everywhere: list[Listener] = []
         self._outages = outages or Outages()
         #: One subscription for each listener, or one for all; empty until the kind of store is known.
         self._subscriptions: list[Subscription] = []
         self._greenlet: Greenlet | None = None
+
+    def add(self, listener: Listener) -> None:
+        """Add a listener `everywhere`, over the connection of the first one. To be called before `start`."""
+        self._everywhere.append(listener)
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._begin)
@@ -75,6 +82,7 @@ class Subscriptions:
         groups = [self._listeners]
         if len(self._listeners) > 1 and self._in_cluster():
             groups = [[listener] for listener in self._listeners]
+        groups[0] = [*groups[0], *self._everywhere]
         self._subscriptions = [
             Subscription(self._url, group, self._outages, f"subscription {number}")
             for number, group in enumerate(groups)
@@ -109,9 +117,10 @@ class Subscription:
         self._part = part
         #: The current or last address, and for the log the node in a cluster.
         self._at = (url, "")
-        self._channels = [channel for listener in listeners for channel in listener.channels]
+        self._channels = [name for listener in listeners if not listener.everywhere for name in listener.channels]
+        self._everywhere = [name for listener in listeners if listener.everywhere for name in listener.channels]
         self._by_channel = {name.encode(): listener for listener in listeners for name in listener.channels}
-        self._subscribed = False
+        self._subscribed = self._refused = False
         #: PINGs without a reply, and when the next one is due (monotonic, in seconds).
         self._unanswered = 0
         self._ping_at = 0.0
@@ -153,16 +162,38 @@ class Subscription:
             connection.send_command(subscribe, *self._channels, check_health=False)
             for _ in self._channels:
                 connection.read_response()
+            early = [message for channel in self._everywhere for message in self._join(connection, channel)]
             self._subscribed = True
             self._unanswered = 0
             self._ping_at = time.monotonic() + PING
             self._outages.works(self._part)
             for listener in self._listeners:
                 listener.on_subscribed()
+            for message in early:
+                self._hear(*message)
             while True:
                 self._hear(*self._read(connection))
         finally:
             connection.disconnect()
+
+    def _join(self, connection: Any, channel: str) -> list[Any]:
+        """Subscribe to a channel that is in no slot; without it, where the store's user may not, the rest works.
+
+        Returns what the other channels say meanwhile.
+        """
+        connection.send_command("SUBSCRIBE", channel, check_health=False)
+        early: list[Any] = []
+        while True:
+            try:
+                message = connection.read_response(disconnect_on_error=False)
+            except redis.exceptions.NoPermissionError as exc:
+                if not self._refused:
+                    log.error("What is sent over the channel %s does not get here: %s", channel, exc)
+                self._refused = True
+                return early
+            if message[0] == b"subscribe":
+                return early
+            early.append(message)
 
     def _read(self, connection: Any) -> Any:
         """Return the store's next message. Raise redis.TimeoutError if it does not answer PINGs."""

@@ -20,7 +20,7 @@ from animochat.store.embedded import EmbeddedStore
 from tests.helpers.servers import PATIENCE, Client, EventLog, NodeClient, PythonClient, Server, eventually
 
 #: No rate limits: a test does in a second what a person does in an hour.
-NO_RATES = {"RATE_SEARCHES": "0", "RATE_MESSAGES": "0", "RATE_TYPING": "0", "RATE_REFUSALS": "0"}
+NO_RATES = {"RATE_SEARCHES": "0", "RATE_MESSAGES": "0", "RATE_TYPING": "0", "RATE_REFUSALS": "0", "RATE_EVENTS": "0"}
 
 
 @contextlib.contextmanager

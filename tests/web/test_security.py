@@ -20,6 +20,9 @@ KB = 1024
 
 TEXT = (ROOT / "docs/security.md").read_text("utf-8")
 
+#: What is for the handlers of an extension.
+EXTENSIONS = {"other namespaces", "own events", "binary events"}
+
 #: What a session on Engine.IO is opened and used with: each transport, each method, the change from one to the other.
 ENGINE_REQUESTS = {"open polling", "open WebSocket", "poll", "post", "upgrade", "preflight"}
 
@@ -64,7 +67,9 @@ def test_everything_that_a_stranger_can_send_is_listed() -> None:
     assert (len(engine), len(socket)) == (7, 7)
     events = {event.name for event in CLIENT_EVENTS}
     frames = {opcode.name for opcode in Opcode}
-    assert routes() | ENGINE_REQUESTS | engine | socket | events | frames | {"connection", "request"} == NAMED
+    assert (
+        routes() | ENGINE_REQUESTS | engine | socket | events | frames | EXTENSIONS | {"connection", "request"} == NAMED
+    )
 
 
 def test_nothing_is_listed_twice_and_every_item_has_a_limit_and_a_test() -> None:
@@ -92,6 +97,11 @@ def test_the_limits_on_people_and_addresses_are_on_by_default() -> None:
 
 #: How a row of "Limits" begins, what it says, and the constants that say it in the code.
 NUMBERS: list[tuple[str, str, dict[str, float]]] = [
+    (
+        "packets of a client for an extension",
+        "100 at once that wait or are handled, 16 namespaces",
+        {"chat.application.MAX_QUEUED": 100, "chat.application.MAX_NAMESPACES": 16},
+    ),
     ("packets that a polling session", "4 kB", {"server.websocket.connection.LONG_RECV_SIZE": 4 * KB}),
     (
         "time of the event loop for throttled connections",

@@ -93,6 +93,8 @@ class EngineServer(engineio.Server):
         self.sockets: dict[str, EngineSocket] = {}
         #: ended sessions whose last packets wait for a poll
         self.closing: dict[str, EngineSocket] = {}
+        #: what an application keeps of a session, by id; the layer above forgets it
+        self.user_sessions: dict[str, dict[str, Any]] = {}
         self._proxy_noticed = False
         #: refuse new sessions, because the worker is about to stop
         self.stopping = False
@@ -218,6 +220,14 @@ class EngineServer(engineio.Server):
         socket = self.sockets.get(sid)
         if socket is not None:
             socket.send_engine(pkt.encode())
+
+    def get_session(self, sid: str) -> dict[str, Any]:
+        """Return what an application keeps of a session, to be changed in place."""
+        return self.user_sessions.setdefault(sid, {})
+
+    def save_session(self, sid: str, session: dict[str, Any]) -> None:
+        """Replace what an application keeps of a session."""
+        self.user_sessions[sid] = session
 
     # Responses
 

@@ -74,8 +74,8 @@ class EngineSocket:
     request.
     """
 
-    __slots__ = ("_awaiting_pong", "_noop_at", "_paused", "_polling", "_taken", "_upgrade", "_websocket", "closed",
-                 "owner", "remote_addr", "server", "sid", "timer_slot", "upgraded")  # fmt: skip
+    __slots__ = ("_awaiting_pong", "_noop_at", "_paused", "_polling", "_taken", "_upgrade", "_websocket", "application",
+                 "closed", "owner", "remote_addr", "server", "sid", "timer_slot", "upgraded")  # fmt: skip
 
     def __init__(self, server: Host, sid: str, remote_addr: str) -> None:
         self.server = server
@@ -86,8 +86,9 @@ class EngineSocket:
         #: whether the transport is WebSocket, from the start or after an upgrade
         self.upgraded = False
         self.closed = False
-        #: the layer above keeps its own state here
+        #: the layer above keeps its own state here, and that of its application's handlers
         self.owner: object | None = None
+        self.application: object | None = None
         self.timer_slot = -1
         self._awaiting_pong = False
         self._taken = 0  # queued bytes that the client had read at the last check
