@@ -1,6 +1,7 @@
-// Stock socket.io-client, many at once: node clients.mjs <path of node_modules> <url> <count> <transports or "default">
-// Prints one JSON line when all are connected (and, by default, upgraded), and one for every line on its standard input:
-// "check" asks each client's server who it is ("check 5": once 5 have been dropped); "quit" ends. Each client's events go through its own connection.
+// Many stock socket.io-clients: node clients.mjs <path of node_modules> <url> <count> <transports or "default">
+// Prints a JSON line once all are connected (and, by default, upgraded), and one for every line on its standard input:
+// "check" asks each client's server who it is ("check 5": after 5 connections were lost); "quit" ends. Each client's
+// events use its own connection.
 import {createRequire} from "node:module";
 import readline from "node:readline";
 
@@ -9,7 +10,7 @@ const {io} = createRequire(modules + "/")("socket.io-client");
 const options = {forceNew: true, reconnectionDelay: 200, reconnectionDelayMax: 500, timeout: 10000};
 if (transports !== "default") options.transports = transports.split(",");
 
-// So many at a time: a client's own timeouts are then for a bounded amount of work, however slow the machine.
+// Clients at a time: their timeouts then cover a bounded amount of work, however slow the machine is.
 const SLICE = 25;
 
 const stats = {connects: 0, errors: 0, drops: 0};

@@ -14,7 +14,7 @@ from tests.server.wire import Gunicorn, HttpClient, InThread
 
 @pytest.fixture
 def serve(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., InThread]]:
-    """A factory of echo servers in threads. Whatever a test does to them, they write nothing and nothing fails."""
+    """Return a factory of echo servers in threads. Whatever a test does to them, they log nothing and nothing fails."""
     started: list[InThread] = []
 
     def start(**options: Any) -> InThread:
@@ -32,13 +32,13 @@ def serve(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., InThread]
 
 @pytest.fixture
 def server(serve: Callable[..., InThread]) -> InThread:
-    """An echo server in a thread."""
+    """Return an echo server in a thread."""
     return serve()
 
 
 @pytest.fixture
 def http(server: InThread) -> Iterator[HttpClient]:
-    """A connection to `server`."""
+    """Return a connection to `server`."""
     client = server.http()
     yield client
     client.close()
@@ -46,14 +46,14 @@ def http(server: InThread) -> Iterator[HttpClient]:
 
 @pytest.fixture(scope="session")
 def short_directory() -> Iterator[Callable[[], Path]]:
-    """Makes empty directories with short names: what pytest gives is too long for a Unix socket in it."""
+    """Return a factory of empty directories with short names: pytest's are too long for a Unix socket in them."""
     with tempfile.TemporaryDirectory(prefix="animochat-test-") as base:
         yield lambda: Path(tempfile.mkdtemp(dir=base))
 
 
 @pytest.fixture
 def gunicorn(short_directory: Callable[[], Path]) -> Iterator[Callable[..., Gunicorn]]:
-    """A factory of gunicorns. They must stop when told to, without a complaint and without leaving anything behind."""
+    """Return a factory of gunicorns. Each must stop on request, without errors and without leaving anything behind."""
     started: list[Gunicorn] = []
 
     def start(**options: Any) -> Gunicorn:

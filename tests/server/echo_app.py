@@ -1,11 +1,11 @@
-"""The least that a worker of ours serves: says back what it is told, with no store and no people.
+"""A minimal application for our worker: it echoes messages, with no store and no people.
 
-Over Engine.IO it speaks just enough Socket.IO for stock clients: CONNECT is answered, an event comes back as it was,
-and the event ``who`` is answered with the worker's process id and the client's address. As a WSGI application it
-answers ``/pid``, ``/body``, ``/pieces``, ``/lines``, ``/environ`` and ``/slow``; everything under
-``/socket.io/`` is the Engine.IO server's.
+Over Engine.IO it supports just enough Socket.IO for stock clients: it accepts CONNECT, echoes events, and answers the
+event ``who`` with the worker's process id and the client's address. As a WSGI application it
+answers ``/pid``, ``/body``, ``/pieces``, ``/lines``, ``/environ`` and ``/slow``; the Engine.IO server handles
+everything under ``/socket.io/``.
 
-Settings come from the environment: ECHO_OPTIONS is a JSON object of options for `EngineServer`.
+The environment variable ECHO_OPTIONS is a JSON object of options for `EngineServer`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from animochat.server.engineio.server import EngineServer, EngineSocket
 
 
 class EchoChat:
-    """What a worker expects in ``extensions["animochat"]``."""
+    """The object that a worker expects in ``extensions["animochat"]``."""
 
     def __init__(self, **options: Any) -> None:
         self.worker_id = secrets.token_hex(4)
@@ -74,14 +74,14 @@ class EchoChat:
 
 
 class EchoApp:
-    """Stands in for the Flask application."""
+    """Replaces the Flask application."""
 
     def __init__(self, chat: EchoChat) -> None:
         self.extensions = {"animochat": chat}
         self.chat = chat
 
     def about(self) -> dict[str, Any]:
-        """This worker, how many sessions it has, and how many of them have nothing under way."""
+        """Return the worker's process id, the number of its sessions, and how many of them are idle."""
         sockets = list(self.chat.engine.sockets.values())
         quiet = sum(1 for socket in sockets if socket._polling is None or socket._polling.waiter is not None)
         return {"pid": os.getpid(), "worker_id": self.chat.worker_id, "sockets": len(sockets), "quiet": quiet}
@@ -113,5 +113,5 @@ class EchoApp:
 
 
 def create_app() -> EchoApp:
-    """For ``gunicorn 'echo_app:create_app()'``."""
+    """Create the application for ``gunicorn 'echo_app:create_app()'``."""
     return EchoApp(EchoChat(**json.loads(os.environ.get("ECHO_OPTIONS", "{}"))))

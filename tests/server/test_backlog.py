@@ -1,4 +1,4 @@
-"""What waits for slow clients: who takes it gets it all, who doesn't is cut off, and memory is bounded either way."""
+"""Backlogs of slow clients: a client that reads gets everything, another is cut off, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from animochat.server.engineio.server import MAX_BACKLOG
 from tests.helpers.servers import eventually
 from tests.server.wire import TEXT, HttpClient, InThread, WebSocketClient, open_polling, polling
 
-#: Some text that does not get shorter by much.
+#: Text that compression hardly shortens.
 NOISE = "".join(f"{number * 2_654_435_761 % 2**32:08x}" for number in range(250))
 
 
 class Wheel:
-    """A timer wheel whose time passes when a test says so."""
+    """A timer wheel whose time passes on request."""
 
     def __init__(self) -> None:
         self.deadlines: dict[object, float] = {}
@@ -32,7 +32,7 @@ class Wheel:
         self.deadlines.pop(entry, None)
 
     def over(self) -> None:
-        """Let everybody's time be over."""
+        """Let all deadlines pass."""
         due, self.deadlines = self.deadlines, {}
         for entry in due:
             entry.on_timer()  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ def bounds(wheel: Wheel) -> Backlog:
 
 
 class TestBounds:
-    def test_a_client_that_takes_enough_stays_however_much_waits(self, wheel: Wheel, bounds: Backlog) -> None:
+    def test_a_client_that_reads_enough_stays_connected(self, wheel: Wheel, bounds: Backlog) -> None:
         client = Reader(8 * MAX_QUEUED)
         bounds.look_at(client)
         while client.queued > MAX_QUEUED:
@@ -77,7 +77,7 @@ class TestBounds:
         assert not client.is_cut_off
         assert wheel.deadlines == {}
 
-    def test_one_that_takes_less_is_cut_off(self, wheel: Wheel, bounds: Backlog) -> None:
+    def test_a_client_that_reads_less_is_cut_off(self, wheel: Wheel, bounds: Backlog) -> None:
         client = Reader(MAX_QUEUED + 10 * MIN_TAKEN)
         bounds.look_at(client)
         client.take(MIN_TAKEN)
@@ -88,23 +88,23 @@ class TestBounds:
         assert client.is_cut_off
         assert wheel.deadlines == {}
 
-    def test_one_for_which_more_waits_than_is_ever_sent_at_once_is_cut_off(self, bounds: Backlog) -> None:
+    def test_a_client_with_more_than_the_largest_send_waiting_is_cut_off(self, bounds: Backlog) -> None:
         client = Reader(8 * MAX_QUEUED + 1)
         bounds.look_at(client)
         assert client.is_cut_off
 
-    def test_of_all_that_are_behind_the_one_for_longest_is_cut_off_where_it_is_too_much(self, bounds: Backlog) -> None:
+    def test_beyond_the_total_bound_the_client_behind_for_longest_is_cut_off(self, bounds: Backlog) -> None:
         clients = [Reader(8 * MAX_QUEUED) for _ in range(MAX_BEHIND // (8 * MAX_QUEUED))]
         for client in clients:
             bounds.look_at(client)
         assert not any(client.is_cut_off for client in clients)
-        clients[0].take(8 * MAX_QUEUED)  # is no longer behind, and takes nobody's place
+        clients[0].take(8 * MAX_QUEUED)  # no longer behind, and so not counted
         for _ in range(2):
             clients.append(Reader(8 * MAX_QUEUED))
             bounds.look_at(clients[-1])
         assert [client.is_cut_off for client in clients] == [False, True, *[False] * 8]
 
-    def test_what_may_wait_for_any_client_is_no_reason(self, wheel: Wheel, bounds: Backlog) -> None:
+    def test_a_client_within_the_ordinary_bound_is_never_cut_off(self, wheel: Wheel, bounds: Backlog) -> None:
         bounds.forget(Reader(5))
         client = Reader(MAX_QUEUED + 1)
         bounds.look_at(client)
@@ -122,7 +122,7 @@ class TestOutgoing:
         return ours, theirs
 
     @pytest.mark.parametrize("size", [1, 100, 4096, 4097, 70_000])
-    def test_frames_come_in_order_whatever_the_socket_takes(
+    def test_frames_arrive_in_order_however_much_the_socket_accepts(
         self, ends: tuple[socket.socket, socket.socket], size: int
     ) -> None:
         ours, theirs = ends
@@ -142,14 +142,14 @@ class TestOutgoing:
             received += theirs.recv(1_000_000)
         assert received == expected
 
-    def test_small_frames_cost_what_is_in_them(self) -> None:
+    def test_small_frames_take_little_more_memory_than_their_bytes(self) -> None:
         out = Outgoing()
         for _ in range(100_000):
             out.add(b"\x8a\x00")
         assert len(out._chunks) < 10
 
     @pytest.mark.parametrize("size", [10, 10_000])
-    def test_one_in_front_comes_behind_the_frame_under_way(
+    def test_an_early_frame_follows_the_frame_under_way(
         self, ends: tuple[socket.socket, socket.socket], size: int
     ) -> None:
         ours, theirs = ends
@@ -168,7 +168,7 @@ class TestOutgoing:
 
 
 def thin(server: InThread) -> socket.socket:
-    """A connection on which little is under way at a time."""
+    """Return a connection with little data under way at a time."""
     return server.connect(receive_buffer=32_768)
 
 
@@ -181,7 +181,7 @@ def slow_websocket(server: InThread) -> WebSocketClient:
 
 
 class TestWebSocket:
-    def test_a_long_session_and_what_comes_next_reach_a_client_that_reads(self, server: InThread) -> None:
+    def test_a_large_session_and_later_packets_reach_a_client_that_reads(self, server: InThread) -> None:
         client = slow_websocket(server)
         session = server.session(client.sid)
         server.call(lambda: session.send("x" * 3_000_000))
@@ -191,14 +191,14 @@ class TestWebSocket:
         assert [client.message() for _ in range(100)] == [f"4n{number}" for number in range(100)]
         assert server.closed() == []
 
-    def test_missed_messages_reach_it_each_in_a_frame(self, server: InThread) -> None:
+    def test_missed_messages_each_arrive_in_a_frame(self, server: InThread) -> None:
         client = slow_websocket(server)
         session = server.session(client.sid)
         sent = [f"{number}" + "x" * 14_000 for number in range(200)]
         server.call(lambda: [session.send(packet) for packet in sent])
         assert [client.message() for _ in sent] == ["4" + packet for packet in sent]
 
-    def test_a_ping_does_not_wait_behind_them(self, server: InThread) -> None:
+    def test_a_ping_overtakes_waiting_messages(self, server: InThread) -> None:
         client = slow_websocket(server)
         session = server.session(client.sid)
         server.call(lambda: [session.send("x" * 100_000) for _ in range(20)])
@@ -207,7 +207,7 @@ class TestWebSocket:
         assert b"2" in got
         assert len(got[0]) == 100_001
 
-    def test_a_client_that_takes_a_long_frame_is_not_taken_for_dead(self, server: InThread) -> None:
+    def test_a_client_that_reads_a_large_frame_does_not_time_out(self, server: InThread) -> None:
         client = slow_websocket(server)
         session = server.session(client.sid)
         server.call(lambda: session.send("x" * 2_000_000))
@@ -221,7 +221,7 @@ class TestWebSocket:
         server.call(session.on_timer)
         assert server.closed() == ["ping timeout"]
 
-    def test_one_that_reads_nothing_is_cut_off_after_its_time(
+    def test_a_client_that_reads_nothing_is_cut_off_in_time(
         self, serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(backlog, "PATIENCE", 0.2)
@@ -232,7 +232,7 @@ class TestWebSocket:
         eventually(lambda: server.closed() == ["transport error"])
         assert client.at_end()
 
-    def test_one_that_is_gone_is_no_longer_counted(self, server: InThread) -> None:
+    def test_a_client_that_is_gone_is_not_counted(self, server: InThread) -> None:
         client = slow_websocket(server)
         session = server.session(client.sid)
         server.call(lambda: session.send("x" * 2_000_000))
@@ -241,7 +241,7 @@ class TestWebSocket:
         eventually(lambda: server.closed() == ["transport error"])
         assert server.engine.backlog._behind == {}
 
-    def test_one_is_cut_off_at_the_bound_and_nobody_else_notices(self, server: InThread) -> None:
+    def test_a_client_is_cut_off_at_the_bound_without_effect_on_others(self, server: InThread) -> None:
         slow, other = slow_websocket(server), server.websocket()
         payload = '42["broadcast","' + "x" * 60_000 + '"]'
         for _ in range(2 * MAX_BACKLOG // 60_000):
@@ -253,7 +253,7 @@ class TestWebSocket:
 
 
 class TestPolling:
-    def test_a_long_session_and_what_comes_next_reach_a_client_that_reads(self, server: InThread) -> None:
+    def test_a_large_session_and_later_packets_reach_a_client_that_reads(self, server: InThread) -> None:
         client = HttpClient(thin(server))
         sid = open_polling(client)
         session = server.session(sid)
@@ -268,7 +268,7 @@ class TestPolling:
 
     @pytest.mark.parametrize("encoding", ["identity", "gzip", "deflate"])
     @pytest.mark.parametrize("text", ["x" * 5000, "x" * 200_000, NOISE], ids=["text", "long", "noise"])
-    def test_nothing_waits_when_a_response_is_taken_however_it_is_encoded(
+    def test_nothing_waits_after_a_response_was_read_in_any_encoding(
         self, server: InThread, http: HttpClient, encoding: str, text: str
     ) -> None:
         sid = open_polling(http)
@@ -278,14 +278,14 @@ class TestPolling:
             assert http.get(polling(sid), f"Accept-Encoding: {encoding}\r\n").status == 200
             eventually(lambda: session._polling.queued == 0)
 
-    def test_a_ping_does_not_wait_behind_them(self, server: InThread, http: HttpClient) -> None:
+    def test_a_ping_overtakes_waiting_messages(self, server: InThread, http: HttpClient) -> None:
         sid = open_polling(http)
         session = server.session(sid)
         server.call(lambda: [session.send("x" * 20_000) for _ in range(20)])
         server.call(session.on_timer)
         assert http.get(polling(sid)).packets[0] == "2"
 
-    def test_one_that_never_polls_is_cut_off_after_its_time(
+    def test_a_client_that_never_polls_is_cut_off_in_time(
         self, serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(backlog, "PATIENCE", 0.2)
@@ -294,12 +294,12 @@ class TestPolling:
         server.call(lambda: session.send("x" * 2_000_000))
         eventually(lambda: server.closed() == ["transport error"])
 
-    def test_one_that_never_polls_is_cut_off_at_the_bound(self, server: InThread, http: HttpClient) -> None:
+    def test_a_client_that_never_polls_is_cut_off_at_the_bound(self, server: InThread, http: HttpClient) -> None:
         session = server.session(open_polling(http))
         server.call(lambda: [session.send("x" * 100_000) for _ in range(MAX_BACKLOG // 100_000 + 1)])
         eventually(lambda: server.closed() == ["transport error"])
 
-    def test_one_that_takes_nothing_of_a_response_is_cut_off_after_its_time(
+    def test_a_client_that_reads_nothing_of_a_response_is_cut_off_in_time(
         self, serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(backlog, "PATIENCE", 0.2)

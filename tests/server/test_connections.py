@@ -18,7 +18,7 @@ from tests.helpers.servers import eventually
 from tests.server.wire import CLOSE, TEXT, InThread, WebSocketClient, open_polling, polling
 
 
-def test_what_the_socket_does_not_take_waits_and_arrives_in_order(server: InThread) -> None:
+def test_bytes_that_the_socket_does_not_accept_wait_and_arrive_in_order(server: InThread) -> None:
     client = WebSocketClient(server.connect(receive_buffer=4096), "EIO=4&transport=websocket")
     sid = json.loads(client.message()[1:])["sid"]
     session = server.session(sid)
@@ -37,7 +37,7 @@ def test_a_frame_made_once_goes_to_every_transport(server: InThread) -> None:
     assert client.message() == '42["news"]'
 
 
-def test_a_paused_client_is_read_no_more(server: InThread) -> None:
+def test_a_paused_client_is_not_read(server: InThread) -> None:
     client = server.websocket()
     session = server.session(client.sid)
     got: list[str] = []
@@ -59,7 +59,7 @@ def test_a_paused_client_is_read_no_more(server: InThread) -> None:
     assert got == ["0", "1", "2", "3"]
 
 
-def test_close_comes_after_everything_that_was_sent(server: InThread) -> None:
+def test_the_close_frame_follows_all_earlier_frames(server: InThread) -> None:
     client = server.websocket()
     client.send(TEXT, b'42["bye"]')
     assert client.message() == '42["bye"]'
@@ -74,7 +74,7 @@ def test_close_comes_after_everything_that_was_sent(server: InThread) -> None:
     eventually(lambda: server.engine.frames.connections == 0)
 
 
-def test_what_the_client_still_sends_does_not_reset_a_connection_that_is_being_closed(server: InThread) -> None:
+def test_late_bytes_of_the_client_do_not_reset_a_closing_connection(server: InThread) -> None:
     client = server.websocket()
     session = server.session(client.sid)
     server.call(lambda: [session.send("x" * 50_000) for _ in range(10)])
@@ -86,7 +86,7 @@ def test_what_the_client_still_sends_does_not_reset_a_connection_that_is_being_c
     assert [client.message(), client.message()] == ['42["bye"]', "1"]
 
 
-def test_a_client_that_never_closes_its_side_is_cut_in_the_end(
+def test_a_client_that_never_closes_its_side_is_cut_off(
     serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "LINGER", 0.1)
@@ -110,7 +110,7 @@ def test_a_client_that_never_closes_its_side_is_cut_in_the_end(
         (lambda client: client.send(TEXT, b"2probe"), "transport error"),
     ],
 )
-def test_every_end_has_its_reason_and_is_told_once(
+def test_every_end_is_reported_once_with_its_reason(
     server: InThread, end: Callable[[WebSocketClient], None], reason: str
 ) -> None:
     client = server.websocket()
@@ -121,7 +121,7 @@ def test_every_end_has_its_reason_and_is_told_once(
     assert server.engine.limits.open == 0
 
 
-def test_closing_and_sending_after_the_end_does_nothing(server: InThread) -> None:
+def test_closing_and_sending_after_the_end_have_no_effect(server: InThread) -> None:
     client = server.websocket()
     session = server.session(client.sid)
 
@@ -138,7 +138,9 @@ def test_closing_and_sending_after_the_end_does_nothing(server: InThread) -> Non
     assert server.call(server.closed) == ["server disconnect"]
 
 
-def test_a_handler_that_raises_harms_nobody(server: InThread, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_handler_does_not_affect_other_connections(
+    server: InThread, caplog: pytest.LogCaptureFixture
+) -> None:
     client = server.websocket()
 
     def broken(*_: object) -> None:
@@ -165,7 +167,7 @@ def test_nothing_remains_of_a_connection_that_has_ended(server: InThread) -> Non
         return {kind for kind, thing in found if getattr(thing, owners[kind][0]) is owners[kind][1]}
 
     gc.collect()
-    gc.disable()  # reference counting alone
+    gc.disable()  # only reference counting
     try:
         assert left() == {EngineSocket, WebSocket}
         client.connection.close()
@@ -176,7 +178,7 @@ def test_nothing_remains_of_a_connection_that_has_ended(server: InThread) -> Non
 
 
 class TestPings:
-    def test_who_answers_stays(self, serve: Callable[..., InThread]) -> None:
+    def test_a_client_that_answers_stays(self, serve: Callable[..., InThread]) -> None:
         server = serve(ping_interval=0.05, ping_timeout=0.2)
         client = server.websocket()
         for _ in range(5):
@@ -185,7 +187,7 @@ class TestPings:
             client.send(TEXT, b"3")
         assert server.closed() == []
 
-    def test_who_does_not_is_closed(self, serve: Callable[..., InThread]) -> None:
+    def test_a_client_that_does_not_answer_is_closed(self, serve: Callable[..., InThread]) -> None:
         server = serve(ping_interval=0.05, ping_timeout=0.1)
         client = server.websocket()
         assert bytes(client.frame().data) == b"2"
@@ -203,12 +205,12 @@ class TestPings:
         assert http.get(polling(sid)).packets == ["1"]
         assert server.call(server.closed) == ["ping timeout"]
 
-    def test_who_is_paused_is_not_taken_for_dead(self, serve: Callable[..., InThread]) -> None:
+    def test_a_paused_client_does_not_time_out(self, serve: Callable[..., InThread]) -> None:
         server = serve(ping_interval=0.05, ping_timeout=0.1)
         client, witness = server.websocket(), server.websocket()
         session = server.session(client.sid)
         assert bytes(client.frame().data) == b"2"
         server.call(session.pause)
         assert bytes(witness.frame().data) == b"2"
-        assert witness.close_code() == 1000  # its time was over; so was the paused one's
+        assert witness.close_code() == 1000  # its time was over, and so was the paused client's
         assert not session.closed

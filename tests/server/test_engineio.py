@@ -1,4 +1,4 @@
-"""Engine.IO v4's behaviours one by one, over both transports, as its authors' test suite has them."""
+"""Engine.IO v4's behaviours one by one, over both transports, modelled on its authors' test suite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN_SESSION = {"code": 1, "message": "Session ID unknown"}
 
 
 def refused(http: HttpClient, method: str, target: str) -> int:
-    """Send a request that has to be refused with 400, and return Engine.IO's code for why."""
+    """Send a request that must be refused with 400; return Engine.IO's code."""
     http.request(method, target, b"" if method in ("POST", "PUT") else None)
     response = http.response()
     assert response.status == 400
@@ -24,7 +24,7 @@ def refused(http: HttpClient, method: str, target: str) -> int:
 
 
 def is_unknown(server: InThread, sid: str) -> bool:
-    """Whether requests for the session are refused at once, of either kind and on either transport."""
+    """Return whether requests for the session are refused at once, of either kind and on either transport."""
     http = server.http()
     answers = [http.get(polling(sid)), http.post(polling(sid), b"4x")]
     http.send(handshake(f"/socket.io/?EIO=4&transport=websocket&sid={sid}"))
@@ -34,7 +34,7 @@ def is_unknown(server: InThread, sid: str) -> bool:
 
 
 def poll_and_wait(server: InThread, http: HttpClient, sid: str) -> None:
-    """Send a poll and see it wait."""
+    """Send a poll and wait until it waits."""
     http.request("GET", polling(sid))
     eventually(lambda: server.session(sid)._polling.waiter)
 
@@ -107,7 +107,7 @@ class TestMessages:
         assert is_unknown(server, sid)
 
     def test_an_unknown_session_is_refused(self, server: InThread) -> None:
-        assert is_unknown(server, "nobody")
+        assert is_unknown(server, "unknown")
 
     def test_websocket_carries_text(self, server: InThread) -> None:
         client = server.websocket()
@@ -121,7 +121,7 @@ class TestMessages:
         assert (frame.opcode, bytes(frame.data)) == (BINARY, b"\1\2\3\4")
 
     @pytest.mark.parametrize("packet", [b"abc", b"", b"0", b"2", b"9"])
-    def test_what_is_no_packet_closes_the_websocket_with_a_close_frame(self, server: InThread, packet: bytes) -> None:
+    def test_an_invalid_packet_closes_the_websocket_with_a_close_frame(self, server: InThread, packet: bytes) -> None:
         client = server.websocket()
         client.send(TEXT, packet)
         assert client.close_code() == 1002

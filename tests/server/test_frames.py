@@ -77,7 +77,7 @@ class TestFragments:
     def test_may_have_control_frames_in_between(self, client: WebSocketClient) -> None:
         client.send(TEXT, b"4be", fin=False)
         client.send(PING, b"are you there?")
-        client.send(PONG, b"nobody asked")
+        client.send(PONG, b"unsolicited")
         client.send(CONT, b"fore")
         pong = client.frame()
         assert (pong.opcode, bytes(pong.data)) == (PONG, b"are you there?")
@@ -186,7 +186,7 @@ PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1002, 1007, 1009
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_breaks_the_protocol_ends_that_connection_alone(
+def test_a_protocol_error_ends_only_its_connection(
     server: InThread, client: WebSocketClient, wrong: Callable[[WebSocketClient], None], code: int
 ) -> None:
     other = server.websocket()
@@ -204,13 +204,13 @@ def test_reserved_bits_and_opcodes_are_refused(client: WebSocketClient, first: i
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
-def test_close_codes_that_nobody_may_send_are_refused(client: WebSocketClient, code: int) -> None:
+def test_reserved_close_codes_are_refused(client: WebSocketClient, code: int) -> None:
     client.send(CLOSE, struct.pack("!H", code))
     assert client.close_code() == PROTOCOL_ERROR
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 3000, 3999, 4000, 4999])
-def test_a_proper_close_is_answered_alike(server: InThread, client: WebSocketClient, code: int) -> None:
+def test_a_close_is_answered_with_the_same_code(server: InThread, client: WebSocketClient, code: int) -> None:
     client.send(CLOSE, struct.pack("!H", code) + "tschüß".encode())
     assert client.close_code() == code
     eventually(lambda: server.closed() == ["transport close"])
@@ -225,7 +225,7 @@ def test_an_empty_close_is_answered_with_an_empty_one(client: WebSocketClient) -
 def test_a_close_between_fragments_is_a_proper_close(
     server: InThread, client: WebSocketClient, payload: bytes, code: int
 ) -> None:
-    """A control frame may come between the fragments of a message: who goes in the middle of one does nothing wrong."""
+    """A control frame may come between the fragments of a message: closing within one is no error."""
     client.send(TEXT, b"4unfin", fin=False)
     client.send(CLOSE, payload)
     assert client.close_code() == code
@@ -233,7 +233,7 @@ def test_a_close_between_fragments_is_a_proper_close(
     assert not server.engine.limits.is_penalized("127.0.0.1")
 
 
-def test_messages_in_front_of_a_close_are_taken_and_those_behind_it_are_not(
+def test_messages_before_a_close_are_delivered_and_later_ones_are_not(
     server: InThread, client: WebSocketClient
 ) -> None:
     frames = [Frame(TEXT, b"4before"), Frame(CLOSE, b""), Frame(TEXT, b"4behind")]
@@ -242,7 +242,7 @@ def test_messages_in_front_of_a_close_are_taken_and_those_behind_it_are_not(
     assert client.close_code() == 1005
 
 
-def test_the_short_cut_takes_what_the_parser_takes_and_nothing_else() -> None:
+def test_the_fast_path_agrees_with_the_parser() -> None:
     def by_parser(data: bytes) -> str | None:
         parser = Protocol(Side.SERVER, max_size=100_000)
         parser.receive_data(data)
@@ -271,7 +271,7 @@ def test_the_short_cut_takes_what_the_parser_takes_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "length", [b"\xfe\x00\x05", b"\xff" + (5).to_bytes(8, "big"), b"\xff" + (70_000).to_bytes(8, "big")]
 )
-def test_the_short_cut_leaves_other_ways_to_say_a_length_to_the_parser(length: bytes) -> None:
+def test_the_fast_path_leaves_other_encodings_of_a_length_to_the_parser(length: bytes) -> None:
     size = int.from_bytes(length[1:], "big")
     assert whole_message(b"\x81" + length + bytes(4) + b"x" * size) is None
 
@@ -287,13 +287,13 @@ def test_a_long_frame_may_come_in_any_two_pieces(server: InThread, client: WebSo
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_000])
-def test_our_frames_are_the_library_s(size: int) -> None:
+def test_our_frames_equal_the_library_s(size: int) -> None:
     assert websocket_frame("é" * (size // 2) + "x" * (size % 2)) == Frame(
         TEXT, ("é" * (size // 2) + "x" * (size % 2)).encode()
     ).serialize(mask=False)
 
 
-def test_what_unicode_cannot_say_does_not_stop_a_message() -> None:
+def test_lone_surrogates_do_not_stop_a_message() -> None:
     assert websocket_frame("4\ud800x") == b"\x81\x034?x"
 
 

@@ -1,4 +1,4 @@
-"""Where temporary files are made no space is left: the chat goes on, and what needs space comes back with it."""
+"""No space is left for temporary files: the chat goes on, and everything that needs space works again later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.servers import Server, eventually
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of 256 kB. Its path is short: sockets are made in it."""
+    """Return a file system of 256 kB. Its path is short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="animochat-test-") as path:
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", path], capture_output=True)
         if mounted.returncode:
@@ -28,7 +28,7 @@ def small_disk() -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Write until nothing more can be written; returns the file."""
+    """Write until the disk is full; return the file."""
     path = disk / "ballast"
     with path.open("ab", buffering=0) as file:
         while os.statvfs(disk).f_bavail:
@@ -37,14 +37,14 @@ def fill(disk: Path) -> Path:
 
 
 def workers_that_show_themselves(server: Server) -> int:
-    """How many workers' numbers are in /metrics of whichever answers."""
+    """Return how many workers' numbers are in /metrics of any worker."""
     found = re.search(r"^animochat_workers(?:\{.*\})? ([0-9.]+)$", server.get("/metrics").text, re.MULTILINE)
     assert found is not None, server.get("/metrics").text
     return int(float(found[1]))
 
 
 def check(server: Server, ballast: Path) -> None:
-    """Both workers live and stay the same; with space again, each shows the numbers of both."""
+    """Check that both workers live and stay the same; with space again, each shows the numbers of both."""
     pids = server.worker_pids()
     for _ in range(20):
         assert server.get("/health/live").status_code == 200
@@ -55,14 +55,14 @@ def check(server: Server, ballast: Path) -> None:
 
 
 @pytest.mark.may_skip
-def test_a_server_takes_another_place_where_the_first_is_full(servers: Any, small_disk: Path) -> None:
+def test_a_server_uses_another_directory_if_the_first_disk_is_full(servers: Any, small_disk: Path) -> None:
     ballast = fill(small_disk)
     check(servers(workers=2, env={"TMPDIR": str(small_disk)}), ballast)
     assert list(small_disk.iterdir()) == []
 
 
 @pytest.mark.may_skip
-def test_a_disk_that_becomes_full_is_noticed_by_nobody(servers: Any, small_disk: Path) -> None:
+def test_a_disk_that_fills_up_does_not_disturb_the_chat(servers: Any, small_disk: Path) -> None:
     server = servers(workers=2, env={"TMPDIR": str(small_disk)})
     eventually(lambda: workers_that_show_themselves(server) == 2)
     check(server, fill(small_disk))

@@ -28,7 +28,7 @@ WORKERS = 4
 
 @pytest.fixture(scope="module")
 def shared(short_directory: Callable[[], Path]) -> Iterator[Gunicorn]:
-    """One gunicorn with four workers for the tests that do it no harm."""
+    """Return one gunicorn with four workers, for the tests that do it no harm."""
     server = Gunicorn(short_directory(), workers=WORKERS, trusted_proxies=1)
     try:
         yield server.start()
@@ -56,19 +56,19 @@ def shared(short_directory: Callable[[], Path]) -> Iterator[Gunicorn]:
         (b"", None),
     ],
 )
-def test_the_owner_stands_in_the_request_line(line: bytes, owner: str | None) -> None:
+def test_the_request_line_names_the_owner(line: bytes, owner: str | None) -> None:
     assert owner_of(line) == owner
 
 
 def who(http: HttpClient, sid: str) -> tuple[int, str]:
-    """Which process has the session, and what it takes for the client's address."""
+    """Return the process that has the session, and the client's address that it sees."""
     assert http.post(polling(sid), b'42["who"]').status == 200
     answer = json.loads(http.get(polling(sid)).packets[0][2:])
     return answer[1], answer[2]
 
 
-def test_one_connection_carries_requests_of_everybody(shared: Gunicorn) -> None:
-    """As behind a proxy that keeps its connections open."""
+def test_one_connection_carries_requests_for_all_sessions(shared: Gunicorn) -> None:
+    """A proxy keeps its connections open and sends requests of several clients on one."""
     sessions = shared.session_on_each()
     http = shared.http()
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_the_client_s_address_survives(shared: Gunicorn) -> None:
     sessions = shared.session_on_each()
     with socket.create_connection(("127.0.0.1", shared.port), source_address=("127.0.0.2", 0)) as connection:
         http = HttpClient(connection)
-        for _ in range(WORKERS * 2):  # whoever accepted it, the others see it handed over
+        for _ in range(WORKERS * 2):  # whichever worker accepts it, the others get it handed over
             client = HttpClient(socket.create_connection(("127.0.0.1", shared.port), source_address=("127.0.0.3", 0)))
             for sid in sessions.values():
                 assert client.post(polling(sid), b"3").status == 200
@@ -110,7 +110,7 @@ def test_request_lines_and_bodies_in_pieces(shared: Gunicorn) -> None:
         request = f"POST {polling(sid)} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         for piece in (request[:3], request[3:40], request[40:-1], request[-1:] + body[:10], body[10:]):
             http.send(piece)
-            # Another connection's round trip: the piece has been looked at on its own.
+            # Another connection's round trip: by now the server has read the piece alone.
             assert shared.http().get("/pid").status == 200
         assert http.response().body == b"ok"
         assert http.get(polling(sid)).body == b"4" + body[1:]
@@ -132,7 +132,7 @@ def upgrade(server: Gunicorn, sid: str) -> WebSocketClient | None:
 
     try:
         client = WebSocketClient(server.connect(), f"EIO=4&transport=websocket&sid={sid}")
-    except AssertionError:  # the one before was not noticed to be gone yet
+    except AssertionError:  # the end of the earlier one has not been noticed yet
         return None
     client.send(TEXT, b"2probe")
     assert client.message() == "3probe"
@@ -140,7 +140,7 @@ def upgrade(server: Gunicorn, sid: str) -> WebSocketClient | None:
     return client
 
 
-def test_a_session_whose_worker_is_gone_is_unknown(shared: Gunicorn) -> None:
+def test_a_session_of_a_dead_worker_is_unknown(shared: Gunicorn) -> None:
     http = shared.http()
     for sid in ("deadbeef-abc", "x-y", "~-1"):
         response = http.get(polling(sid))
@@ -149,7 +149,7 @@ def test_a_session_whose_worker_is_gone_is_unknown(shared: Gunicorn) -> None:
 
 
 class Owner:
-    """Stands in for another worker, which does what a test makes it do."""
+    """Replaces another worker and does what a test asks."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = RunDirectory(str(directory))
@@ -159,7 +159,7 @@ class Owner:
         self._listener.settimeout(PATIENCE)
 
     def accept(self) -> tuple[socket.socket, socket.socket]:
-        """Take a connection that is handed over: the channel to confirm it on, and the connection."""
+        """Accept a connection that is handed over; return the channel to confirm it on, and the connection."""
         channel, _ = self._listener.accept()
         _, (descriptor,), _, _ = socket.recv_fds(channel, 65_536, 1)
         return channel, socket.socket(fileno=descriptor)
@@ -167,20 +167,20 @@ class Owner:
 
 @pytest.fixture
 def owner(short_directory: Callable[[], Path], server: InThread) -> Owner:
-    """The owner of the sessions `owner-…`, for a server that hands their requests over."""
+    """Return the owner of the sessions `owner-…`, for a server that hands their requests over."""
     owner = Owner(short_directory())
     server.server.handover = Handover(owner.directory, server.chat.worker_id, server.server.adopt)
     return owner
 
 
-def test_a_connection_that_its_owner_takes_late_is_answered_by_the_owner_alone(
+def test_a_connection_that_its_owner_accepts_late_is_answered_only_by_the_owner(
     owner: Owner, server: InThread, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was stopped for a while, say. Two answers would be taken for those to two requests."""
+    """The owner may have been stopped for a while. Two answers would count as those to two requests."""
     monkeypatch.setattr(handover, "HANDOVER_TIMEOUT", 0.1)
     http.request("GET", polling("owner-x"))
     channel, connection = owner.accept()
-    assert channel.recv(1) == b""  # not waited for any more
+    assert channel.recv(1) == b""  # the server no longer waits
     eventually(lambda: not server.server.busy)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
     assert http.response().body == b"late"
@@ -207,7 +207,7 @@ def test_a_connection_that_its_owner_refuses_is_answered_here(owner: Owner, http
     assert (response.status, json.loads(response.body)["code"]) == (400, 1)
 
 
-def test_a_connection_of_a_sender_that_dies_in_the_middle_is_not_answered(shared: Gunicorn) -> None:
+def test_a_connection_whose_sender_dies_halfway_is_not_answered(shared: Gunicorn) -> None:
     (path, *_) = shared.sockets()
     client, ours = socket.socketpair()
     with client, ours, socket.socket(socket.AF_UNIX) as channel:
@@ -227,7 +227,7 @@ REMOVALS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("removed", ["the directory", "its sockets"])
-def test_what_is_removed_is_made_again_and_no_request_fails_for_it(
+def test_removed_sockets_are_created_again_without_failing_requests(
     gunicorn: Callable[..., Gunicorn], removed: str
 ) -> None:
     server = gunicorn(workers=2)
@@ -235,7 +235,7 @@ def test_what_is_removed_is_made_again_and_no_request_fails_for_it(
     directory = server.sockets()[0].parent
     for _ in range(2):
         REMOVALS[removed](directory)
-        for _ in range(4):  # whoever accepts the connection
+        for _ in range(4):  # so that every worker accepts a connection
             http = server.http()
             for pid, sid in sessions.items():
                 assert who(http, sid)[0] == pid
@@ -243,7 +243,9 @@ def test_what_is_removed_is_made_again_and_no_request_fails_for_it(
     assert "was removed, and is created again" in server.log()
 
 
-def test_without_a_request_it_is_made_again_too_also_for_new_workers(gunicorn: Callable[..., Gunicorn]) -> None:
+def test_a_removed_run_directory_is_created_again_without_requests_and_for_new_workers(
+    gunicorn: Callable[..., Gunicorn],
+) -> None:
     server = gunicorn(workers=2)
     before = server.worker_pids()
     directory = server.sockets()[0].parent
@@ -258,7 +260,7 @@ def test_without_a_request_it_is_made_again_too_also_for_new_workers(gunicorn: C
         assert who(http, sid)[0] == pid
 
 
-def test_what_others_put_in_its_place_is_not_used(gunicorn: Callable[..., Gunicorn]) -> None:
+def test_a_directory_that_others_put_in_its_place_is_not_used(gunicorn: Callable[..., Gunicorn]) -> None:
     server = gunicorn(workers=2)
     directory = server.sockets()[0].parent
     shutil.rmtree(directory)
@@ -273,8 +275,8 @@ def test_what_others_put_in_its_place_is_not_used(gunicorn: Callable[..., Gunico
     server.stop()
 
 
-def test_the_cleaner_of_temporary_files_spares_what_is_in_use(gunicorn: Callable[..., Gunicorn]) -> None:
-    """systemd's own, which goes by age, on Linux distributions once a day."""
+def test_the_cleaner_of_temporary_files_keeps_a_directory_in_use(gunicorn: Callable[..., Gunicorn]) -> None:
+    """systemd's own cleaner goes by age, on Linux distributions once a day."""
     cleaner = shutil.which("systemd-tmpfiles")
     if cleaner is None:
         pytest.skip("systemd-tmpfiles is not installed")
@@ -289,7 +291,7 @@ def test_the_cleaner_of_temporary_files_spares_what_is_in_use(gunicorn: Callable
     assert "was removed" not in server.log()
 
 
-def test_nobody_else_can_connect_to_the_workers(shared: Gunicorn) -> None:
+def test_other_users_can_not_connect_to_the_workers(shared: Gunicorn) -> None:
     directory = shared.sockets()[0].parent
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert directory.stat().st_uid == os.geteuid()
@@ -332,7 +334,7 @@ class StockClients:
         return answer
 
     def check(self, drops: int = 0) -> dict[str, object]:
-        """20 events to and fro for each client, once `drops` connections were lost and all are back."""
+        """Send 20 events back and forth for each client, after `drops` connections were lost and all are back."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"check {drops}\n")
         self.process.stdin.flush()
@@ -364,13 +366,13 @@ def test_stock_python_clients(shared: Gunicorn, transports: list[str] | None) ->
         client.emit("echo", "hello")
         assert client.receive(timeout=10) == ["echo", "hello"]
         assert client.transport == ("polling" if transports == ["polling"] else "websocket")
-        # Not disconnect(): on long polling it may drop its own goodbye, and then waits for the server's next ping.
+        # Not disconnect(): on long polling it may lose its own packet, and then waits for the server's next ping.
         client.client.eio.disconnect(abort=True)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("transports", ["default", "polling"])
-def test_when_one_worker_of_four_is_killed_its_clients_come_back_and_the_others_notice_nothing(
+def test_clients_of_a_killed_worker_reconnect_and_all_others_stay_connected(
     gunicorn: Callable[..., Gunicorn], transports: str
 ) -> None:
     server = gunicorn(workers=WORKERS)
@@ -379,7 +381,7 @@ def test_when_one_worker_of_four_is_killed_its_clients_come_back_and_the_others_
         assert clients.start["ready"] == 60
         before = clients.check()["pids"]
         assert isinstance(before, list)
-        # A request that the victim has just accepted would be lost with it, whosever it is.
+        # A request that the victim has just accepted would be lost with it, for any worker's session.
         eventually(lambda: server.quiet_sessions() == 60)
         victim = before[0]
         os.kill(victim, signal.SIGKILL)
@@ -397,14 +399,14 @@ def test_when_one_worker_of_four_is_killed_its_clients_come_back_and_the_others_
         clients.end()
     eventually(lambda: len(server.worker_pids()) == WORKERS and len(server.sockets()) == WORKERS)
     log = server.log()
-    assert "Perhaps out of memory?" in log  # gunicorn's words for a SIGKILL, as an error
+    assert "Perhaps out of memory?" in log  # gunicorn logs a SIGKILL as an error in these words
     server.stop()
     assert list(server.tmp.iterdir()) == []
 
 
 @pytest.mark.timeout(120)
-def test_sessions_last_while_other_workers_come_and_go(gunicorn: Callable[..., Gunicorn]) -> None:
-    """Each worker is replaced after some requests; a request for a session of one that goes gets a proper answer."""
+def test_sessions_last_while_other_workers_are_replaced(gunicorn: Callable[..., Gunicorn]) -> None:
+    """Each worker is replaced after some requests; a request for a session of one that stops gets a proper answer."""
     server = gunicorn(workers=2, arguments=("--max-requests", "30", "--max-requests-jitter", "20"))
     wrong: list[object] = []
 
@@ -424,7 +426,7 @@ def test_sessions_last_while_other_workers_come_and_go(gunicorn: Callable[..., G
                     assert response.status == 200, response.status
                     http.get(polling(sid))
             except (EOFError, OSError):
-                pass  # it was the worker's last moment
+                pass  # the worker was about to end
             except AssertionError as error:
                 wrong.append(error)
 

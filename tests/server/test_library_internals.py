@@ -1,6 +1,6 @@
-"""Private parts of libraries: each is there, and does what the server depends on.
+"""Private parts of libraries: each exists, and behaves as the server needs.
 
-One of these fails when a new version of a library changes a part that `server/library_internals.py` depends on.
+A test here fails when a new version of a library changes a part that `server/library_internals.py` depends on.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def test_the_socket_in_a_gevent_socket_is_a_native_one() -> None:
     ],
     ids=["nothing", "whole", "two", "a byte", "a head", "not all", "fragment", "ping within", "fragments"],
 )
-def test_a_parser_shows_whether_it_remembers_anything(received: bytes, idle: bool) -> None:
+def test_a_parser_shows_whether_it_has_state(received: bytes, idle: bool) -> None:
     made = parser(received)
     assert made.parser_exc is None
     assert remembers_nothing(made) is idle
 
 
-def test_a_parser_can_forget_the_message_it_is_in() -> None:
+def test_a_parser_can_drop_the_current_message() -> None:
     made = parser(frame(b"part", fin=False))
     forget_message(made)
     made.receive_data(frame(b"next"))
@@ -99,19 +99,19 @@ def test_python_engineio_checks_origins() -> None:
 
 
 @pytest.mark.parametrize("hook", ["_headers", "_handle_client_error", "_write_with_headers", "_sendall"])
-def test_pywsgi_calls_the_hooks_that_are_ours(hook: str) -> None:
+def test_pywsgi_calls_our_hooks(hook: str) -> None:
     theirs, ours = getattr(WSGIHandler, hook), RequestHandlerBase.__dict__[hook]
     assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
     assert f"self.{hook}(" in inspect.getsource(WSGIHandler)
 
 
-def test_pywsgi_discards_a_body_under_the_name_that_ours_has() -> None:
+def test_pywsgi_discards_a_body_by_our_method() -> None:
     assert callable(Input._discard)
     assert "._discard()" in inspect.getsource(WSGIHandler)
 
 
 def _reaches(path: Path) -> Iterator[str]:
-    """Yield the private names of others that a module of ours uses."""
+    """Yield the private names of other modules that a module of ours uses."""
     text = path.read_text()
     own = set(re.findall(r"(?:def |self\.|^ +|\")(_[a-z]\w*)", text, re.MULTILINE)) | {"_replace", "_exit"}
     for node in ast.walk(ast.parse(text)):
@@ -124,7 +124,7 @@ def _reaches(path: Path) -> Iterator[str]:
             yield from (f"{path.name}: {name}" for name in names if re.match(r"_[a-z]|.*\._[a-z]", name))
 
 
-def test_one_module_alone_reaches_into_libraries() -> None:
+def test_only_one_module_uses_private_parts_of_libraries() -> None:
     modules = [path for path in PACKAGE.rglob("*.py") if path.name != "library_internals.py"]
     assert [reach for path in modules for reach in _reaches(path)] == []
     assert list(_reaches(Path(library_internals.__file__)))

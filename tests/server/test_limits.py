@@ -1,4 +1,4 @@
-"""Who may connect, and from which address a request really comes."""
+"""Limits on connecting, and the true address of a request."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Clock:
 
 
 class TestRate:
-    def test_ten_seconds_worth_at_once_and_then_as_time_allows(self) -> None:
+    def test_a_burst_of_ten_seconds_then_the_rate(self) -> None:
         clock = Clock()
         limit = ConnectionLimits(rate=2, now=clock)
         assert [limit.admit("a") for _ in range(21)] == [None] * 20 + [TOO_FAST]
@@ -79,7 +79,7 @@ class TestRate:
             limit.admit("10.9.9.9")
         assert len(limit._connects.by_group) == 1
 
-    def test_who_tries_too_often_is_not_locked_out_for_longer(self) -> None:
+    def test_further_tries_do_not_extend_the_wait(self) -> None:
         clock = Clock()
         limit = ConnectionLimits(rate=1, now=clock)
         for _ in range(100):
@@ -91,7 +91,7 @@ class TestRate:
         clock = Clock()
         buckets = Buckets(2, clock)
         buckets.take("a")
-        clock.now += 9.9  # it is forgotten later
+        clock.now += 9.9  # the table forgets it later
         assert [buckets.take("a") for _ in range(21)] == [True] * 20 + [False]
 
     def test_a_customer_with_a_network_of_their_own_is_one_address(self) -> None:
@@ -110,7 +110,7 @@ class TestRate:
 
 
 class TestAbuse:
-    def test_a_connection_that_had_to_be_cut_off_counts_for_several(self) -> None:
+    def test_a_connection_ended_for_abuse_counts_as_several(self) -> None:
         clock = Clock()
         limit = ConnectionLimits(rate=2, now=clock)
         assert limit.admit("a") is None
@@ -122,7 +122,7 @@ class TestAbuse:
         clock.now += 1
         assert limit.admit("a") is None, "never for longer than a bucket takes to fill"
 
-    def test_an_address_is_suspected_for_a_minute(self) -> None:
+    def test_an_address_is_penalized_for_a_minute(self) -> None:
         clock = Clock()
         limit = ConnectionLimits(now=clock)
         limit.penalize("2001:db8:1:2::1")
@@ -131,7 +131,7 @@ class TestAbuse:
         clock.now += 1
         assert not limit.is_penalized("2001:db8:1:2::1")
 
-    def test_the_table_of_the_suspected_stays_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_table_of_penalties_stays_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(limits, "MAX_ADDRESSES", 2)
         limit = ConnectionLimits(now=Clock())
         for address in "abac":
@@ -141,13 +141,13 @@ class TestAbuse:
     @pytest.mark.parametrize(
         "sent", [b"\xf1\x80\0\0\0\0", Frame(PING, b"").serialize(mask=True) * 30], ids=["broken", "flood"]
     )
-    def test_who_breaks_the_protocol_or_floods_is_charged(self, serve: Callable[..., InThread], sent: bytes) -> None:
+    def test_protocol_errors_and_floods_are_penalized(self, serve: Callable[..., InThread], sent: bytes) -> None:
         server = serve(rate_connects=2, rate_frames=2)
         server.websocket().connection.sendall(sent)
         eventually(server.closed)
         assert server.engine.limits._connects.by_group["127.0.0.1"].left < 10
 
-    def test_who_only_goes_is_not(self, serve: Callable[..., InThread]) -> None:
+    def test_an_ordinary_end_is_not_penalized(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_connects=2)
         for end in (WebSocketClient.reset, lambda client: client.send(CLOSE)):
             end(server.websocket())
@@ -169,7 +169,7 @@ class TestCount:
         limit.release("a")
         assert limit.admit("c") is None
 
-    def test_nothing_remains_of_who_has_gone(self) -> None:
+    def test_nothing_remains_of_ended_connections(self) -> None:
         limit = ConnectionLimits(per_address=5)
         for n in range(100):
             limit.admit(str(n))
@@ -189,7 +189,7 @@ class TestCount:
         limit = ConnectionLimits()
         assert [limit.admit("a") for _ in range(500)] == [None] * 500
 
-    def test_clients_of_a_unix_socket_have_no_address_to_count_by(self) -> None:
+    def test_clients_of_a_unix_socket_are_not_counted_by_address(self) -> None:
         limit = ConnectionLimits(rate=0.1, per_address=1)
         assert [limit.admit("") for _ in range(5)] == [None] * 5
 
@@ -214,7 +214,7 @@ class TestCount:
         (None, "1.1.1.1", 1, "1.1.1.1"),
     ],
 )
-def test_only_what_trusted_proxies_say_is_believed(
+def test_only_entries_of_trusted_proxies_are_used(
     peer: str | None, forwarded: str | None, trusted: int, address: str
 ) -> None:
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
@@ -233,17 +233,19 @@ def test_only_what_trusted_proxies_say_is_believed(
         ("", "1.2.3.4", True),  # a Unix socket
         ("10.0.0.1", None, False),
         ("10.0.0.1", "", False),
-        ("8.8.8.8", "1.2.3.4", False),  # anybody can send the header
+        ("8.8.8.8", "1.2.3.4", False),  # anyone can send the header
         ("2001:4860::1", "1.2.3.4", False),
     ],
 )
-def test_a_proxy_of_ones_own_is_noticed(peer: str, forwarded: str | None, noticed: bool) -> None:
+def test_an_untrusted_proxy_of_the_operator_s_network_is_noticed(
+    peer: str, forwarded: str | None, noticed: bool
+) -> None:
     environ = {"REMOTE_ADDR": peer, **({} if forwarded is None else {"HTTP_X_FORWARDED_FOR": forwarded})}
     assert comes_through_proxy(environ) is noticed
 
 
 @pytest.mark.parametrize("trusted", [0, 1])
-def test_a_proxy_that_is_not_believed_is_said_once(
+def test_an_untrusted_proxy_is_logged_once(
     serve: Callable[..., InThread], caplog: pytest.LogCaptureFixture, trusted: int
 ) -> None:
     server = serve(trusted_proxies=trusted)
@@ -304,9 +306,9 @@ class TestOnTheWire:
 
 
 class TestRequests:
-    """HTTP requests, whatever is asked for, count at the address that they come from."""
+    """HTTP requests of every kind count for the address that they come from."""
 
-    def test_an_eighth_of_a_burst_is_free_the_rest_waits_and_beyond_it_is_refused(self) -> None:
+    def test_an_eighth_of_a_burst_is_free_the_rest_waits_and_more_is_refused(self) -> None:
         clock = Clock()
         limit = ConnectionLimits(rate_requests=8, now=clock)
         paces = [limit.request("a") for _ in range(90)]
@@ -326,8 +328,8 @@ class TestRequests:
         assert probes == [True] * 20 + [False]
         assert limit.probe("2001:db8:1:3::1")
 
-    def test_it_has_one_turn_in_the_lane_together(self) -> None:
-        """A worker's lane is fair to addresses, not to connections."""
+    def test_an_address_has_one_place_in_the_throttle_queue(self) -> None:
+        """A worker's throttle queue is fair to addresses, not to connections."""
         throttle_queue = ThrottleQueue()
         admission_ = admission.Admission(ConnectionLimits(), throttle_queue, (), "own", 0)
         with GeventSocket() as unused:
@@ -358,21 +360,21 @@ class TestRequests:
         assert json.loads(refused.body)["error"]["code"] == "too-many-requests"
         assert http.at_end()
 
-    def test_a_handshake_is_one_too(self, serve: Callable[..., InThread]) -> None:
+    def test_a_handshake_counts_as_a_request(self, serve: Callable[..., InThread]) -> None:
         http = serve(rate_requests=0.1).http()
         assert http.get("/pid").status == 200
         http.send(handshake("/socket.io/?EIO=4&transport=websocket"))
         assert http.response().status == 429
 
-    def test_a_head_that_is_refused_is_one_too(self, serve: Callable[..., InThread]) -> None:
+    def test_a_refused_head_counts_as_a_request(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_requests=0.1)
         http = server.http()
         http.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000)
         assert http.response().status == 431
         assert server.http().get("/pid").status == 429
 
-    def test_an_open_session_goes_on(self, serve: Callable[..., InThread]) -> None:
-        """It has limits of its own, and others at its address can't end it."""
+    def test_requests_of_an_open_session_are_not_refused(self, serve: Callable[..., InThread]) -> None:
+        """It has its own limits, and others at its address can't end it."""
         server = serve(rate_requests=0.2)
         http = server.http()
         sid = open_polling(http)
@@ -383,24 +385,26 @@ class TestRequests:
             assert http.get(polling(sid)).packets == [f"4n{number}"]
         assert http.get(polling(sid[:-1])).status == 429
 
-    def test_a_session_of_another_worker_is_for_that_one_to_know(self, serve: Callable[..., InThread]) -> None:
+    def test_requests_for_another_worker_s_session_are_left_to_that_worker(
+        self, serve: Callable[..., InThread]
+    ) -> None:
         server = serve(rate_requests=0.1)
         assert server.http().get("/pid").status == 200
-        assert server.http().get(polling("other-session")).status == 400  # there is no other one here
+        assert server.http().get(polling("other-session")).status == 400  # this server has no other worker
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     @pytest.mark.parametrize("target", ["/health", "/health/live", "/health?x"])
-    def test_a_load_balancer_that_asks_is_answered(
+    def test_a_load_balancer_s_probes_are_answered(
         self, serve: Callable[..., InThread], target: str, method: str
     ) -> None:
-        """It would take the server out. Some of its questions a second don't even wait."""
+        """It would remove the server. Some of its probes per second don't even wait."""
         server = serve(rate_requests=0.1)
         assert server.http().get("/pid").status == 200
-        throttle_queue, release = fill_lane(server)
+        throttle_queue, release = fill_queue(server)
         for _ in range(20):
             http = server.http()
             http.request(method, target)
-            assert http.response().status == 404  # as the echo server has it
+            assert http.response().status == 404  # the echo server's answer
         many, other = server.http(), server.http()
         many.request(method, target)
         other.request("GET", "/healthy")
@@ -415,9 +419,9 @@ class TestRequests:
         assert http.get("/pid", "X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for:2.2.2.2\r\n").status == 200
         assert http.get("/pid", "X-Forwarded-For: 2.2.2.2, 1.1.1.1\r\n").status == 429
 
-    def test_a_request_before_the_last_is_answered_waits_for_its_turn(self, serve: Callable[..., InThread]) -> None:
+    def test_a_pipelined_request_waits_in_the_throttle_queue(self, serve: Callable[..., InThread]) -> None:
         server = serve()
-        throttle_queue, release = fill_lane(server)
+        throttle_queue, release = fill_queue(server)
         hasty, other = server.http(), server.http()
         for _ in range(50):
             hasty.request("GET", "/pid")
@@ -427,13 +431,13 @@ class TestRequests:
         release()
         assert [hasty.response().status for _ in range(49)] == [200] * 49
 
-    def test_of_too_many_that_wait_the_rest_is_closed(
+    def test_connections_beyond_the_throttle_queue_s_bound_are_closed(
         self, serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(admission, "MAX_WAITING", 2)
         server = serve(rate_requests=0.1)
         assert server.http().get("/pid").status == 200
-        throttle_queue, release = fill_lane(server)
+        throttle_queue, release = fill_queue(server)
         waiting = [server.http() for _ in range(2)]
         for number, http in enumerate(waiting, 1):
             http.request("GET", "/pid")
@@ -446,10 +450,10 @@ class TestRequests:
 
 
 class TestPostedPackets:
-    """They count as frames do."""
+    """Posted packets count like frames."""
 
     @pytest.mark.parametrize("packet", [b"3", b"6", b"4x", b"4" + b"x" * 50])
-    def test_a_flood_ends_that_session_alone(self, serve: Callable[..., InThread], packet: bytes) -> None:
+    def test_a_flood_ends_only_its_session(self, serve: Callable[..., InThread], packet: bytes) -> None:
         server = serve(rate_frames=2, rate_connects=5)
         http, other = server.http(), server.http()
         sid, other_sid = open_polling(http), open_polling(other)
@@ -460,7 +464,7 @@ class TestPostedPackets:
         assert server.engine.limits._connects.by_group["127.0.0.1"].left < 40
         assert other.post(polling(other_sid), b"4unharmed").status == 200
 
-    def test_of_too_many_none_is_taken(self, serve: Callable[..., InThread]) -> None:
+    def test_none_of_too_many_packets_is_accepted(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=2)
         http = server.http()
         sid = open_polling(http)
@@ -468,7 +472,7 @@ class TestPostedPackets:
         assert http.post(polling(sid), b"\x1e".join([b"4x"] * 30)).status == 400
         assert "4x" not in session._polling.queue
 
-    def test_a_long_one_counts_by_its_length(self, serve: Callable[..., InThread]) -> None:
+    def test_a_long_packet_counts_by_its_length(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=2)
         http = server.http()
         assert http.post(polling(open_polling(http)), b"4" + b"x" * 99_000).status == 400
@@ -478,32 +482,32 @@ class TestPostedPackets:
         http = server.http()
         sid = open_polling(http)
         statuses = [200]
-        while statuses[-1] == 200 and len(statuses) < 100:  # a slow machine gives time for some more
+        while statuses[-1] == 200 and len(statuses) < 100:  # a slow machine allows some more
             statuses.append(http.post(polling(sid), b"6").status)
         assert statuses[-1] == 400
         assert len(statuses) > 20
 
-    def test_whoever_takes_the_time_for_it_may_post_as_much(self, serve: Callable[..., InThread]) -> None:
+    def test_the_same_number_of_packets_may_be_posted_over_time(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=2)
         http = server.http()
         sid = open_polling(http)
         polling_ = server.session(sid)._polling
         for _ in range(100):
             assert http.post(polling(sid), b"6").status == 200
-            polling_._counted_at -= 0.51  # so much time has passed
+            polling_._counted_at -= 0.51  # as if this time had passed
 
     def test_time_gives_no_more_than_ten_seconds_worth(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=2)
         http = server.http()
         sid = open_polling(http)
-        server.session(sid)._polling._counted_at -= 1_000  # so much time has passed
+        server.session(sid)._polling._counted_at -= 1_000  # as if this time had passed
         assert http.post(polling(sid), b"\x1e".join([b"4x"] * 21)).status == 400
 
-    def test_a_session_that_hurries_waits_for_its_turn(self, serve: Callable[..., InThread]) -> None:
+    def test_a_throttled_session_waits_in_the_throttle_queue(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=10)
         hasty, other = server.http(), server.http()
         sid, other_sid = open_polling(hasty), open_polling(other)
-        throttle_queue, release = fill_lane(server)
+        throttle_queue, release = fill_queue(server)
         hasty.request("POST", polling(sid), b"\x1e".join(b"4n%d" % number for number in range(90)))
         eventually(lambda: throttle_queue._waiting)
         assert other.post(polling(other_sid), b"4hello").status == 200
@@ -515,12 +519,12 @@ class TestPostedPackets:
 
 
 class TestFrames:
-    """What a connection may send, whatever is in it."""
+    """The number of frames that a connection may send, whatever they contain."""
 
-    RATE = 2  # so 20 at once
+    RATE = 2  # so a burst is 20
 
     @pytest.mark.parametrize("frame", [Frame(TEXT, b"4x"), Frame(PING, b""), Frame(CONT, b"")])
-    def test_a_flood_ends_that_connection_alone(self, serve: Callable[..., InThread], frame: Frame) -> None:
+    def test_a_flood_ends_only_its_connection(self, serve: Callable[..., InThread], frame: Frame) -> None:
         server = serve(rate_frames=self.RATE)
         flooder, other = server.websocket(), server.websocket()
         start = Frame(TEXT, b"4", fin=False) if frame.opcode is CONT else frame
@@ -532,8 +536,8 @@ class TestFrames:
         other.send(TEXT, b"4unharmed")
         assert other.message() == "4unharmed"
 
-    def test_nothing_of_a_flood_that_was_cut_off_remains(self, serve: Callable[..., InThread]) -> None:
-        """Not in the parser that connections share, either."""
+    def test_nothing_remains_of_a_flood_that_was_cut_off(self, serve: Callable[..., InThread]) -> None:
+        """This includes the parser that connections share."""
         server = serve(rate_frames=self.RATE)
         other = server.websocket()
         for rest in (b"\x81", b"\x81\xfe\x01\x00\x00\x00\x00\x00xyz", b"\x01\x80\x00\x00\x00\x00"):
@@ -547,9 +551,9 @@ class TestFrames:
         server = serve(rate_frames=self.RATE)
         client = server.websocket()
         websocket = server.session(client.sid)._websocket
-        websocket._counted_at -= 1_000  # so much time has passed
+        websocket._counted_at -= 1_000  # as if this time had passed
         client.connection.sendall(Frame(TEXT, b"4x").serialize(mask=True) * 200)
-        assert client.close_code() == 1008  # whatever one read has of them
+        assert client.close_code() == 1008  # however many of them one read gets
 
     def test_a_message_in_endless_pieces_is_a_flood(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=self.RATE)
@@ -557,14 +561,14 @@ class TestFrames:
         flooder.connection.sendall(Frame(TEXT, b"4" + b"x" * 99_000).serialize(mask=True))
         assert flooder.close_code() == 1008
 
-    def test_who_takes_the_time_for_it_may_send_as_much(self, serve: Callable[..., InThread]) -> None:
+    def test_the_same_number_of_frames_may_be_sent_over_time(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=self.RATE)
         client = server.websocket()
         websocket = server.session(client.sid)._websocket
         for number in range(5 * 10 * self.RATE):
             client.send(TEXT, b"4n%d" % number)
             assert client.message() == f"4n{number}"
-            websocket._counted_at -= 1.01 / self.RATE  # so much time has passed
+            websocket._counted_at -= 1.01 / self.RATE  # as if this time had passed
 
 
 def test_no_parser_waits_for_the_garbage_collector(serve: Callable[..., InThread]) -> None:
@@ -592,7 +596,7 @@ def test_no_parser_waits_for_the_garbage_collector(serve: Callable[..., InThread
 
 
 class Entry:
-    """What waits in a slow lane: writes itself down when it is its turn."""
+    """An entry of a throttle queue that records when it is served."""
 
     def __init__(self, name: str, turns: list[str], again: Callable[[Entry], object] = lambda entry: None) -> None:
         self.name = name
@@ -604,8 +608,8 @@ class Entry:
         self._again(self)
 
 
-def fill_lane(server: InThread) -> tuple[ThrottleQueue, Callable[[], object]]:
-    """Let nobody in the server's lane have a turn, as if it were full; call the second result to let them again."""
+def fill_queue(server: InThread) -> tuple[ThrottleQueue, Callable[[], object]]:
+    """Stop the server's throttle queue, as if it were full; call the second result to start it again."""
     throttle_queue, run = server.engine.throttle_queue, server.engine.throttle_queue._run
     throttle_queue._run = lambda: None  # type: ignore[method-assign]
 
@@ -616,12 +620,12 @@ def fill_lane(server: InThread) -> tuple[ThrottleQueue, Callable[[], object]]:
     return throttle_queue, release
 
 
-class TestSlowLane:
+class TestThrottleQueue:
     FRAME = Frame(TEXT, b"4hello").serialize(mask=True)
-    #: frames of one read
+    #: frames per read
     READ = RECV_SIZE // len(FRAME) + 1
 
-    def test_one_after_the_other_has_its_turn(self) -> None:
+    def test_entries_are_served_in_order(self) -> None:
         throttle_queue, turns, ended = ThrottleQueue(), list[str](), Event()
         for name in "abc":
             throttle_queue.add(Entry(name, turns))
@@ -633,7 +637,7 @@ class TestSlowLane:
         assert ended.wait(PATIENCE)
         assert turns == ["first", "a", "b", "c", "last"]
 
-    def test_who_comes_back_waits_behind_the_others(self) -> None:
+    def test_an_entry_that_adds_itself_again_waits_behind_the_others(self) -> None:
         throttle_queue, turns, ended = ThrottleQueue(), list[str](), Event()
         throttle_queue.add(
             Entry("hasty", turns, lambda entry: ended.set() if turns.count("hasty") > 1 else throttle_queue.add(entry))
@@ -650,8 +654,8 @@ class TestSlowLane:
         assert turns == ["a"]
         throttle_queue.stop()
 
-    def test_those_of_one_group_have_one_turn_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(throttle, "PERIOD", 3600)  # rounds are begun below
+    def test_a_group_has_one_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(throttle, "PERIOD", 3600)  # the test starts rounds below
         throttle_queue, turns = ThrottleQueue(), list[str]()
 
         def wait(name: str, group: str | None) -> None:
@@ -678,7 +682,7 @@ class TestSlowLane:
     def test_a_flood_waits_while_others_are_answered(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=1000)
         flooder, other = server.websocket(), server.websocket()
-        throttle_queue, release = fill_lane(server)
+        throttle_queue, release = fill_queue(server)
         flooder.connection.sendall(self.FRAME * 200)
         eventually(lambda: server.session(flooder.sid)._websocket in throttle_queue)
         for number in range(3):
@@ -689,9 +693,9 @@ class TestSlowLane:
         assert [flooder.message() for _ in range(200)] == ["4hello"] * 200
 
     @pytest.mark.skipif(sys.platform != "linux", reason="has one loopback address")
-    def test_who_was_cut_off_is_not_even_read_before_its_turn(self, serve: Callable[..., InThread]) -> None:
+    def test_a_penalized_address_is_not_read_before_its_turn(self, serve: Callable[..., InThread]) -> None:
         server = serve()
-        throttle_queue, release = fill_lane(server)
+        throttle_queue, release = fill_queue(server)
         server.engine.limits.penalize("127.0.0.2")
         suspected = HttpClient(server.connect("127.0.0.2"))
         eventually(lambda: throttle_queue._waiting)
@@ -699,9 +703,9 @@ class TestSlowLane:
         release()
         assert suspected.get(polling()).status == 200
 
-    def test_who_was_cut_off_waits_behind_a_proxy_too(self, serve: Callable[..., InThread]) -> None:
+    def test_a_penalized_address_waits_behind_a_proxy_too(self, serve: Callable[..., InThread]) -> None:
         server = serve(trusted_proxies=1)
-        throttle_queue, release = fill_lane(server)
+        throttle_queue, release = fill_queue(server)
         server.engine.limits.penalize("6.6.6.6")
         suspected, other = server.http(), server.http()
         suspected.request("GET", polling(), headers="X-Forwarded-For: 6.6.6.6\r\n")
@@ -711,20 +715,20 @@ class TestSlowLane:
         release()
         assert suspected.response().status == 200
 
-    def test_who_hurries_gets_every_answer_in_order(self, serve: Callable[..., InThread]) -> None:
+    def test_a_throttled_client_gets_every_answer_in_order(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=100)
         client = server.websocket()
         texts = [f"4n{'x' * (number % 7 * 300)}{number}" for number in range(500)]
         client.connection.sendall(b"".join(Frame(TEXT, text.encode()).serialize(mask=True) for text in texts))
         assert [client.message() for _ in texts] == texts
 
-    def test_what_comes_with_the_handshake_is_a_flood_like_any_other(self, serve: Callable[..., InThread]) -> None:
+    def test_frames_sent_with_the_handshake_count_towards_a_flood(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=1000)
         client = WebSocketClient(server.connect(), "EIO=4&transport=websocket", behind=self.FRAME * 100)
-        client.message()  # the session's own
+        client.message()  # the new session's packet
         assert [client.message() for _ in range(100)] == ["4hello"] * 100
 
-    def test_who_was_cut_off_is_not_read_any_more(self, serve: Callable[..., InThread]) -> None:
+    def test_a_client_that_was_cut_off_is_not_read(self, serve: Callable[..., InThread]) -> None:
         server = serve(rate_frames=2)
         flooder = server.websocket()
         websocket = server.session(flooder.sid)._websocket
@@ -735,7 +739,7 @@ class TestSlowLane:
         flooder.connection.settimeout(PATIENCE)
         assert flooder.at_end()
 
-    def test_who_goes_and_goes_on_sending_is_hung_up_on(self, serve: Callable[..., InThread]) -> None:
+    def test_a_client_that_keeps_sending_after_closing_is_cut_off(self, serve: Callable[..., InThread]) -> None:
         client = serve().websocket()
         client.send(CLOSE)
         with pytest.raises(ConnectionError):

@@ -1,4 +1,4 @@
-"""Long polling: payloads, right and wrong, and the ends of sessions."""
+"""Long polling: payloads, valid and invalid, and the ends of sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.server.wire import PATIENCE, HttpClient, InThread, Response, handshak
 UNKNOWN_SESSION = {"code": 1, "message": "Session ID unknown"}
 
 
-def test_the_handshake_announces_what_clients_need(server: InThread, http: HttpClient) -> None:
+def test_the_handshake_contains_the_values_that_clients_need(server: InThread, http: HttpClient) -> None:
     response = http.get(polling())
     announced = json.loads(response.packets[0][1:])
     assert announced.pop("sid").startswith(server.chat.worker_id + "-")
@@ -41,7 +41,7 @@ def test_binary_messages_come_back(http: HttpClient) -> None:
     assert http.get(polling(sid)).packets == [packet]
 
 
-def test_a_poll_waits_for_something_to_say(server: InThread, http: HttpClient) -> None:
+def test_a_poll_waits_for_a_packet(server: InThread, http: HttpClient) -> None:
     sid = open_polling(http)
     http.request("GET", polling(sid))
     eventually(lambda: server.session(sid)._polling.waiter)
@@ -51,7 +51,7 @@ def test_a_poll_waits_for_something_to_say(server: InThread, http: HttpClient) -
     assert server.session(sid)._polling.waiter is None
 
 
-def test_a_response_holds_no_more_packets_than_python_clients_take(http: HttpClient) -> None:
+def test_a_response_has_no_more_packets_than_python_clients_accept(http: HttpClient) -> None:
     sid = open_polling(http)
     http.post(polling(sid), "\x1e".join(f"4n{n}" for n in range(40)).encode())
     answers = [http.get(polling(sid)).packets for _ in range(3)]
@@ -59,7 +59,7 @@ def test_a_response_holds_no_more_packets_than_python_clients_take(http: HttpCli
     assert [packet for answer in answers for packet in answer] == [f"4n{n}" for n in range(40)]
 
 
-def test_large_responses_are_compressed_for_who_can_read_it(http: HttpClient) -> None:
+def test_large_responses_are_compressed_if_the_client_accepts_it(http: HttpClient) -> None:
     sid = open_polling(http)
     http.post(polling(sid), b"4" + b"x" * 5000)
     response = http.get(polling(sid), "Accept-Encoding: gzip\r\n")
@@ -70,15 +70,13 @@ def test_large_responses_are_compressed_for_who_can_read_it(http: HttpClient) ->
 @pytest.mark.parametrize(
     ("size", "compressed"), [(1023, False), (1024, True), (64 * 1024, True), (64 * 1024 + 1, False)]
 )
-def test_a_response_is_compressed_where_it_is_worth_it_and_holds_nobody_up(
-    http: HttpClient, size: int, compressed: bool
-) -> None:
+def test_only_responses_of_medium_size_are_compressed(http: HttpClient, size: int, compressed: bool) -> None:
     sid = open_polling(http)
     http.post(polling(sid), b"4" + b"x" * (size - 1))
     assert ("content-encoding" in http.get(polling(sid), "Accept-Encoding: deflate, gzip\r\n").headers) is compressed
 
 
-def test_no_cache_keeps_what_was_polled(http: HttpClient) -> None:
+def test_polling_responses_are_not_cached(http: HttpClient) -> None:
     sid = open_polling(http)
     http.post(polling(sid), b"4hello")
     assert http.get(polling(sid)).headers["cache-control"] == "no-store"
@@ -96,11 +94,11 @@ def test_a_malformed_payload_ends_the_session(server: InThread, http: HttpClient
     assert http.post(polling(sid), body).status == 400
     assert server.closed() == ["transport error"]
     assert server.engine.sockets == {}
-    # The connection is as good as before.
+    # The connection can still be used.
     assert open_polling(http)
 
 
-def test_of_a_malformed_payload_nothing_is_delivered(server: InThread, http: HttpClient) -> None:
+def test_nothing_of_a_malformed_payload_is_delivered(server: InThread, http: HttpClient) -> None:
     got: list[object] = []
     server.engine.on_message = lambda socket, data: got.append(data)
     http.post(polling(open_polling(http)), b"4first\x1e\xff")
@@ -149,7 +147,7 @@ def test_two_requests_at_once_end_the_session(server: InThread, http: HttpClient
     assert server.closed() == ["transport error"]
 
 
-def test_a_client_that_goes_while_it_polls_is_gone(server: InThread, http: HttpClient) -> None:
+def test_closing_the_connection_of_a_poll_ends_the_session(server: InThread, http: HttpClient) -> None:
     sid = open_polling(http)
     http.request("GET", polling(sid))
     eventually(lambda: server.session(sid)._polling.waiter)
@@ -157,7 +155,7 @@ def test_a_client_that_goes_while_it_polls_is_gone(server: InThread, http: HttpC
     eventually(lambda: server.closed() == ["transport close"])
 
 
-def test_a_pipelined_request_is_no_end(server: InThread, http: HttpClient) -> None:
+def test_a_pipelined_request_does_not_end_the_session(server: InThread, http: HttpClient) -> None:
     sid = open_polling(http)
     http.request("GET", polling(sid))
     eventually(lambda: server.session(sid)._polling.waiter)
@@ -168,7 +166,7 @@ def test_a_pipelined_request_is_no_end(server: InThread, http: HttpClient) -> No
     assert server.closed() == []
 
 
-def test_goodbye_by_request(server: InThread, http: HttpClient) -> None:
+def test_a_close_packet_in_a_request_ends_the_session(server: InThread, http: HttpClient) -> None:
     sid = open_polling(http)
     other = server.http()
     other.request("GET", polling(sid))
@@ -178,7 +176,7 @@ def test_goodbye_by_request(server: InThread, http: HttpClient) -> None:
     assert server.closed() == ["client disconnect"]
 
 
-def test_what_comes_behind_the_goodbye_is_not_taken(server: InThread, http: HttpClient) -> None:
+def test_packets_after_a_close_packet_are_ignored(server: InThread, http: HttpClient) -> None:
     taken: list[str | bytes] = []
     server.engine.on_message = lambda _, data: taken.append(data)
     sid = open_polling(http)
@@ -187,7 +185,7 @@ def test_what_comes_behind_the_goodbye_is_not_taken(server: InThread, http: Http
     assert server.closed() == ["client disconnect"]
 
 
-def test_a_poll_that_comes_before_the_goodbye_is_answered_although_both_are_read_at_once(
+def test_a_poll_before_a_close_packet_is_answered_even_if_both_are_read_at_once(
     server: InThread, http: HttpClient
 ) -> None:
     sid = open_polling(http)
@@ -211,7 +209,7 @@ def test_a_poll_that_comes_before_the_goodbye_is_answered_although_both_are_read
     assert json.loads(http.get(polling(sid)).body) == UNKNOWN_SESSION
 
 
-def test_what_was_sent_before_the_end_can_still_be_fetched(server: InThread, http: HttpClient) -> None:
+def test_packets_sent_before_the_end_can_still_be_polled(server: InThread, http: HttpClient) -> None:
     sid = open_polling(http)
     session = server.session(sid)
 
@@ -241,9 +239,9 @@ ENDS: dict[str, tuple[Callable[[InThread, Any], object], str, list[str]]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 class TestEnds:
-    """However a session ends: the last packets once, then "unknown", at once, and nothing stays."""
+    """Every end of a session sends the last packets once, then "unknown", at once, and leaves nothing behind."""
 
-    def test_the_poll_that_waits_is_answered_and_the_next_is_refused(
+    def test_the_waiting_poll_is_answered_and_the_next_is_refused(
         self, server: InThread, http: HttpClient, end: str
     ) -> None:
         action, reason, last = ENDS[end]
@@ -255,7 +253,9 @@ class TestEnds:
         assert http.response().packets == last
         self.nothing_is_left(server, http, sid, reason)
 
-    def test_what_was_sent_before_is_in_the_last_answer(self, server: InThread, http: HttpClient, end: str) -> None:
+    def test_the_last_response_contains_the_packets_sent_before(
+        self, server: InThread, http: HttpClient, end: str
+    ) -> None:
         action, reason, last = ENDS[end]
         sid = open_polling(http)
         session = server.session(sid)
@@ -265,7 +265,7 @@ class TestEnds:
         assert sorted(http.response().packets) == sorted(["4said", *last])
         self.nothing_is_left(server, http, sid, reason)
 
-    def test_without_a_poll_the_next_one_gets_them_where_the_client_is_there(
+    def test_without_a_waiting_poll_the_next_poll_gets_the_last_packets(
         self, server: InThread, http: HttpClient, end: str
     ) -> None:
         action, reason, last = ENDS[end]
@@ -287,13 +287,13 @@ class TestEnds:
         eventually(lambda: not server.server.busy)
 
 
-def test_a_session_that_is_hung_up_on_with_nothing_to_say_is_gone(server: InThread, http: HttpClient) -> None:
+def test_hanging_up_a_session_without_packets_leaves_nothing(server: InThread, http: HttpClient) -> None:
     sid = open_polling(http)
     server.call(server.engine.hang_up)
     assert json.loads(http.get(polling(sid)).body) == UNKNOWN_SESSION
 
 
-def test_last_packets_that_nobody_fetches_are_dropped(
+def test_last_packets_are_dropped_if_no_poll_comes(
     serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_socket, "DRAIN_TIMEOUT", 0.1)
@@ -304,7 +304,9 @@ def test_last_packets_that_nobody_fetches_are_dropped(
     assert server.engine.limits.open == 0
 
 
-def test_a_client_that_goes_at_the_end_of_its_session_leaves_nothing(server: InThread, http: HttpClient) -> None:
+def test_a_client_that_leaves_at_the_end_of_its_session_leaves_nothing_behind(
+    server: InThread, http: HttpClient
+) -> None:
     sid = open_polling(http)
     session = server.session(sid)
     http.request("GET", polling(sid))
@@ -314,7 +316,7 @@ def test_a_client_that_goes_at_the_end_of_its_session_leaves_nothing(server: InT
     eventually(lambda: (server.engine.sockets, server.engine.closing, server.server.busy) == ({}, {}, False))
 
 
-def test_a_paused_session_takes_no_request_any_more(server: InThread, http: HttpClient) -> None:
+def test_a_paused_session_handles_no_request(server: InThread, http: HttpClient) -> None:
     sid = open_polling(http)
     session = server.session(sid)
     got: list[object] = []
@@ -329,7 +331,7 @@ def test_a_paused_session_takes_no_request_any_more(server: InThread, http: Http
 
 @pytest.mark.parametrize("index", ["0", "x", "", "1;alert(1)"])
 def test_jsonp_is_refused(server: InThread, http: HttpClient, index: str) -> None:
-    """A script may be any page's: it would open sessions and read answers without a word on origins."""
+    """Any page may load a script: JSONP would open sessions and read answers without a check of origins."""
     assert http.get(polling(extra=f"&j={index}") + "&").status == (400 if index else 200)
     if index:
         sid = open_polling(http)
@@ -347,7 +349,7 @@ class TestRefused:
             ("/socket.io/?transport=polling", 5),
             ("/socket.io/?EIO=4&transport=carrier-pigeon", 0),
             ("/socket.io/?EIO=4&transport=websocket", 3),
-            ("/socket.io/?EIO=4&transport=polling&sid=nobody", 1),
+            ("/socket.io/?EIO=4&transport=polling&sid=unknown", 1),
             ("/socket.io/?EIO=4&transport=polling&sid=" + "x" * 1000, 1),
             ("/socket.io/?EIO=4&transport=polling&sid=%00%ff", 1),
         ],
@@ -363,11 +365,11 @@ class TestRefused:
         http.request(method, polling(sid))
         assert http._file.readline().split()[1] == b"400"
 
-    def test_a_request_for_nobody(self, http: HttpClient) -> None:
-        assert json.loads(http.post(polling("nobody"), b"4x").body) == UNKNOWN_SESSION
+    def test_a_request_for_an_unknown_session(self, http: HttpClient) -> None:
+        assert json.loads(http.post(polling("unknown"), b"4x").body) == UNKNOWN_SESSION
 
-    def test_without_a_word_in_the_log(self, http: HttpClient, caplog: pytest.LogCaptureFixture) -> None:
-        for target in ("/socket.io/", "/socket.io/?EIO=4&transport=x", polling("nobody")):
+    def test_refusals_are_not_logged(self, http: HttpClient, caplog: pytest.LogCaptureFixture) -> None:
+        for target in ("/socket.io/", "/socket.io/?EIO=4&transport=x", polling("unknown")):
             http.get(target)
         assert [record for record in caplog.records if record.levelname not in ("DEBUG", "INFO")] == []
 
@@ -377,22 +379,22 @@ class TestOrigins:
     def server(self, serve: Callable[..., InThread]) -> InThread:
         return serve(cors_allowed_origins=lambda origin, environ: origin == "https://good.example")
 
-    def test_a_good_one_may_read_the_answer(self, http: HttpClient) -> None:
+    def test_an_allowed_origin_may_read_the_response(self, http: HttpClient) -> None:
         response = http.get(polling(), "Origin: https://good.example\r\n")
         assert response.status == 200
         assert response.headers["access-control-allow-origin"] == "https://good.example"
 
-    def test_no_origin_is_no_browser(self, http: HttpClient) -> None:
+    def test_requests_without_an_origin_are_allowed(self, http: HttpClient) -> None:
         assert http.get(polling()).status == 200
 
-    def test_any_other_is_refused_on_both_transports(self, server: InThread, http: HttpClient) -> None:
+    def test_other_origins_are_refused_on_both_transports(self, server: InThread, http: HttpClient) -> None:
         origin = "Origin: https://evil.example\r\n"
         assert http.get(polling(), origin).status == 400
         http.send(handshake("/socket.io/?EIO=4&transport=websocket", origin))
         assert http.response().status == 400
         assert server.engine.sockets == {}
 
-    def test_an_upgrade_is_looked_at_too(self, server: InThread, http: HttpClient) -> None:
+    def test_upgrades_are_checked_too(self, server: InThread, http: HttpClient) -> None:
         sid = open_polling(http)
         http.send(handshake(f"/socket.io/?EIO=4&transport=websocket&sid={sid}", "Origin: https://evil.example\r\n"))
         assert http.response().status == 400
@@ -402,7 +404,7 @@ class TestOrigins:
         "query", ["EIO=4&transport=carrier-pigeon", "EIO=3&transport=polling", "EIO=4&transport=polling&sid=x-y"]
     )
     @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-    def test_a_good_one_may_read_why_it_is_refused(self, http: HttpClient, method: str, query: str) -> None:
+    def test_an_allowed_origin_may_read_a_refusal(self, http: HttpClient, method: str, query: str) -> None:
         http.request(method, "/socket.io/?" + query, b"", "Origin: https://good.example\r\n")
         response = http.response()
         assert response.headers["access-control-allow-origin"] == "https://good.example"
@@ -410,7 +412,7 @@ class TestOrigins:
         assert 400 <= response.status < 500
 
     @pytest.mark.parametrize("options", [{"max_connections": 1}, {"rate_connects": 0.1}])
-    def test_a_good_one_may_read_that_it_is_one_too_many(
+    def test_an_allowed_origin_may_read_a_refusal_by_a_limit(
         self, serve: Callable[..., InThread], options: dict[str, float]
     ) -> None:
         server = serve(cors_allowed_origins=["https://good.example"], **options)
@@ -420,13 +422,13 @@ class TestOrigins:
             assert response.status in ((429, 503) if allowed else (400,))
             assert response.headers.get("access-control-allow-origin") == allowed
 
-    def test_a_worker_that_stops_says_so_to_a_page(self, server: InThread, http: HttpClient) -> None:
+    def test_an_allowed_origin_may_read_that_the_worker_stops(self, server: InThread, http: HttpClient) -> None:
         server.engine.stopping = True
         response = http.get(polling(), "Origin: https://good.example\r\n")
         assert response.status == 503
         assert response.headers["access-control-allow-origin"] == "https://good.example"
 
-    def test_any_other_reads_nothing(self, http: HttpClient) -> None:
+    def test_other_origins_can_not_read_responses(self, http: HttpClient) -> None:
         for target in (polling(), polling("x-y"), "/socket.io/?EIO=3"):
             headers = http.get(target, "Origin: https://evil.example\r\n").headers
             assert not [name for name in headers if name.startswith("access-control")]
@@ -439,7 +441,7 @@ class TestOrigins:
 
 
 def chunked(body: bytes, size: int = 7) -> bytes:
-    """A body as `Transfer-Encoding: chunked` has it."""
+    """Return a body encoded as `Transfer-Encoding: chunked`."""
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
@@ -495,7 +497,7 @@ def test_an_oversized_body_in_chunks_ends_the_session(server: InThread, http: Ht
 
 
 def test_what_follows_a_body_in_chunks_is_the_next_request(http: HttpClient) -> None:
-    """Whichever headers the request has: else somebody else's request could be hidden in it."""
+    """This holds whatever headers the request has: else another client's request could be hidden in it."""
     for headers in ("", "Connection: upgrade\r\n", "Expect: 100-continue\r\n"):
         sid = open_polling(http)
         http.request("POST", polling(sid), headers=f"Transfer-Encoding: chunked\r\n{headers}")

@@ -1,4 +1,4 @@
-"""HTTP requests on the wire: bounds of time and size, and what a proxy and we could understand differently."""
+"""HTTP requests on the wire: bounds of time and size, and requests that a proxy and we could read differently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_connection_carries_many_requests(http: HttpClient) -> None:
     assert [http.get("/pid").status for _ in range(5)] == [200] * 5
 
 
-def test_requests_may_be_pipelined_and_torn(http: HttpClient) -> None:
+def test_requests_may_be_pipelined_and_split(http: HttpClient) -> None:
     requests = (
         b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello\r\nGET /pid HTTP/1.1\r\nHost: x\r\n\r\n"
     )
@@ -47,12 +47,12 @@ def test_chunked_bodies_are_read(http: HttpClient) -> None:
     assert http.get("/pid").status == 200
 
 
-def test_a_small_body_that_nobody_reads_does_not_cost_the_connection(http: HttpClient) -> None:
+def test_a_small_unread_body_does_not_close_the_connection(http: HttpClient) -> None:
     assert http.post("/pid", b"x" * 1000).status == 200
     assert http.get("/pid").status == 200
 
 
-def test_a_large_one_does(http: HttpClient) -> None:
+def test_a_large_unread_body_closes_the_connection(http: HttpClient) -> None:
     http.request("POST", "/pid", headers="Content-Length: 5000000000\r\n")
     assert http.response().headers["connection"] == "close"
     assert http.at_end()
@@ -91,8 +91,8 @@ def test_a_large_one_does(http: HttpClient) -> None:
         b"GET /pid HTTP/1.0\r\nHost: y",
     ],
 )
-def test_what_is_malformed_is_refused_and_the_connection_closed(http: HttpClient, head: bytes) -> None:
-    # The Host and the body are there, so that nothing but what is to be refused can be the reason.
+def test_malformed_requests_are_refused_and_the_connection_closed(http: HttpClient, head: bytes) -> None:
+    # Host and body are valid, so that only the malformed part can be the reason.
     http.send(head + b"\r\nHost: x\r\n\r\n0\r\n\r\n")
     assert http.response().status == 400
     assert http.at_end()
@@ -105,13 +105,13 @@ def test_a_malformed_chunk_is_refused_and_the_connection_closed(http: HttpClient
 
 
 @pytest.mark.parametrize("host", ["", "x", "X.example:80", "[::1]:3001", "127.0.0.1", "a_b.example."])
-def test_a_request_says_which_host_it_is_for(http: HttpClient, host: str) -> None:
+def test_valid_hosts_are_accepted(http: HttpClient, host: str) -> None:
     http.send(f"GET /pid HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert http.response().status == 200
 
 
 @pytest.mark.parametrize("host", [None, "a b", "a/b", "a@b", "a:b", "a, b"])
-def test_a_request_that_does_not_say_which_host_it_is_for_is_refused(http: HttpClient, host: str | None) -> None:
+def test_missing_and_ambiguous_hosts_are_refused(http: HttpClient, host: str | None) -> None:
     field = f"Host: {host}\r\n" if host is not None else ""
     http.send(f"GET /pid HTTP/1.1\r\n{field}\r\n".encode())
     assert http.response().status == 400
@@ -129,7 +129,7 @@ def test_a_request_that_does_not_say_which_host_it_is_for_is_refused(http: HttpC
     ],
 )
 def test_a_target_may_be_a_whole_url(http: HttpClient, target: str, path: str, host: str) -> None:
-    """RFC 9112 section 3.2.2: its host holds, whatever the Host field says."""
+    """RFC 9112 section 3.2.2: the URL's host is used, whatever the Host field says."""
     http.send(f"GET {target} HTTP/1.1\r\nHost: field\r\nX-Show: where\r\n\r\n".encode())
     assert json.loads(http.response().body) == [path, host]
 
@@ -149,7 +149,7 @@ def test_a_target_may_be_a_whole_url(http: HttpClient, target: str, path: str, h
         ("1.0", [], True),
     ],
 )
-def test_the_client_says_whether_the_connection_stays_open(
+def test_the_client_decides_whether_the_connection_stays_open(
     http: HttpClient, version: str, fields: list[str], closes: bool
 ) -> None:
     head = "".join(f"Connection: {field}\r\n" for field in fields)
@@ -168,14 +168,14 @@ def test_an_endless_head_is_refused(http: HttpClient, end: bytes) -> None:
     assert http.at_end()
 
 
-def test_a_head_of_empty_lines_without_end_is_refused(http: HttpClient) -> None:
+def test_an_endless_head_of_empty_lines_is_refused(http: HttpClient) -> None:
     http.send(b"\r\n" * 20_000)
     assert http.response().status == 431
     assert http.at_end()
 
 
-def test_a_field_costs_no_more_than_its_length() -> None:
-    """A million spaces before what may not be in a value: were each looked at for each, this would take hours."""
+def test_parsing_a_field_takes_linear_time() -> None:
+    """A million spaces precede an invalid character: quadratic matching would take hours."""
     with socket.socket() as unused, pytest.raises(ValueError, match="malformed"):
         Headers(RequestReader(unused, b"X:" + b" " * 1_000_000 + b"\0\r\n\r\n"))
 
@@ -187,9 +187,7 @@ def test_an_endless_request_line_is_refused(http: HttpClient) -> None:
 
 @pytest.mark.parametrize("name", sorted(headers.IGNORED_BEYOND))
 @pytest.mark.parametrize("fields", [1, 30], ids=["in one field", "in many"])
-def test_a_field_that_costs_much_to_take_apart_is_left_out_beyond_its_bound(
-    http: HttpClient, name: str, fields: int
-) -> None:
+def test_an_expensive_field_is_left_out_beyond_its_bound(http: HttpClient, name: str, fields: int) -> None:
     most = headers.IGNORED_BEYOND[name]
     title = name.replace("-", " ").title().replace(" ", "-")
     one = f"{title}: {'a' * (most // fields)}\r\n"
@@ -199,14 +197,14 @@ def test_a_field_that_costs_much_to_take_apart_is_left_out_beyond_its_bound(
 
 
 @pytest.mark.parametrize("name", sorted(headers.REFUSED_BEYOND))
-def test_a_field_that_cannot_be_left_out_is_refused_beyond_its_bound(http: HttpClient, name: str) -> None:
+def test_a_required_field_is_refused_beyond_its_bound(http: HttpClient, name: str) -> None:
     http.send(f"GET /pid HTTP/1.1\r\n{name}: {'a,' * (headers.REFUSED_BEYOND[name] // 2)}a\r\n\r\n".encode())
     assert http.response().status == 431
     assert http.at_end()
 
 
-def test_fields_that_nobody_takes_apart_may_be_as_long_as_a_head(http: HttpClient) -> None:
-    """Proxies put long things into theirs."""
+def test_unparsed_fields_may_be_as_long_as_a_head(http: HttpClient) -> None:
+    """Proxies add long fields of their own."""
     assert (
         http.get("/pid", f"X-Amzn-Oidc-Data: {'x' * 20_000}\r\nAuthorization: Bearer {'y' * 8_000}\r\n").status == 200
     )
@@ -229,7 +227,7 @@ def test_a_head_in_slow_drops_is_refused(server: InThread, monkeypatch: pytest.M
 
 
 def drip(http: HttpClient, drop: bytes) -> None:
-    """Send one drop after the other until the server has answered, or closed."""
+    """Send one drop after another until the server has answered or closed."""
     http.connection.settimeout(0.02)
     try:
         while True:
@@ -250,14 +248,14 @@ LONG = "Content-Length: 60000\r\n"
 
 
 class TestSlowBodies:
-    """A body has one deadline, whoever waits for it. A drop now and then does not move it."""
+    """A body has one deadline, whichever part of the server waits for it. Occasional drops do not extend it."""
 
     @pytest.fixture(autouse=True)
     def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reader, "BODY_TIMEOUT", 0.2)
 
     @pytest.mark.parametrize(("headers", "drop"), [(LONG, b"a"), (CHUNKED, b"1\r\na\r\n"), (CHUNKED, b"f")])
-    def test_that_the_application_reads(self, http: HttpClient, headers: str, drop: bytes) -> None:
+    def test_a_body_that_the_application_reads(self, http: HttpClient, headers: str, drop: bytes) -> None:
         http.request("POST", "/body", headers=headers)
         drip(http, drop)
         assert http.response().status == 408
@@ -265,13 +263,13 @@ class TestSlowBodies:
 
     @pytest.mark.parametrize(("headers", "drop"), [(LONG, b"a"), (CHUNKED, b"1\r\na\r\n")])
     @pytest.mark.parametrize("upgrade", ["", "Connection: upgrade\r\n"])
-    def test_that_nobody_reads(self, http: HttpClient, headers: str, drop: bytes, upgrade: str) -> None:
+    def test_an_unread_body(self, http: HttpClient, headers: str, drop: bytes, upgrade: str) -> None:
         http.request("POST", "/pid", headers=headers + upgrade)
         assert http.response().status == 200
         drip(http, drop)
         assert http.at_end()
 
-    def test_that_engine_io_reads(self, server: InThread, http: HttpClient) -> None:
+    def test_a_body_that_engine_io_reads(self, server: InThread, http: HttpClient) -> None:
         sid = open_polling(http)
         http.request("POST", polling(sid), headers=LONG)
         drip(http, b"a")
@@ -279,14 +277,14 @@ class TestSlowBodies:
         assert http.at_end()
         assert server.closed() == ["transport close"]
 
-    def test_each_request_has_its_own(self, http: HttpClient) -> None:
+    def test_each_request_has_its_own_deadline(self, http: HttpClient) -> None:
         for _ in range(3):
             http.request("POST", "/body", headers="Content-Length: 5\r\n")
             http.send(b"hello")
             assert http.response().body == b"5"
 
 
-def test_of_too_many_bodies_that_are_waited_for_the_oldest_is_given_up(
+def test_beyond_the_bound_of_waiting_bodies_the_oldest_is_given_up(
     server: InThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handler, "MAX_BODIES", 2)
@@ -315,7 +313,7 @@ def test_of_too_many_bodies_that_are_waited_for_the_oldest_is_given_up(
         (b"4000\r\n" + b"x" * 0x4000 + b"\r\n4000\r\n" + b"y" * 0x4000 + b"\r\n0\r\n\r\n", 0x8000),
     ],
 )
-def test_chunks_end_where_they_say(http: HttpClient, chunks: bytes, length: int) -> None:
+def test_chunks_end_at_their_announced_size(http: HttpClient, chunks: bytes, length: int) -> None:
     for start in range(0, len(chunks), 1 if len(chunks) < 100 else 5000):
         if not start:
             http.request("POST", "/body", headers=CHUNKED)
@@ -341,7 +339,7 @@ def test_malformed_and_wasteful_chunks_are_refused(http: HttpClient, chunks: byt
 
 
 def test_wsgi_has_each_field_once_under_its_own_name(http: HttpClient) -> None:
-    """One with an underscore would pass for the one with a dash that a proxy has set."""
+    """A name with an underscore would pass for the one with a dash that a proxy has set."""
     fields = "X-Forwarded_For: a\r\nContent_Length: 5\r\nContent-Type: text/plain\r\n"
     names = http.post("/environ", b"abc", fields).body.decode().split()
     assert not {"HTTP_X_FORWARDED_FOR", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & set(names)
@@ -354,7 +352,7 @@ def test_a_request_has_a_hundred_fields_at_most(http: HttpClient) -> None:
     assert http.response().status == 400
 
 
-def test_everything_that_something_takes_apart_has_a_bound() -> None:
+def test_every_parsed_field_has_a_bound() -> None:
     assert set(headers.IGNORED_BEYOND) == {
         "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "content-type", "cookie",
         "forwarded", "if-modified-since", "if-none-match", "if-range", "pragma", "range", "x-forwarded-host",
@@ -390,7 +388,7 @@ def test_a_body_in_chunks_may_be_as_long_as_its_bound(http: HttpClient) -> None:
 
 
 @pytest.mark.parametrize("headers", ["Content-Length: 10\r\n", CHUNKED], ids=["by length", "in chunks"])
-def test_a_body_that_is_read_in_pieces_ends_where_it_says(http: HttpClient, headers: str) -> None:
+def test_a_body_read_in_pieces_ends_at_its_announced_length(http: HttpClient, headers: str) -> None:
     body = b"0123456789" if headers != CHUNKED else b"6\r\n012345\r\n4\r\n6789\r\n0\r\n\r\n"
     http.request("POST", "/pieces", headers=headers)
     http.send(body + b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -399,7 +397,7 @@ def test_a_body_that_is_read_in_pieces_ends_where_it_says(http: HttpClient, head
 
 
 @pytest.mark.parametrize("headers", ["Content-Length: 8\r\n", CHUNKED], ids=["by length", "in chunks"])
-def test_a_body_that_is_read_by_lines_ends_where_it_says(http: HttpClient, headers: str) -> None:
+def test_a_body_read_by_lines_ends_at_its_announced_length(http: HttpClient, headers: str) -> None:
     body = b"one\ntwo\n" if headers != CHUNKED else b"8\r\none\ntwo\n\r\n0\r\n\r\n"
     http.request("POST", "/lines", headers=headers)
     http.send(body + b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -415,14 +413,14 @@ def test_a_line_of_a_body_that_breaks_off_is_an_error(http: HttpClient) -> None:
     assert http.at_end()
 
 
-def test_the_sign_to_send_a_body_is_given_once(http: HttpClient) -> None:
+def test_100_continue_is_sent_once(http: HttpClient) -> None:
     http.request("POST", "/pieces", headers="Expect: 100-continue\r\nContent-Length: 10\r\n")
     assert http.response().status == 100
     http.send(b"0123456789")
     assert http.response().body == b"[4, 4, 2]"
 
 
-def test_a_body_that_breaks_off_is_no_next_request(http: HttpClient) -> None:
+def test_a_broken_off_body_is_not_parsed_as_a_request(http: HttpClient) -> None:
     http.request("POST", "/body", headers="Content-Length: 50\r\n")
     http.send(b"GET /pid HTTP/1.1\r\n\r\n")
     http.connection.shutdown(socket.SHUT_WR)
@@ -430,7 +428,7 @@ def test_a_body_that_breaks_off_is_no_next_request(http: HttpClient) -> None:
     assert http.at_end()
 
 
-def test_who_waits_for_a_sign_to_send_a_body_gets_it_or_the_answer(http: HttpClient) -> None:
+def test_a_client_that_expects_100_continue_gets_it_or_the_response(http: HttpClient) -> None:
     http.request("POST", "/body", headers="Expect: 100-continue\r\nContent-Length: 5\r\n")
     assert http.response().status == 100
     http.send(b"hello")
@@ -440,10 +438,10 @@ def test_who_waits_for_a_sign_to_send_a_body_gets_it_or_the_answer(http: HttpCli
     assert http.at_end()
 
 
-def test_of_too_many_that_wait_the_one_that_has_waited_longest_is_closed(
+def test_beyond_the_bound_of_idle_connections_the_oldest_is_closed(
     server: InThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slow senders by the thousand get in each other's way, and in nobody else's."""
+    """Thousands of slow senders only compete with each other."""
     monkeypatch.setattr(handler, "MAX_IDLE", 3)
     slow = []
     for number in range(3):
@@ -457,7 +455,7 @@ def test_of_too_many_that_wait_the_one_that_has_waited_longest_is_closed(
     assert slow[1].response().status == 200
 
 
-def test_a_connection_that_says_nothing_is_closed(server: InThread, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_connection_is_closed(server: InThread, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handler, "HEAD_TIMEOUT", 0.1)
     assert server.http().at_end()
 
@@ -469,7 +467,7 @@ def test_an_idle_connection_is_closed_after_the_keep_alive_time(server: InThread
     assert http.at_end()
 
 
-def test_a_server_that_stops_ends_idle_connections_at_once_and_busy_ones_after_their_response(server: InThread) -> None:
+def test_a_stopping_server_ends_idle_connections_at_once_and_busy_ones_after_their_response(server: InThread) -> None:
     idle, busy = server.http(), server.http()
     assert idle.get("/pid").status == 200
     busy.request("POST", "/body", headers="Content-Length: 5\r\n")
@@ -483,7 +481,7 @@ def test_a_server_that_stops_ends_idle_connections_at_once_and_busy_ones_after_t
     assert busy.at_end()
 
 
-def test_nothing_is_left_of_a_client_that_resets(server: InThread) -> None:
+def test_nothing_remains_of_a_client_that_resets(server: InThread) -> None:
     for sent in (b"", b"GET /p", b"POST /body HTTP/1.1\r\nContent-Length: 50\r\n\r\nabc"):
         client = server.connect()
         client.sendall(sent)

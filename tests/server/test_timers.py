@@ -1,4 +1,4 @@
-"""The timer wheel: each deadline once, no later than it has to be, and none that was cleared."""
+"""The timer wheel: each deadline is called once and in time, unless it was cleared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TICK, SPAN = 0.01, 0.1
 
 
 class Entry:
-    """Writes down when it is called."""
+    """Records when it is called."""
 
     def __init__(self, called: list[str], name: str, then: Callable[[Entry], object] = lambda entry: None) -> None:
         self.timer_slot = -1
@@ -41,7 +41,7 @@ def called() -> list[str]:
 
 
 def wait(wheel: TimerWheel, called: list[str], delay: float) -> None:
-    """Wait until one that is set now for then is called."""
+    """Wait until an entry that is set now with this delay is called."""
     over = Event()
     wheel.add(Entry(called, "over", lambda _: over.set()), delay)
     assert over.wait(10)
@@ -51,24 +51,24 @@ def wait(wheel: TimerWheel, called: list[str], delay: float) -> None:
     ("delay", "ticks"),
     [(0, 1), (TICK / 2, 1), (TICK, 1), (1.5 * TICK, 2), (SPAN - TICK / 2, 10), (SPAN, 10), (100 * SPAN, 11)],
 )
-def test_a_deadline_is_on_the_first_tick_that_is_not_early(
+def test_a_deadline_falls_on_the_first_tick_that_is_not_early(
     wheel: TimerWheel, called: list[str], delay: float, ticks: int
 ) -> None:
-    """One beyond the span is as late as the wheel can say, and not at once."""
+    """A deadline beyond the span is as late as the wheel can represent, and not immediate."""
     wheel.add(entry := Entry(called, "entry"), delay)
     assert entry.timer_slot == ticks
     wheel.add(entry, 0)
     assert entry.timer_slot == 1
 
 
-def test_a_deadline_that_is_set_again_replaces_the_one_before(wheel: TimerWheel, called: list[str]) -> None:
+def test_setting_a_deadline_again_replaces_it(wheel: TimerWheel, called: list[str]) -> None:
     wheel.add(entry := Entry(called, "entry"), TICK)
     wheel.add(entry, 2 * TICK)
     wait(wheel, called, 4 * TICK)
     assert called == ["entry", "over"]
 
 
-def test_a_deadline_that_is_cleared_is_not_called(wheel: TimerWheel, called: list[str]) -> None:
+def test_a_cleared_deadline_is_not_called(wheel: TimerWheel, called: list[str]) -> None:
     wheel.add(entry := Entry(called, "entry"), TICK)
     wheel.remove(entry)
     wheel.remove(entry)
@@ -77,7 +77,7 @@ def test_a_deadline_that_is_cleared_is_not_called(wheel: TimerWheel, called: lis
     assert entry.timer_slot == -1
 
 
-def test_one_may_set_itself_again_and_clear_others(wheel: TimerWheel, called: list[str]) -> None:
+def test_a_callback_may_set_itself_again_and_clear_others(wheel: TimerWheel, called: list[str]) -> None:
     other = Entry(called, "other")
 
     def again(entry: Entry) -> None:
@@ -92,7 +92,7 @@ def test_one_may_set_itself_again_and_clear_others(wheel: TimerWheel, called: li
     assert called == ["entry"] * 3 + ["over"]
 
 
-def test_a_loop_that_was_held_up_misses_no_deadline(wheel: TimerWheel, called: list[str]) -> None:
+def test_a_blocked_loop_misses_no_deadline(wheel: TimerWheel, called: list[str]) -> None:
     for ticks in range(1, 9):
         wheel.add(Entry(called, f"{ticks}"), (ticks - 0.5) * TICK)
     gevent.sleep(0)
@@ -101,7 +101,7 @@ def test_a_loop_that_was_held_up_misses_no_deadline(wheel: TimerWheel, called: l
     assert called == [*"12345678", "over"]
 
 
-def test_a_loop_that_was_held_up_is_not_late_ever_after(wheel: TimerWheel, called: list[str]) -> None:
+def test_a_blocked_loop_catches_up(wheel: TimerWheel, called: list[str]) -> None:
     wheel.add(Entry(called, "over", lambda _: over.set()), SPAN)
     over = Event()
     gevent.sleep(0)
@@ -109,7 +109,7 @@ def test_a_loop_that_was_held_up_is_not_late_ever_after(wheel: TimerWheel, calle
     assert over.wait(SPAN / 2), "the missed ticks were not made up for"
 
 
-def test_a_wheel_that_is_stopped_calls_nobody_and_starts_again(wheel: TimerWheel, called: list[str]) -> None:
+def test_a_stopped_wheel_calls_nothing_and_can_start_again(wheel: TimerWheel, called: list[str]) -> None:
     wheel.add(entry := Entry(called, "entry"), 2 * TICK)
     gevent.sleep(0)
     wheel.stop()

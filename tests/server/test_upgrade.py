@@ -1,4 +1,4 @@
-"""From long polling to WebSocket: nothing is lost or changes its order, whatever comes when."""
+"""Upgrades from long polling to WebSocket: nothing is lost or reordered, whenever it arrives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.server.wire import CLOSE, TEXT, HttpClient, InThread, WebSocketClient
 
 @pytest.fixture
 def sid(http: HttpClient) -> str:
-    """A session on long polling."""
+    """Return a session on long polling."""
     return open_polling(http)
 
 
@@ -32,7 +32,7 @@ def test_in_the_usual_order(server: InThread, http: HttpClient, sid: str) -> Non
     eventually(lambda: server.session(sid)._polling.waiter)
     client = upgrading(server, sid)
     probe(client)
-    assert http.response().packets == ["6"]  # so that the client can change over
+    assert http.response().packets == ["6"]  # so that the client can switch
     client.send(TEXT, b"5")
     client.send(TEXT, b"4hello")
     assert client.message() == "4hello"
@@ -57,7 +57,7 @@ def test_nothing_is_lost_or_reordered_on_the_way(server: InThread, http: HttpCli
     probe(client)
     assert http.response().packets == ["6"]
     server.call(say)
-    assert http.get(polling(sid)).packets == ["4n1"]  # long polling goes on until the client has changed over
+    assert http.get(polling(sid)).packets == ["4n1"]  # long polling continues until the client has switched
     server.call(say)
     client.send(TEXT, b"5")
     client.send(TEXT, b"4mark")
@@ -85,7 +85,7 @@ def test_a_packet_that_is_about_to_be_polled_when_the_probe_comes(server: InThre
 
 
 class TestStalled:
-    """An upgrade that gets no further, as behind a proxy that swallows frames: long polling goes on as it was."""
+    """An upgrade that does not complete, for example behind a proxy that drops frames: long polling continues."""
 
     @pytest.fixture(autouse=True)
     def no_time_passes(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ class TestStalled:
         probe(client)
         assert http.response().packets == ["6"]
         http.request("GET", polling(sid))
-        eventually(lambda: server.session(sid)._polling.waiter)  # for so long as the interval is
+        eventually(lambda: server.session(sid)._polling.waiter)  # for the length of the interval
 
     def test_packets_do_not_wait_for_it(self, server: InThread, http: HttpClient, sid: str) -> None:
         client, other = upgrading(server, sid), server.http()
@@ -109,7 +109,7 @@ class TestStalled:
             other.post(polling(sid), b"4n%d" % number)
             assert http.response().packets == [f"4n{number}"]
 
-    def test_a_poll_that_waits_when_it_is_finished_is_answered_and_takes_nothing(
+    def test_a_poll_that_waits_at_the_end_of_the_upgrade_gets_a_noop_only(
         self, server: InThread, http: HttpClient, sid: str
     ) -> None:
         session = server.session(sid)
@@ -118,7 +118,7 @@ class TestStalled:
         http.request("GET", polling(sid))
         eventually(lambda: session._polling.waiter)
 
-        def both() -> None:  # before the poll's greenlet comes to it
+        def both() -> None:  # before the poll's greenlet runs
             session.send("just now")
             session.websocket_message(session._upgrade, "5")
 
@@ -128,13 +128,13 @@ class TestStalled:
         assert server.closed() == []
 
 
-def test_a_client_is_asked_again_to_end_its_poll(server: InThread, http: HttpClient, sid: str) -> None:
+def test_a_client_gets_another_noop_to_end_its_poll(server: InThread, http: HttpClient, sid: str) -> None:
     client = upgrading(server, sid)
     probe(client)
     assert [http.get(polling(sid)).packets for _ in range(3)] == [["6"]] * 3
 
 
-def test_a_poll_that_comes_behind_its_end_is_refused_although_both_are_read_at_once(
+def test_a_poll_after_the_upgrade_is_refused_even_if_both_are_read_at_once(
     server: InThread, http: HttpClient, sid: str
 ) -> None:
     client = upgrading(server, sid)
@@ -156,7 +156,7 @@ def test_a_poll_that_comes_behind_its_end_is_refused_although_both_are_read_at_o
     assert server.closed() == []
 
 
-def test_one_that_is_given_up_leaves_everything_as_it_was(server: InThread, http: HttpClient, sid: str) -> None:
+def test_an_abandoned_upgrade_changes_nothing(server: InThread, http: HttpClient, sid: str) -> None:
     client = upgrading(server, sid)
     probe(client)
     server.call(lambda: server.session(sid).send("one"))
@@ -173,7 +173,7 @@ def test_one_that_is_given_up_leaves_everything_as_it_was(server: InThread, http
 
 
 @pytest.mark.parametrize("wrong", [b"4hello", b"5", b"2", b"", b"3probe"])
-def test_without_a_probe_there_is_none(server: InThread, http: HttpClient, sid: str, wrong: bytes) -> None:
+def test_an_upgrade_needs_a_probe(server: InThread, http: HttpClient, sid: str, wrong: bytes) -> None:
     client = upgrading(server, sid)
     client.send(TEXT, wrong)
     assert client.close_code() == 1000
@@ -190,7 +190,7 @@ def test_nothing_but_upgrade_may_follow_the_probe(server: InThread, http: HttpCl
     assert http.post(polling(sid), b"4still here").status == 200
 
 
-def test_one_that_is_not_finished_is_ended(serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unfinished_upgrade_is_ended(serve: Callable[..., InThread], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_socket, "UPGRADE_TIMEOUT", 0.1)
     server = serve(ping_interval=0.5)
     http = server.http()
@@ -200,13 +200,13 @@ def test_one_that_is_not_finished_is_ended(serve: Callable[..., InThread], monke
     assert http.post(polling(sid), b"4still here").status == 200
 
 
-def test_a_second_one_at_the_same_time_is_closed(server: InThread, http: HttpClient, sid: str) -> None:
+def test_a_second_upgrade_at_the_same_time_is_closed(server: InThread, http: HttpClient, sid: str) -> None:
     client = upgrading(server, sid)
     assert upgrading(server, sid).close_code() == 1000
     probe(client)
 
 
-def test_the_session_s_end_is_the_upgrade_s_end(server: InThread, http: HttpClient, sid: str) -> None:
+def test_the_end_of_the_session_ends_the_upgrade(server: InThread, http: HttpClient, sid: str) -> None:
     client = upgrading(server, sid)
     probe(client)
     server.call(server.session(sid).close)
@@ -234,7 +234,7 @@ def test_a_paused_session_stays_paused(server: InThread, http: HttpClient, sid: 
     assert got == []
 
 
-def test_what_comes_in_one_segment_with_the_handshake_is_read(server: InThread, sid: str) -> None:
+def test_bytes_in_the_handshake_s_segment_are_read(server: InThread, sid: str) -> None:
     from websockets.frames import Frame
 
     connection = server.connect()
@@ -261,7 +261,7 @@ class TestHandshake:
             (handshake("/socket.io/?EIO=4&transport=websocket").replace(b"GET", b"POST", 1), 400),
             (handshake("/socket.io/?EIO=4&transport=websocket").replace(b", Upgrade", b"", 1), 400),
             (handshake("/socket.io/?EIO=4&transport=websocket").replace(b"1.1", b"1.0", 1), 400),
-            (handshake("/socket.io/?EIO=4&transport=websocket&sid=nobody"), 400),
+            (handshake("/socket.io/?EIO=4&transport=websocket&sid=unknown"), 400),
             (handshake("/elsewhere"), 404),
         ],
     )
@@ -276,10 +276,10 @@ class TestHandshake:
         ("offered", "chosen"),
         [([], None), (["x"], "x"), (["b, a"], "b"), (["b", "a"], "b"), (["soap.v1,x"], "soap.v1")],
     )
-    def test_of_the_subprotocols_offered_the_first_is_chosen(
+    def test_the_first_offered_subprotocol_is_chosen(
         self, server: InThread, offered: list[str], chosen: str | None
     ) -> None:
-        """They mean nothing here, but browsers fail where none is chosen; Node's server does the same."""
+        """They have no meaning here, but browsers fail if none is chosen; Node's server does the same."""
         headers = "".join(f"Sec-WebSocket-Protocol: {names}\r\n" for names in offered)
         head = server.websocket(headers=headers).head.split("\r\n")
         found = [line.partition(": ")[2] for line in head if line.startswith("Sec-WebSocket-Protocol")]

@@ -1,4 +1,4 @@
-"""The worker class under a real gunicorn: how it starts, stops, reloads, and what it leaves."""
+"""The worker class under a real gunicorn: how it starts, stops and reloads, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.helpers.servers import ROOT, alive, eventually, free_port
 from tests.server.wire import CLOSE, HERE, Gunicorn, WebSocketClient, open_polling, polling
 
 
-def test_it_tells_the_application_when_it_serves_and_when_it_stops(gunicorn: Callable[..., Gunicorn]) -> None:
+def test_the_worker_starts_drains_and_stops_the_application(gunicorn: Callable[..., Gunicorn]) -> None:
     server = gunicorn(workers=2)
     pids = server.worker_pids()
     server.stop()
     for pid in pids:
         drains, stopped = (event.split() for event in server.events() if event.startswith(f"{pid} "))
-        # of 30 s, less what has passed: a third to drain, and what is left but for 2 s to stop
+        # of 30 s, minus the time passed: a third to drain, and the rest except 2 s to stop
         assert drains[1:-1] == ["drains", "for"]
         assert 8 < float(drains[-1]) < 10
         assert stopped[1:-1] == ["stopped", "within"]
@@ -38,7 +38,7 @@ def test_it_tells_the_application_when_it_serves_and_when_it_stops(gunicorn: Cal
     server.check_log()
 
 
-def test_a_quick_stop_does_not_wait_for_a_drain_nor_begin_one(
+def test_a_quick_stop_neither_waits_for_a_drain_nor_starts_one(
     gunicorn: Callable[..., Gunicorn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ECHO_DRAINS_FOREVER", "1")
@@ -53,7 +53,7 @@ def test_a_quick_stop_does_not_wait_for_a_drain_nor_begin_one(
 
 
 @pytest.mark.parametrize(("signum", "most"), [(signal.SIGTERM, 27.0), (signal.SIGQUIT, 0.5), (signal.SIGINT, 0.5)])
-def test_every_way_to_stop_says_goodbye_and_leaves_nothing(
+def test_every_way_to_stop_closes_connections_and_leaves_nothing(
     gunicorn: Callable[..., Gunicorn], signum: int, most: float
 ) -> None:
     server = gunicorn(workers=2)
@@ -65,13 +65,13 @@ def test_every_way_to_stop_says_goodbye_and_leaves_nothing(
     begun = time.monotonic()
     server.process.send_signal(signum)
     assert client.message().startswith("0")
-    # "going away", and nothing to fetch: no Engine.IO CLOSE, after which python-socketio's client would stay away
+    # "going away", and nothing to fetch: after an Engine.IO CLOSE python-socketio's client would stay away
     assert client.frame().opcode is CLOSE
     client.connection.close()
     assert poller.response().packets == ["6"]
     assert idle.at_end()
     server.process.wait(20)
-    assert time.monotonic() - begun < 10  # of 30 s that it would have
+    assert time.monotonic() - begun < 10  # of the 30 s that it may take
     within = [float(line.split()[-1]) for line in server.events() if " stopped within " in line]
     assert len(within) == 2
     assert all(0.8 * most <= seconds <= most for seconds in within)
@@ -80,7 +80,7 @@ def test_every_way_to_stop_says_goodbye_and_leaves_nothing(
     server.check_log()
 
 
-def test_a_client_that_does_not_go_does_not_keep_it(gunicorn: Callable[..., Gunicorn]) -> None:
+def test_a_client_that_does_not_close_does_not_delay_the_stop(gunicorn: Callable[..., Gunicorn]) -> None:
     server = gunicorn(workers=1, arguments=("--graceful-timeout", "3"))
     stuck = server.http()
     stuck.request("POST", "/body", headers="Content-Length: 10\r\n")
@@ -105,7 +105,7 @@ def test_a_reload_replaces_the_workers(gunicorn: Callable[..., Gunicorn]) -> Non
     assert server.http().get("/pid").status == 200
 
 
-def test_after_max_requests_it_is_replaced(gunicorn: Callable[..., Gunicorn]) -> None:
+def test_a_worker_is_replaced_after_max_requests(gunicorn: Callable[..., Gunicorn]) -> None:
     server = gunicorn(workers=1, arguments=("--max-requests", "5"))
     (before,) = server.worker_pids()
     for _ in range(5):
@@ -123,7 +123,7 @@ def test_websockets_do_not_count_as_connections_of_the_http_server(gunicorn: Cal
         client.connection.close()
 
 
-def test_when_the_master_is_killed_the_workers_go_and_leave_nothing(gunicorn: Callable[..., Gunicorn]) -> None:
+def test_after_the_master_is_killed_the_workers_end_and_leave_nothing(gunicorn: Callable[..., Gunicorn]) -> None:
     server = gunicorn(workers=3)
     pids = server.worker_pids()
     server.process.kill()
@@ -132,7 +132,7 @@ def test_when_the_master_is_killed_the_workers_go_and_leave_nothing(gunicorn: Ca
     assert list(server.tmp.iterdir()) == []
 
 
-def test_what_is_left_when_all_are_killed_goes_with_the_next_start(
+def test_the_next_start_removes_the_files_of_killed_processes(
     gunicorn: Callable[..., Gunicorn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = gunicorn(workers=2)
@@ -188,8 +188,8 @@ def test_an_application_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     assert 'has no extensions["animochat"]' in output
 
 
-def test_a_listener_passes_on_what_each_connection_needs() -> None:
-    """Accepted connections inherit it: nothing waits for acknowledgements, and the kernel keeps little of a flood."""
+def test_connections_inherit_the_listener_s_options() -> None:
+    """Accepted connections inherit its options: no wait for acknowledgements, and a small buffer in a flood."""
     cfg = Config()
     cfg.set("keepalive", 33)
     admission = SimpleNamespace(connection_made=object(), head_read=object())
@@ -201,7 +201,7 @@ def test_a_listener_passes_on_what_each_connection_needs() -> None:
         listener.listen()
         server = worker._server(listener)
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        # Linux keeps as much again for its own use, others say what was asked for.
+        # Linux doubles the value for its own use, other systems report the requested value.
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) in (64 * 1024, 128 * 1024)
     assert server.keep_alive == 33
     assert (server.on_connection, server.on_head) == (admission.connection_made, admission.head_read)
@@ -209,7 +209,7 @@ def test_a_listener_passes_on_what_each_connection_needs() -> None:
     assert server.environ["wsgi.multithread"] is True
 
 
-def test_a_worker_keeps_the_garbage_collector_from_what_it_has_loaded() -> None:
+def test_loaded_objects_are_excluded_from_garbage_collections() -> None:
     before = gc.get_threshold()
     try:
         tune_garbage_collector()

@@ -1,4 +1,4 @@
-"""What the tests of this folder are made of: a server in a thread, servers in processes, clients that speak in bytes.
+"""Helpers of this folder's tests: a server in a thread, servers in processes, clients that send bytes.
 
 with InThread() as server:
     client = server.websocket()
@@ -38,14 +38,14 @@ CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 
 HERE = Path(__file__).parent
 
-#: Seconds after which something that should have come at once is missing.
+#: Seconds after which an event that should come at once counts as missing.
 PATIENCE = 10.0
 
 T = TypeVar("T")
 
 
 class InThread:
-    """The echo application on a real port, in this process: on a thread with an event loop of its own.
+    """The echo application on a real port, in this process: on a thread with its own event loop.
 
     Args:
         options: for `EngineServer`.
@@ -76,7 +76,7 @@ class InThread:
         self._work = hub.loop.async_()
         self._todo: list[Callable[[], object]] = []
         self._work.start(self._do_work)
-        #: what went wrong in a greenlet or a callback; anything is too much
+        #: failures of greenlets and callbacks; none is allowed
         self.failures: list[Any] = []
         hub.handle_error = lambda context, *error: self.failures.append(error)
         listener = GeventSocket(socket.AF_INET, socket.SOCK_STREAM)
@@ -119,16 +119,16 @@ class InThread:
         return results[0]
 
     def session(self, sid: str) -> Any:
-        """The server's session of that id."""
-        # A client can have read its first packet before the server's thread has come to the next line.
+        """Return the server's session with that id."""
+        # A client may have read its first packet before the server's thread has run the next line.
         return eventually(lambda: self.engine.sockets.get(sid))
 
     def closed(self) -> list[str]:
-        """Why sessions have been closed so far."""
+        """Return the reasons of all sessions closed so far."""
         return [reason for _, reason in self.chat.closed]
 
     def connect(self, address: str = "127.0.0.1", receive_buffer: int | None = None) -> socket.socket:
-        """A TCP connection, from that address of the loopback network (on Linux any)."""
+        """Return a TCP connection from that loopback address (on Linux any of 127.0.0.0/8)."""
         connection = socket.socket()
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -139,14 +139,14 @@ class InThread:
         return connection
 
     def websocket(self, query: str = "EIO=4&transport=websocket", headers: str = "") -> WebSocketClient:
-        """A WebSocket connection; of a new session, its first packet is read and its ``sid`` known."""
+        """Return a WebSocket connection; of a new session the first packet is read and the ``sid`` known."""
         client = WebSocketClient(self.connect(), query, headers)
         if "sid=" not in query:
             client.sid = json.loads(client.message()[1:])["sid"]
         return client
 
     def http(self) -> HttpClient:
-        """A kept-alive HTTP connection."""
+        """Return a kept-alive HTTP connection."""
         return HttpClient(self.connect())
 
 
@@ -181,7 +181,7 @@ class HttpClient:
         )
 
     def response(self) -> Response:
-        """The next response."""
+        """Return the next response."""
         line = self._file.readline()
         if not line:
             raise EOFError("the server has closed")
@@ -202,7 +202,7 @@ class HttpClient:
         return self.response()
 
     def at_end(self) -> bool:
-        """Whether the server closes without another word."""
+        """Return whether the server closes without sending more."""
         try:
             return self._file.read(1) == b""
         except ConnectionResetError:
@@ -214,12 +214,12 @@ class HttpClient:
 
 
 def polling(sid: str = "", extra: str = "") -> str:
-    """The target of a polling request."""
+    """Return the target of a polling request."""
     return "/socket.io/?EIO=4&transport=polling" + (f"&sid={sid}" if sid else "") + extra
 
 
 def open_polling(client: HttpClient) -> str:
-    """Open a session on long polling and return its id."""
+    """Open a session on long polling; return its id."""
     packets = client.get(polling()).packets
     sid: str = json.loads(packets[0][1:])["sid"]
     return sid
@@ -229,7 +229,7 @@ KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
 def handshake(target: str, headers: str = "", key: str = KEY, version: str = "13") -> bytes:
-    """A WebSocket handshake request."""
+    """Return a WebSocket handshake request."""
     return (
         f"GET {target} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
         f"Sec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}\r\n{headers}\r\n"
@@ -237,12 +237,12 @@ def handshake(target: str, headers: str = "", key: str = KEY, version: str = "13
 
 
 class WebSocketClient:
-    """A WebSocket client that sends whatever it is told to, right or wrong."""
+    """A WebSocket client that sends anything a test asks for, valid or not."""
 
     sid = ""
 
     def __init__(self, connection: socket.socket, query: str, headers: str = "", behind: bytes = b"") -> None:
-        """`behind`: what is sent together with the handshake."""
+        """`behind`: bytes sent together with the handshake."""
         self.connection = connection
         self._parser = Protocol(Side.CLIENT, max_size=None)
         self._frames: list[Frame] = []
@@ -260,7 +260,7 @@ class WebSocketClient:
         self.connection.sendall(Frame(opcode, payload, **flags).serialize(mask=True))
 
     def send_raw(self, first: int, payload: bytes, length: int | None = None, mask: bool = True) -> None:
-        """A frame that need not be valid: its first byte, and the payload length that it claims to have."""
+        """Send a frame that need not be valid: its first byte, and the payload length that it claims to have."""
         length = len(payload) if length is None else length
         masked = 0x80 if mask else 0
         if length < 126:
@@ -272,7 +272,7 @@ class WebSocketClient:
         self.connection.sendall(head + (b"\0\0\0\0" if mask else b"") + payload)
 
     def frame(self) -> Frame:
-        """The next frame, whichever."""
+        """Return the next frame of any kind."""
         while not self._frames:
             data = self.connection.recv(65536)
             if not data:
@@ -282,7 +282,7 @@ class WebSocketClient:
         return self._frames.pop(0)
 
     def message(self) -> str:
-        """The next text message; Engine.IO's pings are answered on the way."""
+        """Return the next text message; answer Engine.IO's pings on the way."""
         while True:
             frame = self.frame()
             if frame.opcode is TEXT and bytes(frame.data) == b"2":
@@ -292,14 +292,14 @@ class WebSocketClient:
             return bytes(frame.data).decode()
 
     def close_code(self) -> int:
-        """The code with which the server closes; whatever comes before it is dropped. Then the connection must end."""
+        """Return the server's close code; drop all frames before it. Then the connection must end."""
         while (frame := self.frame()).opcode is not CLOSE:
             pass
         assert self.at_end()
         return int(struct.unpack("!H", bytes(frame.data[:2]))[0]) if frame.data else 1005
 
     def at_end(self) -> bool:
-        """Whether the server has ended the connection, or does so now."""
+        """Return whether the server has ended the connection, or does so now."""
         try:
             while self.connection.recv(65536):
                 pass
@@ -308,7 +308,7 @@ class WebSocketClient:
         return True
 
     def reset(self) -> None:
-        """Vanish with a TCP reset."""
+        """End the connection with a TCP reset."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
@@ -349,12 +349,12 @@ class Gunicorn:
             )  # fmt: skip
 
     def start(self) -> Gunicorn:
-        """Wait until all workers serve."""
+        """Start it and wait until all workers serve."""
         eventually(lambda: len(self.sockets()) >= self.workers, 30, "workers that serve")
         return self
 
     def sockets(self) -> list[Path]:
-        """The workers' hand-over sockets, as far as they listen."""
+        """Return the workers' hand-over sockets that have a listener."""
         found = []
         for path in self.tmp.glob("animochat-run-*/*"):
             with contextlib.suppress(FileNotFoundError):
@@ -369,7 +369,7 @@ class Gunicorn:
         return self.log_path.read_text()
 
     def events(self) -> list[str]:
-        """What the application has noted, one line each: the worker's process id, and what happened."""
+        """Return the application's notes, one line each: the worker's process id, and the event."""
         return self.events_path.read_text().splitlines()
 
     def connect(self) -> socket.socket:
@@ -379,7 +379,7 @@ class Gunicorn:
         return HttpClient(self.connect())
 
     def quiet_sessions(self) -> int:
-        """How many sessions there are, if no request of any is under way; else 0."""
+        """Return the number of sessions if none has a request under way; else 0."""
         found: dict[int, dict[str, int]] = {}
         deadline = time.monotonic() + PATIENCE
         while len(found) < self.workers and time.monotonic() < deadline:
@@ -391,11 +391,11 @@ class Gunicorn:
         return sockets if sockets == sum(about["quiet"] for about in found.values()) else 0
 
     def session_on_each(self) -> dict[int, str]:
-        """A polling session on each worker: {process id: session id}."""
+        """Return a polling session on each worker: {process id: session id}."""
         found: dict[int, str] = {}
         deadline = time.monotonic() + 30
         while len(found) < self.workers and time.monotonic() < deadline:
-            client = self.http()  # whoever accepts it opens the session
+            client = self.http()  # the worker that accepts it opens the session
             sid = open_polling(client)
             pid = json.loads(client.get("/pid").body)["pid"]
             found.setdefault(pid, sid)
@@ -404,7 +404,7 @@ class Gunicorn:
         return found
 
     def kill(self) -> None:
-        """End everything that is left."""
+        """End all of its processes that are left."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
@@ -415,6 +415,6 @@ class Gunicorn:
         self.process.wait(30)
 
     def check_log(self) -> None:
-        """Nothing went wrong in it."""
+        """Check that its log has no errors."""
         wrong = re.findall(r"^.*(?:Traceback|\[ERROR\]|\[CRITICAL\]|Error:).*$", self.log(), re.MULTILINE)
         assert not wrong, self.log()
