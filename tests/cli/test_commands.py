@@ -13,6 +13,7 @@ import pytest
 
 from animochat import cli
 from animochat.moderation.lobby_moderation import LobbyModeration, Said
+from animochat.protocol import channel
 from animochat.store import keys
 from tests.helpers.servers import ROOT, PythonClient, Server, eventually, free_port
 from tests.helpers.store import Lobby
@@ -109,14 +110,14 @@ def test_everybody_hears_an_announcement(run: Run, lobby: Lobby) -> None:
     lobby.ear.subscribe(keys.everybody())
     assert run("announce", " Back in five minutes ") == (0, "Sent.\n")
     ((_, notice),) = [message for message in lobby.ear.messages() if message[0] == keys.everybody()]
-    assert json.loads(notice) == [{"p": "", "e": "announced", "text": "Back in five minutes"}]
+    assert channel.decode(notice) == [channel.Announced(person="", text="Back in five minutes")]
 
 
 def test_they_are_about_every_lobby_or_one(run: Run, lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOBBIES", "main,cebu")
     channels = [keys.everybody(name) for name in ("main", "cebu")]
-    for channel in channels:
-        lobby.ear.subscribe(channel)
+    for name in channels:
+        lobby.ear.subscribe(name)
     assert run("announce", "to all")[0] == run("announce", "--lobby", "cebu", "to some")[0] == 0
     heard = [channel for channel, _ in lobby.ear.messages()]
     assert sorted(heard) == sorted([*channels, keys.everybody("cebu")])

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import redis
 
+from animochat.protocol.channel import RelayedEvent, encode_event
 from animochat.store import keys
 from tests.faults.crowd import Crowd, Member
 from tests.faults.history import History
@@ -278,10 +279,11 @@ def test_a_worker_falls_behind_and_loses_its_subscription(town: Town, crowd: Cro
         client.config_set("client-output-buffer-limit", "pubsub 1mb 0 0")
         channels = client.pubsub_channels(keys.worker_channel("*"))
         assert len(channels) == 3
+        long_event = encode_event(RelayedEvent(receiver="nobody", room_id="none", packet="x" * 500_000))
 
         def is_cut() -> bool:
             for channel in channels:
-                client.publish(channel, f"typing {'x' * 500_000} nowhere 0")
+                client.publish(channel, long_event)
             return len(client.pubsub_channels(keys.worker_channel("*"))) < len(channels)
 
         os.kill(pid, signal.SIGSTOP)
