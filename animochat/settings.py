@@ -276,6 +276,14 @@ class Settings:
         "An IPv6 address counts by its /64. A campus or a mobile carrier may share one address.",
     )
     # Off unless the operator wants it.
+    # Time to think about it, and not much longer for the messages to be kept.
+    report_window_minutes: int = _setting(
+        15,
+        integer(0, 60),
+        "Moderation",
+        "Minutes after the end of a room during which its people can still report and block each other.",
+        "The room's messages are stored for as long, and then deleted. 0: only while the room lasts.",
+    )
     auto_suspend_reports: int = _setting(
         0,
         integer(0, 1_000),

@@ -25,6 +25,11 @@ export interface Auth {
   offset?: string;
 }
 
+/** `block-partner`. `roomId`: a room that may have ended; without it the present one. */
+export interface BlockPartner {
+  roomId?: string | null;
+}
+
 /** The acknowledgement of an event that succeeded. */
 export interface Done {
   ok: true;
@@ -44,7 +49,17 @@ export interface FindMatch {
   interests?: string[];
 }
 
-/** The server's limits: lengths in characters, times in milliseconds. */
+/** The person's last room that has ended, while its partner may still be blocked and reported. */
+export interface LastRoom {
+  roomId: string;
+  /** Unix time in milliseconds */
+  endedAt: number;
+}
+
+/** The server's limits: lengths in characters, times in milliseconds.
+
+    `reportAfterMs`: how long after its end a room may be named in `block-partner` and `report-partner`.
+    `reportsIncludeMessages`: whether a report has the room's messages. */
 export interface Limits {
   maxMessageLength: number;
   maxClientIdLength: number;
@@ -57,6 +72,9 @@ export interface Limits {
   /** Milliseconds */
   reconnectGraceMs: number;
   maxReportDetailsLength: number;
+  /** Milliseconds */
+  reportAfterMs: number;
+  reportsIncludeMessages: boolean;
 }
 
 /** `matched`. */
@@ -117,10 +135,11 @@ export interface Refused {
   error: Refusal;
 }
 
-/** `report-partner`. */
+/** `report-partner`. `roomId`: as in `block-partner`. */
 export interface ReportPartner {
   reason: "harassment" | "other" | "sexual" | "spam" | "threat" | "underage";
   details?: string | null;
+  roomId?: string | null;
 }
 
 /** The acknowledgement of a search. `cooldownMs` is present while waiting. */
@@ -146,6 +165,7 @@ export interface Session {
   lobby: string;
   limits: Limits;
   room?: SessionRoom;
+  lastRoom?: LastRoom;
 }
 
 /** The room in `session`, with the messages that both people sent so far. */
@@ -190,9 +210,9 @@ export interface ClientToServerEvents {
   "typing": (argument: boolean | Typing, acknowledge: Acknowledge<Done>) => void;
   /** Leave the room without searching again. */
   "leave-room": (acknowledge: Acknowledge<Done>) => void;
-  /** Leave the room and don't meet this partner again for 90 days. */
-  "block-partner": (acknowledge: Acknowledge<Done>) => void;
-  /** File a report with the room's messages, then as `block-partner`. */
+  /** Leave the room and don't meet this partner again for 90 days; also after the room has ended. */
+  "block-partner": (...args: [acknowledge: Acknowledge<Done>] | [argument: BlockPartner | null, acknowledge: Acknowledge<Done>]) => void;
+  /** File a report with the room's messages, then as `block-partner`; also after the room has ended. */
   "report-partner": (argument: ReportPartner, acknowledge: Acknowledge<Done>) => void;
 }
 

@@ -26,6 +26,7 @@ from animochat.protocol import offset, packets
 from animochat.protocol.errors import Banned, ChatError, RateLimited, Replaced, Unavailable
 from animochat.protocol.offset import Offset
 from animochat.protocol.payloads import (
+    LastRoom,
     Limits,
     PartnerDisconnected,
     PartnerReconnecting,
@@ -430,6 +431,9 @@ class Lifecycle:
         assert self._tokens is not None  # nobody is registered without
         token = self._tokens.issue(connection.person)
         session = Session(token, False, registration.state, self._lobby, self._limits)
+        last = registration.last_room
+        if last is not None and self._limits.reportAfterMs:
+            session.lastRoom = LastRoom(last.room_id, last.ended_at)
         room, record = connection.room, registration.room
         if room is not None and record is not None:
             said = [message_json(room.room_id, m.seq, m.timestamp, m.body).encode() for m in messages]

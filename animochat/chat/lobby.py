@@ -22,7 +22,6 @@ from animochat.moderation.words import WordFilter
 from animochat.presence.service import Presence
 from animochat.protocol.errors import Unavailable
 from animochat.protocol.payloads import MAX_CLIENT_ID, MAX_DETAILS, MAX_INTEREST_LENGTH, MAX_INTERESTS, Limits
-from animochat.rooms.life import ENDED_LIFE_MS
 from animochat.rooms.service import Rooms
 from animochat.server.engineio.server import websocket_frame
 from animochat.settings import Settings
@@ -36,6 +35,7 @@ log = logging.getLogger(__name__)
 TOUCH = 3600.0
 
 HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
 
 
 def session_limits(settings: Settings) -> Limits:
@@ -49,6 +49,8 @@ def session_limits(settings: Settings) -> Limits:
         skipCooldownMs=settings.skip_cooldown_ms,
         reconnectGraceMs=settings.reconnect_grace_ms,
         maxReportDetailsLength=MAX_DETAILS,
+        reportAfterMs=settings.report_window_minutes * MINUTE_MS,
+        reportsIncludeMessages=settings.store_messages,
     )
 
 
@@ -83,13 +85,15 @@ class Lobby:
             settings.interest_wait_ms,
             name,
         )
+        limits = session_limits(settings)
         self.rooms = Rooms(
             pipeline,
             worker_id,
             name,
             storing=settings.store_messages,
-            # Nothing is to be read there where nothing is stored: it only has to refuse what comes late.
-            ended_life_ms=ENDED_LIFE_MS if settings.store_messages else settings.reconnect_grace_ms,
+            # Without messages the log only has to refuse what comes late.
+            ended_life_ms=max(settings.reconnect_grace_ms, limits.reportAfterMs if settings.store_messages else 0),
+            report_window_ms=limits.reportAfterMs,
         )
         self.moderation = LobbyModeration(
             pipeline,
@@ -97,9 +101,9 @@ class Lobby:
             settings.auto_suspend_reports,
             name,
             reports_per_address=settings.reports_per_hour_per_address,
+            report_window_ms=limits.reportAfterMs,
         )
         self.connections = Connections()
-        limits = session_limits(settings)
         self.lifecycle = Lifecycle(
             settings, limits, name, self.connections, self.presence, self.matchmaking, self.rooms
         )

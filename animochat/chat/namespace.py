@@ -36,6 +36,7 @@ from animochat.protocol.payloads import (
     read_body,
     reply_body,
 )
+from animochat.protocol.room_record import Departure, Parting
 from animochat.rooms.appending import ENDED, LATE, LOCAL, REMOTE, Entry, Outcome
 from animochat.rooms.service import Rooms
 from animochat.settings import Settings
@@ -171,34 +172,51 @@ class ChatNamespace(socketio.Namespace):
     # Rooms
 
     def on_leave_room(self, request: Request) -> dict[str, Any]:
-        return self._part(request.connection, self._rooms.leave)
+        connection = request.connection
+        if connection.room is None:
+            raise NotInRoom
+        return self._part(connection, self._rooms.leave(connection.person, connection.id))
 
     def on_block_partner(self, request: Request) -> dict[str, Any]:
-        return self._part(request.connection, self._moderation.block_partner)
+        connection = request.connection
+        room_id, _ = self._room_of(connection, request.argument.roomId)
+        return self._part(connection, self._moderation.block_partner(connection.person, connection.id, room_id))
 
     def on_report_partner(self, request: Request) -> dict[str, Any]:
         connection, report = request.connection, request.argument
-        room = connection.room
-        if room is None:
-            raise NotInRoom
+        person = connection.person
+        room_id, slot = self._room_of(connection, report.roomId)
         # Read first: the log may be at another node than the lobby. Where either fails, nothing was changed.
         evidence = [
-            Said("reporter" if entry.slot == room.slot else "reported", entry.timestamp, read_body(entry.body).content)
-            for entry in self._rooms.evidence(room.room_id, connection.person, room.slot)
+            Said("reporter" if entry.slot == slot else "reported", entry.timestamp, read_body(entry.body).content)
+            for entry in self._rooms.evidence(room_id, person, slot)
         ]
-        file = partial(self._moderation.report_partner, room.room_id, report.reason, report.details, evidence)
-        return self._part(connection, file)
+        return self._part(
+            connection,
+            self._moderation.report_partner(room_id, report.reason, report.details, evidence, person, connection.id),
+        )
 
-    def _part(self, connection: Connection, leave: Callable[[str, str], tuple[str, int, str]]) -> dict[str, Any]:
-        """Have the store end the room, for this person's sake; the partner hears of it from there."""
-        if connection.room is None:
+    def _room_of(self, connection: Connection, named: str | None) -> tuple[str, str]:
+        """Return the room that a client means, and the client's slot there: the present one, or one that has ended.
+
+        `named`: None where the client named none. Raises NotInRoom.
+        """
+        room = connection.room
+        if room is not None and named in (None, room.room_id):
+            return room.room_id, room.slot
+        slot = self._moderation.past_slot(named, connection.person) if named is not None else None
+        if named is None or slot is None:
             raise NotInRoom
-        state, version, room_id = leave(connection.person, connection.id)
-        self._check_known(connection, state)
-        if state == "not-in-room":
+        return named, slot
+
+    def _part(self, connection: Connection, parting: Parting) -> dict[str, Any]:
+        """Bring the connection out of a room that the store has ended on the person's request."""
+        self._check_known(connection, parting.state)
+        if parting.state is Departure.NOT_IN_ROOM:
             raise NotInRoom
-        connection.advance(version)
-        self._leave(connection, room_id)
+        if parting.state is Departure.LEFT:
+            connection.advance(parting.version)
+            self._leave(connection, parting.room_id)
         return {}
 
     def _leave(self, connection: Connection, room_id: str) -> None:

@@ -5,6 +5,7 @@ A ban's subject is `person:<person>` or `address:<keyed hash>`. The store never 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 from animochat.moderation.access import TRY_TOKEN
 from animochat.protocol.channel import Announced, encode_notices
 from animochat.protocol.errors import RateLimited
+from animochat.protocol.room_record import Parting, read_parting
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
@@ -44,6 +46,9 @@ SCRIPTS = [
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 
+#: A room's id, as matchmaking/scripts/include/match.lua makes it.
+ROOM_ID = re.compile("[0-9a-f]{16}")
+
 #: Milliseconds for which two people do not meet after one of them blocked or reported the other: longer than an
 #: anonymous person usually lasts.
 BLOCK_MS = 90 * DAY_MS
@@ -58,6 +63,9 @@ MAX_EVIDENCE = 64 * 1024
 #: store's memory. Beyond either, the address with the most open reports loses its oldest one.
 MAX_OPEN_REPORTS = 1000
 MAX_OPEN_BYTES = 16 * 1024 * 1024
+
+#: Milliseconds after its end for which a room may be named in a block or a report, unless set otherwise.
+REPORT_WINDOW_MS = 15 * 60 * 1000
 
 #: Milliseconds of an automatic suspension.
 SUSPENSION_MS = HOUR_MS
@@ -115,7 +123,8 @@ class LobbyModeration:
 
     `reports_per_hour`: how many reports a person may file; `reports_per_address`: all people of an address together; 0
     for any number. `auto_suspend_reports`: reports from this many different people within a day suspend a person for
-    SUSPENSION_MS; 0 for never. Tests replace the store's clock with `clock` (Unix ms).
+    SUSPENSION_MS; 0 for never. `report_window_ms`: how long after its end a room may be named in a block or a report.
+    Tests replace the store's clock with `clock` (Unix ms).
     """
 
     def __init__(
@@ -126,35 +135,43 @@ class LobbyModeration:
         lobby: str = keys.MAIN_LOBBY,
         clock: Callable[[], int] | None = None,
         reports_per_address: int = 0,
+        report_window_ms: int = REPORT_WINDOW_MS,
     ) -> None:
         self.lobby = lobby
         self._pipeline = pipeline
         self._reports_per_hour = reports_per_hour
         self._reports_per_address = reports_per_address
         self._auto_suspend_reports = auto_suspend_reports
+        self._report_window_ms = report_window_ms
         self._lobby = [keys.lobby(lobby)]
         self._now: Callable[[], int | str] = clock or (lambda: "")
 
     # For people who chat
 
-    def block_partner(self, person: str, connection: str) -> tuple[str, int, str]:
-        """End the person's room, and keep its two people apart. Return the values of `Rooms.leave`."""
-        return _left(self._pipeline.call(BLOCK_PARTNER, self._lobby, [person, connection, BLOCK_MS, self._now()]))
+    def past_slot(self, room_id: str, person: str) -> str | None:
+        """Return the person's slot in a room that may still be reported after its end; None for any other room."""
+        members = self._execute("HMGET", f":past:{room_id}", "a", "b") if ROOM_ID.fullmatch(room_id) else ()
+        return next((slot for slot, name in zip("ab", members, strict=False) if name == person.encode()), None)
+
+    def block_partner(self, person: str, connection: str, room_id: str = "") -> Parting:
+        """Keep the two people of a room apart, and end it if it goes on. `room_id`: "" for the person's present one."""
+        args = [person, connection, room_id, BLOCK_MS, self._report_window_ms, self._now()]
+        return read_parting(self._pipeline.call(BLOCK_PARTNER, self._lobby, args))
 
     def report_partner(
         self, room_id: str, reason: str, details: str, evidence: Sequence[Said], person: str, connection: str
-    ) -> tuple[str, int, str]:
-        """Keep a report with its evidence; then do the same as `block_partner`.
+    ) -> Parting:
+        """Keep a report with its evidence, then as `block_partner`. A person's first report on a room counts.
 
         Raises RateLimited if the person, or the address, has filed too many within the hour.
         """
         args = [person, connection, room_id, reason, details, _encoded(evidence), BLOCK_MS, REPORT_MS]
         args += [self._reports_per_hour, self._reports_per_address, MAX_OPEN_REPORTS, MAX_OPEN_BYTES]
-        args += [self._auto_suspend_reports, SUSPENSION_MS, self._now()]
+        args += [self._auto_suspend_reports, SUSPENSION_MS, self._report_window_ms, self._now()]
         reply = self._pipeline.call(REPORT_PARTNER, self._lobby, args)
         if reply[0] == b"limited":
             raise RateLimited("Too many reports", retry_after_ms=reply[1])
-        return _left(reply)
+        return read_parting(reply)
 
     # For the operator (service.py runs these for all lobbies)
 
@@ -243,11 +260,6 @@ class LobbyModeration:
 
     def _execute(self, command: str, key: str, *args: Any) -> Any:
         return self._pipeline.execute(command, self._lobby[0] + key, *args)
-
-
-def _left(reply: list[Any]) -> tuple[str, int, str]:
-    state, *rest = reply
-    return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
 
 
 def _encoded(evidence: Sequence[Said]) -> bytes:

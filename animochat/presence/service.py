@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from animochat.protocol.errors import Unavailable
-from animochat.protocol.room_record import RoomRecord, read_interests, read_room
+from animochat.protocol.room_record import PastRoom, RoomRecord, read_interests, read_room
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
@@ -42,6 +42,7 @@ class Registration:
     `state`: "idle", "waiting", "chatting", "replaced" or "banned". `recovered`: the requested session continues.
     `ended`: the room that the partner ended since the person last connected, and the reason; ("", "") for none.
     `interests`: the interests of a waiting person. `banned_ms`: the time left of a ban; None: permanent.
+    `last_room`: the person's last room that has ended, while it may be reported.
     """
 
     state: str
@@ -53,6 +54,7 @@ class Registration:
     interests: tuple[str, ...] = ()
     room: RoomRecord | None = None
     banned_ms: int | None = None
+    last_room: PastRoom | None = None
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,10 @@ class Presence:
             return Registration(state)
         if state == "banned":
             return Registration(state, banned_ms=reply[1] if reply[1] >= 0 else None)
-        _, version, online, recovered, ended, *rest = reply
+        _, version, online, recovered, ended, last, *rest = reply
         room_ended, _, reason = ended.decode().partition(" ")
-        known = Registration(state, version, online, bool(recovered), (room_ended, reason))
+        past = PastRoom(last.split()[0].decode(), int(last.split()[1])) if last else None
+        known = Registration(state, version, online, bool(recovered), (room_ended, reason), last_room=past)
         if state == "waiting":
             return replace(known, cooldown_ms=rest[1], interests=read_interests(rest[0]))
         if state == "chatting":

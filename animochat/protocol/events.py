@@ -16,6 +16,7 @@ from animochat.protocol.errors import InvalidPayload
 from animochat.protocol.payloads import (
     Announcement,
     Argument,
+    BlockPartner,
     Done,
     ErrorEvent,
     FindMatch,
@@ -132,12 +133,17 @@ CLIENT_EVENTS = [
         waits=False,
     ),
     ClientEvent("leave-room", None, Done, "Leave the room without searching again."),
-    ClientEvent("block-partner", None, Done, "Leave the room and don't meet this partner again for 90 days."),
+    ClientEvent(
+        "block-partner",
+        BlockPartner | None,
+        Done,
+        "Leave the room and don't meet this partner again for 90 days; also after the room has ended.",
+    ),
     ClientEvent(
         "report-partner",
         ReportPartner,
         Done,
-        "File a report with the room's messages, then as `block-partner`.",
+        "File a report with the room's messages, then as `block-partner`; also after the room has ended.",
         rate="messages",  # each has the log read, whatever becomes of it
     ),
 ]

@@ -58,7 +58,11 @@ class Auth(Struct):
 
 
 class Limits(Struct):
-    """The server's limits: lengths in characters, times in milliseconds."""
+    """The server's limits: lengths in characters, times in milliseconds.
+
+    `reportAfterMs`: how long after its end a room may be named in `block-partner` and `report-partner`.
+    `reportsIncludeMessages`: whether a report has the room's messages.
+    """
 
     maxMessageLength: int
     maxClientIdLength: int
@@ -68,6 +72,8 @@ class Limits(Struct):
     skipCooldownMs: Milliseconds
     reconnectGraceMs: Milliseconds
     maxReportDetailsLength: int
+    reportAfterMs: Milliseconds
+    reportsIncludeMessages: bool
 
 
 class Argument(Struct):
@@ -103,11 +109,18 @@ class SendMessage(Argument):
             raise EmptyMessage
 
 
+class BlockPartner(Argument):
+    """`block-partner`. `roomId`: a room that may have ended; without it the present one."""
+
+    roomId: str | None = None
+
+
 class ReportPartner(Argument):
-    """`report-partner`."""
+    """`report-partner`. `roomId`: as in `block-partner`."""
 
     reason: Literal["harassment", "sexual", "spam", "underage", "threat", "other"]
     details: Annotated[str, Meta(max_length=MAX_DETAILS)] | None = None
+    roomId: str | None = None
 
     def clean(self, limits: Limits) -> None:
         details = (self.details or "").strip()
@@ -158,6 +171,13 @@ class SessionRoom(Struct):
     messages: list[StoredMessage]
 
 
+class LastRoom(Struct):
+    """The person's last room that has ended, while its partner may still be blocked and reported."""
+
+    roomId: str
+    endedAt: Time
+
+
 class Session(Struct):
     """`session`."""
 
@@ -167,6 +187,7 @@ class Session(Struct):
     lobby: str
     limits: Limits
     room: SessionRoom | UnsetType = UNSET
+    lastRoom: LastRoom | UnsetType = UNSET
 
 
 class Matched(Struct):

@@ -26,7 +26,7 @@ TAKE_ENDED = load("rooms/take_ended")
 #: append_messages.lua doesn't renew it.
 LOG_LIFE_MS = 25 * 3600 * 1000
 
-#: Milliseconds that a log is kept after its room's end: during this time a report is still possible.
+#: Milliseconds that a log is kept after its room's end, and for which a report is possible, unless set otherwise.
 ENDED_LIFE_MS = 15 * 60 * 1000
 
 #: Rooms that one script call opens or closes at most: bounds its time to about a millisecond.
@@ -43,13 +43,24 @@ class _Opening(NamedTuple):
 
 
 class LogLife:
-    """Opens and closes the logs of one lobby. `lobby`: its tag; `ended_life_ms`: how long ended rooms' logs last."""
+    """Opens and closes the logs of one lobby. `lobby`: its tag; `ended_life_ms`: how long ended rooms' logs last.
 
-    def __init__(self, pipeline: Pipeline, lobby: str, now: Callable[[], int | str], ended_life_ms: int) -> None:
+    `report_window_ms`: how long an ended room's members are remembered.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        lobby: str,
+        now: Callable[[], int | str],
+        ended_life_ms: int,
+        report_window_ms: int = ENDED_LIFE_MS,
+    ) -> None:
         self._pipeline = pipeline
         self._lobby = lobby
         self._now = now
         self._ended_life_ms = ended_life_ms
+        self._report_window_ms = report_window_ms
         self._openings: list[_Opening] = []
 
     def open(self, room_id: str, slot: str, version: int) -> None:
@@ -92,7 +103,8 @@ class LogLife:
     def close_ended(self) -> None:
         """Close the logs of the agenda's rooms. Call this at intervals. Waits for the store; raises Unavailable."""
         while True:
-            reply = self._pipeline.call(TAKE_ENDED, [self._lobby], [PORTION, CLOSING_MS, self._now()])
+            args = [PORTION, CLOSING_MS, self._report_window_ms, self._now()]
+            reply = self._pipeline.call(TAKE_ENDED, [self._lobby], args)
             slots = self._pipeline.by_slot([name.decode() for name in reply], keys.room)
             answers = gather([partial(self._pipeline.execute, *self._closing(rooms)) for rooms in slots])
             closed = [room for rooms, answer in zip(slots, answers, strict=True) if answer == 1 for room in rooms]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from animochat.protocol.channel import Look, RelayedEvent, encode_event
+from animochat.protocol.room_record import Parting, read_parting
 from animochat.rooms.appending import APPEND_MESSAGES, AppendCall, Appender, ClusterAppender, Entry, ServerAppender
 from animochat.rooms.life import CLOSE_ROOMS, ENDED_LIFE_MS, LOG_LIFE_MS, OPEN_ROOMS, TAKE_ENDED, LogLife
 from animochat.rooms.log import Attached, Log, LoggedMessage, LogReply, RedisLog
@@ -38,7 +39,7 @@ class Rooms:
     """The rooms of one lobby, for one worker. `stored` counts messages since the heartbeat last set it to 0.
 
     `storing`: if False, no message gets into the store. `ended_life_ms`: how long a log is kept after its room has
-    ended. `life` opens and closes the logs; `log` keeps the messages.
+    ended, and `report_window_ms` who was in it. `life` opens and closes the logs; `log` keeps the messages.
     """
 
     def __init__(
@@ -49,17 +50,18 @@ class Rooms:
         clock: Callable[[], int] | None = None,
         storing: bool = True,
         ended_life_ms: int = ENDED_LIFE_MS,
+        report_window_ms: int = ENDED_LIFE_MS,
     ) -> None:
         self._pipeline = pipeline
         self._worker = worker
         self._lobby = [keys.lobby(lobby)]
-        now: Callable[[], int | str] = clock or (lambda: "")
+        self._now: Callable[[], int | str] = clock or (lambda: "")
         self.log: Log = RedisLog(pipeline) if storing else MemoryLog()
-        self.life = LogLife(pipeline, self._lobby[0], now, ended_life_ms)
+        self.life = LogLife(pipeline, self._lobby[0], self._now, ended_life_ms, report_window_ms)
         self.stored = 0
         self._entries: list[Entry] = []
         self._outbox = Outbox(self._lobby[0])
-        call = AppendCall(worker, self._lobby[0], self.log, now)
+        call = AppendCall(worker, self._lobby[0], self.log, self._now)
         self._appender: Callable[[], Appender] = pipeline.by_topology(
             single=ServerAppender(call, self.log, self._count),
             cluster=ClusterAppender(pipeline, call, self.log, self._outbox, self._count, self.repeat),
@@ -147,13 +149,9 @@ class Rooms:
         """Return whether the room has this message of the member's. Waits for the store; raises Unavailable."""
         return bool(self._pipeline.execute("HEXISTS", keys.room(room_id) + ":meta", f"{slot}:{client_id}"))
 
-    def leave(self, person: str, connection: str) -> tuple[str, int, str]:
-        """End the person's room. Return ("left", version, room), ("not-in-room", 0, "") or ("unknown", 0, "").
-
-        Waits for the store; raises Unavailable.
-        """
-        state, *rest = self._pipeline.call(LEAVE_ROOM, self._lobby, [person, connection])
-        return (state.decode(), rest[0], rest[1].decode()) if rest else (state.decode(), 0, "")
+    def leave(self, person: str, connection: str) -> Parting:
+        """End the person's room. Waits for the store; raises Unavailable."""
+        return read_parting(self._pipeline.call(LEAVE_ROOM, self._lobby, [person, connection, self._now()]))
 
     def end_again(self, room_ids: Sequence[str]) -> int:
         """End rooms again whose end the store has lost. Return how many of them the store had.
@@ -161,7 +159,7 @@ class Rooms:
         Waits for the store; raises Unavailable.
         """
         portions = [room_ids[start : start + ENDING] for start in range(0, len(room_ids), ENDING)]
-        return sum(self._pipeline.call(END_ROOMS, self._lobby, portion) for portion in portions)
+        return sum(self._pipeline.call(END_ROOMS, self._lobby, [self._now(), *portion]) for portion in portions)
 
     def publish_event(self, worker: str, event: RelayedEvent) -> None:
         """Send an event to the partner's worker. It is neither stored nor repeated; does not wait."""

@@ -182,7 +182,7 @@ def test_what_the_documents_do_not_say_is_noticed() -> None:
         "recovered": False,
         "state": "chatting",
         "lobby": "main",
-        "limits": dict.fromkeys(Limits.__struct_fields__, 1),
+        "limits": {**dict.fromkeys(Limits.__struct_fields__, 1), "reportsIncludeMessages": True},
     }
     assert not wrong("session", {**session, "room": room})
     assert wrong("session", {**session, "room": {**room, "messages": [{**message, "type": "picture"}]}})

@@ -138,6 +138,10 @@ class Operator:
         """How many."""
         return int(self._ask("GET", "reports")["open"])
 
+    def reports_on(self, person: str) -> list[dict[str, Any]]:
+        """The open reports on a person, the oldest first."""
+        return [report for report in self._ask("GET", "reports")["reports"] if report["reported"] == person]
+
     def ban(self, person: str, hours: float | None) -> None:
         """For good, where `hours` is None."""
         self._ask("POST", "bans", {"person": person, "hours": hours})
@@ -802,6 +806,78 @@ def test_who_reports_too_much_is_rate_limited_and_stays_in_the_room(new_client: 
     assert 3_500_000 < error["retryAfterMs"] <= 3_600_000
     say(anna, carla, "still here")
     assert anna.call("block-partner") == {"ok": True}, "which nobody may be kept from"
+
+
+@pytest.mark.parametrize("ending", ["leave-room", "next-match", "DISCONNECT"])
+def test_a_partner_who_has_gone_can_be_reported_and_blocked_by_the_room_also_after_a_reload(
+    pair: tuple[Client, Client], new_client: NewClient, operator: Operator, ending: str
+) -> None:
+    anna, bert = pair
+    room = anna.received("matched")[0]["roomId"]
+    culprit, his = person_of(bert), bert.received("session")[0]["token"]
+    say(bert, anna, "something bad")
+    if ending == "DISCONNECT":
+        goodbye(bert)
+    else:
+        bert.call(ending)
+    anna.wait("partner-disconnected")
+    anna.drop()
+    again = new_client(token=anna.received("session")[0]["token"])
+    session = again.wait("session")
+    assert session["state"] == "idle"
+    assert session["lastRoom"]["roomId"] == room
+    assert 0 <= time.time() * 1000 - session["lastRoom"]["endedAt"] < 60_000
+    for _ in range(2):
+        assert again.call("report-partner", {"reason": "threat", "roomId": room}) == {"ok": True}
+    (report,) = operator.reports_on(culprit)
+    assert [(said["sender"], said["content"]) for said in report["evidence"]] == [("reported", "something bad")]
+    assert again.call("block-partner", {"roomId": room}) == {"ok": True}
+    goodbye(bert)
+    bert = new_client(token=his)
+    assert again.call("find-match")["state"] == "waiting"
+    assert bert.call("find-match")["state"] == "waiting", "never again"
+    assert "error" not in again.events()
+
+
+def test_a_room_can_be_named_by_its_members_alone(
+    pair: tuple[Client, Client], new_client: NewClient, operator: Operator
+) -> None:
+    anna, bert = pair
+    room = anna.received("matched")[0]["roomId"]
+    anna.call("leave-room")
+    eve = new_client()
+    before = operator.open_reports()
+    for named in (room, "0123456789abcdef", "", "nonsense"):
+        assert eve.call("block-partner", {"roomId": named})["error"]["code"] == "not-in-room"
+        answer = eve.call("report-partner", {"reason": "spam", "roomId": named})
+        assert answer["error"]["code"] == "not-in-room"
+    assert anna.call("report-partner", {"reason": "spam", "roomId": 7})["error"]["code"] == "invalid-payload"
+    assert anna.call("block-partner", {"roomId": [room]})["error"]["code"] == "invalid-payload"
+    assert anna.call("block-partner")["error"]["code"] == "not-in-room", "no room is named"
+    assert operator.open_reports() == before
+    assert bert.call("report-partner", {"reason": "spam", "roomId": room}) == {"ok": True}
+    assert operator.open_reports() == before + 1
+
+
+def test_a_report_that_can_not_be_kept_after_the_end_changes_nothing(
+    pair: tuple[Client, Client], store: Store, operator: Operator
+) -> None:
+    anna, bert = pair
+    room = anna.received("matched")[0]["roomId"]
+    say(bert, anna, "something bad")
+    bert.call("leave-room")
+    anna.wait("partner-disconnected")
+    before = operator.open_reports()
+    store.everywhere("CONFIG", "SET", "maxmemory", "1")
+    try:
+        report = anna.call("report-partner", {"reason": "threat", "roomId": room})
+        block = anna.call("block-partner", {"roomId": room})
+    finally:
+        store.everywhere("CONFIG", "SET", "maxmemory", "0")
+    assert (report["error"]["code"], block["error"]["code"]) == ("unavailable", "unavailable")
+    assert operator.open_reports() == before
+    assert anna.call("report-partner", {"reason": "threat", "roomId": room}) == {"ok": True}
+    assert len(operator.reports_on(person_of(bert))) == 1
 
 
 def test_a_report_that_can_not_be_kept_changes_nothing(

@@ -93,8 +93,10 @@ def test_a_reply_quotes_what_the_worker_remembers_and_a_report_has_no_evidence(
     assert bert.call("send-message", {"content": "why?", "replyTo": original})["ok"] is True
     assert anna.wait("message", where=lambda message: message["content"] == "why?")["replyTo"]["content"] == TEXT
     assert bert.call("report-partner", {"reason": "spam"}) == {"ok": True}
+    room = anna.received("matched")[0]["roomId"]
+    assert anna.call("report-partner", {"reason": "spam", "roomId": room}) == {"ok": True}, "after the end"
     with store.client() as client:
-        assert [key for key in client.scan_iter("*:report:*") if client.hget(key, "evidence") == "[]"]
+        assert [client.hget(key, "evidence") for key in client.scan_iter("*:report:*")] == ["[]", "[]"]
     assert not [path for path in store.directory.rglob("*") if path.is_file() and TEXT.encode() in path.read_bytes()]
 
 

@@ -14,9 +14,11 @@ from animochat.presence import service as presence
 from animochat.rooms import service as rooms
 from animochat.rooms.life import CLOSING_MS, ENDED_LIFE_MS, LOG_LIFE_MS, PORTION, TAKE_ENDED
 from animochat.store import keys
+from tests.helpers.local_chat import LocalClient, pair, start_chat
 from tests.helpers.people import goodbye, meet, running, say
+from tests.helpers.room_ends import ENDS
 from tests.helpers.servers import Client, PythonClient, Server, eventually
-from tests.helpers.store import GRACE_MS, Lobby, Person, Worker
+from tests.helpers.store import GRACE_MS, Lobby, Person, cooperative, soon
 from tests.helpers.store_kinds import Store, running_store
 
 SCRIPTS = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS
@@ -29,65 +31,6 @@ def lobby(redis_url: str) -> Iterator[Lobby]:
     yield lobby
     lobby.close()
 
-
-def grace_passes(lobby: Lobby) -> None:
-    lobby.pass_time(GRACE_MS)
-    lobby.tick()
-
-
-def vanish_then(second: Callable[[Person], object]) -> Callable[[Lobby, Person, Person], None]:
-    def end(lobby: Lobby, anna: Person, bert: Person) -> None:
-        anna.drop()
-        second(bert)
-        grace_passes(lobby)
-
-    return end
-
-
-def reaped(lobby: Lobby, anna: Person, bert: Person) -> None:
-    """Both were on a worker that is killed, and nobody comes back."""
-    other = lobby.add_worker()
-    lobby.worker.kill()
-    lobby.pass_time(5001)
-    other.presence.reap(lobby.worker.name, GRACE_MS)
-    grace_passes(lobby)
-
-
-def lost(lobby: Lobby, anna: Person, bert: Person) -> None:
-    """The store has lost the room's record alone."""
-    lobby.pipeline.execute("DEL", f"{keys.lobby()}:room:{anna.room}")
-    for person in (anna, bert):
-        person.resync()
-
-
-def ban(lobby: Lobby, anna: Person, bert: Person) -> None:
-    lobby.moderation.ban("anna", None, "", "")
-
-
-def suspended(lobby: Lobby, anna: Person, bert: Person) -> None:
-    """By a report that is one too many."""
-    lobby.moderation._auto_suspend_reports = 1
-    anna.report()
-
-
-#: Every way in which a room ends.
-ENDS: dict[str, Callable[[Lobby, Person, Person], object]] = {
-    "leave": lambda lobby, anna, bert: anna.leave(),
-    "skip": lambda lobby, anna, bert: anna.next(),
-    "block": lambda lobby, anna, bert: anna.block(),
-    "report": lambda lobby, anna, bert: anna.report(),
-    "suspended": suspended,
-    "ban": ban,
-    "goodbye": lambda lobby, anna, bert: anna.goodbye(),
-    "both say goodbye": lambda lobby, anna, bert: (anna.goodbye(), bert.goodbye()),
-    "one vanishes": vanish_then(lambda bert: None),
-    "one vanishes, the other says goodbye": vanish_then(Person.goodbye),
-    "one vanishes, the other leaves": vanish_then(Person.leave),
-    "both vanish": vanish_then(Person.drop),
-    "their worker dies": reaped,
-    "the record is lost": lost,
-    "a worker saw it end before": lambda lobby, anna, bert: lobby.worker.rooms.end_again([anna.room or "", "other"]),
-}
 
 #: The scripts that these go through.
 ENDING = {
@@ -141,6 +84,33 @@ def test_where_nothing_is_stored_the_rest_goes_after_the_grace_time(lobby: Lobby
     assert all(0 < life <= GRACE_MS for life in lives(lobby, room).values())
 
 
+@cooperative
+def test_report_window_minutes_says_how_long_a_room_is_kept_and_may_be_named(store_url: str) -> None:
+    chat = start_chat(store_url, REPORT_WINDOW_MINUTES="1")
+    anna, _ = pair(chat)
+    room = anna.payload("matched")["roomId"]
+    anna.call("send-message", "hi")
+    anna.call("leave-room")
+    tag, past = keys.room(room), f"{keys.lobby()}:past:{room}"
+    soon(lambda: all(0 < chat.pipeline.execute("PTTL", k) <= 60_000 for k in (f"{tag}:log", f"{tag}:meta", past)))
+    limits = anna.payload("session")["limits"]
+    assert (limits["reportAfterMs"], limits["reportsIncludeMessages"]) == (60_000, True)
+    chat.stop(1)
+
+
+@cooperative
+def test_without_a_window_no_room_may_be_named_after_its_end_and_no_client_offers_it(store_url: str) -> None:
+    chat = start_chat(store_url, REPORT_WINDOW_MINUTES="0", STORE_MESSAGES="0")
+    anna, _ = pair(chat)
+    room, token = anna.payload("matched")["roomId"], anna.payload("session")["token"]
+    anna.call("leave-room")
+    assert anna.call("block-partner", {"roomId": room})["error"]["code"] == "not-in-room"
+    session = LocalClient(chat, {"token": token}).joined().payload("session")
+    assert "lastRoom" not in session
+    assert (session["limits"]["reportAfterMs"], session["limits"]["reportsIncludeMessages"]) == (0, False)
+    chat.stop(1)
+
+
 def test_the_first_to_close_a_log_says_when_it_goes(lobby: Lobby) -> None:
     """A worker that comes late, or a member who comes back late, must not keep it for longer."""
     anna, _ = lobby.pair("anna", "bert")
@@ -155,8 +125,8 @@ def test_the_first_to_close_a_log_says_when_it_goes(lobby: Lobby) -> None:
     assert all(0 < life <= 1000 for life in lives(lobby, room).values())
 
 
-def take(lobby: Lobby, worker: Worker) -> list[bytes]:
-    return list(lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [PORTION, CLOSING_MS, lobby.now]))
+def take(lobby: Lobby) -> list[bytes]:
+    return list(lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [PORTION, CLOSING_MS, ENDED_LIFE_MS, lobby.now]))
 
 
 def test_what_a_worker_dies_over_another_one_closes(lobby: Lobby) -> None:
@@ -164,7 +134,7 @@ def test_what_a_worker_dies_over_another_one_closes(lobby: Lobby) -> None:
     room = anna.room or ""
     write(lobby, room)
     anna.leave()
-    assert take(lobby, lobby.worker) == [room.encode()]
+    assert take(lobby) == [room.encode()]
     other = lobby.add_worker()
     other.rooms.life.close_ended()
     assert lives(lobby, room)["log"] > ENDED_LIFE_MS  # the first may be at it
@@ -177,7 +147,7 @@ def test_one_script_takes_a_bounded_number_of_rooms_and_none_is_left(lobby: Lobb
     names = {f"r{number}": 0 for number in range(2 * PORTION + 1)}
     with lobby.batch() as batch:
         batch.zadd(f"{keys.lobby()}:ended", names)
-    assert len(take(lobby, lobby.worker)) == PORTION
+    assert len(take(lobby)) == PORTION
     lobby.pass_time(CLOSING_MS)
     lobby.worker.rooms.life.close_ended()
     assert lobby.sorted_set(":ended") == {}

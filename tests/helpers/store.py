@@ -32,6 +32,7 @@ from animochat.matchmaking.service import Matchmaking, Search
 from animochat.moderation.lobby_moderation import LobbyModeration, Said
 from animochat.presence.service import Heartbeat, Presence, Registration
 from animochat.protocol.errors import Unavailable
+from animochat.protocol.room_record import Parting
 from animochat.rooms.service import Rooms
 from animochat.store import keys
 from animochat.store.node import Command
@@ -216,14 +217,17 @@ class Person:
     def next(self, *interests: str) -> Search:
         return self.lobby.matchmaking.next_match(self.name, self.conn, interests)
 
-    def leave(self) -> tuple[str, int, str]:
+    def leave(self) -> Parting:
         return self.worker.rooms.leave(self.name, self.conn)
 
-    def block(self) -> tuple[str, int, str]:
-        return self.lobby.moderation.block_partner(self.name, self.conn)
+    def block(self, room: str = "") -> Parting:
+        return self.lobby.moderation.block_partner(self.name, self.conn, room)
 
-    def report(self, reason: str = "spam", details: str = "", evidence: Sequence[Said] = ()) -> tuple[str, int, str]:
-        room = self.room or ""
+    def report(
+        self, reason: str = "spam", details: str = "", evidence: Sequence[Said] = (), room: str | None = None
+    ) -> Parting:
+        """Report the partner of the present room, or of `room`."""
+        room = room if room is not None else self.room or ""
         return self.lobby.moderation.report_partner(room, reason, details, evidence, self.name, self.conn)
 
     def goodbye(self) -> bool:

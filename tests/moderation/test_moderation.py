@@ -203,16 +203,16 @@ def test_a_report_on_a_person_who_is_away_is_kept(lobby: Lobby) -> None:
     assert lobby.moderation.reports(0, 10)[1][0].reported == "bert"
 
 
-def test_evidence_must_be_of_the_room_that_the_reporter_is_in(lobby: Lobby) -> None:
+def test_a_report_is_on_the_partner_in_the_room_that_its_evidence_is_of(lobby: Lobby) -> None:
     """It is read earlier; if the room has changed meanwhile, the report would concern another person."""
     anna, bert = lobby.pair("anna", "bert")
     old = anna.room or ""
     bert.leave()
     lobby.people("carl")[0].find()
     anna.find()
-    assert lobby.moderation.report_partner(old, "spam", "", [], "anna", anna.conn) == ("not-in-room", 0, "")
+    assert anna.report(room=old) == ("past", 0, "")
     assert anna.partner == "carl"
-    assert lobby.moderation.reports(0, 10) == (0, [])
+    assert [report.reported for report in lobby.moderation.reports(0, 10)[1]] == ["bert"]
 
 
 def test_a_replaced_connection_cannot_report(lobby: Lobby) -> None:

@@ -663,13 +663,13 @@ def test_an_ended_room_is_on_the_agenda_until_one_worker_has_closed_its_log(lobb
         anna.leave()
     assert set(lobby.sorted_set(":ended")) == set(rooms)
     assert lobby.pipeline.execute("PTTL", f"{keys.lobby()}:ended") > 24 * HOUR_MS
-    args = [2, 5000, lobby.now]
+    args = [2, 5000, ENDED_LIFE_MS, lobby.now]
     first = lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], args)
     rest = lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], args)
     assert sorted(room.decode() for room in first + rest) == sorted(map(str, rooms))
     assert lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], args) == []
-    assert lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [2, 5000, lobby.now + 4999]) == []
-    again = lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [9, 5000, lobby.now + 5000])
+    assert lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [2, 5000, ENDED_LIFE_MS, lobby.now + 4999]) == []
+    again = lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [9, 5000, ENDED_LIFE_MS, lobby.now + 5000])
     assert len(again) == 3, "the worker that took them may have died"
 
 

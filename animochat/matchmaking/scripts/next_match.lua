@@ -1,6 +1,7 @@
 -- Leave the room, start the cooldown and wait again. For a person in no room: the same as find_match.
 --
--- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :ended (sorted set)
+-- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :ended (sorted set),
+--          :past:<room> (hash)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  seed, a random string
@@ -24,7 +25,7 @@ if record[1] ~= ARGV[2] then return {'unknown'} end
 if record[3] then return answer(lobby, person, 'waiting', math.max(0, tonumber(record[4] or 0) - now), '', now) end
 local version, rest = tonumber(record[5]) + 1, tonumber(record[4] or 0)
 if record[2] then
-  end_room(lobby, record[2], person, 'skipped')
+  end_room(lobby, record[2], person, 'skipped', now)
   rest = now + tonumber(ARGV[5])
   redis.call('HSET', lobby .. ':person:' .. person, 'rest', rest)
 end

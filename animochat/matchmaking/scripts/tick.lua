@@ -2,7 +2,7 @@
 -- is over. Every worker calls this at short intervals; it does nothing when nothing is due.
 --
 -- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :away, :ended (sorted sets),
---          :ticked, :clock (strings)
+--          :past:<room> (hash), :ticked, :clock (strings)
 -- ARGV[1]  seed, a random string
 -- ARGV[2]  milliseconds for which two people who were matched do not meet again
 -- ARGV[3]  milliseconds: do nothing if everything due was done less than this time ago; 0: always look
@@ -34,7 +34,7 @@ for _, person in ipairs(due(':away')) do
   local record = redis.call('HMGET', lobby .. ':person:' .. person, 'conn', 'room')
   if not record[1] then
     stop_waiting(lobby, person)
-    if record[2] then end_room(lobby, record[2], person, 'disconnected') end
+    if record[2] then end_room(lobby, record[2], person, 'disconnected', now) end
     forget(lobby, person)
   end
   spent = spent + PERSON

@@ -1,8 +1,9 @@
 -- Ban a person, with or without the address, and settle all open reports on that person.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
---          :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :ended, :pool, :resting, :searching,
---          :away (sorted sets), :worker:<worker> (set), :online (string)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :past:<room>,
+--          :report:<report>, :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :ended, :pool,
+--          :resting, :selective, :searching, :away, :interest:<interest> (sorted sets), :worker:<worker> (set),
+--          :online, :clock (strings)
 -- ARGV[1]  person, or '' for the reported one
 -- ARGV[2]  report, or ''
 -- ARGV[3]  milliseconds, or '' for a permanent ban

@@ -1,14 +1,14 @@
--- Report the partner: keep the report with its evidence, and end the room as block_partner does. If the operator has
--- switched it on, enough reports by different people within a day suspend the reported person. Different people have
--- different addresses: reports without a known address count as one.
+-- Report the partner: keep the report with its evidence, then do the same as block_partner, also for a while after the
+-- room has ended. If the operator has switched it on, enough reports by different people within a day suspend the
+-- reported person. Different people have different addresses: reports without a known address count as one.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :report:<room>,
---          :ban:<subject> (hashes), :met:<person>, :rooms, :ended, :reports, :reported:<person>,
---          :reporter:<person>, :reporter-address:<keyed hash>, :bans, :pool, :resting, :searching, :away
---          (sorted sets), :worker:<worker> (set), :online (string)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :past:<room>,
+--          :report:<report>, :ban:<subject> (hashes), :met:<person>, :rooms, :ended, :reports, :reported:<person>,
+--          :reporter:<person>, :reporter-address:<keyed hash>, :bans, :pool, :resting, :selective, :searching, :away,
+--          :interest:<interest> (sorted sets), :worker:<worker> (set), :online, :clock (strings)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
--- ARGV[3]  the room of the evidence
+-- ARGV[3]  the room that the report and the evidence are about
 -- ARGV[4]  reason
 -- ARGV[5]  details, or ''
 -- ARGV[6]  evidence, JSON
@@ -20,80 +20,101 @@
 -- ARGV[12] how many bytes of details and evidence these may have together
 -- ARGV[13] reports from this many different people within a day suspend a person; 0: never
 -- ARGV[14] milliseconds of that suspension
--- ARGV[15] time in milliseconds, or '' for the store's clock
+-- ARGV[15] milliseconds after its end for which a room may be reported
+-- ARGV[16] time in milliseconds, or '' for the store's clock
 --
 -- Returns  {'unknown'}                  the store doesn't know this connection
---          {'not-in-room'}
+--          {'not-in-room'}              nor was the person in that room lately. Nothing was changed
 --          {'limited', ms}              too many by this person, or from this address; the next one may be filed after
 --                                       this time. Nothing was changed
 --          {'left', version, room}      the partner's worker gets a notice that the person has left
+--          {'past'}                     the room had ended before
+--          A person's first report on a room counts; another one files nothing.
 -- @include presence/now
 -- @include presence/shown
 -- @include moderation/part
 -- @include moderation/ban
 -- @include moderation/bound_reports
-local HOUR, DAY = 3600000, 24 * 3600000
+-- @include moderation/limited
+-- @include moderation/past_partner
+local DAY = 24 * HOUR
 local lobby, person, room, kept = KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[8])
-local now = clock(ARGV[15])
+local now = clock(ARGV[16])
 local key = lobby .. ':person:' .. person
 local record = redis.call('HMGET', key, 'conn', 'room', 'address')
 if record[1] ~= ARGV[2] then return {'unknown'} end
-local members = redis.call('HMGET', lobby .. ':room:' .. room, 'a', 'b')
-if record[2] ~= room or not members[1] then return {'not-in-room'} end
-local reported = members[1] == person and members[2] or members[1]
+local present = record[2] == room
+local reported, reported_address
+if present then
+  local members = redis.call('HMGET', lobby .. ':room:' .. room, 'a', 'b')
+  reported = members[1] == person and members[2] or members[1]
+  reported_address = reported and redis.call('HGET', lobby .. ':person:' .. reported, 'address') or ''
+else
+  reported, reported_address = past_partner(lobby, room, person, now, tonumber(ARGV[15]))
+end
+if not reported then return {'not-in-room'} end
+
+local function leave()
+  if not present then
+    keep_apart(lobby, person, reported, now, tonumber(ARGV[7]))
+    return {'past'}
+  end
+  local version = redis.call('HINCRBY', key, 'v', 1)
+  part(lobby, room, person, now, tonumber(ARGV[7]))
+  return {'left', version, room}
+end
+
+-- The first report on a room has the room's name; the partner may file one too.
+local id = room
+local filed_by = redis.call('HGET', lobby .. ':report:' .. id, 'reporter')
+if filed_by and filed_by ~= person then
+  id = room .. '-2'
+  filed_by = redis.call('HGET', lobby .. ':report:' .. id, 'reporter')
+end
+if filed_by then return leave() end
 
 -- People with unknown addresses can't be told apart: none of them is limited by the reports of another.
 local address = record[3] or ''
 local filed = {{lobby .. ':reporter:' .. person, tonumber(ARGV[9])}}
 if address ~= '' then filed[2] = {lobby .. ':reporter-address:' .. address, tonumber(ARGV[10])} end
-local since, wait = '(' .. now - HOUR, 0
-for _, by in ipairs(filed) do
-  local over = redis.call('ZCOUNT', by[1], since, '+inf') - by[2]
-  if by[2] > 0 and over >= 0 then
-    local last = redis.call('ZRANGEBYSCORE', by[1], since, '+inf', 'WITHSCORES', 'LIMIT', over, 1)
-    wait = math.max(wait, last[2] + HOUR - now)
-  end
-end
+local wait = limited(filed, now)
 if wait > 0 then return {'limited', wait} end
 -- A full store refuses the first write: then nothing is done. After that write, everything is.
 for _, by in ipairs(filed) do
-  redis.call('ZADD', by[1], now, room)
+  redis.call('ZADD', by[1], now, id)
   redis.call('ZREMRANGEBYSCORE', by[1], '-inf', now - HOUR)
   redis.call('PEXPIRE', by[1], HOUR)
 end
 
--- A room ends with its first report: the report's id is the room's.
 redis.call(
-  'HSET', lobby .. ':report:' .. room, 'filed', shown(now), 'reason', ARGV[4], 'details', ARGV[5], 'evidence', ARGV[6],
+  'HSET', lobby .. ':report:' .. id, 'filed', shown(now), 'reason', ARGV[4], 'details', ARGV[5], 'evidence', ARGV[6],
   'reporter', person, 'reporter_address', address, 'reported', reported, 'state', 'open',
-  'bytes', #ARGV[5] + #ARGV[6],
-  'address', redis.call('HGET', lobby .. ':person:' .. reported, 'address') or ''
+  'bytes', #ARGV[5] + #ARGV[6], 'address', reported_address
 )
-redis.call('PEXPIRE', lobby .. ':report:' .. room, kept)
+redis.call('PEXPIRE', lobby .. ':report:' .. id, kept)
 local open = lobby .. ':reported:' .. reported
 for _, index in ipairs({lobby .. ':reports', open}) do
   redis.call('ZREMRANGEBYSCORE', index, '-inf', now - kept)
-  redis.call('ZADD', index, now, room)
+  redis.call('ZADD', index, now, id)
   redis.call('PEXPIRE', index, kept)
 end
 bound_reports(lobby, tonumber(ARGV[11]), tonumber(ARGV[12]))
 
-local version = redis.call('HINCRBY', key, 'v', 1)
-part(lobby, room, person, now, tonumber(ARGV[7]))
+local reply = leave()
 
 local enough = tonumber(ARGV[13])
 if enough > 0 then
   -- One person may have several addresses, and one address may create any number of people.
   local people, addresses, count = {}, {}, 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', open, '(' .. now - DAY, '+inf')) do
-    local by = redis.call('HMGET', lobby .. ':report:' .. id, 'reporter', 'reporter_address')
+  for _, report in ipairs(redis.call('ZRANGEBYSCORE', open, '(' .. now - DAY, '+inf')) do
+    local by = redis.call('HMGET', lobby .. ':report:' .. report, 'reporter', 'reporter_address')
     local from = by[2] or ''
     if by[1] and not people[by[1]] and not addresses[from] then count = count + 1 end
     if by[1] then people[by[1]], addresses[from] = true, true end
   end
   local until_when = now + tonumber(ARGV[14])
   if count >= enough and banned_until(lobby, 'person:' .. reported) < until_when then
-    ban(lobby, reported, '', now, until_when, {by = 'reports', note = count .. ' people', report = room})
+    ban(lobby, reported, '', now, until_when, {by = 'reports', note = count .. ' people', report = id})
   end
 end
-return {'left', version, room}
+return reply

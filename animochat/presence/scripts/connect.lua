@@ -1,7 +1,7 @@
 -- Register a person's connection; the newest one wins. A worker runs this again for a connection that it holds when the
 -- store may have forgotten it: then a newer connection wins. Banned people are refused.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :past:<room> (hashes),
 --          :worker:<worker> (set), :online (string), :away, :workers, :resting, :selective, :searching, :pool, :bans,
 --          :rooms, :ended (sorted sets)
 -- ARGV[1]  person
@@ -17,12 +17,14 @@
 --
 -- Returns  {'banned', ms}                 the person or the address, for ms more; -1: permanently. Nothing was changed
 --          {'replaced'}                   a newer connection exists (only when run again)
---          {'idle', version, online, recovered, ended}
+--          {'idle', version, online, recovered, ended, last}
 --                                         online: people online in the lobby; recovered: 1 if the session continues;
---                                         ended: '<room> <reason>' of the last room that the partner ended
---          {'waiting', version, online, recovered, ended, interests, ms of cooldown left}
+--                                         ended: '<room> <reason>' of the last room that the partner ended;
+--                                         last: '<room> <ms>' of the last room that ended and may still be reported,
+--                                         and when it ended, or ''
+--          {'waiting', version, online, recovered, ended, last, interests, ms of cooldown left}
 --                                         interests: in the person's own spelling, a JSON list, or ''
---          {'chatting', version, online, recovered, ended, then the room as room_as_seen returns it}
+--          {'chatting', version, online, recovered, ended, last, then the room as room_as_seen returns it}
 -- @include presence/now
 -- @include presence/shown
 -- @include presence/life
@@ -39,7 +41,7 @@ end
 if banned > now then return {'banned', banned < math.huge and banned - now or -1} end
 
 local key = lobby .. ':person:' .. person
-local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended', 'spelled', 'v'}
+local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended', 'spelled', 'v', 'last'}
 local old = redis.call('HMGET', key, unpack(fields))
 
 local gone = 0
@@ -56,7 +58,8 @@ redis.call('HSET', key, 'worker', worker, 'conn', conn, 'session', recovered == 
 if ARGV[8] ~= '' then redis.call('HSET', key, 'address', ARGV[8]) end
 -- Keep `ended` until another room ends: the client may have to ask for it more than once.
 redis.call('HDEL', key, 'gone')
-local ended = old[8] or ''
+local ended, last = old[8] or '', old[11] or ''
+if last ~= '' and redis.call('EXISTS', lobby .. ':past:' .. string.match(last, '^%S+')) == 0 then last = '' end
 redis.call('PEXPIRE', key, LIFE)
 -- List a worker that has people, so that they are counted, and marked as away if it dies. If the others took it for
 -- dead and it has not noticed yet, the half shows that to its next heartbeat.
@@ -72,9 +75,9 @@ redis.call('HSET', key, 'v', version)
 local room = old[3] and room_as_seen(lobby, old[3], person, now)
 if room then
   notify(lobby, {{p = room[6], e = 'reconnected', room = old[3], worker = worker, quiet = not was_away}})
-  return {'chatting', version, online, recovered, ended, unpack(room)}
+  return {'chatting', version, online, recovered, ended, last, unpack(room)}
 end
-if old[3] then end_room(lobby, old[3], person, 'disconnected') end -- the room's record is lost
+if old[3] then end_room(lobby, old[3], person, 'disconnected', now) end -- the room's record is lost
 if old[4] then
   local rest = math.max(0, tonumber(old[5] or 0) - now)
   if rest > 0 then
@@ -83,6 +86,6 @@ if old[4] then
     and not redis.call('ZSCORE', lobby .. ':selective', person) then
     redis.call('ZADD', lobby .. ':searching', now, person)
   end
-  return {'waiting', version, online, recovered, ended, old[9] or '', rest}
+  return {'waiting', version, online, recovered, ended, last, old[9] or '', rest}
 end
-return {'idle', version, online, recovered, ended}
+return {'idle', version, online, recovered, ended, last}

@@ -1,7 +1,7 @@
 -- Remove a connection.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room> (hashes),
---          :worker:<worker> (set), :online (string), :away, :pool, :resting, :selective, :searching, :rooms,
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :past:<room> (hashes),
+--          :worker:<worker> (set), :online, :clock (strings), :away, :pool, :resting, :selective, :searching, :rooms,
 --          :ended, :interest:<interest> (sorted sets)
 -- ARGV[1]  person
 -- ARGV[2]  worker
@@ -25,7 +25,7 @@ count_online(lobby, -redis.call('SREM', lobby .. ':worker:' .. ARGV[2], person))
 if ARGV[4] == '' then
   redis.call('HDEL', key, 'worker', 'conn', 'session')
   stop_waiting(lobby, person)
-  if record[2] then end_room(lobby, record[2], person, 'disconnected') end
+  if record[2] then end_room(lobby, record[2], person, 'disconnected', now) end
   forget(lobby, person)
 else
   vanish(lobby, person, now, now + tonumber(ARGV[4]))

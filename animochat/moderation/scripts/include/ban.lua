@@ -15,7 +15,7 @@ local function ban(lobby, person, address, now, until_when, fields)
   stop_waiting(lobby, person)
   redis.call('ZREM', lobby .. ':away', person)
   redis.call('HDEL', key, 'worker', 'conn', 'session')
-  if record[3] then end_room(lobby, record[3], person, 'disconnected') end
+  if record[3] then end_room(lobby, record[3], person, 'disconnected', now) end
   forget(lobby, person)
   if record[2] then
     count_online(lobby, -redis.call('SREM', lobby .. ':worker:' .. record[1], person))

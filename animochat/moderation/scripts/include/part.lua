@@ -6,5 +6,5 @@ local function part(lobby, room, person, now, duration)
   local members = redis.call('HMGET', lobby .. ':room:' .. room, 'a', 'b')
   -- Without members the room's record is lost, and the partner unknown.
   if members[1] and members[2] then keep_apart(lobby, members[1], members[2], now, duration) end
-  end_room(lobby, room, person, 'left')
+  end_room(lobby, room, person, 'left', now)
 end
