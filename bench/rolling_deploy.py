@@ -4,9 +4,9 @@
     python bench/rolling_deploy.py --rooms 50 --interval 200
 
 Stock clients (in a Node process) talk in so many rooms, through HAProxy as configured in deploy/, to two servers of two
-workers each. Each server in turn gets SIGTERM, ends, and is started again. What happened to everybody is checked in the
-end (tests/faults/history.py): the exit status is 1 if anything was lost, doubled or out of order, or if a client could
-not take up its session.
+workers each. Each server in turn gets SIGTERM, ends, and is started again. In the end everyone's history is checked
+(animochat/loadtest/history.py): the exit status is 1 if anything was lost, doubled or out of order, or if a client
+could not take up its session.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import msgspec
 
 from animochat.loadtest.client import Client, Refused
 from animochat.loadtest.report import report, text
-from animochat.loadtest.run_stats import SETTLED, RunStats
+from animochat.loadtest.run_stats import RunStats
 from animochat.loadtest.users import Behavior, SimulatedUser
 
 #: A promise of the protocol's was broken.
@@ -156,11 +156,11 @@ def _run(people: list[SimulatedUser], tally: RunStats, options: argparse.Namespa
         print("\nStopped early.", file=sys.stderr)
     seconds = time.monotonic() - started
     gevent.killall(lives)
-    gevent.sleep(DRAIN)  # nobody says anything more: what is under way arrives
+    gevent.sleep(DRAIN)  # nobody says anything more: messages on their way arrive
+    tally.finish()
     for person in people:
         person.quit()
     gevent.sleep(0)
-    tally.settle(time.monotonic() + SETTLED)
     display.clear()
     used = (time.process_time() - cpu) / max(seconds, 0.001)
     return report(tally, options.url, options.people, seconds, 1000 * late, used)

@@ -21,6 +21,7 @@ def report(tally: RunStats, target: str, people: int, seconds: float, late_ms: f
         "seconds": round(seconds, 1),
         "ok": not tally.mistakes,
         "mistakes": dict(tally.mistakes),
+        "excused": {excuse.value: count for excuse, count in tally.excused.items()},
         "refusals": dict(tally.refusals),
         "counts": dict(tally.counts),
         # a match is told to two people
@@ -64,6 +65,7 @@ def text(outcome: Mapping[str, Any]) -> str:
     mistakes = "; ".join(f"{kind}: {count:,}" for kind, count in sorted(outcome["mistakes"].items()))
     kept = "kept: each message arrived once and in order, every room had two people"
     lines.append(f"promises     {'BROKEN: ' + mistakes if mistakes else kept}")
+    lines += [f"excused      {count:,}: {reason}" for reason, count in sorted(outcome["excused"].items())]
     load = outcome["load"]
     late = f"the load generator used {load['cpu']:.0%} of a core and was up to {load['lateMs']:,.0f} ms late"
     lines.append(f"load         {late}{': too many people for this machine' if load['lateMs'] > LATE_MS else ''}")

@@ -1,11 +1,13 @@
-"""What the crowd saw: counts and times, and whether the server kept its promises (docs/protocol.md, "may rely on")."""
+"""Counts and times of a run, and whether the server kept its promises (docs/protocol.md, "may rely on")."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from typing import Any
 
-#: Times that are kept of one kind; beyond, every second one goes, so that a long run has its whole course.
+from animochat.loadtest.history import KINDS, Excuse, History, Stay
+
+#: Times that are kept of one kind; beyond that every second one goes, so that a long run has its whole course.
 MAX_TIMES = 200_000
 
 #: Seconds after a room's end in which answers that were under way have arrived.
@@ -38,87 +40,98 @@ class Times:
         return {name: round(ordered[min(last, int(share * len(ordered)))], 2) for name, share in at.items()}
 
 
-@dataclass
-class Member:
-    """Somebody in a room: the seqs of what it was answered for and of what it got, and whether it was left behind."""
-
-    partner_id: str
-    sent: set[int] = field(default_factory=set)
-    received: set[int] = field(default_factory=set)
-    last_seq: int = 0
-    left_behind: bool = False
-
-
 class RunStats:
-    """One for a run. Everything is told to it as it happens."""
+    """One for a run: the simulated users report to it as things happen.
+
+    Each room has a history, which is checked and forgotten once the room is over, so that a long run needs no more
+    memory than a short one. Clients are known by names that stay the same for a person.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
-        #: Promises that were broken, by kind; none is what is expected.
+        #: Promises that were broken, by kind; none is expected. And what was excused.
         self.mistakes: Counter[str] = Counter()
+        self.excused: Counter[Excuse] = Counter()
         self.connecting, self.waiting = Times(), Times()
         self.acknowledging, self.delivering = Times(), Times()
-        self._rooms: dict[str, dict[str, Member]] = {}
-        #: Rooms that are over, and since when: what is under way may still arrive.
+        self._rooms: dict[str, History] = {}
+        self._room_of: dict[str, str] = {}
+        #: Rooms that are over, and since when: messages on their way may still arrive.
         self._over: deque[tuple[float, str]] = deque()
 
-    def matched(self, room_id: str, user_id: str, partner_id: str) -> None:
-        """Somebody was told of a room."""
+    def matched(self, client: str, match: dict[str, Any]) -> None:
+        """Record the event `matched`."""
         self.counts["matched"] += 1
-        room = self._rooms.setdefault(room_id, {})
-        if user_id in room or user_id == partner_id:
-            self.mistakes["a person is in a room twice"] += 1
-        room[user_id] = Member(partner_id)
-        if len(room) > 2:
-            self.mistakes["a room has more than two people"] += 1
-        elif len(room) == 2 and any(member.partner_id not in room for member in room.values()):
-            self.mistakes["two people in a room name different partners"] += 1
+        before = self._stay(client)
+        if before is not None:
+            if not before.over:
+                self.mistakes[KINDS["two rooms"]] += 1
+            before.ended = True
+        self._room_of[client] = match["roomId"]
+        self._rooms.setdefault(match["roomId"], History()).event(client, "matched", match)
 
-    def stored(self, room_id: str, user_id: str, seq: int, seconds: float) -> None:
-        """The acknowledgement of a message is there, after so long."""
+    def said(self, client: str, room: str, content: str) -> None:
+        """Record that a message was sent."""
+        self.counts["sent"] += 1
+        if room in self._rooms:
+            self._rooms[room].note(client, "sent", room=room, content=content)
+
+    def stored(self, client: str, room: str, content: str, answer: dict[str, Any], seconds: float) -> None:
+        """Record the acknowledgement of a message, after so long."""
         self.counts["acknowledged"] += 1
         self.acknowledging.add(seconds)
-        member = self._rooms.get(room_id, {}).get(user_id)
-        if member is not None:
-            if seq in member.sent:
-                self.mistakes["two messages have the same seq"] += 1
-            member.sent.add(seq)
+        if room in self._rooms:
+            self._rooms[room].note(client, "acknowledged", content=content, id=answer["id"], seq=answer["seq"])
 
-    def got(self, room_id: str, user_id: str, sender_id: str, seq: int, seconds: float | None) -> None:
-        """A message arrives at `user_id`, who is in the room `room_id`, after so long (None: no message of ours)."""
+    def got(self, client: str, message: dict[str, Any], seconds: float | None) -> None:
+        """Record a message, after so long (None: its text does not say when it was sent)."""
         self.counts["received"] += 1
-        if seconds is None:
-            self.mistakes["a message that no one here sent"] += 1
-        else:
+        if seconds is not None:
             self.delivering.add(seconds)
-        member = self._rooms.get(room_id, {}).get(user_id)
-        if member is None:
-            self.mistakes["a message from another room"] += 1
-            return
-        if sender_id != member.partner_id:
-            self.mistakes["a message from someone other than the partner"] += 1
-        if seq in member.received:
-            self.mistakes["a message arrived twice"] += 1
-        elif seq < member.last_seq:
-            self.mistakes["messages arrived out of order"] += 1
-        member.received.add(seq)
-        member.last_seq = max(member.last_seq, seq)
+        history = self._rooms.get(message["roomId"])
+        if history is None:
+            self.mistakes[KINDS["wrong room"]] += 1
+        else:
+            history.event(client, "message", message)
 
-    def left_behind(self, room_id: str, user_id: str, now: float) -> None:
-        """`user_id` was told that the partner is gone. What the partner was answered for has to be here by then."""
-        member = self._rooms.get(room_id, {}).get(user_id)
-        if member is not None:
-            member.left_behind = True
-            self._over.append((now, room_id))
+    def ended(self, client: str, reason: str, now: float) -> None:
+        """Record the event `partner-disconnected`, at that time (monotonic, in seconds)."""
+        room = self._room_of.get(client, "")
+        if room in self._rooms:
+            self._rooms[room].event(client, "partner-disconnected", {"reason": reason})
+            self._over.append((now, room))
+        else:
+            self.mistakes[KINDS["no room"]] += 1
+
+    def note(self, client: str, note: str, room: str, now: float) -> None:
+        """Record that the client is "leaving" the room, has "left" it, or is "gone" for ever."""
+        if room in self._rooms:
+            self._rooms[room].note(client, note, room=room)
+            self._over.append((now, room))
 
     def settle(self, now: float) -> None:
-        """Look at the rooms that were over `SETTLED` seconds before `now`, and forget them."""
+        """Check and forget the rooms that were over `SETTLED` seconds before `now`, for everyone in them."""
         while self._over and self._over[0][0] <= now - SETTLED:
-            room = self._rooms.pop(self._over.popleft()[1], {})
-            for member in room.values():
-                partner = room.get(member.partner_id)
-                if member.left_behind and partner is not None:
-                    lost = len(partner.sent - member.received)
-                    if lost:
-                        self.mistakes["an acknowledged message was lost"] += lost
+            room = self._over.popleft()[1]
+            if room in self._rooms and all(stay.over or stay.gone for stay in self._rooms[room].stays):
+                self._check(room)
+
+    def finish(self) -> None:
+        """Check all other rooms. Nothing is on its way any more."""
+        for room in list(self._rooms):
+            self._check(room)
+
+    def _check(self, room: str) -> None:
+        history = self._rooms.pop(room)
+        for violation in history.violations():
+            kind = violation.partition(":")[0]
+            self.mistakes[KINDS[kind]] += 1
+        self.excused += history.excused
+        for stay in history.stays:
+            if self._room_of.get(stay.client) == room:
+                del self._room_of[stay.client]
+
+    def _stay(self, client: str) -> Stay | None:
+        history = self._rooms.get(self._room_of.get(client, ""))
+        return history.present.get(client) if history is not None else None

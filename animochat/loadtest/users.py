@@ -9,6 +9,7 @@ import contextlib
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gevent
@@ -55,9 +56,13 @@ class SimulatedUser:
         self._habits = habits
         self._tally = tally
         self._chance = random.Random(seed)
+        self._seed = seed
+        self._visits = 0
+        #: Of this visit: each visit is someone new.
+        self.name = ""
         self._client: Client
         self._ready, self._matched, self._alone = Event(), Event(), Event()
-        self._room: tuple[str, str] | None = None
+        self._room = ""
         self._eligible_at = 0.0
         #: "connecting", "idle", "waiting", "chatting" or "away"
         self.state = "away"
@@ -73,14 +78,14 @@ class SimulatedUser:
             gevent.sleep(self._about(AWAY))
 
     def quit(self) -> None:
-        """Say goodbye, if there is a connection. Whatever the partner was answered for has arrived by now."""
-        if self._room is not None and self._client.open:  # else nothing reached it any more
-            self._tally.left_behind(*self._room, time.monotonic())
+        """Say goodbye, if there is a connection."""
         if self.state not in ("away", "connecting"):
             self._client.goodbye()
 
     def _visit(self) -> None:
         self._ready.clear()
+        self._visits += 1
+        self.name = f"{self._seed}-{self._visits}"
         self._client = Client(self._url, self._hear, self._lobby)
         self.state = "connecting"
         started = time.monotonic()
@@ -109,11 +114,11 @@ class SimulatedUser:
     def _search(self, event: str) -> None:
         self._matched.clear()
         self._alone.clear()
-        self._room = None
+        before, self._room = self._room, ""
         self.state = "waiting"
         self._eligible_at = time.monotonic()
         self._tally.counts["searches"] += 1
-        self._client.emit(event, answered=self._refused)
+        self._client.emit(event, answered=partial(self._left, before))
 
     def _talk(self) -> str:
         """A conversation. Returns by which event it goes on: "" for not at all."""
@@ -130,40 +135,52 @@ class SimulatedUser:
         if not self._client.open:
             return "find-match"
         self.state = "idle"
-        self._room = None
+        room = self._room
         choice = self._chance.random()
+        self._note("leaving" if choice < 1 - habits.vanish else "gone", room)
         if choice < habits.skip:
             self._tally.counts["skipped"] += 1
             return "next-match"
+        self._room = ""
         if choice < habits.skip + habits.leave:
             self._tally.counts["left"] += 1
-            self._client.emit("leave-room", answered=self._refused)
+            self._client.emit("leave-room", answered=partial(self._left, room))
             gevent.sleep(self._about(AWAY))
             return "find-match"
-        if choice < habits.skip + habits.leave + habits.vanish:
-            self._tally.counts["connection cut"] += 1
-            self._client.close()
-        else:
+        if choice < 1 - habits.vanish:
             self._tally.counts["disconnected"] += 1
             self._client.goodbye()
+        else:
+            self._tally.counts["connection cut"] += 1
+            self._client.close()
         return ""
 
     def _say(self) -> None:
-        room = self._room
-        if room is None:
+        name, room = self.name, self._room
+        if not room:
             return
         started = time.monotonic()
-        text = " ".join(self._chance.choices(WORDS, k=self._chance.randint(1, 15)))
-        self._tally.counts["sent"] += 1
+        # The text says when it was sent: all users have one clock.
+        text = " ".join((*self._chance.choices(WORDS, k=self._chance.randint(1, 15)), f"{started:.6f}"))
+        self._tally.said(name, room, text)
 
         def answered(answer: Any) -> None:
             if answer["ok"]:
-                self._tally.stored(*room, answer["seq"], time.monotonic() - started)
+                self._tally.stored(name, room, text, answer, time.monotonic() - started)
             else:
                 self._refused(answer)
 
-        # When it was said goes along: all of the crowd have one clock.
-        self._client.emit("send-message", f"{text} {started:.6f}", answered=answered)
+        self._client.emit("send-message", text, answered=answered)
+
+    def _note(self, note: str, room: str) -> None:
+        if room:
+            self._tally.note(self.name, note, room, time.monotonic())
+
+    def _left(self, room: str, answer: Any) -> None:
+        """Take the answer to leaving a room, or to searching ("" for no room)."""
+        if answer["ok"]:
+            self._note("left", room)
+        self._refused(answer)
 
     def _refused(self, answer: Any) -> None:
         if not answer["ok"]:
@@ -174,6 +191,7 @@ class SimulatedUser:
             self._tally.refusals[code] += 1
 
     def _lost(self) -> None:
+        self._note("gone", self._room)
         for event in (self._ready, self._matched, self._alone):
             event.set()
 
@@ -183,32 +201,28 @@ class SimulatedUser:
         elif event == "waiting":
             self._eligible_at = time.monotonic() + argument["cooldownMs"] / 1000
         elif event == "matched":
-            self._room = argument["roomId"], argument["userId"]
+            self._room = argument["roomId"]
             self.state = "chatting"
             self._tally.waiting.add(max(0.0, time.monotonic() - self._eligible_at))
-            self._tally.matched(*self._room, argument["partnerId"])
+            self._tally.matched(self.name, argument)
             self._matched.set()
         elif event == "message" and argument["type"] == "text":
             self._listen(argument)
-        elif event == "partner-disconnected" and self._room is not None:
-            self._tally.left_behind(*self._room, time.monotonic())
-            self._room = None
+        elif event == "partner-disconnected":
+            if self.state != "chatting":
+                return  # it crossed our leaving
+            self._tally.ended(self.name, argument["reason"], time.monotonic())
+            self._room = ""
             self.state = "idle"
             self._alone.set()
         elif event == "error":
             self._count(argument["code"])
 
     def _listen(self, message: Any) -> None:
-        if self._room is None:
-            # Ours has left, and the server may not know yet; the promise is the server's from its answer on.
-            return
         seconds: float | None = None
         with contextlib.suppress(ValueError):
             seconds = time.monotonic() - float(message["content"].rpartition(" ")[2])
-        room_id, user_id = self._room
-        if message["roomId"] != room_id:
-            user_id = ""  # in that room we are nobody
-        self._tally.got(message["roomId"], user_id, message["senderId"], message["seq"], seconds)
+        self._tally.got(self.name, message, seconds)
 
     def _about(self, mean: float) -> float:
         return self._chance.expovariate(1 / mean)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.history import History
+from animochat.loadtest.history import History
 from tests.helpers.servers import PATIENCE, ROOT, Client, EventLog
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import requests
 
+from animochat.loadtest.history import History
 from tests.faults.crowd import Crowd, Member
-from tests.faults.history import History
 from tests.helpers.balancers import ADDRESS_HEADER
 from tests.helpers.people import status
 from tests.helpers.servers import Server, eventually
@@ -103,6 +103,7 @@ class People:
         gaps = sorted(self.history.gaps)
         return {
             "violations": self.history.violations(),
+            "excused": {excuse.value: number for excuse, number in self.history.excused.items()},
             "acknowledged": counts["acknowledged"],
             "received": counts["received"],
             "disconnects": counts.get("disconnect", 0),

@@ -1,8 +1,8 @@
 """People talk while things break: nothing is lost, doubled or misplaced, and afterwards everything goes on.
 
-Everybody is a stock client that connects again by itself, and each scenario's history is checked (history.py). All
-scenarios but those about the store's own data use one town: two servers, three workers, one Redis, a network in front
-of either server and one between a server and Redis.
+Everyone is a stock client that connects again by itself, and each scenario's history is checked
+(animochat/loadtest/history.py). All scenarios but those about the store's own data use one town: two servers, three
+workers, one Redis, a network in front of either server and one between a server and Redis.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 import redis
 
+from animochat.loadtest.history import History
 from animochat.protocol.channel import RelayedEvent, encode_event
 from animochat.store import keys
 from tests.faults.crowd import Crowd, Member
-from tests.faults.history import History
 from tests.faults.nemesis import STOPPED, Nemesis
 from tests.faults.network import Network
 from tests.helpers.people import NO_RATES, stats, status

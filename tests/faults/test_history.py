@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.history import History
+from animochat.loadtest.history import Excuse, History
 
 ROOM, OTHER = "r1", "r2"
 
@@ -51,6 +51,11 @@ def the_violation(history: History) -> str:
     return found[0]
 
 
+def the_violation_of(history: History, kind: str) -> str:
+    (found,) = [violation for violation in history.violations() if violation.startswith(kind)]
+    return found
+
+
 # Right
 
 
@@ -93,6 +98,125 @@ def test_what_is_on_its_way_is_not_lost_yet(history: History) -> None:
     assert history.violations(settled=False) == []
 
 
+# Excuses: each is used where it holds, and only there
+
+
+def unreceived(history: History) -> None:
+    """Anna says something that never arrives."""
+    says(history, "anna", "a2", 3)
+
+
+def test_receiver_left_excuses_last_words_alone(history: History) -> None:
+    unreceived(history)
+    says(history, "anna", "a3", 4)
+    history.note("bert", "leaving", room=ROOM)
+    history.event("anna", "partner-disconnected", {"reason": "left"})
+    assert history.violations() == []
+    assert history.excused == {Excuse.RECEIVER_LEFT: 2}
+    hears(history, "bert", "anna", "a3", 4)
+    assert the_violation(history) == "lost: anna's 'a2' (r1-3) never arrived"
+    assert not history.excused
+
+
+def test_receiver_left_does_not_excuse_the_leavers_own_words(history: History) -> None:
+    says(history, "bert", "b2", 3)
+    history.note("bert", "leaving", room=ROOM)
+    history.event("anna", "partner-disconnected", {"reason": "left"})
+    assert the_violation(history) == "lost: bert's 'b2' (r1-3) never arrived"
+
+
+def test_grace_time_excuses_a_partner_who_is_gone_and_no_other() -> None:
+    for note, expected in (("gone", []), ("leaving", ["alone: bert is in r1, which its partner knows to be over"])):
+        history = History()
+        meeting(history)
+        history.note("anna", note, room=ROOM)
+        history.note("anna", "leaving", room=ROOM)
+        assert history.violations() == expected
+        assert history.excused[Excuse.GRACE_TIME] == (note == "gone")
+
+
+def test_receiver_unaware_excuses_no_one_who_knew_of_the_room() -> None:
+    for aware in (False, True):
+        history = History()
+        history.event("anna", "matched", {"roomId": ROOM, "userId": "anna" + ROOM, "partnerId": "bert" + ROOM})
+        if aware:
+            history.event("bert", "matched", {"roomId": ROOM, "userId": "bert" + ROOM, "partnerId": "anna" + ROOM})
+            history.event("bert", "partner-disconnected", {"reason": "disconnected"})
+        unreceived(history)
+        history.note("anna", "leaving", room=ROOM)
+        found = [violation for violation in history.violations() if violation.startswith("lost")]
+        assert bool(found) == aware
+        assert history.excused[Excuse.RECEIVER_UNAWARE] == (not aware)
+
+
+def test_room_lost_excuses_no_one_who_was_there_at_the_end(history: History) -> None:
+    unreceived(history)
+    history.event("bert", "session", {})
+    history.event("anna", "partner-disconnected", {"reason": "disconnected"})
+    assert history.violations() == []
+    assert history.excused == {Excuse.ROOM_LOST: 1}
+
+
+def test_room_lost_does_not_excuse_an_end_that_someone_chose(history: History) -> None:
+    unreceived(history)
+    history.event("bert", "partner-disconnected", {"reason": "left"})
+    history.event("bert", "session", {})
+    history.note("anna", "leaving", room=ROOM)
+    assert the_violation(history) == "lost: anna's 'a2' (r1-3) never arrived"
+
+
+def test_crossed_excuses_nothing_that_was_sent_behind_the_end(history: History) -> None:
+    for sent_before in (True, False):
+        history = History()
+        meeting(history)
+        if sent_before:
+            history.note("anna", "sent", room=ROOM, content="a2")
+        history.note("bert", "leaving", room=ROOM)
+        history.note("bert", "left", room=ROOM)
+        if not sent_before:
+            history.note("anna", "sent", room=ROOM, content="a2")
+        history.note("anna", "acknowledged", content="a2", id=f"{ROOM}-1", seq=1)
+        history.event("anna", "partner-disconnected", {"reason": "left"})
+        assert [v.partition(":")[0] for v in history.violations()] == ([] if sent_before else ["over"])
+        assert history.excused[Excuse.CROSSED] == sent_before
+
+
+@pytest.mark.parametrize(("shown", "excused"), [([3], 1), ([1], 0)])
+def test_older_than_shown_excuses_nothing_newer(history: History, shown: list[int], excused: int) -> None:
+    says(history, "anna", "a2", 3)
+    hears(history, "bert", "anna", "a2", 3)
+    texts = {1: "a1", 3: "a2"}
+    messages = [message("anna", texts[seq], seq) for seq in shown]
+    names = {"roomId": ROOM, "userId": "bert" + ROOM, "partnerId": "anna" + ROOM}
+    history.event("bert", "session", {"room": {**names, "messages": messages}})
+    assert bool(history.violations()) == (not excused)
+    assert history.excused[Excuse.OLDER_THAN_SHOWN] == excused
+
+
+def test_met_again_excuses_no_one_who_may_not_meet() -> None:
+    history = History(may_meet_again=True, forbidden=[("anna", "bert")])
+    for room in (ROOM, OTHER):
+        meeting(history, room)
+        for name in ("anna", "bert"):
+            history.event(name, "partner-disconnected", {"reason": "left"})
+    assert the_violation(history).startswith("forbidden:")
+    assert history.excused == {Excuse.MET_AGAIN: 1}
+
+
+def test_on_its_way_excuses_only_what_has_not_arrived_yet(history: History) -> None:
+    unreceived(history)
+    assert history.violations(settled=False) == []
+    assert history.excused == {Excuse.ON_ITS_WAY: 1}
+    hears(history, "anna", "bert", "never said", 4)
+    assert len(history.violations(settled=False)) == 1
+    assert the_violation_of(history, "lost") == "lost: anna's 'a2' (r1-3) never arrived"
+
+
+def test_each_excuse_has_its_reason_and_each_violation_its_name() -> None:
+    assert all(len(excuse.value) > 20 for excuse in Excuse)
+    assert len({excuse.value for excuse in Excuse}) == len(Excuse)
+
+
 # Wrong
 
 
@@ -110,8 +234,8 @@ def test_a_message_lost_in_the_middle_is_found_even_if_the_room_is_over(history:
     assert the_violation(history) == "lost: anna's 'a2' (r1-3) never arrived"
 
 
-@pytest.mark.parametrize("reason", ["left", "skipped"])
-def test_last_words_that_are_missing_where_their_sender_left_are_found(history: History, reason: str) -> None:
+@pytest.mark.parametrize("reason", ["left", "skipped", "disconnected"])
+def test_last_words_that_are_missing_where_their_receiver_stayed_are_found(history: History, reason: str) -> None:
     says(history, "anna", "a2", 3)
     history.note("anna", "leaving", room=ROOM)
     history.event("bert", "partner-disconnected", {"reason": reason})
@@ -173,7 +297,7 @@ def test_words_that_were_stored_late_behind_newer_ones_are_found(history: Histor
     says(history, "anna", "a3", 3)
     for name in ("anna", "bert"):
         history.event(name, "partner-disconnected", {"reason": "disconnected"})
-    assert the_violation(history) == "late: anna's 'a3' (3) was stored ahead of what was said earlier in r1"
+    assert the_violation_of(history, "late") == "late: anna's 'a3' (3) was stored ahead of what was said earlier in r1"
 
 
 @pytest.mark.parametrize("how", ["told", "left", "session"])
@@ -190,7 +314,7 @@ def test_words_that_are_acknowledged_in_a_room_that_was_over_when_they_were_sent
         history.event("bert", "session", {})
     says(history, "anna", "a2", 3)
     history.event("anna", "partner-disconnected", {"reason": "left"})
-    assert the_violation(history) == "over: anna's 'a2' was acknowledged in r1, over when it was sent"
+    assert the_violation_of(history, "over") == "over: anna's 'a2' was acknowledged in r1, over when it was sent"
 
 
 def test_the_last_attempt_to_say_something_counts(history: History) -> None:

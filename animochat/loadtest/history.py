@@ -1,32 +1,55 @@
-"""What happened to everybody, in one order, and the proof that it was right.
+"""Records everything that happened to a crowd, in one order, and checks that it was right.
 
 Each client records what it sent, what was acknowledged and what it received. `History.violations()` checks that
 
-- each acknowledged message was received by the partner exactly once (or the room had ended before it could be, which
-  somebody who left or skipped is no excuse for: its last words come before it), in its sender's order, under the `id`
-  and `seq` that the sender was told,
-- a place in a room's order (`seq`) is one message's, whoever looks,
-- nothing was stored or shown late, behind what its sender said after it,
-- nothing was acknowledged that was sent to a room which somebody knew to be over by then: it had been told so, or its
-  leaving had been acknowledged,
-- nothing was received that the partner didn't say, nor in a room where the receiver wasn't,
-- nobody was in two rooms, nobody met somebody twice (or whom else they may not meet), and rooms are two people's,
+- the partner received each acknowledged message exactly once, in its sender's order, under the `id` and `seq` that the
+  sender received,
+- a place in a room's order (`seq`) belongs to one message, for both people,
+- nothing was stored or shown late, behind something that its sender said afterwards,
+- nothing was acknowledged that was sent to a room which someone knew to be over by then: a client had received its end,
+  or an acknowledgement of leaving it,
+- everything received was said by the partner, in a room where the receiver was,
+- nobody was in two rooms, nobody met someone twice (or someone they may not meet), and each room had two people,
 - in the end, partners agree that they are partners.
 
-It knows clients by names that stay the same for a person, and rooms by `matched` and `session`.
+It knows clients by names that stay the same for a person, and rooms by `matched` and `session`. Everything that it lets
+pass is in `Excuse`, and counted (`History.excused`).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
+
+#: The word before a violation's colon -> its name in reports.
+KINDS = {
+    "lost": "lost", "twice": "duplicated", "order": "misordered", "place": "misordered", "two rooms": "in two rooms",
+    "crowd": "in two rooms", "late": "late", "over": "acknowledged in a room that was over",
+    "invented": "not from the partner", "wrong room": "from another room", "names": "different partners",
+    "alone": "in a room without a partner", "no room": "an end of no room", "again": "met again",
+    "forbidden": "met someone forbidden",
+}  # fmt: skip
+
+
+class Excuse(Enum):
+    """What is no violation, and why. The value is the reason, for reports."""
+
+    ON_ITS_WAY = "the check was made while messages could still arrive"
+    RECEIVER_LEFT = "the receiver left, or was gone for ever, and received nothing of its sender's afterwards"
+    GRACE_TIME = "the partner is gone for ever, and its grace time may still run"
+    RECEIVER_UNAWARE = "the receiver never knew of the room, which ended before its connection came back"
+    ROOM_LOST = "the receiver came back, or the store lost the room, and a new session was without the room"
+    CROSSED = "the message was sent before anyone knew that the room was over, and acknowledged after that"
+    OLDER_THAN_SHOWN = "a new session shows the newest messages, and these are older than all that it shows"
+    MET_AGAIN = "the store lost the history of matches"
 
 
 @dataclass
 class Stay:
-    """A client's time in one room. `ended`: it was told so, or left; `left_behind`: it stayed until the partner went on
-    purpose; `received` in the order of arrival, by `seq`.
+    """A client's time in one room. `ended`: it received the end, or left; `left_behind`: it was there when it received
+    the end; `lost`: nobody chose that end; `gone`: it never comes back; `received` in the order of arrival, by `seq`.
     """
 
     client: str
@@ -36,6 +59,8 @@ class Stay:
     ended: bool = False
     leaving: bool = False
     left_behind: bool = False
+    lost: bool = False
+    gone: bool = False
     received: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -61,14 +86,14 @@ class Acknowledged:
 
 
 class History:
-    """`may_meet_again`: no history of matches is kept, so that people may meet more than once."""
+    """`may_meet_again`: the store loses its history of matches, so that people may meet more than once."""
 
     def __init__(self, may_meet_again: bool = False, forbidden: list[tuple[str, str]] | None = None) -> None:
         self.may_meet_again = may_meet_again
         self.forbidden = [frozenset(pair) for pair in forbidden or []]
         self.sent: dict[str, list[str]] = defaultdict(list)
         self.acknowledged: list[Acknowledged] = []
-        #: Rooms that somebody knows to be over, and, by sender and content, where and whether that was so at the last
+        #: Rooms that someone knows to be over, and, by sender and content, where and whether that was so at the last
         #: attempt to say it.
         self.over: set[str] = set()
         self._attempts: dict[tuple[str, str], tuple[str, bool]] = {}
@@ -76,6 +101,14 @@ class History:
         self.present: dict[str, Stay | None] = {}
         self.happened: Counter[str] = Counter()
         self._violations: list[str] = []
+        #: Excuses of what was recorded, and of the last check.
+        self._excused: Counter[Excuse] = Counter()
+        self._excused_by_check: Counter[Excuse] = Counter()
+
+    @property
+    def excused(self) -> Counter[Excuse]:
+        """How often each excuse was used, up to the last check."""
+        return self._excused + self._excused_by_check
 
     # Recording
 
@@ -94,8 +127,8 @@ class History:
             self._receive(client, argument)
 
     def note(self, client: str, note: str, **details: Any) -> None:
-        """The client did something (see js/crowd.mjs): "sent", or "repeated" what it had sent, "acknowledged",
-        "refused", "leaving", "stayed" or "left".
+        """Record an action of the client: "sent", or "repeated" for a message sent before, "acknowledged", "refused",
+        "leaving" (it asked to leave), "stayed" (that was refused), "left" (acknowledged) or "gone" (for ever).
         """
         self.happened[note] += 1
         stay = self.present.get(client)
@@ -109,6 +142,8 @@ class History:
             self.over.add(details["room"])
         elif note == "leaving" and stay is not None and stay.room == details["room"]:
             stay.leaving = True
+        elif note == "gone" and stay is not None and stay.room == details["room"]:
+            stay.gone = True
         elif note == "stayed" and stay is not None and stay.room == details["room"]:
             stay.leaving = False
 
@@ -119,6 +154,8 @@ class History:
             self._violations.append(
                 f"over: {message.client}'s {message.content!r} was acknowledged in {room}, over when it was sent"
             )
+        elif message.room in self.over:
+            self._excused[Excuse.CROSSED] += 1
 
     def _enter(self, client: str, room: str, user: str, partner_user: str) -> Stay:
         before = self.present.get(client)
@@ -139,13 +176,15 @@ class History:
         else:
             stay.ended = True
             self.over.add(stay.room)
-            stay.left_behind = reason != "disconnected" and not stay.leaving
+            stay.left_behind = not stay.leaving
+            stay.lost = reason == "disconnected"
 
     def _session(self, client: str, room: dict[str, Any] | None) -> None:
         """A new session says all that the client has to know; what it knew before no longer counts."""
         stay = self.present.get(client)
         if stay is not None and (room is None or room["roomId"] != stay.room):
             stay.ended = True
+            stay.left_behind = stay.left_behind and not stay.lost  # the store does not know the room any more
             self.over.add(stay.room)
         if room is None:
             return
@@ -156,8 +195,10 @@ class History:
             self._violations.append(f"order: {client} was shown {room['roomId']} in another order")
         theirs = [message for message in texts if message["senderId"] == stay.partner_user]
         shown = {message["seq"] for message in theirs}
-        if missing := [m for m in stay.received if m["seq"] not in shown and m["seq"] >= min(shown, default=0)]:
-            self._violations.append(f"lost: {client} was no longer shown {missing[0]['content']!r} by a new session")
+        missing = [m for m in stay.received if m["seq"] not in shown]
+        if newer := [m for m in missing if m["seq"] >= min(shown, default=0)]:
+            self._violations.append(f"lost: {client} was no longer shown {newer[0]['content']!r} by a new session")
+        self._excused[Excuse.OLDER_THAN_SHOWN] += len(missing) - len(newer)
         stay.received = [m for m in stay.received if m["seq"] not in shown] + theirs
 
     def _receive(self, client: str, message: dict[str, Any]) -> None:
@@ -184,7 +225,8 @@ class History:
         }
 
     def violations(self, settled: bool = True) -> list[str]:
-        """What was wrong, in words; empty if nothing was. `settled`: everything is over, so nothing is on its way."""
+        """Return each violation in words. `settled`: everything is over, so nothing is on its way."""
+        self._excused_by_check.clear()
         found = list(self._violations)
         rooms: dict[str, list[Stay]] = defaultdict(list)
         for stay in self.stays:
@@ -193,8 +235,7 @@ class History:
         found += self._check_received(rooms)
         found += self._check_places()
         found += self._check_order_of_storing()
-        if settled:
-            found += self._check_delivery(rooms)
+        found += self._check_delivery(rooms, settled)
         return found
 
     def _check_pairs(self, rooms: dict[str, list[Stay]], settled: bool) -> list[str]:
@@ -209,20 +250,24 @@ class History:
                 one, other = stays[:2]
                 if (one.user, one.partner_user) != (other.partner_user, other.user):
                     found.append(f"names: the two in {room} don't have each other as partners")
-                if settled and one.over != other.over:
+                if settled and one.over != other.over and (one.gone or other.gone):
+                    self._excused_by_check[Excuse.GRACE_TIME] += 1
+                elif settled and one.over != other.over:
                     staying = other if one.over else one
                     found.append(f"alone: {staying.client} is in {room}, which its partner knows to be over")
-            elif settled and len(people) == 1 and not stays[0].over:
+            elif settled and len(people) == 1 and not (stays[0].over or stays[0].gone):
                 found.append(f"alone: {stays[0].client} is in {room} with nobody")
         for pair, times in meetings.items():
-            if times > 1 and not self.may_meet_again:
+            if times > 1 and self.may_meet_again:
+                self._excused_by_check[Excuse.MET_AGAIN] += times - 1
+            elif times > 1:
                 found.append(f"again: {sorted(pair)} met {times} times")
             if pair in self.forbidden:
                 found.append(f"forbidden: {sorted(pair)} met")
         return found
 
     def _check_received(self, rooms: dict[str, list[Stay]]) -> list[str]:
-        """What was received was said by the partner, once, in this order."""
+        """Whatever was received, the partner said it once, in this order."""
         found = []
         place_of = {name: {text: i for i, text in enumerate(texts)} for name, texts in self.sent.items()}
         for stay in self.stays:
@@ -243,7 +288,7 @@ class History:
         return found
 
     def _check_order_of_storing(self) -> list[str]:
-        """What somebody has said in a room stands there in the order in which it was said."""
+        """A room has each person's messages in the order in which they were said."""
         found = []
         place_of = {name: {text: i for i, text in enumerate(texts)} for name, texts in self.sent.items()}
         stored: dict[tuple[str, str], list[tuple[int, int, str]]] = defaultdict(list)
@@ -280,8 +325,8 @@ class History:
         found += [f"twice: {client}'s {content!r} was stored twice" for (client, content), n in times.items() if n > 1]
         return found
 
-    def _check_delivery(self, rooms: dict[str, list[Stay]]) -> list[str]:
-        """Every acknowledged message arrived, but for the last of a room that ended otherwise than by its sender."""
+    def _check_delivery(self, rooms: dict[str, list[Stay]], settled: bool) -> list[str]:
+        """Every acknowledged message arrived, or there is an excuse."""
         found = []
         stays = {(stay.client, stay.room): stay for stay in self.stays}
         for message in self.acknowledged:
@@ -290,11 +335,23 @@ class History:
                 found.append(f"wrong room: {message.client}'s {message.content!r} was stored in {message.room}")
                 continue
             receiver = next((stay for stay in rooms[message.room] if stay.client != message.client), None)
-            got = set(receiver.seqs()) if receiver is not None else set()
-            if message.seq in got:
+            if receiver is not None and message.seq in receiver.seqs():
                 continue
-            over = sender.over or (receiver is not None and receiver.over)
-            owed = not over or (receiver is not None and receiver.left_behind)
-            if owed or any(seq > message.seq for seq in got):
+            excuse = self._excuse(message, sender, receiver) if settled else Excuse.ON_ITS_WAY
+            if excuse is None:
                 found.append(f"lost: {message.client}'s {message.content!r} ({message.id}) never arrived")
+            else:
+                self._excused_by_check[excuse] += 1
         return found
+
+    def _excuse(self, message: Acknowledged, sender: Stay, receiver: Stay | None) -> Excuse | None:
+        """Return why an acknowledged message need not have arrived, or None."""
+        if receiver is None:
+            return Excuse.RECEIVER_UNAWARE if sender.over else None
+        if any(seq > message.seq for seq in receiver.seqs()):
+            return None  # what came behind it arrived
+        if receiver.left_behind:
+            return None  # last words come before the end
+        if receiver.leaving or receiver.gone:
+            return Excuse.RECEIVER_LEFT
+        return Excuse.ROOM_LOST if receiver.ended else None
