@@ -166,6 +166,17 @@ class Settings:
         "never in the store, and a person who reconnects to another worker misses the messages of the "
         "meantime (see [Not storing](architecture.md#not-storing)).",
     )
+    # What most operators choose for a chat: a failover may lose the last milliseconds.
+    store_wait: str = _setting(
+        "0",
+        choice("0", "replica", "aof"),
+        "Store",
+        "What has to have a message before it is acknowledged: `0` the store's memory, `replica` also a replica, "
+        "`aof` also the disk.",
+        "With `replica` or `aof` no acknowledged message is lost with the primary, or with its memory, and each "
+        "acknowledgement takes longer. Without a confirmation in time the sender gets `unavailable` "
+        "([stores.md](stores.md#acknowledged-means)).",
+    )
     secret_key: str | None = _setting(
         None,
         secret(),

@@ -77,7 +77,7 @@ class Chat:
         url = self.store_url = settings.redis_url or DEFAULT_REDIS_URL
         scripts = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS + readings.SCRIPTS
         outages = Outages()
-        self.pipeline = Pipeline(url, scripts, outages)
+        self.pipeline = Pipeline(url, scripts, outages, settings.store_wait)
         self._stall = StallDetector(LEASE, self._stood_still)
         self.pipeline.before_replies = self._stall.check
         self.readings = readings.MetricHistory(self.pipeline, self.worker_id)

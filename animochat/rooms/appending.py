@@ -23,7 +23,7 @@ from animochat.store.node import Command, Request
 from animochat.store.pipeline import Pipeline, evalsha
 from animochat.store.scripts import load
 
-APPEND_MESSAGES = load("rooms/append_messages")
+APPEND_MESSAGES = load("rooms/append_messages", confirmed=True)
 
 #: Messages that one script call stores at most: bounds its time to about 2 ms.
 BATCH = 400

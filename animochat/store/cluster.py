@@ -157,8 +157,10 @@ class Cluster:
         scripts: Sequence[Script],
         before_replies: Callable[[], None] = lambda: None,
         outages: Outages | None = None,
+        wait: str = "0",
     ) -> None:
         self._url = url
+        self.wait = wait
         self.outages = outages or Outages()
         self._before_replies = before_replies
         self._slots = topology.slots
@@ -276,7 +278,7 @@ class _Primary:
     """A node and its queue: one batch is under way at a time, the next one collects meanwhile."""
 
     def __init__(self, cluster: Cluster, url: str, scripts: Sequence[Script]) -> None:
-        self.node = Node(url, scripts, in_cluster=True, outages=cluster.outages)
+        self.node = Node(url, scripts, in_cluster=True, outages=cluster.outages, wait=cluster.wait)
         self._cluster = cluster
         self.waiting: list[_Request] = []
         self._work = Event()

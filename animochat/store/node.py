@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from animochat.protocol.errors import Unavailable
+from animochat.store.confirmation import Confirmation
 from animochat.store.connection import BROKEN, connect
 from animochat.store.outages import Outages, kind_of
 from animochat.store.scripts import Script
@@ -51,12 +52,21 @@ WITHIN_SCRIPT_CLASSES: dict[str, type[redis.ResponseError]] = {
 
 
 class Node:
-    """The server at `url` (or the primary that its Sentinels name). `in_cluster`: it may redirect to other servers."""
+    """The server at `url` (or the primary that its Sentinels name). `in_cluster`: it may redirect to other servers.
+
+    `wait`: STORE_WAIT, see confirmation.py.
+    """
 
     def __init__(
-        self, url: str, scripts: Sequence[Script], in_cluster: bool = False, outages: Outages | None = None
+        self,
+        url: str,
+        scripts: Sequence[Script],
+        in_cluster: bool = False,
+        outages: Outages | None = None,
+        wait: str = "0",
     ) -> None:
         self.url = url
+        self._confirmation = Confirmation(wait, {script.sha for script in scripts if script.confirmed})
         self._scripts = scripts
         self._in_cluster = in_cluster
         self._connection: Any = None
@@ -74,14 +84,17 @@ class Node:
         reached (the command may have run) or refuses it; in a cluster, one of REDIRECTIONS.
         """
         replies: list[Any] = []
+        confirm = self._confirmation.commands(commands)
+        unconfirmed = bool(confirm)
         try:
             if self._connection is None:
                 self._connection = connect(self.url)
                 self._load_scripts()
             begun = time.monotonic()
             with tracing.span("store batch", commands=len(commands)):
-                self._send(commands)
+                self._send([*commands, *confirm])
                 replies.extend(self._read() for _ in commands)
+                unconfirmed = any(self._is_unconfirmed(self._read()) for _ in confirm)
             METRICS.round_trip.observe(time.monotonic() - begun)
             METRICS.batch_commands.observe(len(commands))
             # The scripts were loaded with the connection, and have been flushed since. A command that got NOSCRIPT did
@@ -89,9 +102,10 @@ class Node:
             missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
             if missing:
                 self._load_scripts()
-                self._send([commands[i] for i in missing])
+                self._send([*(commands[i] for i in missing), *confirm])
                 for i in missing:
                     replies[i] = self._read()
+                unconfirmed = any(self._is_unconfirmed(self._read()) for _ in confirm)
             if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
                 self.disconnect()  # it has become a replica: the next connection goes to the primary
             self._outages.works(self.part)
@@ -107,7 +121,19 @@ class Node:
             METRICS.store_failures["unreachable" if isinstance(exc, BROKEN) else "refused"] += 1
             self.disconnect()
             replies += [Unavailable()] * (len(commands) - len(replies))  # commands with a reply have run
+        if unconfirmed:
+            concerns = self._confirmation.concerns
+            replies = [
+                Unavailable() if concerns(command) else reply for command, reply in zip(commands, replies, strict=True)
+            ]
         return [self._refused(reply) if isinstance(reply, redis.ResponseError) else reply for reply in replies]
+
+    def _is_unconfirmed(self, reply: Any) -> bool:
+        reason = self._confirmation.take(reply)
+        if reason:
+            METRICS.store_failures["unconfirmed"] += 1
+            self._outages.refused(self._server, "unconfirmed", reason, logging.WARNING)
+        return bool(reason)
 
     def disconnect(self) -> None:
         if self._connection is not None:

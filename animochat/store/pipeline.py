@@ -42,11 +42,12 @@ MAX_WAITING = 50_000
 class Pipeline:
     """A worker's access to the store: one connection for all commands, or in a cluster one for each node.
 
-    Not usable before `start()`.
+    `wait`: STORE_WAIT, see confirmation.py. Not usable before `start()`.
     """
 
-    def __init__(self, url: str, scripts: Sequence[Script], outages: Outages | None = None) -> None:
+    def __init__(self, url: str, scripts: Sequence[Script], outages: Outages | None = None, wait: str = "0") -> None:
         self._url = url
+        self._wait = wait
         self._outages = outages or Outages()
         #: The database's number, for names that databases share.
         self.database = parse(url).database
@@ -162,9 +163,11 @@ class Pipeline:
         else:
             self._outages.works("commands")
             if topology is None:
-                self._node = Node(self._url, self._scripts, outages=self._outages)
+                self._node = Node(self._url, self._scripts, outages=self._outages, wait=self._wait)
             else:
-                self._cluster = Cluster(self._url, topology, self._scripts, self.before_replies, self._outages)
+                self._cluster = Cluster(
+                    self._url, topology, self._scripts, self.before_replies, self._outages, self._wait
+                )
 
 
 def evalsha(script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Command:

@@ -123,7 +123,7 @@ TABLE = (
         COUNTER,
         "Failed batches and refused commands, by reason.",
         "reason",
-        ("unreachable", "refused"),
+        ("unreachable", "refused", "unconfirmed"),
     ),
     Metric("queued_commands", "store_queue_commands", GAUGE, "Commands waiting for the next batch."),
     Metric("queued_messages", "store_queue_messages", GAUGE, "Messages waiting for the next batch."),
@@ -197,7 +197,7 @@ class Metrics:
         self.round_trip = Histogram(LATENCIES)
         self.batch_commands = Histogram(BATCHES)
         self.batch_messages = Histogram(BATCHES)
-        self.store_failures = {"unreachable": 0, "refused": 0}
+        self.store_failures = {"unreachable": 0, "refused": 0, "unconfirmed": 0}
         self.queued_commands = 0
         self.queued_messages = 0
         self.queued_bytes = 0

@@ -33,6 +33,7 @@ from tests.faults.crowd import Crowd
 from tests.faults.network import Network
 from tests.faults.test_faults import ENV, Traffic, no_new_sessions, workers_are_back
 from tests.helpers.clusters import HEALED, RedisCluster
+from tests.helpers.local_chat import pair, start_chat
 from tests.helpers.people import meet, running, say, status, texts, wait_until_empty
 from tests.helpers.servers import PythonClient, Server, eventually, find_redis_server
 from tests.helpers.store import cooperative, outcome, soon
@@ -251,6 +252,21 @@ def test_the_doctor_checks_every_lobby_s_node(empty: RedisCluster) -> None:
         assert "16384 of 16384 slots" in about["cluster"]
         assert about["cluster"].endswith(f"this node has {' and '.join(lobbies)}")
         assert {"permissions", "heartbeats", "clock"} <= about.keys()
+
+
+@cooperative
+def test_messages_are_confirmed_by_a_replica_of_their_room_s_node(empty: RedisCluster) -> None:
+    chat = start_chat(empty.url, STORE_WAIT="replica")
+    try:
+        anna, bert = pair(chat)
+        assert anna.connection.room is not None
+        node = empty.owner(keys.room(anna.connection.room.room_id)).client
+        node.config_resetstat()
+        assert anna.call("send-message", "hello")["ok"]
+        assert node.info("commandstats")["cmdstat_wait"]["calls"] == 1
+        soon(lambda: bert.texts() == ["hello"], "the message")
+    finally:
+        chat.stop(2)
 
 
 # Costs
