@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from animochat import web
 from animochat.chat.connections import Connection
+from animochat.chat.namespace import Request
 from animochat.chat.worker import Chat
 from animochat.matchmaking.service import Search
 from animochat.protocol.errors import Unavailable
@@ -401,10 +402,12 @@ def test_each_worker_adds_its_readings_to_those_of_the_last_hour(pair: Server) -
 def test_the_rest_after_a_skip_is_no_waiting_for_a_partner() -> None:
     lobby = Chat(Settings()).lobbies["main"]
     connection = Connection(SimpleNamespace(sid="", send=lambda packet: None), "main")  # type: ignore[arg-type]
-    connection.asked_at = 100.0
+    request = Request(connection, "find-match", SimpleNamespace(interests=[]), None, 0.0)
+    begun, asked_at = time.monotonic(), []
     for _ in range(2):  # the second time it waits already
-        lobby.namespace._searching(connection, Search("waiting", cooldown_ms=5_000), ())
-        assert connection.asked_at == 105.0
+        lobby.namespace._search(request, lambda *_: Search("waiting", cooldown_ms=5_000))
+        asked_at.append(connection.asked_at)
+    assert asked_at[0] == asked_at[1] >= begun + 5
 
 
 def test_a_client_that_comes_back_is_counted(pair: Server, connect: Callable[..., Client]) -> None:
