@@ -11,7 +11,7 @@ from functools import partial
 
 from animochat import __version__
 from animochat.chat.lobby import Lobby
-from animochat.presence.identity import disagreements, identity
+from animochat.presence.identity import disagreements, identity, misfit
 from animochat.protocol.errors import Unavailable
 from animochat.settings import Settings
 from animochat.store.gather import gather
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks: more than the lease of a worker that was killed, which seems to live until then.
 COMPARE = 6.0
+
+#: Seconds that the first look, before the worker begins, may take.
+START_TIMEOUT = 1.0
 
 #: Tells whether the store keeps anything. Nothing depends on it: who may not run it need not.
 LOOK = ("INFO", "persistence")
@@ -40,6 +43,15 @@ class Agreement:
         #: Kind of disagreement -> at how many looks in a row it was there.
         self._seen: dict[str, int] = {}
         self._looked_at_bans = False
+
+    def misfit(self) -> str:
+        """Return why this worker must not start beside the others on its store, "" if it may.
+
+        Waits for the store, but not for long: where it does not answer, `look` logs a misfit later.
+        """
+        asked = [partial(lobby.presence.identify, "") for lobby in self._lobbies]
+        answers = [answer for answer in gather(asked, START_TIMEOUT) if not isinstance(answer, Unavailable)]
+        return misfit(__version__, [other for answer in answers for other in answer])
 
     def look(self, secret: str) -> None:
         """Compare this worker with the others. `secret`: the one that signs tokens."""

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -66,6 +67,11 @@ STATS_TIMEOUT = 0.8
 
 #: Seconds that a worker which stops gives its last spans.
 TRACES_TIMEOUT = 1.0
+
+
+#: The status by which a worker makes gunicorn's master stop instead of starting the next one: that of an application
+#: that can't be loaded.
+EXIT_MISFIT = 4
 
 
 class Chat:
@@ -128,10 +134,17 @@ class Chat:
     # The worker's life
 
     def start(self) -> None:
-        """Begin to serve. Does not wait for the store: while it can't be reached, clients are told so."""
+        """Begin to serve. While the store can't be reached, clients get `unavailable`.
+
+        Exits where the store has workers whose data are of another schema; this one has changed nothing there by then.
+        """
         self._started_at = time.monotonic()
         tracing.start(os.environ)
         self.pipeline.start()
+        misfit = self._agreement.misfit()
+        if misfit:
+            log.error("Can't start: %s", misfit)
+            sys.exit(EXIT_MISFIT)
         self.subscriptions.start()
         self._monitor.start()
         # Each by itself: one whose node in a cluster is gone holds up no other.

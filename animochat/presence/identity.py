@@ -19,6 +19,24 @@ def identity(secret: str, storing: bool, version: str) -> str:
     return f"{SCHEMA} {fingerprint} {int(storing)} {version}"
 
 
+def misfit(version: str, others: Iterable[str]) -> str:
+    """Return why a worker of this version must not start beside the others, "" if it may.
+
+    It may where one of the others fits: then it is not the newcomer.
+    """
+    known = [other.split(" ") for other in others if other]
+    if not known or any(fields[0] == str(SCHEMA) for fields in known):
+        return ""
+    return _other_schema(version, known[0])
+
+
+def _other_schema(version: str, other: list[str]) -> str:
+    return (
+        f"another server on this store runs version {other[3]}, with data of schema {other[0]}; this one, version"
+        f" {version}, has schema {SCHEMA}: run only one of these versions"
+    )
+
+
 def disagreements(mine: str, others: Iterable[str]) -> dict[str, str]:
     """Return one line for each kind of difference between this worker (or the doctor's settings) and the others."""
     schema, secret, storing, version = mine.split(" ")
@@ -32,10 +50,7 @@ def disagreements(mine: str, others: Iterable[str]) -> dict[str, str]:
             )
             continue
         if fields[0] != schema:
-            wrong["schema"] = (
-                f"another server on this store runs version {fields[3]}, with data of schema {fields[0]}; this one,"
-                f" version {version}, has schema {schema}: run only one of these versions"
-            )
+            wrong["schema"] = _other_schema(version, fields)
             continue
         if fields[1] != secret:
             wrong["secret"] = (

@@ -161,7 +161,7 @@ class Presence:
         return dict(zip(names, self._pipeline.call(STATS, self._lobby, [self._now()]), strict=True))
 
     def identify(self, identity: str) -> list[str]:
-        """Record this worker's identity (presence/identity.py); return those of the other live workers."""
+        """Record this worker's identity (presence/identity.py), or nothing for ""; return the other live workers'."""
         return [
             other.decode()
             for other in self._pipeline.call(IDENTIFY, self._lobby, [self._worker, identity, self._now()])

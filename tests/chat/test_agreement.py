@@ -13,7 +13,7 @@ from animochat import __version__
 from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.cli.doctor.store_checks import store_findings
 from animochat.moderation.lobby_moderation import LobbyModeration
-from animochat.presence.identity import SCHEMA, disagreements, identity
+from animochat.presence.identity import SCHEMA, disagreements, identity, misfit
 from animochat.presence.service import Presence
 from animochat.settings import Settings
 from tests.helpers.people import Connect, meet, running, say
@@ -70,7 +70,33 @@ def test_secrets_schemas_and_storing_have_to_be_the_same_and_versions_need_not()
     assert list(disagreements(mine, [""])) == ["older"]
 
 
+def test_a_newcomer_of_another_schema_does_not_fit() -> None:
+    other = f"{SCHEMA + 1} {'0' * 16} 1 7.0.0"
+    assert "version 7.0.0" in misfit(__version__, ["", other])
+    assert misfit(__version__, [other, identity(ONE, True, __version__)]) == "", "it is the other one that came later"
+    assert misfit(__version__, []) == misfit(__version__, [""]) == ""
+
+
 # Whole servers
+
+
+def test_a_server_of_another_schema_is_refused_in_one_line_and_changes_nothing(
+    tmp_path: Path, store: RedisServer
+) -> None:
+    with store.client() as admin:
+        admin.zadd("{lobby:main}:workers", {"other": 2 * START})  # it lives throughout
+        admin.hset("{lobby:main}:identities", "other", f"{SCHEMA + 1} {'0' * 16} 1 7.0.0")
+        server = Server(tmp_path, workers=2, env={"REDIS_URL": store.url}).start(wait=False)
+        try:
+            eventually(lambda: server.exit_status() is not None, 40, "its end")
+            lines = [line for line in server.log().splitlines() if "Can't start: another server on this store" in line]
+            assert lines
+            assert "version 7.0.0" in lines[0]
+            assert "Traceback" not in server.log()
+            assert admin.zrange("{lobby:main}:workers", 0, -1) == ["other"]
+            assert list(admin.hgetall("{lobby:main}:identities")) == ["other"]
+        finally:
+            server.kill()
 
 
 def test_a_worker_of_a_version_that_records_nothing_is_told_once(tmp_path: Path, store: RedisServer) -> None:

@@ -149,9 +149,9 @@ class Worker(GeventWebSocketWorker):
         for server in servers:
             server.handover = handover
             server.start()
-        chat.start()
-        tune_garbage_collector()
         try:
+            chat.start()
+            tune_garbage_collector()
             while self.alive:
                 self.notify()
                 handover.heal()
