@@ -46,7 +46,7 @@ def test_a_crowd_lives_against_a_real_server_and_its_report_says_so(
     assert "5/6 s" in printed.err  # no terminal: a line now and then
 
 
-@pytest.mark.parametrize("script", ["capacity", "faults", "rolling_deploy"])
+@pytest.mark.parametrize("script", ["capacity", "durability", "faults", "rolling_deploy", "soak"])
 def test_what_a_script_of_bench_takes_from_the_tests_is_found(script: str) -> None:
     """One of them has the name of a folder of the tests."""
     subprocess.run([sys.executable, ROOT / "bench" / f"{script}.py", "--help"], check=True, capture_output=True)
