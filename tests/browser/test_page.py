@@ -71,10 +71,15 @@ def test_typing_is_told_no_more_than_every_two_seconds(server, person, meet):
     assert "false" in typing[-1]
 
 
-def test_stop_leaves_and_tells_the_partner_that_one_left(server, person, meet):
+def test_stop_leaves_tells_the_partner_and_keeps_what_was_said_in_sight(server, person, meet):
     anna, bert = person(server), person(server)
     meet(anna, bert)
+    anna.say("bye")
     anna.button("Stop").click()
+    expect(anna.ended).to_have_text("You left.")
+    expect(anna.page.locator("#ended")).to_be_focused()
+    expect(anna.messages("own")).to_have_text(["bye"])
+    anna.button("Stop here").click()
     expect(anna.button("Start chatting")).to_be_focused()
     expect(bert.ended).to_have_text("The stranger has left the chat.")
     expect(bert.draft).to_be_hidden()
@@ -214,6 +219,38 @@ def test_a_refused_message_says_why_and_can_be_tried_again(servers, person, meet
     last.get_by_role("button", name="Not sent. Tap to try again").click()
     expect(last).to_have_attribute("data-state", "sent")
     expect(bert.messages("partner")).to_have_text([*said, "four"])
+
+
+def test_one_press_sends_everything_again_that_has_failed_in_its_order(server, person, meet):
+    anna, bert = person(server, open=False), person(server)
+    refuse = []
+
+    def relay(socket):
+        upstream = socket.connect_to_server()
+
+        def to_server(frame):
+            if refuse and "send-message" in str(frame):
+                number = re.match(r"42(\d+)", str(frame))[1]
+                socket.send(f'43{number}[{{"ok":false,"error":{{"code":"unavailable","message":"x"}}}}]')
+            else:
+                upstream.send(frame)
+
+        socket.on_message(to_server)
+
+    anna.page.route_web_socket("**/socket.io/**", relay)
+    anna.open()
+    meet(anna, bert)
+    anna.say("one")
+    refuse.append(True)
+    for text in ("two", "three", "four"):
+        anna.draft.fill(text)
+        anna.press("Enter")
+    failed = anna.page.locator(".message[data-state=failed]")
+    expect(failed).to_have_count(3)
+    refuse.clear()
+    failed.nth(1).get_by_role("button", name="Not sent. Tap to try again").click()
+    expect(failed).to_have_count(0)
+    expect(bert.messages("partner")).to_have_text(["one", "two", "three", "four"])
 
 
 def test_reading_further_up_is_not_disturbed_by_new_messages(server, person, meet):

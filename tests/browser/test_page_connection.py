@@ -26,6 +26,58 @@ def test_a_reload_comes_back_into_the_same_chat(server, person, meet):
     expect(bert.messages("partner")).to_have_text(["from anna", "thanks"])
 
 
+def test_a_draft_survives_a_reload_and_goes_with_its_chat(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.draft.fill("half a thou")
+    anna.page.reload()
+    expect(anna.draft).to_have_value("half a thou")
+    expect(anna.button("Send")).to_be_enabled()
+    anna.press("Tab")
+    anna.draft.press("End")
+    anna.type("ght")
+    anna.press("Enter")
+    expect(bert.messages("partner")).to_have_text(["half a thought"])
+    anna.page.reload()
+    expect(anna.messages("own")).to_have_count(1)
+    expect(anna.draft).to_have_value("")
+    anna.draft.fill("never mind")
+    bert.button("Stop").click()
+    expect(anna.ended).to_be_visible()
+    assert anna.page.evaluate("sessionStorage['animochat.draft'] ?? null") is None
+
+
+def test_back_asks_before_it_drops_a_chat(server, person, meet, artifacts):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    question = anna.page.get_by_role("dialog", name="Leave this chat?")
+    for _ in range(2):
+        anna.page.go_back(wait_until="commit")
+        expect(question).to_be_visible()
+        anna.page.screenshot(path=artifacts / "leave.png")
+        anna.button("Stay").click()
+    anna.say("still here")
+    expect(bert.messages("partner")).to_have_text(["still here"])
+    anna.page.go_back(wait_until="commit")
+    question.get_by_role("button", name="Leave", exact=True).click()
+    expect(anna.ended).to_have_text("You left.")
+    expect(bert.ended).to_have_text("The stranger has left the chat.")
+    anna.page.go_back(wait_until="commit")  # from what was said
+    expect(anna.button("Start chatting")).to_be_visible()
+    expect(question).to_be_hidden()
+
+
+def test_once_a_chat_is_left_back_leads_where_it_did_before(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.button("Stop").click()
+    anna.button("Stop here").click()
+    expect(anna.button("Start chatting")).to_be_visible()
+    anna.page.wait_for_function("history.state === null")
+    anna.page.go_back()
+    expect(anna.page).to_have_url("about:blank")
+
+
 def test_a_reload_never_shows_the_start_of_a_chat_that_goes_on(server, person, meet):
     anna, bert = person(server), person(server)
     meet(anna, bert)
@@ -167,11 +219,11 @@ def test_stop_while_the_connection_is_lost_is_told_later(server, person, meet):
     sockets[-1].close()
     expect(anna.banner).to_be_visible()
     anna.button("Stop").click()
-    expect(anna.button("Start chatting")).to_be_visible()
+    expect(anna.ended).to_have_text("You left.")
     expect(bert.notice).to_contain_text("connection dropped")
     anna.page.unroute("**/socket.io/**")
     expect(bert.ended).to_have_text("The stranger has left the chat.")
-    anna.search()
+    anna.button("Meet someone new").click()
     expect(anna.heading).to_have_text("Looking for someone…")
 
 
@@ -241,9 +293,7 @@ def test_chats_and_searches_go_on_when_a_server_comes_back(servers, person, meet
         anna.say("still there?")
         expect(bert.messages("partner").last).to_have_text("still there?")
         anna.button("Stop").click()
-        anna.search()
-    else:
-        anna.button("Meet someone new").click()
+    anna.button("Meet someone new").click()
     for someone in (anna, carla):
         expect(someone.heading).to_have_text("Stranger")
 

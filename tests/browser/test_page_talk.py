@@ -122,6 +122,63 @@ def test_day_and_time_are_told_by_hovering_and_by_a_tap(server, person, meet):
     expect(told).to_be_hidden()
 
 
+EMOJI = ["😀", "👍🏽", "❤️", "👨‍👩‍👧‍👦", "🇵🇭", "1️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "☝🏽", "😀😀😀", " 🙂 🙃 ", "🏳️‍🌈🇵🇭👍"]
+NO_EMOJI = ["😀😀😀😀", "1", "123", "*", "❤", "a😀", "😀!", "™", "🇵"]
+
+
+def test_a_message_of_one_to_three_emoji_is_large(server, person):
+    anna = person(server)
+    large = anna.page.evaluate(
+        """async (texts) => {
+          const { build } = await import("/static/message.js");
+          return texts.filter((content) => build({ sender: "own", content, timestamp: 0 }).matches(".emoji"));
+        }""",
+        EMOJI + NO_EMOJI,
+    )
+    assert large == EMOJI
+
+
+def test_the_time_is_shown_once_for_the_messages_of_a_minute(server, person):
+    anna = person(server)
+    # Minutes of what is said; whoever says it, the last one of each minute shows it.
+    minutes = [0, 0, 1, 3, 3, 3]
+    shown = anna.page.evaluate(
+        """async (minutes) => {
+          document.getElementById("start").hidden = true;
+          document.getElementById("chat").hidden = false;
+          const { Conversation } = await import("/static/conversation.js");
+          const conversation = new Conversation({ retry() {} });
+          conversation.begin("r", "me");
+          minutes.forEach((minute, i) => conversation.add({ id: `${i}`, roomId: "r", seq: i + 1, type: "text",
+            senderId: i % 2 ? "me" : "them", content: "x", timestamp: 60_000 * minute + 1_000 * i }));
+          return [...document.querySelectorAll("#messages time")].map((it) => it.checkVisibility());
+        }""",
+        minutes,
+    )
+    assert shown == [False, True, True, False, False, True]
+
+
+def test_a_pasted_or_dropped_file_says_that_only_text_can_be_sent_and_harms_nothing(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.draft.fill("a draft")
+    give = """(draft, [type, where]) => {
+      const data = new DataTransfer();
+      data.items.add(new File(["x"], "x.png", { type: "image/png" }));
+      const target = where === "draft" ? draft : document.body;
+      const event = type === "paste"
+        ? new ClipboardEvent(type, { clipboardData: data, bubbles: true, cancelable: true })
+        : new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true });
+      return target.dispatchEvent(event);
+    }"""
+    for type, where in (("paste", "draft"), ("drop", "draft"), ("drop", "body")):
+        anna.draft.evaluate(give, [type, where])
+        expect(anna.notice).to_have_text("Only text can be sent.")
+        anna.page.evaluate("document.querySelector('#chat .notice').hidden = true")
+    assert anna.draft.evaluate(give, ["dragover", "body"]) is False  # else the file would take the page's place
+    expect(anna.draft).to_have_value("a draft")
+
+
 LINKS = {
     "look: https://example.com/a?b=1&c#d.": ["https://example.com/a?b=1&c#d"],
     "(HTTP://EXAMPLE.com), see https://x.example/Fern_(plant)!": [
@@ -271,8 +328,9 @@ def test_the_conversation_is_saved_as_a_text_file(server, person, meet):
         anna.choose("Save the conversation")
     assert re.fullmatch(r"animochat-\d{4}-\d\d-\d\d-\d{4}\.txt", download.value.suggested_filename)
     text = download.value.path().read_text("utf-8").replace("\u202f", " ")
-    title, _, day, *lines = text.splitlines()
-    assert title == "AniMoChat conversation"
+    title, date, lobby, partner, _, day, *lines = text.splitlines()
+    assert (title, lobby, partner) == ("AniMoChat conversation", "Lobby: main", "With: Stranger")
+    assert re.fullmatch(r"Date: \w+day, \w+ \d+, \d{4} at \d+:\d\d [AP]M", date)
     assert re.fullmatch(r"\w+day, \w+ \d+ \d{4}", day)
     assert [re.sub(r"\d+:\d\d [AP]M", "TIME", line) for line in lines] == [
         "",

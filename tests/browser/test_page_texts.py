@@ -18,7 +18,7 @@ LINE_ENDS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u
 
 
 def transcript(page: Page, *items: dict[str, object]) -> list[str]:
-    """The lines of a saved conversation of `items`, without title and date."""
+    """The lines of a saved conversation of `items`, without its head and the day."""
     text = page.evaluate(
         """async (items) => {
           const { transcript } = await import("/static/transcript.js");
@@ -27,7 +27,7 @@ def transcript(page: Page, *items: dict[str, object]) -> list[str]:
         items,
     )
     assert text.endswith("\n")
-    return [TIME.sub("TIME", line) for line in text.removesuffix("\n").split("\n")[4:]]
+    return [TIME.sub("TIME", line) for line in text.removesuffix("\n").split("\n")[7:]]
 
 
 def test_what_shows_nothing_is_the_same_to_the_page_and_the_server(server, person):

@@ -5,6 +5,7 @@
  * together again after a connection was lost, whichever of the two had changed in the meantime.
  */
 import { Attention } from "./attention.js";
+import { holdBack, releaseBack } from "./back.js";
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
@@ -13,7 +14,8 @@ import { Interests } from "./interests.js";
 import { Outbox } from "./outbox.js";
 import { Partner } from "./partner.js";
 import { Replies } from "./replies.js";
-import { keep, ofLobby, recall } from "./storage.js";
+import { Safety } from "./safety.js";
+import { forgetPerson, keep, ofLobby, recall } from "./storage.js";
 import { View } from "./view.js";
 import { COUNTED_MS, explain, say } from "./words.js";
 
@@ -47,20 +49,27 @@ export const connection = new Connection({
   closed: (error) => view.closed(error),
   broken: () => view.closed({ code: "broken" }),
 });
-export const conversation = new Conversation({ retry: (clientId) => outbox.retry(clientId) });
+export const conversation = new Conversation({ retry: () => outbox.retry() });
 const outbox = new Outbox({ connection, conversation, failed });
 const composer = new Composer({
   say: (text) => outbox.say(text, replies.take()),
   typing: (isTyping) => connection.signal("typing", isTyping),
   tooLong: () => complain({ code: "message-too-long" }),
+  textOnly: () => view.notice("draft.textOnly"),
+  changed: (text) => keep(ofLobby("draft"), text ? { roomId: conversation.roomId, text } : null, "sessionStorage"),
 });
 const partner = new Partner({ view, conversation });
 const replies = new Replies({ conversation, composer });
+const safety = new Safety({
+  request: (...asked) => connection.request(...asked),
+  done: settled,
+  failed: complain,
+});
 export const interests = new Interests({ announce: (text) => view.announce(text) });
 
 // --- what the person does
 
-/** Look for somebody, with the interests that stand on the start screen. */
+/** Look for someone, with the interests that stand on the start screen. */
 export async function search() {
   wish = "talk";
   leaveRoom();
@@ -84,7 +93,7 @@ export async function search() {
   }
 }
 
-/** Leave the stranger, if there is one, and look for somebody else. */
+/** Leave the stranger, if there is one, and look for someone else. */
 export async function next() {
   if (!inRoom) {
     search();
@@ -104,17 +113,39 @@ export async function next() {
   }
 }
 
-/** Leave the chat or the search. */
+/** Leave the search. */
 export function stop() {
-  const leave = inRoom ? "leave-room" : "cancel-match";
-  wish = "rest";
-  leaveRoom();
-  view.show("start");
-  view.announce(say("stopped"));
-  rest(leave);
+  toStart();
+  view.announce(say("ended.stopped"));
+  rest("cancel-match");
 }
 
-/** Tell the server that we have left, however often it takes: nobody may go on talking to an empty chair. */
+/** Leave the chat. What was said stays in sight, and the stranger can be reported. */
+export function leave() {
+  wish = "rest";
+  roomEnded("stopped");
+  rest("leave-room");
+}
+
+/** Leave what was said in a chat that is over. */
+export function toStart() {
+  wish = "rest";
+  leaveRoom();
+  releaseBack();
+  view.show("start");
+}
+
+export const isChatting = () => inRoom;
+
+/** Leave, and be someone new: neither this browser nor the server knows us any more. */
+export async function forgetMe() {
+  if (connection.ready && inRoom) await connection.request("leave-room").catch(() => {});
+  connection.close();
+  forgetPerson();
+  location.reload();
+}
+
+/** Ask the server to end it, until it answers: nobody may go on talking to an empty chair. */
 async function rest(event) {
   unsaid = event;
   try {
@@ -130,10 +161,15 @@ async function rest(event) {
   }
 }
 
-/** The room was left by something else that was asked of the server: `reason` is "blocked" or "reported". */
-export function leftBy(reason) {
-  wish = "rest";
-  roomEnded(reason);
+/** The partner in a room, this one or the last one, was "blocked" or "reported". */
+function settled(reason, roomId) {
+  if (roomId === conversation.roomId && view.screen === "chat") {
+    if (inRoom) wish = "rest";
+    roomEnded(reason);
+  } else {
+    view.show("start", { again: true }); // the button that was pressed may be gone
+    view.notice(`ended.${reason}`);
+  }
 }
 
 /** Take the chat over from another tab, whatever has become of it there. */
@@ -150,14 +186,15 @@ export function onLeft(listener) {
 
 // --- what the server says
 
-function session({ state, room, limits }) {
+function session({ state, room, limits, lastRoom }) {
   const loaded = wish === null;
   composer.maxLength = limits?.maxMessageLength ?? composer.maxLength;
   if (limits) interests.limits = limits;
+  safety.session(limits, lastRoom);
   view.connected();
   if (state === "idle") unsaid = null;
   if (state === "chatting" && (unsaid || wish === "rest")) {
-    unsaid = "leave-room"; // left while nobody could be told
+    unsaid = "leave-room"; // left while there was no connection
     if (wish === "talk") search();
     else rest(unsaid);
   } else if (wish === "rest") {
@@ -194,14 +231,14 @@ function lost(how) {
 
 function waiting({ cooldownMs }) {
   if (wish !== "talk") return; // stopped in the meantime
-  unsaid = null; // whoever waits has left
+  unsaid = null; // someone who waits has left
   leaveRoom();
   view.waiting({ cooldownMs, picky: interests.wanted.length > 0 });
 }
 
 function matched({ roomId, userId, partnerId, interests }) {
   if (wish === "rest") {
-    rest("leave-room"); // stopped in the very moment in which somebody was found
+    rest("leave-room"); // stopped at the very moment of a match
     return;
   }
   enterRoom({ roomId, partnerId, interests });
@@ -213,24 +250,29 @@ function matched({ roomId, userId, partnerId, interests }) {
 function enterRoom({ roomId, partnerId, interests }) {
   const isNew = roomId !== conversation.roomId;
   if (isNew) {
+    const draft = recall(ofLobby("draft"), null, "sessionStorage"); // from before a reload
     outbox.giveUp();
     composer.clear(); // what was meant for one stranger is not for the next
     replies.clear();
+    if (draft?.roomId === roomId) composer.restore(draft.text);
   }
   inRoom = true;
+  safety.entered(roomId);
+  holdBack();
   unsaid = null;
   remember(true);
   view.chat({ partnerId, interests, composer, isNew });
 }
 
 function leaveRoom() {
+  if (inRoom) safety.ended();
   inRoom = false;
   remember(false);
   partner.typing(false);
   outbox.giveUp();
   replies.clear();
   for (const listener of leftListeners) listener();
-  dismissDialogs("block-dialog", "report-dialog"); // they were about a stranger who is gone
+  dismissDialogs("leave-dialog");
 }
 
 function roomEnded(reason) {

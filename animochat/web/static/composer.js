@@ -1,12 +1,12 @@
 /**
- * Where a message is written: sending by Enter, growing with the text, counting characters, and telling when somebody types.
+ * Where a message is written: sending by Enter, growing with the text, counting characters, and signalling that one types.
  */
 import { isBlank } from "./text.js";
 import { write } from "./words.js";
 
 // `typing` true is repeated no more often than this, in milliseconds.
 const REPEAT_MS = 2_000;
-// Somebody who has not touched a key for this long is not typing any more, in milliseconds.
+// Someone who has not touched a key for this long is not typing any more, in milliseconds.
 const IDLE_MS = 3_000;
 // The count appears when this many characters are left.
 const COUNT_FROM = 200;
@@ -18,14 +18,21 @@ export class Composer {
   #count = document.getElementById("draft-count");
   #grows = !CSS.supports("field-sizing", "content");
   #typing;
+  #changed;
 
   maxLength = 2_000;
 
-  /** `say(text)` is called with what is to be sent, `typing(boolean)` as the protocol's event wants it. */
-  constructor({ say, typing, tooLong }) {
+  /**
+   * `say(text)` is called with a message to send, `typing(boolean)` as the protocol's event wants it, `changed(text)` with
+   * the draft, `tooLong()` and `textOnly()` when something can't be sent.
+   */
+  constructor({ say, typing, tooLong, textOnly, changed }) {
     this.#typing = new TypingSignal(typing);
+    this.#changed = changed;
+    refuseFiles(this.#draft, () => this.visible && textOnly());
     this.#draft.addEventListener("input", () => {
       this.#measure();
+      changed(this.#draft.value);
       this.#typing.touched(!isBlank(this.#draft.value));
     });
     this.#draft.addEventListener("keydown", (event) => {
@@ -60,8 +67,16 @@ export class Composer {
     return this.#form.contains(document.activeElement);
   }
 
+  /** Put a draft back, as it was before a reload. */
+  restore(text) {
+    this.#draft.value = text;
+    this.#changed(text);
+    this.#measure();
+  }
+
   clear() {
     this.#draft.value = "";
+    this.#changed("");
     this.#typing.touched(false);
     this.#measure();
   }
@@ -115,6 +130,20 @@ class TypingSignal {
     if (this.#saidAt === -Infinity) return;
     this.#saidAt = -Infinity;
     this.#send(false);
+  }
+}
+
+/** Call `refused()` for a file that is pasted or dropped. Dropped beside the draft, it would take the page's place. */
+function refuseFiles(draft, refused) {
+  draft.addEventListener("paste", ({ clipboardData }) => {
+    if (clipboardData.files.length && !clipboardData.getData("text/plain")) refused();
+  });
+  for (const type of ["dragover", "drop"]) {
+    window.addEventListener(type, (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      if (type === "drop") refused();
+    });
   }
 }
 

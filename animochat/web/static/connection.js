@@ -62,7 +62,11 @@ export class Connection {
     // A new manager each time: a socket that was replaced must not ask to recover what it had, because what the person
     // wrote in the other tab would be missing from it. The new one gets a `session` with the whole conversation.
     // It does not connect again by itself (`reconnection`): when to do so is decided in retry.js.
-    const auth = (answer) => answer(this.#token ? { lobby, token: this.#token } : { lobby });
+    const auth = (answer) => {
+      // In localStorage, since all tabs are on this device; read each time, since another tab may have changed it.
+      const device = recall("device", null);
+      answer({ lobby, ...(this.#token && { token: this.#token }), ...(device && { device }) });
+    };
     const { pathname: path } = new URL("socket.io", document.baseURI); // beside the page, also below a path
     this.#socket = this.#io({ path, forceNew: true, reconnection: false, auth });
     this.#listen(this.#socket);
@@ -88,6 +92,11 @@ export class Connection {
     if (this.ready) this.#socket.volatile.emit(event, ...args);
   }
 
+  /** End the connection, and make no other. */
+  close() {
+    this.#drop();
+  }
+
   #listen(socket) {
     const { recovered, lost, closed, broken, session, error, ...events } = this.#handlers;
     for (const [event, handler] of Object.entries(events)) socket.on(event, handler);
@@ -102,6 +111,7 @@ export class Connection {
     socket.on("session", (payload) => {
       this.#token = payload.token;
       keep(ofLobby("token"), payload.token, "sessionStorage");
+      if (payload.device) keep("device", payload.device);
       this.ready = true;
       session(payload);
     });

@@ -14,6 +14,8 @@ const PAUSE_MS = 5 * 60_000;
 // How much of a message is quoted, in characters.
 const QUOTED = 200;
 
+const minute = (item) => item && Math.floor(item.timestamp / 60_000);
+
 /** @typedef {import("./message.js").Item} Item */
 
 export class Conversation {
@@ -27,11 +29,11 @@ export class Conversation {
 
   roomId = null;
 
-  /** `retry(clientId)` is called when the person asks for a failed message to be sent again. */
+  /** `retry()` is called when the person asks for what failed to be sent again. */
   constructor({ retry }) {
     this.#log.addEventListener("click", (event) => {
       const pressed = event.target.closest("button, a");
-      if (pressed?.matches(".retry")) retry(pressed.dataset.clientId);
+      if (pressed?.matches(".retry")) retry();
       else if (pressed?.matches(".quote")) this.#scroller.show(this.#find(pressed.dataset.quoted)?.element);
       else if (!pressed && getSelection().isCollapsed) event.target.closest(".bubble") && this.#tell(event.target);
     });
@@ -51,7 +53,7 @@ export class Conversation {
 
   /** A room entered before, with the messages so far; what is already shown stays. */
   restore({ roomId, userId, messages }) {
-    // Nobody wants to hear the whole conversation again.
+    // A screen reader need not read the whole conversation again.
     this.#log.setAttribute("aria-live", "off");
     if (roomId !== this.roomId) this.begin(roomId, userId);
     for (const message of messages) this.#insert(message);
@@ -166,7 +168,7 @@ export class Conversation {
     return this.#items.every((other, i) => other.seq === undefined || i === at || i < at === other.seq < item.seq);
   }
 
-  /** Messages said in one go stand together: mark where a group begins and ends, around one place. */
+  /** Messages said in one go stand together: mark where a group begins and ends, around one place, and the last of a minute. */
   #group(at) {
     const together = (a, b) => a && b && a.sender === b.sender && b.timestamp - a.timestamp < PAUSE_MS;
     for (const i of [at - 1, at, at + 1]) {
@@ -174,6 +176,7 @@ export class Conversation {
       if (!item) continue;
       item.element.classList.toggle("opens", !together(this.#items[i - 1], item));
       item.element.classList.toggle("closes", !together(item, this.#items[i + 1]));
+      item.element.classList.toggle("timed", minute(item) !== minute(this.#items[i + 1]));
     }
   }
 

@@ -1,11 +1,11 @@
 /**
  * The page's wiring: which button, key and dialog does what.
  */
+import { onBack } from "./back.js";
 import * as chat from "./chat.js";
 import { ask, dialogIsOpen } from "./dialogs.js";
 import { warnOfLinks } from "./links.js";
 import { menu } from "./menu.js";
-import { safety } from "./safety.js";
 import { settings } from "./settings.js";
 import { ignoreHeldKeys, onEscapeTwice, pressTwice } from "./shortcut.js";
 import { keep, recall } from "./storage.js";
@@ -30,8 +30,8 @@ async function start() {
 const pressed = {
   "start-button": start,
   "waiting-stop": chat.stop,
-  stop: chat.stop,
-  "ended-stop": chat.stop,
+  stop: chat.leave,
+  "ended-stop": chat.toStart,
   "ended-next": chat.search,
   "take-over": chat.takeOver,
   "menu-save": () => save(chat.conversation.items),
@@ -40,14 +40,23 @@ for (const [id, action] of Object.entries(pressed)) $(id).addEventListener("clic
 
 menu($("more"), $("menu"));
 settings([$("settings-button"), $("menu-settings")], { failed: () => chat.view.notice("error.other") });
-safety({
-  request: (...asked) => chat.connection.request(...asked),
-  over: chat.leftBy,
-  failed: chat.complain,
-});
 warnOfLinks($("messages"));
 
 const { view } = chat;
+pressTwice($("forget"), $("forget-label"), {
+  usual: "settings.forget",
+  asking: "settings.forgetSure",
+  once: () => view.announce(say("settings.forgetSure")),
+  twice: chat.forgetMe,
+});
+onBack(() => {
+  if (!chat.isChatting()) {
+    if (view.screen === "chat") chat.toStart(); // what was said in a chat that is over
+    return false;
+  }
+  ask("leave-dialog").then((answer) => answer && chat.isChatting() && chat.leave());
+  return true;
+});
 const keepPartner = pressTwice($("next"), $("next-label"), {
   usual: "next",
   asking: "next.sure",

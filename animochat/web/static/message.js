@@ -19,6 +19,9 @@ import { label, locale, write } from "./words.js";
 
 // How much of a message names the button that answers it, in characters.
 const NAMED = 60;
+// One to three emoji and nothing else: flags, keycaps, skin tones and joined ones included.
+const EMOJI =
+  /^\s*(?:(?:\p{RI}{2}|[0-9#*]\ufe0f?\u20e3|(?:(?!\p{RI})\p{Emoji_Presentation}|\p{ExtPict}\ufe0f|\p{ExtPict}(?=[\p{EMod}\u200d]))\p{EMod}?(?:\u200d\p{ExtPict}\ufe0f?\p{EMod}?)*)[\u{e0020}-\u{e007f}]*\s*){1,3}$/u;
 const ICON = "http://www.w3.org/2000/svg";
 
 /** The element of an item, which is put into it. */
@@ -39,6 +42,7 @@ export function build(item) {
     return element;
   }
   appendText(text, item.content);
+  element.classList.toggle("emoji", EMOJI.test(item.content));
   const name = make("span", "visually-hidden");
   name.append(said(item.sender === "own" ? "you" : "partner"), ": ");
   bubble.append(name);
@@ -82,7 +86,6 @@ export function setState(item) {
   const button = said("message.retry", "button");
   button.className = "retry";
   button.type = "button";
-  button.dataset.clientId = item.clientId;
   place.replaceChildren(button);
 }
 

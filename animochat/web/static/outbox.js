@@ -6,7 +6,7 @@
  */
 
 // Failures after which trying again is pointless.
-const FOR_GOOD = new Set(["not-in-room", "empty-message", "message-too-long", "invalid-payload"]);
+const FINAL = new Set(["not-in-room", "empty-message", "message-too-long", "invalid-payload"]);
 
 export class Outbox {
   #connection;
@@ -14,7 +14,7 @@ export class Outbox {
   #failed;
   #waiting = new Map(); // clientId → {content, replyTo}, in the order in which they were said
 
-  /** `failed(error)` hears why a message was refused. */
+  /** `failed(error)` is called with why a message was refused. */
   constructor({ connection, conversation, failed }) {
     this.#connection = connection;
     this.#conversation = conversation;
@@ -29,11 +29,13 @@ export class Outbox {
     this.#send(clientId);
   }
 
-  /** The person pressed "try again" at a message that had failed. */
-  retry(clientId) {
-    if (!this.#waiting.has(clientId)) return;
-    this.#conversation.mark(clientId, "sending");
-    this.#send(clientId);
+  /** Send every message again that has failed, in their order. */
+  retry() {
+    for (const clientId of this.#waiting.keys()) {
+      if (this.#conversation.stateOf(clientId) !== "failed") continue;
+      this.#conversation.mark(clientId, "sending");
+      this.#send(clientId);
+    }
   }
 
   /** There is a connection again, in the same room. */
@@ -56,8 +58,8 @@ export class Outbox {
       this.#conversation.acknowledge(clientId, answer);
     } catch (error) {
       if (error.code === "offline" || !this.#waiting.has(clientId)) return; // flushed when there is a connection, or given up
-      if (FOR_GOOD.has(error.code)) this.#waiting.delete(clientId);
-      this.#conversation.mark(clientId, FOR_GOOD.has(error.code) ? "undelivered" : "failed");
+      if (FINAL.has(error.code)) this.#waiting.delete(clientId);
+      this.#conversation.mark(clientId, FINAL.has(error.code) ? "undelivered" : "failed");
       this.#failed(error);
     }
   }

@@ -18,6 +18,14 @@ export function recall(name, fallback, store = "localStorage") {
   }
 }
 
+/** Forget who we are: the device, and in every lobby the token, the chat and what goes with them. */
+export function forgetPerson() {
+  const person = /^animochat\.(device|interests|token|chatting|draft)(\.|$)/;
+  for (const store of [localStorage, sessionStorage]) {
+    for (const name of Object.keys(store)) if (person.test(name)) store.removeItem(name);
+  }
+}
+
 /** Keep `value` under `name`; null forgets it. */
 export function keep(name, value, store = "localStorage") {
   try {

@@ -2,8 +2,9 @@
  * The conversation as a text file, made on this device.
  */
 import { clock, day } from "./message.js";
+import { lobby } from "./storage.js";
 import { readable } from "./text.js";
-import { say } from "./words.js";
+import { locale, say } from "./words.js";
 
 /** Hand the conversation of these items (message.js) to the browser as a download. */
 export function save(items) {
@@ -39,7 +40,19 @@ export function transcript(items) {
     const unsent = item.state === "failed" || item.state === "undelivered" ? ` (${say("message.undelivered")})` : "";
     lines.push(`[${clock(date)}] ${name(item.sender)}: ${indented(item.content)}${unsent}`);
   }
-  return `${say("save.title")}\n${lines.join("\n")}\n`;
+  return `${[...head(items), ...lines].join("\n")}\n`;
+}
+
+/** When, where and with whom. */
+function head(items) {
+  const began = new Date(items[0]?.timestamp ?? Date.now());
+  const date = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "short" }).format(began);
+  return [
+    say("save.title"),
+    say("save.date", { date }),
+    say("save.lobby", { name: lobby }),
+    say("save.with", { name: name("partner") }),
+  ];
 }
 
 const name = (sender) => say(sender === "own" ? "you" : "partner");

@@ -121,15 +121,16 @@ export class View {
 
   /** The room is over for this reason, or, with null, is not. */
   ended(reason, composer) {
-    const losesFocus =
-      composer.focused || [document.body, $("next"), $("stop"), $("more")].includes(document.activeElement);
+    const { activeElement } = document;
+    const losesFocus = composer.focused || activeElement === document.body || activeElement?.closest(".bar, .after");
     $("ended").hidden = reason === null;
-    for (const id of ["next", "stop", "menu-block", "menu-report"]) $(id).hidden = reason !== null;
+    for (const id of ["next", "stop"]) $(id).hidden = reason !== null;
     composer.show(reason === null);
     if (reason === null) return;
     this.partner("gone");
     this.#attention.title(TITLES.ended);
     this.clearNotice();
+    this.hideToast();
     write($("ended-reason"), `ended.${reason}`);
     this.announce(say(`ended.${reason}`));
     // Onto the panel, not onto its button: whoever was in the middle of a word must not press it with the next key.
