@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from animochat.store.url import masked_url as masked_url
@@ -100,6 +101,22 @@ def choice(*values: str) -> Kind:
         return text.lower()
 
     return Kind(read, allowed)
+
+
+def directory() -> Kind:
+    """Return the kind of the path of a directory."""
+    return _kind(lambda text: text if Path(text).is_dir() else None, "a directory that exists")
+
+
+def page_address() -> Kind:
+    """Return the kind of the address of a page; read with a slash at its end."""
+
+    def parse(text: str) -> str | None:
+        match = re.fullmatch(r"(https?://[^/?#\s]+)(/[\w./~-]*)?", text, re.ASCII)
+        origin = match and normalized_origin(match[1])
+        return f"{origin}{(match[2] or '').rstrip('/')}/" if match and origin else None
+
+    return _kind(parse, "an address like https://chat.example or https://example.org/chat/")
 
 
 def text() -> Kind:

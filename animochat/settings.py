@@ -16,11 +16,13 @@ from animochat.environment import (
     BadValue,
     Kind,
     choice,
+    directory,
     flag,
     host,
     integer,
     lobbies,
     origins,
+    page_address,
     rate,
     secret,
     store_url,
@@ -111,6 +113,25 @@ class Settings:
         "`capacitor://localhost`, `https://tauri.localhost`, `app://-`, `file://`, `chrome-extension://<id>`. "
         "`null` is that of every local file and sandboxed frame, whoever made it. A refused origin is logged once.",
         essential=True,
+    )
+    # None: what needs an absolute address is left relative, or comes from the request.
+    public_url: str | None = _setting(
+        None,
+        page_address(),
+        "Server",
+        "Address at which people open the page, such as `https://chat.example`.",
+        "Link previews and `security.txt` name it.",
+        default_note="previews have no picture where they need an absolute address",
+    )
+    # None: a small server has texts that are true without any work.
+    texts_dir: str | None = _setting(
+        None,
+        directory(),
+        "Server",
+        "Directory of the operator's own texts.",
+        "`terms.md`, `privacy.md` and `contact.md` (or `terms.es.md` and so on for one language) in Markdown, "
+        "`security.txt`, `robots.txt` and `favicon.ico` as they are. Read at the start.",
+        default_note="short texts made from the settings",
     )
     # One is right for a laptop; platforms set it by the machine's size.
     web_concurrency: int = _setting(

@@ -21,6 +21,8 @@ TABLE = [
     ("REDIS_URL", "rediss://user:password@store.example:6380/1", "rediss://user:password@store.example:6380/1", None),
     ("REDIS_TLS_VERIFY", "0", False, True),
     ("WEB_CONCURRENCY", "4", 4, 1),
+    ("PUBLIC_URL", "https://Chat.example/below", "https://chat.example/below/", None),
+    ("TEXTS_DIR", "docs", "docs", None),
     ("LOBBIES", "manila, cebu-2", ("manila", "cebu-2"), ("main",)),
     ("SECRET_KEY", "0123456789abcdef", "0123456789abcdef", None),
     ("ADMIN_TOKEN", "0123456789abcdef", "0123456789abcdef", None),

@@ -56,6 +56,10 @@ SINCE_PARAMETERS = [
 
 ROUTES = [
     Route("/", "The chat page.", media="text/html"),
+    Route("/terms", "The operator's terms.", media="text/html"),
+    Route("/privacy", "What is kept of a person, and for how long.", media="text/html"),
+    Route("/contact", "How to reach the operator.", media="text/html"),
+    Route("/.well-known/security.txt", "Where to report a vulnerability (RFC 9116).", media="text/plain"),
     Route(
         "/health", "Report whether this server and its store work, for load balancers.", {200: Healthy, 503: Unhealthy}
     ),

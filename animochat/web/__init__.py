@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from animochat.web import admin, cors, errors, health, metrics, page, security, stats
+from animochat.web import admin, cors, errors, health, metrics, page, security, stats, texts
 
 
 def register(app: Flask) -> None:
@@ -17,6 +17,7 @@ def register(app: Flask) -> None:
     app.register_blueprint(stats.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(page.blueprint)
+    app.register_blueprint(texts.blueprint(app.extensions["animochat"].settings))
     if app.extensions["animochat"].settings.admin_token is not None:
         app.register_blueprint(admin.blueprint)
     page.log_missing_libraries()

@@ -78,9 +78,10 @@ def index() -> Response:
     lobbies = settings.lobbies
     lobby = request.args.get("lobby", lobbies[0])
     known = lobby in lobbies
-    return _page(language(), lobby if known else "", lobbies, settings.admin_token is not None).response(
-        200 if known else 404
+    page = _page(
+        language(), lobby if known else "", lobbies, settings.admin_token is not None, settings.public_url or ""
     )
+    return page.response(200 if known else 404)
 
 
 def not_found_page() -> Response | None:
@@ -127,7 +128,7 @@ def version() -> str:
 
 
 @lru_cache(maxsize=64)
-def _page(language: str, lobby: str, lobbies: tuple[str, ...], reports_read: bool) -> CachedAnswer:
+def _page(language: str, lobby: str, lobbies: tuple[str, ...], reports_read: bool, public_url: str) -> CachedAnswer:
     """Make the document. An empty `lobby` makes the page for an unknown one.
 
     `reports_read`: there is an operator's page, so the rules may promise that a person reads every report.
@@ -140,6 +141,7 @@ def _page(language: str, lobby: str, lobbies: tuple[str, ...], reports_read: boo
         lobby=lobby,
         lobbies=lobbies,
         reports_read=reports_read,
+        public_url=public_url,
         files=files(),
         modules=_modules("main.js"),
     )

@@ -538,7 +538,7 @@ def test_every_language_has_every_text_with_the_same_blanks():
 
 def test_no_text_is_missing_and_none_is_there_for_nothing():
     static = ROOT / "animochat/web/static"
-    templates = [static / "../templates" / name for name in ("index.html", "missing.html")]
+    templates = [static / "../templates" / name for name in ("index.html", "missing.html", "text.html")]
     code = "".join(path.read_text() for path in [*static.glob("*.js"), *templates])
     named = set(re.findall(r"""(?:say|notice|toast|data-say[a-z-]*)(?:\(|=)["']([\w.-]+)["']""", code))
     assert named - set(TEXTS["en"]) == set()
