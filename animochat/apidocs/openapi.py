@@ -60,6 +60,8 @@ ROUTES = [
     Route("/privacy", "What is kept of a person, and for how long.", media="text/html"),
     Route("/contact", "How to reach the operator.", media="text/html"),
     Route("/.well-known/security.txt", "Where to report a vulnerability (RFC 9116).", media="text/plain"),
+    Route("/robots.txt", "What crawlers should leave alone.", media="text/plain"),
+    Route("/favicon.ico", "The icon, for browsers that ask for it here.", media="image/png"),
     Route(
         "/health", "Report whether this server and its store work, for load balancers.", {200: Healthy, 503: Unhealthy}
     ),

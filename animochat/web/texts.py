@@ -30,8 +30,6 @@ PLAIN = {
     "robots.txt": "text/plain; charset=utf-8",
     "favicon.ico": "image/x-icon",
 }
-#: Minutes for which a room's messages are kept after its end.
-MESSAGES_MINUTES = 15
 #: Days for which the default security.txt may be relied on; RFC 9116 wants less than a year.
 _VALID_DAYS = 180
 
@@ -114,7 +112,7 @@ def default_security(root: str) -> str:
 def _facts(settings: Settings) -> dict[str, object]:
     """Return what the defaults say of the settings."""
     return {
-        "messages_minutes": MESSAGES_MINUTES if settings.store_messages else None,
+        "messages_minutes": max(1, settings.report_window_minutes) if settings.store_messages else None,
         "history_hours": settings.match_history_hours,
         "block_days": BLOCK_MS // DAY_MS,
         "report_days": REPORT_MS // DAY_MS,

@@ -7,6 +7,7 @@ import re
 from playwright.sync_api import WebSocketRoute, expect
 
 from tests.browser.conftest import launch
+from tests.helpers.servers import eventually
 
 
 def test_a_reload_comes_back_into_the_same_chat(server, person, meet):
@@ -73,7 +74,7 @@ def test_once_a_chat_is_left_back_leads_where_it_did_before(server, person, meet
     anna.button("Stop").click()
     anna.button("Stop here").click()
     expect(anna.button("Start chatting")).to_be_visible()
-    anna.page.wait_for_function("history.state === null")
+    eventually(lambda: anna.page.evaluate("history.state") is None, what="the chat's entry is gone")
     anna.page.go_back()
     expect(anna.page).to_have_url("about:blank")
 

@@ -8,6 +8,8 @@ from itertools import combinations
 import pytest
 from playwright.sync_api import expect
 
+from tests.helpers.servers import eventually
+
 #: Small phones, phones on their side, a window beside a keyboard, and 400 % zoom.
 SMALL = [(320, 568), (844, 390), (667, 375), (390, 400), (320, 256)]
 
@@ -122,8 +124,8 @@ def test_what_can_be_pressed_or_filled_in_has_an_edge_that_can_be_seen(server, p
 def test_the_waiting_face_looks_around_for_those_who_want_movement(server, person):
     anna = person(server, reduced_motion="no-preference")
     anna.search()
-    moving = "() => document.getAnimations().some((it) => it.playState === 'running' && it.effect.target.matches(%r))"
-    anna.page.wait_for_function(moving % ".seeker .face")
+    moving = "document.getAnimations().some((it) => it.effect.target.matches('.seeker .face'))"
+    eventually(lambda: anna.page.evaluate(moving), what="the face moves")
 
 
 def test_each_reply_button_is_named_for_its_message(server, person, meet):

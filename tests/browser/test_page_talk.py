@@ -300,19 +300,111 @@ def test_a_report_goes_to_the_operator_with_what_was_said_and_ends_the_chat(serv
     assert [said.content for said in reports[0].evidence] == ["send me money"]
 
 
-def test_a_partner_who_leaves_takes_the_question_about_them_along(server, person, meet):
+def test_an_open_report_stays_with_its_text_when_the_partner_leaves(server, person, meet, operator, artifacts):
     anna, bert = person(server), person(server)
     meet(anna, bert)
-    anna.choose("Block…")
-    expect(anna.page.get_by_role("dialog")).to_be_visible()
+    bert.say("send me money")
+    before, _ = operator.reports(0, 1)
+    anna.choose("Report…")
+    dialog = anna.page.get_by_role("dialog", name="Report this stranger")
+    expect(dialog).to_contain_text("The chat ends")
+    dialog.get_by_label("Spam or a scam").check()
+    dialog.get_by_label("Anything to add? (optional)").fill("He asked twice.")
     bert.button("Stop").click()
-    expect(anna.page.get_by_role("dialog")).to_be_hidden()
+    expect(dialog).not_to_contain_text("The chat ends")
+    expect(dialog.get_by_label("Anything to add? (optional)")).to_have_value("He asked twice.")
+    anna.page.screenshot(path=artifacts / "report-after-the-end.png")
+    dialog.get_by_role("button", name="Send the report").click()
+    expect(anna.ended).to_have_text("Thank you, your report was sent. The two of you won’t be matched again.")
+    for button in anna.page.get_by_role("button", name="Report…").all():
+        expect(button).to_be_hidden()  # it is done
+    _, reports = operator.reports(before, 1)
+    assert (reports[0].reason, reports[0].details, reports[0].reported) == ("spam", "He asked twice.", bert.id)
+    assert [said.content for said in reports[0].evidence] == ["send me money"]
+
+
+def test_a_report_that_does_not_arrive_keeps_its_text(server, person, meet):
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.choose("Report…")
+    dialog = anna.page.get_by_role("dialog", name="Report this stranger")
+    dialog.get_by_label("Something else").check()
+    dialog.get_by_label("Anything to add? (optional)").fill("this and that")
+    anna.context.set_offline(True)
+    expect(anna.banner).to_be_visible()
+    dialog.get_by_role("button", name="Send the report").click()
+    expect(dialog.get_by_role("alert")).to_have_text("There’s no connection at the moment.")
+    anna.context.set_offline(False)
+    expect(anna.banner).to_be_hidden()
+    dialog.get_by_role("button", name="Send the report").click()
+    expect(anna.ended).to_contain_text("your report was sent")
+
+
+def test_a_chat_that_is_over_can_be_blocked_and_reported_also_after_a_reload(server, person, meet, operator, artifacts):
+    anna, bert = person(server, viewport={"width": 320, "height": 640}), person(server)
+    meet(anna, bert)
+    bert.say("goodbye, idiot")
+    expect(anna.messages("partner")).to_have_count(1)
+    bert.button("Stop").click()
     expect(anna.ended).to_have_text("The stranger has left the chat.")
+    anna.page.screenshot(path=artifacts / "ended-with-safety.png")
+    anna.page.locator("#ended-block").click()
+    dialog = anna.page.get_by_role("dialog", name="Block this stranger?")
+    dialog.get_by_role("button", name="Block", exact=True).click()
+    expect(anna.ended).to_have_text("Blocked. The two of you won’t be matched again.")
+    expect(anna.page.locator("#ended-block")).to_be_hidden()
+    expect(anna.page.locator("#ended-report")).to_be_visible()
+
+    anna.page.reload()
+    last = anna.page.locator("#last")
+    expect(last).to_contain_text("Something wrong with your last chat?")
+    before, _ = operator.reports(0, 1)
+    last.get_by_role("button", name="Report…").click()
+    anna.page.get_by_label("Harassment or hate").check()
+    anna.button("Send the report").click()
+    expect(anna.page.locator("#start .notice").first).to_contain_text("your report was sent")
+    expect(last).to_be_hidden()
+    _, reports = operator.reports(before, 1)
+    assert reports[0].reported == bert.id
+    assert [said.content for said in reports[0].evidence] == ["goodbye, idiot"]
+
+
+def test_where_nothing_is_stored_the_report_says_so_and_without_a_window_nothing_is_offered(servers, person, meet):
+    server = servers(env={"STORE_MESSAGES": "0", "REPORT_WINDOW_MINUTES": "0"})
+    anna, bert = person(server), person(server)
+    meet(anna, bert)
+    anna.choose("Report…")
+    dialog = anna.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Messages aren’t stored here")
+    bert.button("Stop").click()
+    expect(dialog).to_be_hidden()  # it was about a chat of which nothing is left
+    expect(anna.ended).to_have_text("The stranger has left the chat.")
+    expect(anna.page.locator("#ended-report")).to_be_hidden()
     anna.button("More").click()
-    expect(anna.button("Block…")).to_be_hidden()
     expect(anna.button("Save the conversation")).to_be_focused()
     anna.press("Escape")
     expect(anna.button("More")).to_be_focused()
+    anna.button("Stop here").click()
+    expect(anna.page.locator("#last")).to_be_hidden()
+
+
+def test_forget_me_makes_someone_new_of_whoever_asks(server, person, meet):
+    anna, bert = person(server), person(server)
+    anna.page.get_by_role("textbox", name="What would you like to talk about?").fill("ferns,")
+    anna.page.evaluate("localStorage['animochat.device'] = JSON.stringify('a device')")
+    meet(anna, bert)
+    before = anna.id
+    anna.choose("Settings")
+    anna.button("Forget me").click()
+    anna.page.wait_for_timeout(400)  # sooner it would be a double click, which is one slip
+    anna.button("Sure? Press again").click()
+    expect(bert.ended).to_have_text("The stranger has left the chat.")
+    expect(anna.button("Start chatting")).to_be_visible()
+    expect(anna.page.locator("#online")).to_be_visible()
+    assert anna.id != before
+    assert anna.page.evaluate("localStorage['animochat.device']") != '"a device"'
+    expect(anna.page.locator(".chip")).to_have_count(0)
+    expect(anna.page.locator("#last")).to_be_hidden()
 
 
 def test_the_conversation_is_saved_as_a_text_file(server, person, meet):

@@ -49,9 +49,9 @@ def test_the_default_on_privacy_says_what_the_settings_say(language):
         return [int(number) for number in re.findall(r"\b\d+\b", re.sub(r"<[^>]+>|&\w+;", " ", page))]
 
     days = [texts.BLOCK_MS // texts.DAY_MS, texts.REPORT_MS // texts.DAY_MS]
-    assert numbers(privacy()) == [texts.MESSAGES_MINUTES, 24, *days]
-    assert numbers(privacy(match_history_hours=7)) == [texts.MESSAGES_MINUTES, 7, *days]
-    assert numbers(privacy(match_history_hours=0)) == [texts.MESSAGES_MINUTES, *days]
+    assert numbers(privacy()) == [15, 24, *days]
+    assert numbers(privacy(match_history_hours=7, report_window_minutes=3)) == [3, 7, *days]
+    assert numbers(privacy(match_history_hours=0)) == [15, *days]
     assert numbers(privacy(store_messages=False)) == [24, *days]
 
 
