@@ -58,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     socketio.init_app(
         app,
         message_queue=chat.store_url,
+        channel=settings.message_queue_channel,
         cors_allowed_origins=origin_check(settings),
         max_http_buffer_size=max(MAX_PAYLOAD, settings.longest_frame),
         max_backlog=max(MAX_BACKLOG, MAX_QUEUED + longest_recovery(settings.max_message_length)),

@@ -124,6 +124,15 @@ def text() -> Kind:
     return Kind(str, "any text")
 
 
+def name() -> Kind:
+    """Letters, digits and a few signs that need no quoting."""
+
+    def parse(text: str) -> str | None:
+        return text if re.fullmatch(r"[\w.:{}/-]{1,100}", text, re.ASCII) else None
+
+    return _kind(parse, "letters, digits and . : - _ / { }")
+
+
 def secret() -> Kind:
     """Return the kind of a secret. Its mistakes show its length only."""
 

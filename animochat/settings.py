@@ -21,6 +21,7 @@ from animochat.environment import (
     host,
     integer,
     lobbies,
+    name,
     origins,
     page_address,
     rate,
@@ -166,6 +167,15 @@ class Settings:
         "that share a store are one chat.",
         default_note=f"in development an embedded store; in production {DEFAULT_REDIS_URL}",
         essential=True,
+    )
+    # Flask-SocketIO's own name, so that other processes need to know the store alone.
+    message_queue_channel: str = _setting(
+        "flask-socketio",
+        name(),
+        "Store",
+        "Channel on which Socket.IO processes reach each other's clients ([extending.md](extending.md)).",
+        "The databases of a store share it: deployments in different databases that other processes emit to need "
+        "different ones.",
     )
     # A certificate that nobody checks protects from nobody on the way.
     redis_tls_verify: bool = _setting(

@@ -39,6 +39,7 @@ TABLE = [
     ("RATE_TYPING", "0", 0, 5),
     ("RATE_SEARCHES", "2", 2, 1),
     ("RATE_REFUSALS", "1.5", 1.5, 10),
+    ("MESSAGE_QUEUE_CHANNEL", "own-queue", "own-queue", "flask-socketio"),
     ("RATE_EVENTS", "2.5", 2.5, 10),
     ("REPORTS_PER_HOUR", "0", 0, 10),
     ("REPORTS_PER_HOUR_PER_ADDRESS", "0", 0, 100),

@@ -18,7 +18,6 @@ from msgspec import UNSET
 from animochat.chat.ended_rooms import EndedRooms
 from animochat.protocol import offset, packets
 from animochat.protocol.offset import Offset
-from animochat.protocol.payloads import Announcement
 from animochat.protocol.room_record import RoomRecord
 from animochat.time_slice import TimeSlice
 from animochat.token_bucket import BURST_SECONDS, TokenBucket
@@ -350,15 +349,6 @@ class Connections:
             if left > full:
                 break
             del self._departed[person]
-
-
-def announce(connections: Connections, text: str) -> None:
-    """Send `announcement` to whoever is connected, as the operator said it, in portions."""
-    time_slice = TimeSlice()
-    for connection in connections:
-        if connection.registered and not connection.closed:
-            connection.emit("announcement", Announcement(text))
-        time_slice.yield_if_due()
 
 
 def send_online_count(connections: Connections, online: int, frame: Callable[[str], bytes]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 
-from animochat.chat.connections import Connection, Connections, announce
+from animochat.chat.connections import Connection, Connections
 from animochat.chat.lifecycle import Lifecycle
 from animochat.chat.namespace import ChatNamespace
 from animochat.protocol import channel
@@ -38,7 +38,6 @@ class ChannelHandler:
             channel.Look: lambda look: lifecycle.look(look.person, look.room_id),
             channel.Replaced: self._replace,
             channel.Banned: self._ban,
-            channel.Announced: self._announce,
             channel.Matched: self._defer,
             channel.Ended: self._defer,
             channel.Reconnecting: self._defer,
@@ -69,9 +68,6 @@ class ChannelHandler:
         connection = self._connections.by_id.get(notice.connection_id)
         if connection is not None:
             connection.apply_or_defer(partial(self._lifecycle.ban, connection, notice.ms))
-
-    def _announce(self, notice: channel.Announced) -> None:
-        gevent.spawn(announce, self._connections, notice.text)
 
     # What changes a person's state
 

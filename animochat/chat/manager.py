@@ -235,9 +235,7 @@ class QueueManager(QueueBase, ConnectionManager):
             log.error("A message of the queue %s was dropped: too many wait", self.channel)
 
     def publish(self, message: dict[str, Any]) -> None:
-        if self._database:
-            message = {**message, "database": self._database}
-        self._send(self.json.dumps(message).encode())
+        self._send(self.json.dumps({**message, "database": self._database}).encode())
 
     def messages(self) -> Iterator[dict[str, Any]]:
         while True:

@@ -27,6 +27,7 @@ from animochat.chat.stall import StallDetector
 from animochat.matchmaking import service as matchmaking
 from animochat.moderation import lobby_moderation as moderation
 from animochat.moderation.access import OperatorAccess
+from animochat.moderation.announcements import Announcements
 from animochat.moderation.service import ModerationService
 from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
@@ -103,7 +104,10 @@ class Chat:
             for number, name in enumerate(settings.lobbies)
         }
         self.operator_access = OperatorAccess(self.pipeline, settings.lobbies[0])
-        self.moderation = ModerationService([lobby.moderation for lobby in self.lobbies.values()])
+        self.moderation = ModerationService(
+            [lobby.moderation for lobby in self.lobbies.values()],
+            Announcements(self.pipeline, settings.message_queue_channel),
+        )
         self.subscriptions = Subscriptions(url, [lobby.listener for lobby in self.lobbies.values()], outages)
         self._monitor = Monitor(self._sample)
         #: This worker's Engine.IO server, set by the factory.

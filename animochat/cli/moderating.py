@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from animochat.cli.configuration import settings_or_exit
+from animochat.moderation.announcements import Announcements
 from animochat.moderation.lobby_moderation import HOUR_MS, SCRIPTS, LobbyModeration
 from animochat.moderation.service import ModerationService
 from animochat.protocol.errors import Unavailable
@@ -49,7 +50,8 @@ def moderate(action: Callable[[ModerationService], int], lobby: str | None = Non
                 [
                     LobbyModeration(pipeline, settings.reports_per_hour, settings.auto_suspend_reports, name)
                     for name in settings.lobbies
-                ]
+                ],
+                Announcements(pipeline, settings.message_queue_channel),
             )
         )
     except Unavailable:

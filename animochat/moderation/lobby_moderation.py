@@ -12,14 +12,12 @@ from typing import Any
 import msgspec
 
 from animochat.moderation.access import TRY_TOKEN
-from animochat.protocol.channel import Announced, encode_notices
 from animochat.protocol.errors import RateLimited
 from animochat.protocol.room_record import Parting, read_parting
 from animochat.store import keys
 from animochat.store.pipeline import Pipeline
 from animochat.store.scripts import load
 
-ANNOUNCE = load("moderation/announce")
 BLOCK_PARTNER = load("moderation/block_partner")
 REPORT_PARTNER = load("moderation/report_partner")
 LIST_REPORTS = load("moderation/list_reports")
@@ -31,7 +29,6 @@ LIFT_BAN = load("moderation/lift_ban")
 
 #: All scripts of this folder.
 SCRIPTS = [
-    ANNOUNCE,
     BLOCK_PARTNER,
     REPORT_PARTNER,
     LIST_REPORTS,
@@ -249,10 +246,6 @@ class LobbyModeration:
         `address`: the address that was banned along with it in another lobby, which has the person's own ban.
         """
         return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address]))
-
-    def announce(self, text: str) -> None:
-        """Send a text to everyone who is connected now. The store doesn't keep it."""
-        self._pipeline.call(ANNOUNCE, self._lobby, [encode_notices([Announced(person="", text=text)])])
 
     def _order(self, index: str) -> list[tuple[str, float]]:
         flat = iter(self._execute("ZRANGE", f":{index}", 0, -1, "WITHSCORES"))

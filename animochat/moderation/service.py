@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from animochat.moderation.announcements import Announcements
 from animochat.moderation.lobby_moderation import Ban, LobbyModeration, Report
 from animochat.protocol.errors import Unavailable
 from animochat.store.gather import gather
@@ -31,7 +32,8 @@ class ModerationService:
     `lobby`, if it is a parameter, names the one lobby concerned; None: all of them.
     """
 
-    def __init__(self, lobbies: Sequence[LobbyModeration]) -> None:
+    def __init__(self, lobbies: Sequence[LobbyModeration], announcements: Announcements | None = None) -> None:
+        self._announcements = announcements
         self._lobbies = {moderation.lobby: moderation for moderation in lobbies}
 
     @property
@@ -89,7 +91,9 @@ class ModerationService:
         return any(lifted + _check(_ask(homes, lambda m: m.lift(subject))))
 
     def announce(self, text: str, lobby: str | None = None) -> None:
-        _check(_ask(self._chosen(lobby), lambda m: m.announce(text)))
+        if self._announcements is None:
+            raise Unavailable
+        self._announcements.announce(text, lobby)
 
     def _chosen(self, lobby: str | None) -> list[LobbyModeration]:
         return list(self._lobbies.values()) if lobby is None else [self._lobbies[lobby]]

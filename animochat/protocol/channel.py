@@ -7,7 +7,7 @@ A text is a JSON list of notices, or a kind followed by fields in this order, di
     look      a line each: person, room                                in a cluster
     event     on the same line: receiver, room, packet; neither stored nor repeated
 
-Notices are written by scripts, with short names (presence/scripts/include/notify.lua); `announced` by a worker.
+Notices are written by scripts, with short names (presence/scripts/include/notify.lua).
 """
 
 from __future__ import annotations
@@ -94,20 +94,7 @@ class Banned(Notice, kw_only=True, tag="banned"):
     ms: int | None = None
 
 
-class Announced(Notice, kw_only=True, tag="announced"):
-    """The operator's text to everyone."""
-
-    text: str
-
-
-def encode_notices(notices: list[Announced]) -> bytes:
-    """Return the text that has these notices."""
-    return msgspec.json.encode(notices)
-
-
-_decode_notices = msgspec.json.Decoder(
-    list[Matched | Ended | Reconnecting | Reconnected | Replaced | Banned | Announced]
-).decode
+_decode_notices = msgspec.json.Decoder(list[Matched | Ended | Reconnecting | Reconnected | Replaced | Banned]).decode
 
 # Messages
 

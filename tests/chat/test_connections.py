@@ -13,7 +13,7 @@ import gevent
 import pytest
 
 from animochat.chat import connections as module
-from animochat.chat.connections import MAX_QUEUED, Connection, Connections, Room, announce, send_online_count
+from animochat.chat.connections import MAX_QUEUED, Connection, Connections, Room, send_online_count
 from animochat.chat.tokens import Tokens
 from animochat.protocol import offset
 from animochat.protocol.packets import Malformed, parse, refused
@@ -343,17 +343,6 @@ def test_an_event_has_an_offset_once_its_client_is_registered_and_never_a_volati
 
 
 # To all of them
-
-
-def test_an_announcement_goes_to_everyone_who_is_registered() -> None:
-    here = Connections()
-    anna, bert, new, gone = (connection(name, here) for name in ("anna", "bert", "new", "gone"))
-    new.registered, gone.closed = False, True
-    announce(here, "we close at ten")
-    assert [parse(packet).data for packet in sent(anna)] == [["announcement", {"text": "we close at ten"}, "i"]]
-    assert sent(bert) == sent(anna)
-    assert not sent(new)
-    assert not sent(gone)
 
 
 def test_the_number_online_goes_to_whoever_does_not_know_it_at_most_once_a_second(now: list[float]) -> None:

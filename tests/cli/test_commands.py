@@ -13,8 +13,6 @@ import pytest
 
 from animochat import cli
 from animochat.moderation.lobby_moderation import LobbyModeration, Said
-from animochat.protocol import channel
-from animochat.store import keys
 from tests.helpers.servers import ROOT, PythonClient, Server, eventually, free_port
 from tests.helpers.store import Lobby
 
@@ -107,20 +105,17 @@ def test_a_person_is_banned_for_good_only_where_that_is_said(run: Run, lobby: Lo
 
 
 def test_everybody_hears_an_announcement(run: Run, lobby: Lobby) -> None:
-    lobby.ear.subscribe(keys.everybody())
+    lobby.ear.subscribe("flask-socketio")
     assert run("announce", " Back in five minutes ") == (0, "Sent.\n")
-    ((_, notice),) = [message for message in lobby.ear.messages() if message[0] == keys.everybody()]
-    assert channel.decode(notice) == [channel.Announced(person="", text="Back in five minutes")]
+    ((_, message),) = lobby.ear.messages()
+    assert json.loads(message)["data"] == [{"text": "Back in five minutes"}]
 
 
 def test_they_are_about_every_lobby_or_one(run: Run, lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOBBIES", "main,cebu")
-    channels = [keys.everybody(name) for name in ("main", "cebu")]
-    for name in channels:
-        lobby.ear.subscribe(name)
+    lobby.ear.subscribe("flask-socketio")
     assert run("announce", "to all")[0] == run("announce", "--lobby", "cebu", "to some")[0] == 0
-    heard = [channel for channel, _ in lobby.ear.messages()]
-    assert sorted(heard) == sorted([*channels, keys.everybody("cebu")])
+    assert [json.loads(message)["room"] for _, message in lobby.ear.messages()] == [None, "lobby:cebu"]
     assert run("bans", "add", "carl", "--for-good", "--lobby", "cebu")[0] == 0
     assert "person:carl  cebu  permanently" in run("bans", "list")[1]
     assert run("bans", "list", "--lobby", "main") == (0, "0 of 0 bans\n")

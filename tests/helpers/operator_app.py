@@ -9,6 +9,7 @@ from flask import Flask
 
 from animochat import web
 from animochat.moderation.access import OperatorAccess
+from animochat.moderation.announcements import Announcements
 from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.moderation.service import ModerationService
 from animochat.settings import Settings
@@ -23,7 +24,7 @@ def operator_app(
     app.extensions["animochat"] = SimpleNamespace(
         settings=Settings(**settings),
         lobbies={"main": SimpleNamespace(moderation=moderation)},
-        moderation=ModerationService([moderation]),
+        moderation=ModerationService([moderation], Announcements(pipeline, "flask-socketio")),
         operator_access=OperatorAccess(pipeline),
         readings=readings,
     )

@@ -73,6 +73,7 @@ class DirectPipeline:
         self.connection = _connection(url)
         self._collectors: list[Callable[[], list[tuple[Command, Callable[[Any], None]]]]] = []
         self.in_cluster = False
+        self.database = 0
 
     def execute(self, *command: Any) -> Any:
         self.connection.send_command(*command, check_health=False)

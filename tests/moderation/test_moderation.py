@@ -13,6 +13,7 @@ import pytest
 
 from animochat.matchmaking.service import CANCEL_MATCH, NEXT_MATCH
 from animochat.moderation import lobby_moderation
+from animochat.moderation.announcements import Announcements
 from animochat.moderation.lobby_moderation import (
     BLOCK_MS,
     DAY_MS,
@@ -23,7 +24,6 @@ from animochat.moderation.lobby_moderation import (
     Report,
     Said,
 )
-from animochat.protocol.channel import Announced, decode
 from animochat.protocol.errors import RateLimited
 from animochat.rooms.service import LEAVE_ROOM
 from animochat.store import keys
@@ -979,11 +979,24 @@ def test_suspension_is_off_by_default(lobby: Lobby) -> None:
 # Announcing
 
 
-def test_an_announcement_goes_to_every_worker_at_once(lobby: Lobby) -> None:
-    lobby.ear.subscribe(keys.everybody())
-    lobby.moderation.announce("Back in 5 minutes – “sorry”")
+@pytest.mark.parametrize(("where", "room"), [(None, None), ("cebu", "lobby:cebu")])
+def test_an_announcement_is_an_emit_on_the_message_queue(lobby: Lobby, where: str | None, room: str | None) -> None:
+    lobby.ear.subscribe("queue")
+    Announcements(lobby.pipeline, "queue").announce("Back in 5 minutes – “sorry”", where)
     ((_, data),) = lobby.ear.messages()
-    assert decode(data) == [Announced(person="", text="Back in 5 minutes – “sorry”")]
+    emit = json.loads(data)
+    assert emit.pop("host_id")
+    assert emit == {
+        "method": "emit",
+        "event": "announcement",
+        "data": [{"text": "Back in 5 minutes – “sorry”"}],
+        "binary": False,
+        "namespace": "/",
+        "room": room,
+        "skip_sid": None,
+        "callback": None,
+        "database": 0,
+    }
 
 
 def test_all_moderation_keys_expire_except_permanent_bans(lobby: Lobby) -> None:

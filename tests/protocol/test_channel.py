@@ -149,11 +149,6 @@ def ban_address(scene: Scene) -> None:
     assert notice == channel.Banned(person="", address="hidden")
 
 
-def announce(scene: Scene) -> None:
-    (notice,) = scene.published(lambda: scene.lobby.moderation.announce("Back at 5\n[pm]"))
-    assert notice == channel.Announced(person="", text="Back at 5\n[pm]")
-
-
 def append_messages(scene: Scene) -> None:
     room, slot = scene.in_room().anna.room or "", scene.slot(scene.anna)
     version = int(scene.anna.record["v"])
@@ -167,7 +162,7 @@ def append_messages(scene: Scene) -> None:
 
 PUBLICATIONS = [
     find_match, next_match, tick, leave_room, block_partner, report_partner, end_rooms, connect, disconnect,
-    reap_worker, release, ban_person, ban_address, announce, append_messages,
+    reap_worker, release, ban_person, ban_address, append_messages,
 ]  # fmt: skip
 
 
