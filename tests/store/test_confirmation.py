@@ -6,12 +6,16 @@ as it does where the network between the two is cut.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from animochat.chat.worker import Chat
+from animochat.cli.doctor.check_result import CheckResult, Level
+from animochat.cli.doctor.store_checks import store_findings
+from animochat.settings import Settings
 from tests.helpers.local_chat import LocalClient, pair, start_chat
 from tests.helpers.servers import RedisServer, eventually
 from tests.helpers.store import cooperative, soon
@@ -35,7 +39,7 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
         yield both[0], both[1]
     finally:
         for store in both:
-            store.stop()
+            store.stop(signal.SIGKILL)
 
 
 def follow(replica: RedisServer, primary: RedisServer) -> None:
@@ -130,6 +134,29 @@ def test_a_message_waits_for_the_disk_where_there_is_one(tmp_path: Path, persist
         if chat is not None:
             chat.stop(2)
         store.stop()
+
+
+def finding(store: RedisServer, wait: str, user: str = "") -> CheckResult:
+    """What the doctor says of it."""
+    url = store.url.replace("redis://", f"redis://{user}@") if user else store.url
+    settings = Settings.from_environ({"REDIS_URL": url, "STORE_WAIT": wait})
+    (found,) = [finding for finding in store_findings(url, settings) if finding.check == "confirmation"]
+    return found
+
+
+def test_the_doctor_knows_whether_messages_can_be_confirmed(stores: Stores) -> None:
+    primary, replica = stores
+    assert finding(primary, "replica").level == Level.OK
+    take_over(replica)
+    assert "no replica is connected" in finding(replica, "replica").text
+    assert "no append-only file" in finding(primary, "aof").text
+    with primary.client() as client:
+        client.config_set("appendonly", "yes")
+        assert finding(primary, "aof").level == Level.OK
+        client.execute_command("ACL", "SETUSER", "clerk", "on", ">secret", "~*", "&*", "+@all", "-wait")
+    refused = finding(primary, "replica", "clerk:secret")
+    assert refused.level == Level.ERROR
+    assert "every message will be answered" in refused.text
 
 
 @cooperative

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import redis
 
 from animochat.cli.doctor.check_result import CheckResult, Level
+from animochat.cli.doctor.confirmation_check import confirmation
 from animochat.cli.doctor.examined_store import ExaminedStore
 from animochat.cli.doctor.worker_checks import agreement, heartbeats
 from animochat.environment import masked_url
@@ -77,7 +78,7 @@ def _findings(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]
     """Everything about a single server, or the node of some lobbies."""
     try:
         with store:
-            for check in (_version, _latency, _role, _memory, _persistence, _slow_log, _cluster):
+            for check in (_version, _latency, _role, _memory, _persistence, confirmation, _slow_log, _cluster):
                 yield from check(store, settings)
             yield from _permissions(store)
             yield from _clock(store)
