@@ -1,6 +1,6 @@
-"""Who is connected to this worker: one small object a connection, and the tables to find it by.
+"""The connections to this worker: one small object each, which owns its state, and the tables to find it by.
 
-Redis is the truth; what stands here is a cache that this worker alone writes.
+Redis is the truth; this is a cache of it. Others read a connection's state, and change it by its methods only.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import gevent
 from msgspec import UNSET
 
 from animochat.chat.ended_rooms import EndedRooms
+from animochat.chat.room import Room
 from animochat.protocol import offset, packets
 from animochat.protocol.offset import Offset
-from animochat.protocol.room_record import RoomRecord
-from animochat.time_slice import TimeSlice
 from animochat.token_bucket import BURST_SECONDS, TokenBucket
 
 log = logging.getLogger(__name__)
@@ -44,54 +43,8 @@ class Transport(Protocol):
     def hang_up(self) -> None: ...
 
 
-class Room:
-    """The room that a connection's person is in, as this worker knows it.
-
-    `last_seq` is the highest place in the room's order that is known here, `said` the highest of this member's own,
-    `received` the highest of the partner's that was handed to this connection; `version` that by which the log knows
-    this member's connection; `partner_away` says whether the client was told so; `behind`, that the log is about
-    to be looked into for what was not; `missed`, that what the partner said up to there is not to be had, and the
-    client knows; `late`, that some of it was said again and has to be shown.
-    """
-
-    __slots__ = (
-        "behind", "last_seq", "late", "missed", "partner", "partner_away", "partner_user_id", "partner_worker",
-        "received", "room_id", "said", "slot", "user_id", "version",
-    )  # fmt: skip
-
-    def __init__(self, room_id: str, slot: str, user_id: str, partner_user_id: str, partner: str, worker: str) -> None:
-        self.room_id = room_id
-        self.slot = slot
-        self.user_id = user_id
-        self.partner_user_id = partner_user_id
-        self.partner = partner
-        self.partner_worker = worker
-        self.last_seq = 0
-        self.received = 0
-        self.said = 0
-        self.version = 0
-        self.partner_away = False
-        self.behind = False
-        self.missed = 0
-        self.late = False
-
-    @classmethod
-    def of(cls, record: RoomRecord) -> Room:
-        """Return the room of a script's answer, with nothing said in it yet."""
-        names = record.user_id, record.partner_user_id
-        return cls(record.room_id, record.slot, *names, record.partner, record.partner_worker)
-
-    def offset(self, received: int) -> str:
-        """The offset of a member who has got the partner's messages up to the one with that seq."""
-        return offset.chatting(self.room_id, self.slot, received, self.partner_away)
-
-    def known(self) -> Offset:
-        """Return what the client knows of the room."""
-        return Offset("chatting", self.room_id, self.slot, self.received, self.partner_away)
-
-
 class Buckets:
-    """What one person may do, by kind."""
+    """A person's token buckets, by the kind of what they limit."""
 
     __slots__ = ("messages", "refusals", "searches", "typing")
 
@@ -103,20 +56,23 @@ class Buckets:
 
 
 class Connection:
-    """One client: its Engine.IO session, its lobby, its person, and what is known of that person here.
+    """One client: its Engine.IO session, its lobby, its person, and what this worker knows of that person.
 
-    `id` is this connection's alone; `sid` is the Socket.IO session id, which a client that returns may take up again.
-    `version` is the person's version that this worker has seen; `registered` says whether the store knows of this
-    connection; `stale` that it may not be as it is known here, and that the store has to be asked. `online_count` is
-    the number last sent, at `online_count_at`. `interests`: what the person named when it began to wait. `asked_at`:
-    when its present or last search began, at the end of the rest where there is one (monotonic); 0 where it never did.
-    `asking`: the client has asked for a partner, and the answer is not here (it may be lost). `early`: the room of a
-    message that came before the notice of the match did.
+    `id` is this connection's alone; `sid` is the Socket.IO session id, which a client that returns may recover.
+    `address`: a keyed hash of the address that it comes from, once it is known. `version` is the person's version that
+    this worker has seen; `registered`: the store knows of this connection; `stale`: the store may know better than this
+    worker, and has to be asked. `online_count` is the number last sent, at `online_count_at`. `interests`: what the
+    person named when it began to wait. `asked_at`: when its present or last search began, at the end of the cooldown
+    where there is one (monotonic); 0 where it never did. `asking`: the client has asked for a partner, and the answer
+    is not here (it may be lost). `early`: the room of a message that came before the notice of the match did.
+    `resync` asks the store about it again, without waiting.
     """
 
     __slots__ = (
         "_busy",
         "_queue",
+        "_resync",
+        "address",
         "asked_at",
         "asking",
         "buckets",
@@ -139,13 +95,17 @@ class Connection:
         "waiting",
     )  # fmt: skip
 
-    def __init__(self, transport: Transport, lobby: str) -> None:
+    def __init__(
+        self, transport: Transport, lobby: str, resync: Callable[[Connection], None] = lambda connection: None
+    ) -> None:
         self.lobby = lobby
+        self._resync = resync
         self.id = secrets.token_urlsafe(9)
         self.sid = secrets.token_urlsafe(15)
         self.transport = transport
         self.token: Any = None  # as the client sent it, until the person is known
         self.person = ""
+        self.address = ""
         self.registered = False
         self.stale = False
         self.closed = False
@@ -179,11 +139,11 @@ class Connection:
             self.transport.send(packets.event("offset", offset=self.offset()))
 
     def emit_volatile(self, name: str, payload: Any) -> None:
-        """Send an event that nobody gets later."""
+        """Send an event that is never repeated."""
         self.transport.send(packets.event(name, payload))
 
     def offset(self) -> str:
-        """How things stand for the client (protocol/offset.py)."""
+        """Return how things stand for the client (protocol/offset.py)."""
         if self.room is not None:
             return self.room.offset(self.room.received)
         return offset.WAITING if self.waiting else offset.IDLE
@@ -201,20 +161,65 @@ class Connection:
         self.online_count, self.online_count_at = online, time.monotonic()
         self.emit_volatile("online-count", online)
 
-    # How things stand for the person, as this worker knows it: changed here and nowhere else.
+    def note(self, line: str, *arguments: object) -> None:
+        """Log one of the lines that LOG_LEVEL=debug shows of each connection."""
+        log.debug(line, *arguments, extra={"connection": self.id})
 
-    def advance(self, version: int) -> None:
-        """Note a version of the person that an answer of the store's names: older notices change nothing any more."""
-        self.version = max(self.version, version)
+    # The person's state, as this worker knows it: changed here and nowhere else.
+
+    def advance(self, version: int) -> bool:
+        """Note a version of the person. Return False where the same or a later one is known already."""
+        if version <= self.version:
+            return False
+        self.version = version
+        return True
 
     def apply(self, state: str, version: int, room: Room | None, interests: tuple[str, ...]) -> None:
-        """Take over what the store says of the person, whom it knows to be here. `state`: as in a Registration."""
+        """Apply the store's registration: it knows the connection. `state`: as in a Registration."""
         self.registered, self.stale, self.asking = True, False, False
         self.version, self.room = version, room
         self.waiting, self.interests = state == "waiting", interests
 
+    def mark_stale(self) -> None:
+        """An answer of the store's was lost: have the store asked, without waiting.
+
+        Until it has answered, messages wait in the log: their order may have a gap here.
+        """
+        if not self.stale:
+            self.stale = True
+            self._resync(self)
+
+    def remain_stale(self) -> None:
+        """The store could not be asked; the next heartbeat that comes through asks it."""
+        self.stale = True
+
+    def begin_search(self) -> None:
+        """The client asks for a partner."""
+        self.asking = True
+        if not self.waiting:
+            self.asked_at = time.monotonic()
+
+    def end_request(self, version: int) -> None:
+        """The store has answered what the client asked for, with that version."""
+        self.advance(version)
+        self.asking = False
+
+    def begin_waiting(self, interests: tuple[str, ...], cooldown_ms: int = 0) -> None:
+        """The person waits for a partner, from the end of the cooldown. `interests`: as the person named them."""
+        if not self.waiting:  # a search that goes on is as it was
+            self.waiting, self.interests = True, interests
+            self.asked_at += cooldown_ms / 1000
+
+    def stop_waiting(self) -> None:
+        """The person no longer waits, and has found no partner."""
+        self.waiting = False
+
+    def note_early(self, room_id: str) -> None:
+        """A message came from a room of whose match this worker has no notice yet."""
+        self.early = room_id
+
     def enter_room(self, room: Room) -> None:
-        """The person is in a room from now on, and waits no more."""
+        """The person is in a room from now on, and no longer waits."""
         self.room, self.waiting = room, False
 
     def leave_room(self, room_id: str) -> None:
@@ -222,24 +227,22 @@ class Connection:
         if self.room is not None and self.room.room_id == room_id:
             self.room = None
 
-    def begin_waiting(self, interests: tuple[str, ...]) -> None:
-        """The person waits for a partner. `interests`: as the person named them."""
-        self.waiting, self.interests = True, interests
+    def retire(self) -> None:
+        """The client is gone: nothing more is done for it."""
+        self.closed = True
 
-    def stop_waiting(self) -> None:
-        """The person waits no more, and has found nobody."""
-        self.waiting = False
+    # Its actions
 
     @property
     def busy(self) -> bool:
-        """Is something of this client's being handled that waits for the store?"""
+        """Return whether an action of this client's is running."""
         return self._busy
 
     def perform(self, action: Callable[[], None]) -> None:
         """Run `action`, which may wait for the store, in a greenlet of its own: this client's one at a time, in order.
 
-        What the other workers say of this person meanwhile is held back until the action is over, so that the client
-        sees the answer to its request before what follows from it.
+        Notices about the person are deferred until the action is over, so that the client sees the answer to its
+        request before what follows from it.
         """
         if self._busy:
             if self._queue is None:
@@ -254,27 +257,27 @@ class Connection:
         gevent.spawn(self._run, action)
 
     def forget_queued(self) -> None:
-        """Drop what the client asked for and what has not begun: it is gone."""
+        """Drop the actions that have not begun: the client is gone."""
         self._queue = None
 
-    def apply_or_defer(self, news: Callable[[], None]) -> None:
-        """Apply what is said of this person, now or when the present action is over."""
+    def apply_or_defer(self, notice: Callable[[], None]) -> None:
+        """Apply a notice about this person, now or when the present action is over."""
         if self.deferred is None:
-            news()
+            notice()
         else:
-            self.deferred.append(news)
+            self.deferred.append(notice)
 
     def _run(self, action: Callable[[], None]) -> None:
         try:
             while True:
                 try:
                     action()
-                except Exception:  # one request's mistake must not cost the client those behind it
+                except Exception:  # a request that fails must not cost the client those behind it
                     log.exception("A request failed", extra={"connection": self.id})
                 finally:
-                    held, self.deferred = self.deferred, None
-                    for news in held or ():
-                        news()
+                    deferred, self.deferred = self.deferred, None
+                    for notice in deferred or ():
+                        notice()
                 if not self._queue:
                     return
                 action = self._queue.popleft()
@@ -293,7 +296,7 @@ class Connections:
         self.by_sid: dict[str, Connection] = {}
         self.on_gone: Callable[[Connection], None] = lambda connection: None
         self.ended = EndedRooms()
-        #: What people who left lately had used up, and when they left: a reload fills no bucket.
+        #: The buckets of people who left lately, and when they left: a reload fills no bucket.
         self._departed: dict[str, tuple[float, Buckets]] = {}
 
     def __len__(self) -> int:
@@ -311,7 +314,7 @@ class Connections:
         return None
 
     def claim(self, connection: Connection) -> None:
-        """From here on what is said of the connection's person is for it, and the person's limits are its limits."""
+        """Make it the person's connection: it gets the notices about the person, and has the person's limits."""
         before = self.by_person.get(connection.person)
         if before is not None:
             connection.buckets = before.buckets
@@ -320,7 +323,7 @@ class Connections:
         self.by_person[connection.person] = connection
 
     def leave_room(self, connection: Connection, room_id: str) -> None:
-        """A room is over for its member who is connected here: the one way out."""
+        """A room is over for its member who is connected here."""
         connection.leave_room(room_id)
         self.ended.add(room_id)
 
@@ -332,7 +335,8 @@ class Connections:
         self.by_sid[connection.sid] = connection
 
     def remove(self, connection: Connection) -> None:
-        connection.closed = True
+        """Forget a connection whose client is gone."""
+        connection.retire()
         if self.by_sid.get(connection.sid) is connection:
             del self.by_sid[connection.sid]
             self.on_gone(connection)
@@ -342,24 +346,10 @@ class Connections:
             self._departed[connection.person] = (time.monotonic(), connection.buckets)
 
     def forget_departed(self) -> None:
-        """Forget whose buckets are full again. To be called now and then."""
+        """Forget the people whose buckets are full again. Call it now and then."""
         full = time.monotonic() - BURST_SECONDS
         while self._departed:
             person, (left, _) = next(iter(self._departed.items()))
             if left > full:
                 break
             del self._departed[person]
-
-
-def send_online_count(connections: Connections, online: int, frame: Callable[[str], bytes]) -> None:
-    """Send `online-count` to whoever doesn't know it yet, at most once a second each, in portions."""
-    packet = packets.event("online-count", online)
-    prepared = frame("4" + packet)
-    time_slice = TimeSlice()
-    for connection in connections:
-        now = time.monotonic()
-        if connection.online_count in (online, -1) or connection.closed or now - connection.online_count_at < 1:
-            continue
-        connection.online_count, connection.online_count_at = online, now
-        connection.transport.send_frame(prepared, packet)
-        time_slice.yield_if_due()

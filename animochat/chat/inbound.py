@@ -8,9 +8,10 @@ from typing import Any
 
 import gevent
 
+from animochat.chat.client_rooms import ClientRooms
 from animochat.chat.connections import Connection, Connections
-from animochat.chat.lifecycle import Lifecycle
-from animochat.chat.namespace import ChatNamespace
+from animochat.chat.delivery import Delivery
+from animochat.chat.departures import Departures
 from animochat.protocol import channel
 from animochat.protocol.payloads import PartnerReconnecting
 from animochat.rooms.service import Rooms
@@ -22,20 +23,22 @@ class ChannelHandler:
     def __init__(
         self,
         connections: Connections,
-        lifecycle: Lifecycle,
-        namespace: ChatNamespace,
+        departures: Departures,
+        client_rooms: ClientRooms,
+        delivery: Delivery,
         rooms: Rooms,
         check_stall: Callable[[], None],
     ) -> None:
         self._connections = connections
-        self._lifecycle = lifecycle
-        self._namespace = namespace
+        self._departures = departures
+        self._client_rooms = client_rooms
+        self._delivery = delivery
         self._rooms = rooms
         self._check_stall = check_stall
         self._handlers: dict[type, Callable[[Any], None]] = {
-            channel.Delivery: self._deliver,
-            channel.RelayedEvent: namespace.deliver_event,
-            channel.Look: lambda look: lifecycle.look(look.person, look.room_id),
+            channel.RelayedMessage: self._deliver,
+            channel.RelayedEvent: delivery.deliver_event,
+            channel.Look: delivery.look,
             channel.Replaced: self._replace,
             channel.Banned: self._ban,
             channel.Matched: self._defer,
@@ -50,24 +53,24 @@ class ChannelHandler:
         for item in channel.decode(data):
             self._handlers[type(item)](item)
 
-    def _deliver(self, message: channel.Delivery) -> None:
+    def _deliver(self, message: channel.RelayedMessage) -> None:
         new = self._rooms.log.keep(message.room_id, message.seq, message.receiver, message.timestamp, message.body)
-        self._namespace.deliver(message, late=new)
+        self._delivery.deliver(message, late=new)
 
     # What is for one connection, or for everyone
 
     def _replace(self, notice: channel.Replaced) -> None:
         connection = self._connections.by_id.get(notice.connection_id)
         if connection is not None:
-            self._lifecycle.replace(connection)
+            self._departures.replace(connection)
 
     def _ban(self, notice: channel.Banned) -> None:
         if notice.address:
-            gevent.spawn(self._lifecycle.ban_address, notice.address, notice.ms)
+            gevent.spawn(self._departures.ban_address, notice.address, notice.ms)
             return
         connection = self._connections.by_id.get(notice.connection_id)
         if connection is not None:
-            connection.apply_or_defer(partial(self._lifecycle.ban, connection, notice.ms))
+            connection.apply_or_defer(partial(self._departures.ban, connection, notice.ms))
 
     # What changes a person's state
 
@@ -77,25 +80,23 @@ class ChannelHandler:
             connection.apply_or_defer(partial(self._apply, connection, notice))
 
     def _apply(self, connection: Connection, notice: channel.RoomNotice) -> None:
-        if notice.version <= connection.version:
+        if not connection.advance(notice.version):
             return  # what the store answered since says the same, or more
-        connection.version = notice.version
         room = connection.room
         if isinstance(notice, channel.Ended):
             self._connections.ended.add(notice.room_id)
         if isinstance(notice, channel.Matched):
-            self._lifecycle.begin_room(connection, notice.record())
+            self._client_rooms.begin(connection, notice.record())
         elif room is None or room.room_id != notice.room_id:
             return
         elif isinstance(notice, channel.Ended):
-            self._lifecycle.end_room(connection, room, notice.reason)
+            self._client_rooms.end(connection, room, notice.reason)
         elif isinstance(notice, channel.Reconnecting):
-            room.partner_away = True
+            room.lose_partner()
             connection.emit("partner-reconnecting", PartnerReconnecting(notice.grace_ms))
             self._look_into_log(connection)
         elif isinstance(notice, channel.Reconnected):
-            room.partner_worker = notice.worker
-            room.partner_away = False
+            room.regain_partner(notice.worker)
             if not notice.quiet:
                 connection.emit("partner-reconnected")
             self._look_into_log(connection)
@@ -103,4 +104,4 @@ class ChannelHandler:
     def _look_into_log(self, connection: Connection) -> None:
         """In a cluster the partner's worker may have died between storing a message and publishing it."""
         if self._rooms.log_may_be_ahead:
-            self._lifecycle.fetch_missed(connection)
+            self._delivery.fetch_missed(connection)

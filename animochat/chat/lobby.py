@@ -12,10 +12,15 @@ from collections.abc import Callable
 
 import gevent
 
-from animochat.chat.connections import Connection, Connections, send_online_count
+from animochat.chat.arrivals import Arrivals
+from animochat.chat.broadcasts import send_online_count
+from animochat.chat.client_rooms import ClientRooms
+from animochat.chat.connections import Connection, Connections
+from animochat.chat.delivery import Delivery
+from animochat.chat.departures import Departures
 from animochat.chat.inbound import ChannelHandler
-from animochat.chat.lifecycle import Lifecycle
 from animochat.chat.namespace import ChatNamespace
+from animochat.chat.sync import Sync
 from animochat.matchmaking.service import TICK_GAP_MS, Matchmaking, tick_interval
 from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.moderation.words import WordFilter
@@ -104,25 +109,37 @@ class Lobby:
             report_window_ms=limits.reportAfterMs,
         )
         self.connections = Connections()
-        self.lifecycle = Lifecycle(
-            settings, limits, name, self.connections, self.presence, self.matchmaking, self.rooms
+        delivery = Delivery(self.connections, self.rooms, worker_id)
+        client_rooms = ClientRooms(self.connections, self.rooms, delivery)
+        self.departures = Departures(settings, self.connections, self.presence, self.rooms)
+        sync = Sync(
+            limits,
+            name,
+            self.connections,
+            self.presence,
+            self.matchmaking,
+            self.rooms,
+            client_rooms,
+            delivery,
+            self.departures,
         )
-        self.lifecycle.check_stall = check_stall
+        self.arrivals = Arrivals(name, self.connections, sync, self.departures, check_stall)
         self.namespace = ChatNamespace(
             settings,
             limits,
             self.connections,
-            self.lifecycle,
+            self.departures,
+            client_rooms,
+            delivery,
             self.matchmaking,
             self.rooms,
             self.moderation,
             words,
-            worker_id,
             check_stall,
         )
-        news = ChannelHandler(self.connections, self.lifecycle, self.namespace, self.rooms, check_stall)
+        handler = ChannelHandler(self.connections, self.departures, client_rooms, delivery, self.rooms, check_stall)
         channels = [keys.worker_channel(worker_id, name), keys.everybody(name, pipeline.database)]
-        self.listener = Listener(channels, news.receive, self.resync_all)
+        self.listener = Listener(channels, handler.receive, self.resync_all)
         #: Whether the store may have come back older than what has happened.
         self._compare = False
         self._epoch: str | None = None
@@ -163,7 +180,7 @@ class Lobby:
             )
             self.presence.reap(worker, self._grace_ms)
         self._resync(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
-        self.lifecycle.retry_farewells()
+        self.departures.report_again()
         if self._compare:
             self._make_up()
         self.rooms.repeat()
@@ -183,7 +200,7 @@ class Lobby:
     def _make_up(self) -> None:
         self._compare = False
         try:
-            if self.lifecycle.make_up():
+            if self.departures.make_up():
                 log.warning("The store of lobby %s came back older than what has happened: made up for it", self.name)
         except Unavailable:
             self._compare = True
@@ -192,13 +209,13 @@ class Lobby:
     def _resync(self, which: Callable[[Connection], bool]) -> None:
         for connection in self.connections:
             if which(connection):
-                self.lifecycle.resync(connection)
+                self.arrivals.resync(connection)
 
-    def doubt_all(self) -> None:
-        """Go by nothing that is known here of the connections until the store has been asked. Does not wait."""
-        self.lifecycle.distrust_arrivals()
+    def mark_all_stale(self) -> None:
+        """Act on nothing that is known here of the connections until the store has been asked. Does not wait."""
+        self.arrivals.distrust_arrivals()
         for connection in self.connections:
-            self.lifecycle.mark_stale(connection)
+            connection.mark_stale()
 
     def _forget_rooms(self) -> None:
         """Forget messages that this worker alone has: kept while the room has someone here, and for the grace time."""

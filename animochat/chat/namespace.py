@@ -16,14 +16,16 @@ from typing import Any
 import msgspec
 import socketio
 
-from animochat.chat.connections import Connection, Connections, Room
-from animochat.chat.lifecycle import Lifecycle
-from animochat.chat.room_events import GREETING, message_packet
+from animochat.chat.client_rooms import GREETING, ClientRooms
+from animochat.chat.connections import Connection, Connections
+from animochat.chat.delivery import Delivery
+from animochat.chat.departures import Departures
+from animochat.chat.room import Room
 from animochat.matchmaking.service import Matchmaking, Search
 from animochat.moderation.lobby_moderation import LobbyModeration, Said
 from animochat.moderation.words import WordFilter
 from animochat.protocol import packets
-from animochat.protocol.channel import Delivery, RelayedEvent
+from animochat.protocol.channel import RelayedMessage
 from animochat.protocol.errors import AlreadyInRoom, ChatError, InvalidPayload, NotInRoom, RateLimited, Unavailable
 from animochat.protocol.events import CLIENT_EVENTS, Rate
 from animochat.protocol.payloads import (
@@ -71,12 +73,13 @@ class ChatNamespace(socketio.Namespace):
         settings: Settings,
         limits: Limits,
         connections: Connections,
-        lifecycle: Lifecycle,
+        departures: Departures,
+        client_rooms: ClientRooms,
+        delivery: Delivery,
         matchmaking: Matchmaking,
         rooms: Rooms,
         moderation: LobbyModeration,
         words: WordFilter | None,
-        worker: str,
         check_stall: Callable[[], None],
     ) -> None:
         super().__init__("/")
@@ -87,12 +90,13 @@ class ChatNamespace(socketio.Namespace):
             "typing": settings.rate_typing,
         }
         self._connections = connections
-        self._lifecycle = lifecycle
+        self._departures = departures
+        self._client_rooms = client_rooms
+        self._delivery = delivery
         self._matchmaking = matchmaking
         self._rooms = rooms
         self._moderation = moderation
         self._words = words
-        self._worker = worker
         self._check_stall = check_stall
         self._events = {event.name: (event, getattr(self, event.handler)) for event in CLIENT_EVENTS}
 
@@ -110,7 +114,7 @@ class ChatNamespace(socketio.Namespace):
             else:
                 _answer(request, handle(request))
         except ChatError as exc:
-            self._lifecycle.refuse(connection, event[:64], ack_id, exc)
+            self._departures.refuse(connection, event[:64], ack_id, exc)
 
     # Matching
 
@@ -122,18 +126,14 @@ class ChatNamespace(socketio.Namespace):
 
     def _search(self, request: Request, ask: Callable[[str, str, tuple[str, ...]], Search]) -> dict[str, Any]:
         connection, wanted = request.connection, tuple(request.argument.interests)
-        connection.asking = True
-        if not connection.waiting:
-            connection.asked_at = time.monotonic()
+        connection.begin_search()
         search = ask(connection.person, connection.id, wanted)
         if search.room_left:
-            self._leave(connection, search.room_left)
+            self._client_rooms.leave(connection, search.room_left)
         self._follow(connection, search)
         if search.state == "matched":
             return {"state": "matched"}
-        if not connection.waiting:  # who waits already goes on as it was
-            connection.begin_waiting(wanted)
-            connection.asked_at += search.cooldown_ms / 1000
+        connection.begin_waiting(wanted, search.cooldown_ms)
         connection.emit("waiting", Waiting(search.cooldown_ms))
         return {"state": "waiting", "cooldownMs": search.cooldown_ms}
 
@@ -151,11 +151,10 @@ class ChatNamespace(socketio.Namespace):
             self._check_known(connection, "unknown")
         if room is not None and (entered is None or entered.room_id != room.room_id):  # the partner ended it
             reason = search.ended[1] if search.ended[0] == room.room_id else "disconnected"
-            self._lifecycle.finish_room(connection, room, reason)
-        connection.advance(search.version)
-        connection.asking = False
+            self._client_rooms.finish(connection, room, reason)
+        connection.end_request(search.version)
         if entered is not None and connection.room is None:
-            self._lifecycle.begin_room(connection, entered)
+            self._client_rooms.begin(connection, entered)
         if search.state == "in-room":
             raise AlreadyInRoom
 
@@ -216,12 +215,8 @@ class ChatNamespace(socketio.Namespace):
             raise NotInRoom
         if parting.state is Departure.LEFT:
             connection.advance(parting.version)
-            self._leave(connection, parting.room_id)
+            self._client_rooms.leave(connection, parting.room_id)
         return {}
-
-    def _leave(self, connection: Connection, room_id: str) -> None:
-        self._rooms.life.close(room_id)
-        self._connections.leave_room(connection, room_id)
 
     def on_send_message(self, request: Request) -> None:
         connection, message = request.connection, request.argument
@@ -249,7 +244,7 @@ class ChatNamespace(socketio.Namespace):
                 quote = self._quote(request, room)
             self._say(request, quote)
         except ChatError as exc:
-            self._lifecycle.refuse(connection, request.event, request.ack_id, exc)
+            self._departures.refuse(connection, request.event, request.ack_id, exc)
 
     def _quote(self, request: Request, room: Room) -> Quote | None:
         """Return the quote of a reply; None for one that is stored already, whose original may be gone by now.
@@ -305,18 +300,15 @@ class ChatNamespace(socketio.Namespace):
         connection, ack_id, received = request.connection, request.ack_id, request.received
         if not seq:
             refusal = NotInRoom() if outcome is ENDED else Unavailable()
-            self._lifecycle.refuse(connection, request.event, ack_id, refusal)
+            self._departures.refuse(connection, request.event, ack_id, refusal)
             # The partner, if it is here: the message may be stored all the same, and this worker has to deliver it.
             doubtful = connection if outcome is not None else self._connections.in_room(room.partner, room.room_id)
             if doubtful is not None:
-                self._lifecycle.mark_stale(doubtful)
+                doubtful.mark_stale()
             return
-        if seq > room.last_seq:
-            room.last_seq = seq
-        if seq > room.said:
-            room.said = seq
+        room.store(seq)
         if outcome is LOCAL or outcome is LATE:
-            message = Delivery(
+            message = RelayedMessage(
                 receiver=room.partner,
                 room_id=room.room_id,
                 seq=seq,
@@ -324,45 +316,13 @@ class ChatNamespace(socketio.Namespace):
                 body=body,
                 previous=before,
             )
-            self.deliver(message, received, late=outcome is LATE)
+            self._delivery.deliver(message, received, late=outcome is LATE)
         elif outcome is REMOTE:
             METRICS.delivery_remote.observe(time.monotonic() - received)
         if ack_id is not None:
             connection.transport.send(
                 f'{packets.ACK}{ack_id}[{{"ok":true,"id":"{room.room_id}-{seq}","seq":{seq},"timestamp":{timestamp}}}]'
             )
-
-    def deliver(self, message: Delivery, received: float | None = None, late: bool = False) -> None:
-        """Send a stored message to its receiver, if the person is here and in that room (or is just coming).
-
-        `received`: when it came in, where that was here (monotonic, in seconds). `late`: it may have been sent before,
-        and has reached this worker only now.
-        """
-        receiver = self._connections.by_person.get(message.receiver)
-        if receiver is None:
-            return
-        if receiver.deferred is not None:
-            receiver.deferred.append(partial(self.deliver, message, received, late))
-            return
-        room, seq = receiver.room, message.seq
-        if room is None or room.room_id != message.room_id:
-            receiver.early = message.room_id
-            return
-        if late and seq <= min(room.received, room.missed):
-            room.late = True
-            self._lifecycle.mark_stale(receiver)  # only a new session can show it in its place
-            return
-        if seq <= room.received or receiver.stale or room.behind:  # what waits in the log comes first
-            return
-        if message.previous > max(room.received, room.missed):
-            self._lifecycle.fetch_missed(receiver)  # which finds this one too
-            return
-        room.received = seq
-        if seq > room.last_seq:
-            room.last_seq = seq
-        receiver.transport.send(message_packet(room.room_id, seq, message.timestamp, message.body, room.offset(seq)))
-        if received is not None:
-            METRICS.delivery_local.observe(time.monotonic() - received)
 
     def on_typing(self, request: Request) -> dict[str, Any]:
         self.relay(request.connection, "partner-typing", PartnerTyping(request.argument.isTyping))
@@ -379,16 +339,7 @@ class ChatNamespace(socketio.Namespace):
             raise Unavailable
         if room is None:
             raise NotInRoom
-        relayed = RelayedEvent(receiver=room.partner, room_id=room.room_id, packet=packets.event(event, payload))
-        if room.partner in self._connections.by_person:
-            self.deliver_event(relayed)
-        elif room.partner_worker not in ("", self._worker):
-            self._rooms.publish_event(room.partner_worker, relayed)
-
-    def deliver_event(self, event: RelayedEvent) -> None:
-        receiver = self._connections.in_room(event.receiver, event.room_id)
-        if receiver is not None:
-            receiver.transport.send(event.packet)
+        self._delivery.relay(room, packets.event(event, payload))
 
     # What all of them do
 
@@ -403,7 +354,7 @@ class ChatNamespace(socketio.Namespace):
 
     def _check_known(self, connection: Connection, state: str) -> None:
         if state == "unknown":  # the store lost its data, or took this worker for dead
-            self._lifecycle.mark_stale(connection)
+            connection.mark_stale()
             raise Unavailable
 
     def _perform(self, request: Request, handle: Handler) -> None:
@@ -420,9 +371,9 @@ class ChatNamespace(socketio.Namespace):
                         self._rooms.settle(connection.room.room_id)
                     answer = handle(request)
             except ChatError as exc:
-                self._lifecycle.refuse(connection, request.event, request.ack_id, exc)
+                self._departures.refuse(connection, request.event, request.ack_id, exc)
                 if isinstance(exc, Unavailable) and connection.registered:  # it may have been done all the same
-                    self._lifecycle.mark_stale(connection)
+                    connection.mark_stale()
                 return
             _answer(request, answer)
 

@@ -19,7 +19,7 @@ import flask_socketio
 
 from animochat.chat.application import RESERVED, ApplicationClient
 from animochat.chat.connections import Connection
-from animochat.chat.lifecycle import Lifecycle
+from animochat.chat.departures import Departures
 from animochat.chat.manager import ConnectionManager
 from animochat.chat.socketio_internals import SocketIOBase
 from animochat.protocol import packets
@@ -113,7 +113,7 @@ class SocketIOServer(SocketIOBase):
             self._lobbies = self.manager.lobbies = namespace_handler.lobbies
             for lobby in self._lobbies.values():
                 lobby.connections.on_gone = self._on_gone
-                lobby.lifecycle.on_connect = self._on_connect
+                lobby.arrivals.on_connect = self._on_connect
         super().register_namespace(namespace_handler)
 
     @property
@@ -156,7 +156,7 @@ class SocketIOServer(SocketIOBase):
         connection, session.owner = session.owner, None
         if connection is not None:
             with self._because(reason):
-                self._lifecycle(connection).drop(connection)
+                self._departures(connection).lose(connection)
         if session.application is not None:
             session.application.end(reason)
         else:
@@ -191,8 +191,8 @@ class SocketIOServer(SocketIOBase):
 
     # Connections of the chat
 
-    def _lifecycle(self, connection: Connection) -> Lifecycle:
-        return self._lobbies[connection.lobby].lifecycle
+    def _departures(self, connection: Connection) -> Departures:
+        return self._lobbies[connection.lobby].departures
 
     @contextlib.contextmanager
     def _because(self, reason: str) -> Iterator[None]:
@@ -212,7 +212,7 @@ class SocketIOServer(SocketIOBase):
             METRICS.rejected[why.code] += 1
             session.send(packets.refused("/", why.message, why.payload()))
             return
-        connection = lobby.lifecycle.open(session, auth)
+        connection = lobby.arrivals.open(session, auth)
         if not connection.closed and self.handlers and self.listens("connect", "/"):
             self._auth[session.sid] = auth
 
@@ -248,7 +248,7 @@ class SocketIOServer(SocketIOBase):
         session.send(packets.DISCONNECT)
         session.owner = None
         self._expect_connect(session)
-        self._lifecycle(connection).goodbye(connection)
+        self._departures(connection).disconnect(connection)
 
     # Packets
 
@@ -287,14 +287,14 @@ class SocketIOServer(SocketIOBase):
             session.owner = None
             self._expect_connect(session)
             with self._because(self.reason.CLIENT_DISCONNECT):
-                self._lifecycle(connection).goodbye(connection)
+                self._departures(connection).disconnect(connection)
             if not self.eio.limits.connect_again(session.remote_addr):  # what comes next would be a connect
                 session.close()
         elif packet.type == packets.BINARY_EVENT:
             own = self._is_own(packet.data[0])
             if not own:
                 refusal = InvalidPayload("Binary data is not accepted")
-                self._lifecycle(connection).refuse(connection, packet.data[0][:64], packet.ack_id, refusal)
+                self._departures(connection).refuse(connection, packet.data[0][:64], packet.ack_id, refusal)
             self._application(session).announce(packet, refused=not own)
         else:
             self._on_acknowledgement(session, connection.sid, packet)
@@ -337,4 +337,4 @@ class SocketIOServer(SocketIOBase):
         if connection is None:
             session.close()
         else:
-            self._lifecycle(connection).refuse(connection, None, ack_id, InvalidPayload("Malformed packet"))
+            self._departures(connection).refuse(connection, None, ack_id, InvalidPayload("Malformed packet"))

@@ -174,7 +174,7 @@ class Chat:
         slices = drain_slices(self._connections(), seconds)
         for number, leaving in enumerate(slices, 1):
             for connection in leaving:
-                self.lobbies[connection.lobby].lifecycle.send_away(connection)
+                self.lobbies[connection.lobby].departures.send_elsewhere(connection)
             if number < len(slices) and self._somebody_stays():
                 pause(DRAIN_INTERVAL)
         while any(len(lobby.connections) for lobby in self.lobbies.values()):
@@ -188,7 +188,7 @@ class Chat:
 
     def _admit_nobody(self) -> None:
         for lobby in self.lobbies.values():
-            lobby.lifecycle.admit_nobody()
+            lobby.arrivals.admit_nobody()
 
     def _connections(self) -> list[Connection]:
         return [connection for lobby in self.lobbies.values() for connection in lobby.connections]
@@ -201,7 +201,7 @@ class Chat:
         gevent.killall(self._loops)
         self._admit_nobody()
         for connection in self._connections():
-            connection.closed = True  # so that no recheck puts it back
+            connection.retire()  # so that no resync puts it back
         farewells = [
             partial(lobby.presence.reap, self.worker_id, self.settings.reconnect_grace_ms)
             for lobby in self.lobbies.values()
@@ -276,7 +276,7 @@ class Chat:
 
     def _tell_secret(self) -> None:
         for lobby in self.lobbies.values():
-            lobby.lifecycle.know_secret(self._secret)
+            lobby.arrivals.know_secret(self._secret)
 
     def _share_secret(self) -> None:
         """Learn the secret from the store where the operator set none. Who holds it puts it back where the store lost
@@ -295,7 +295,7 @@ class Chat:
     def _stood_still(self, seconds: float) -> None:
         log.warning("This worker stood still for %.1f s: asking the store about everyone", seconds)
         for lobby in self.lobbies.values():
-            lobby.doubt_all()
+            lobby.mark_all_stale()
 
     def _renew_subscription(self, number: int) -> None:
         self.subscriptions.renew(number)

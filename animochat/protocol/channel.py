@@ -99,7 +99,7 @@ _decode_notices = msgspec.json.Decoder(list[Matched | Ended | Reconnecting | Rec
 # Messages
 
 
-class Delivery(Struct, kw_only=True, frozen=True, gc=False):
+class RelayedMessage(Struct, kw_only=True, frozen=True, gc=False):
     """A stored message on its way to its receiver. `timestamp`: Unix ms. `body`: see payloads.message_body.
 
     `previous`: the seq of the sender's message that the receiver must get first, where it may be missing (in a
@@ -119,20 +119,20 @@ class Delivery(Struct, kw_only=True, frozen=True, gc=False):
         return Look(person=self.receiver, room_id=self.room_id)
 
 
-def _decode_message(line: str) -> Delivery:
+def _decode_message(line: str) -> RelayedMessage:
     receiver, room_id, seq, timestamp, body = line.split(" ", 4)
-    return Delivery(receiver=receiver, room_id=room_id, seq=int(seq), timestamp=int(timestamp), body=body)
+    return RelayedMessage(receiver=receiver, room_id=room_id, seq=int(seq), timestamp=int(timestamp), body=body)
 
 
-def encode_chain(messages: Iterable[Delivery]) -> str:
+def encode_chain(messages: Iterable[RelayedMessage]) -> str:
     """Return the text that brings messages to a worker in a cluster."""
     lines = (f"{m.receiver} {m.room_id} {m.seq} {m.timestamp} {m.previous} {m.body}" for m in messages)
     return "\n".join(("chain", *lines))
 
 
-def _decode_chained(line: str) -> Delivery:
+def _decode_chained(line: str) -> RelayedMessage:
     receiver, room_id, seq, timestamp, previous, body = line.split(" ", 5)
-    return Delivery(
+    return RelayedMessage(
         receiver=receiver,
         room_id=room_id,
         seq=int(seq),
@@ -190,7 +190,7 @@ _DECODERS: dict[str, Callable[[str], Any]] = {
 
 
 def decode(data: bytes) -> list[Any]:
-    """Return what a text has, in its order: notices, Delivery, Look or RelayedEvent.
+    """Return what a text has, in its order: notices, RelayedMessage, Look or RelayedEvent.
 
     Raises ValueError or msgspec.DecodeError.
     """

@@ -13,7 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from animochat.protocol.channel import Delivery, Look
+from animochat.protocol.channel import Look, RelayedMessage
 from animochat.protocol.errors import Unavailable
 from animochat.rooms.life import LOG_LIFE_MS
 from animochat.rooms.log import LOG_LENGTH, Log
@@ -177,7 +177,7 @@ class ClusterAppender:
             outcome = LATE
         # The worker that stored a repeated message may not have published it. Without a log the whole message is sent.
         if worker and (outcome is REMOTE or (again and worker != self._call.worker and not self._log.shared)):
-            message = Delivery(
+            message = RelayedMessage(
                 receiver=entry.partner,
                 room_id=entry.room_id,
                 seq=seq,

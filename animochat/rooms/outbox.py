@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from animochat.protocol.channel import Delivery, Look, encode_chain, encode_looks
+from animochat.protocol.channel import Look, RelayedMessage, encode_chain, encode_looks
 from animochat.protocol.errors import Unavailable
 from animochat.store import keys
 from animochat.store.node import Request
@@ -22,7 +22,7 @@ from animochat.store.node import Request
 ATTEMPTS = 10
 
 #: A message, and the callback for its publication.
-Waiting = tuple[Delivery, Callable[[bool], None]]
+Waiting = tuple[RelayedMessage, Callable[[bool], None]]
 
 
 class Outbox:
@@ -34,7 +34,7 @@ class Outbox:
         #: hints for people who may have missed a message, and how often each was published without a subscriber
         self._unheard: dict[str, dict[Look, int]] = {}
 
-    def tell(self, worker: str, message: Delivery, told: Callable[[bool], None]) -> None:
+    def tell(self, worker: str, message: RelayedMessage, told: Callable[[bool], None]) -> None:
         """Publish a message with the next commands. Call `told` with the success."""
         self._messages.setdefault(worker, []).append((message, told))
 

@@ -1,6 +1,6 @@
 """Log lines: one an event, for people in development, JSON in production, and nothing in them that is somebody's own.
 
-    log.info("Said goodbye", extra={"connection": connection.id})
+    log.info("Disconnected", extra={"connection": connection.id})
 
 What people say, their tokens and session ids are never logged; addresses are shortened (`Shortened`). Lines about a
 connection carry its id, lines written while an HTTP request is answered that request's, by which lines belong together.

@@ -12,12 +12,15 @@ from typing import Any
 import gevent
 import pytest
 
-from animochat.chat import connections as module
-from animochat.chat.connections import MAX_QUEUED, Connection, Connections, Room, send_online_count
+from animochat.chat import broadcasts, connections
+from animochat.chat.broadcasts import send_online_count
+from animochat.chat.connections import MAX_QUEUED, Connection, Connections
+from animochat.chat.room import Room
 from animochat.chat.tokens import Tokens
 from animochat.protocol import offset
 from animochat.protocol.packets import Malformed, parse, refused
 from animochat.protocol.payloads import latest
+from animochat.protocol.room_record import RoomRecord
 from animochat.token_bucket import BURST_SECONDS
 
 
@@ -54,14 +57,16 @@ def sent(connection: Connection) -> list[str]:
 
 
 def room(room_id: str = "ab") -> Room:
-    return Room(room_id, "a", "user1", "user2", "bert", "worker")
+    names = {"user_id": "user1", "partner_user_id": "user2", "partner": "bert", "partner_worker": "worker"}
+    return Room(RoomRecord(room_id=room_id, slot="a", since=0, **names))
 
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in seconds, to be changed in place."""
     time = [1000.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time[0]))
+    for module in (broadcasts, connections):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time[0]))
     return time
 
 
@@ -297,10 +302,10 @@ def test_an_offset_says_how_things_stand() -> None:
     anna.begin_waiting(())
     assert offset.parse(anna.offset()) == anna.known() == offset.Offset("waiting")
     mine = room("ab")
-    mine.received = 7
+    mine.receive(7)
     anna.enter_room(mine)
     assert offset.parse(anna.offset()) == anna.known() == offset.Offset("chatting", "ab", "a", 7, False)
-    mine.partner_away = True
+    mine.lose_partner()
     assert offset.parse(anna.offset()) == anna.known() == offset.Offset("chatting", "ab", "a", 7, True)
     nothing = mine.offset(offset.NOTHING_SAID)
     assert offset.parse(nothing) == offset.Offset("chatting", "ab", "a", -1, True)

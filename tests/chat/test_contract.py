@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from animochat.chat.room_events import GREETING
+from animochat.chat.client_rooms import GREETING
 from tests.helpers.people import (
     Connect,
     RawClient,

@@ -106,7 +106,7 @@ def test_with_nobody_to_go_to_all_leave_at_once(start: Callable[[], Chat]) -> No
 @cooperative
 def test_who_comes_while_a_worker_drains_is_sent_elsewhere(start: Callable[[], Chat]) -> None:
     chat = start()
-    chat.lobbies["main"].lifecycle.admit_nobody()
+    chat.lobbies["main"].arrivals.admit_nobody()
     late = LocalClient(chat)
     assert late.packets == [HUNG_UP]
     assert len(chat.lobbies["main"].connections) == 0

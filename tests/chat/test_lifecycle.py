@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 import pytest
 
-from animochat.chat import lifecycle
+from animochat.chat import departures
 from animochat.chat.worker import Chat
 from animochat.store import keys
 from tests.helpers.local_chat import CLOSED, HUNG_UP, LocalClient, pair, start_chat
@@ -170,8 +170,8 @@ def test_a_goodbye_ends_everything_at_once_and_a_lost_connection_keeps_its_place
     chat = start()
     for ends in (True, False):
         anna, bert = pair(chat)
-        life = anna.lobby.lifecycle
-        (life.goodbye if ends else life.drop)(anna.connection)
+        life = anna.lobby.departures
+        (life.disconnect if ends else life.lose)(anna.connection)
         assert anna.connection.closed
         assert anna.connection.id not in anna.lobby.connections.by_id
         event = "partner-disconnected" if ends else "partner-reconnecting"
@@ -187,8 +187,8 @@ def test_what_a_client_asked_for_and_has_not_begun_is_not_done_when_it_is_gone(s
     anna, _ = pair(chat)
     anna.ask("leave-room")
     anna.ask("find-match")
-    anna.lobby.lifecycle.drop(anna.connection)
-    soon(lambda: not anna.lobby.lifecycle._leaving, "the store knows it")
+    anna.lobby.departures.lose(anna.connection)
+    soon(lambda: not anna.lobby.departures._leaving, "the store knows it")
     assert chat.stats()["waitingUsers"] == 0
     chat.stop(1)
 
@@ -198,13 +198,13 @@ def test_who_goes_while_the_store_is_away_is_gone_once_it_is_back(store_url: str
     relay = Relay(store_url)
     chat = start_chat(relay.url)
     anna = LocalClient(chat).joined()
-    life = anna.lobby.lifecycle
+    life = anna.lobby.departures
     relay.close()
-    life.goodbye(anna.connection)
-    soon(lambda: life._farewells, "it could not be told")
+    life.disconnect(anna.connection)
+    soon(lambda: life._unreported, "it could not be told")
     assert life._leaving == {anna.connection.person}
     relay.reopen()
-    soon(lambda: not life._farewells and not life._leaving, "it is told")
+    soon(lambda: not life._unreported and not life._leaving, "it is told")
     assert chat.stats()["onlineUsers"] == 0
     chat.stop(1)
     relay.close()
@@ -244,15 +244,15 @@ def test_who_goes_on_after_refusals_is_turned_out_and_its_address_pays(start: St
 def test_a_client_on_long_polling_has_time_to_fetch_why_it_is_turned_out(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "LINGER", 0.05)
+    monkeypatch.setattr(departures, "LINGER", 0.05)
     chat = start()
     anna = LocalClient(chat, upgraded=False).joined()
-    anna.lobby.lifecycle.replace(anna.connection)
+    anna.lobby.departures.replace(anna.connection)
     assert anna.packets[-1] == "1"
     assert not anna.gone
     soon(lambda: anna.packets[-1] == CLOSED, "the end")
     again = LocalClient(chat, upgraded=False).joined()
-    again.lobby.lifecycle.replace(again.connection)
+    again.lobby.departures.replace(again.connection)
     again.owner = object()  # it has connected again, over the same session
     gevent.sleep(0.1)
     assert not again.gone
@@ -263,7 +263,7 @@ def test_a_client_on_long_polling_has_time_to_fetch_why_it_is_turned_out(
 def test_a_worker_that_stood_still_admits_nobody_for_a_moment(start: Start) -> None:
     chat = start()
     anna = LocalClient(chat).joined()
-    anna.lobby.doubt_all()
+    anna.lobby.mark_all_stale()
     assert anna.connection.stale
     assert LocalClient(chat).packets == [HUNG_UP]
     soon(lambda: not anna.connection.stale, "the store was asked")
@@ -274,7 +274,7 @@ def test_a_worker_that_stood_still_admits_nobody_for_a_moment(start: Start) -> N
 def test_an_address_is_known_to_the_store_by_its_hash_alone(start: Start) -> None:
     chat = start()
     anna = LocalClient(chat, address="203.0.113.77").joined()
-    hidden = anna.lobby.lifecycle.hidden_address(anna.connection)
+    hidden = anna.connection.address
     record = f"{keys.lobby()}:person:{anna.connection.person}"
     assert chat.pipeline.execute("HGET", record, "address") == hidden.encode()
     assert "203.0.113.77" not in hidden

@@ -149,7 +149,7 @@ def test_an_address_that_is_banned_is_turned_out_and_nobody_else(start: Start) -
     chat = start()
     anna = LocalClient(chat, address="203.0.113.1").joined()
     bert = LocalClient(chat, address="203.0.113.2").joined()
-    hidden = anna.lobby.lifecycle.hidden_address(anna.connection)
+    hidden = anna.connection.address
     notice = {"p": "", "e": "banned", "address": hidden, "ms": None}
     anna.lobby.listener.on_message(json.dumps([notice]).encode())
     soon(lambda: anna.gone, "the end")
@@ -216,7 +216,7 @@ def test_while_a_connection_may_be_wrong_messages_wait_in_the_log_and_are_shown_
     assert bert.call("send-message", "one")["ok"]
     say(anna, 1, "one")
     assert anna.texts() == []
-    anna.lobby.lifecycle.resync(anna.connection)
+    anna.lobby.arrivals.resync(anna.connection)
     soon(lambda: anna.texts() == ["one"], "the message")
     assert not anna.connection.stale
     assert bert.call("send-message", "two")["ok"]

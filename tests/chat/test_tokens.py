@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from animochat.chat.room_events import GREETING
+from animochat.chat.client_rooms import GREETING
 from animochat.chat.tokens import Tokens
 from tests.helpers.people import Connect, goodbye, meet, raw_clients, running, say, stats, texts, wait_until_empty
 from tests.helpers.servers import Client, NodeClient, PythonClient, Server, eventually

@@ -27,7 +27,7 @@ class LocalClient:
         self.penalized = 0
         self._asked = 100  # three digits, so that no id is the beginning of another
         self.lobby = chat.lobbies["main"]
-        self.connection = self.lobby.lifecycle.open(self, auth or {})
+        self.connection = self.lobby.arrivals.open(self, auth or {})
 
     # The session's interface for a connection
 
@@ -55,7 +55,7 @@ class LocalClient:
             self.packets.append(how)
             owner, self.owner = self.owner, None
             if owner is not None:
-                self.lobby.lifecycle.drop(owner)
+                self.lobby.departures.lose(owner)
 
     # The test's interface
 

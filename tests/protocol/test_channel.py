@@ -13,7 +13,7 @@ from animochat.matchmaking.service import SCRIPTS as MATCHMAKING
 from animochat.moderation.lobby_moderation import SCRIPTS as MODERATION
 from animochat.presence.service import SCRIPTS as PRESENCE
 from animochat.protocol import channel
-from animochat.protocol.channel import Delivery, Look, RelayedEvent
+from animochat.protocol.channel import Look, RelayedEvent, RelayedMessage
 from animochat.rooms.service import SCRIPTS as ROOMS
 from animochat.rooms.service import Entry
 from animochat.store import keys
@@ -157,7 +157,7 @@ def append_messages(scene: Scene) -> None:
     body = '"content":"a b\\nc"'
     entry = Entry(room, slot, "bert", scene.other.name, 0, version, "", body, lambda *stored: None)
     found = scene.published(lambda: rooms.append(entry))
-    assert found == [Delivery(receiver="bert", room_id=room, seq=1, timestamp=START, body=body)]
+    assert found == [RelayedMessage(receiver="bert", room_id=room, seq=1, timestamp=START, body=body)]
 
 
 PUBLICATIONS = [
@@ -179,9 +179,8 @@ def test_every_script_that_publishes_is_fed_through_the_decoder() -> None:
 
 @pytest.mark.parametrize("body", ['"content":"a b"', '"content":"a\\nb","type":"text"', '"content":"\\u2028 é 0 1"'])
 def test_a_worker_s_own_texts_are_decoded_as_they_were_encoded(body: str) -> None:
-    deliveries = [
-        Delivery(receiver="anna", room_id="r", seq=seq, timestamp=START, body=body, previous=seq - 1) for seq in (1, 2)
-    ]
+    message = RelayedMessage(receiver="anna", room_id="r", seq=2, timestamp=START, body=body, previous=1)
+    deliveries = [message, msgspec.structs.replace(message, seq=3, previous=2)]
     assert channel.decode(channel.encode_chain(deliveries).encode()) == deliveries
     looks = [Look(person="anna", room_id="r"), Look(person="bert", room_id="s")]
     assert channel.decode(channel.encode_looks(looks).encode()) == looks

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from animochat.protocol.channel import Delivery
+from animochat.protocol.channel import RelayedMessage
 from animochat.protocol.errors import Unavailable
 from animochat.rooms import life, service
 from animochat.rooms.appending import Entry, Outcome
@@ -39,8 +39,8 @@ def published(commands: Commands) -> list[tuple[str, str]]:
 # The outbox
 
 
-def message(receiver: str) -> Delivery:
-    return Delivery(receiver=receiver, room_id="room", seq=1, timestamp=2, body="{}")
+def message(receiver: str) -> RelayedMessage:
+    return RelayedMessage(receiver=receiver, room_id="room", seq=1, timestamp=2, body="{}")
 
 
 def test_each_worker_gets_one_publication_with_its_lines_in_order() -> None:

@@ -153,7 +153,7 @@ def test_in_production_every_line_is_json_and_a_connections_lines_carry_its_id(s
     def lines() -> list[dict[str, Any]]:
         return [json.loads(line) for line in server.log().splitlines()]
 
-    eventually(lambda: {"Lost", "Said goodbye"} <= {line["message"] for line in lines()}, what="both ends")
+    eventually(lambda: {"Lost", "Disconnected"} <= {line["message"] for line in lines()}, what="both ends")
     server.stop()
     by_connection: dict[str, list[str]] = {}
     for line in lines():
@@ -163,7 +163,7 @@ def test_in_production_every_line_is_json_and_a_connections_lines_carry_its_id(s
                 said.append(line["message"])
     annas, berts = sorted(by_connection.values(), key=lambda messages: "Lost" in messages)
     until_then = ["Connected from 127.0.0.0/24", "Registered: idle", "Refused: invalid-payload", "Matched"]
-    assert sorted(annas) == sorted([*until_then, "Said goodbye"])
+    assert sorted(annas) == sorted([*until_then, "Disconnected"])
     assert sorted(berts) == sorted([*until_then, "Lost"])
     (asked,) = [line for line in lines() if "/nowhere" in line["message"]]
     assert asked["request"] == request_id

@@ -59,7 +59,7 @@ def asked(store_url: str) -> tuple[Any, Session]:
     chat, session = Chat(Settings(redis_url=store_url)), Session()
     chat.engine = SimpleNamespace(sockets={})  # type: ignore[assignment]
     chat.start()
-    connection = chat.lobbies["main"].lifecycle.open(session, {})  # type: ignore[arg-type]
+    connection = chat.lobbies["main"].arrivals.open(session, {})  # type: ignore[arg-type]
     until(lambda: connection.registered and not connection.busy)
     for number, (event, arguments) in enumerate([("find-match", [{"interests": [INTEREST]}]), ("leave-room", [])]):
         chat.lobbies["main"].namespace.trigger_event(event, connection, arguments, str(number))
