@@ -240,7 +240,19 @@ class Settings:
     )
     # A phone's change of network takes a few seconds.
     reconnect_grace_ms: int = _setting(
-        10_000, integer(0, _HOUR_MS), "Matching", "Milliseconds that a dropped connection keeps its place."
+        10_000,
+        integer(0, _HOUR_MS),
+        "Matching",
+        "Milliseconds that a closed connection keeps its place.",
+        "A browser closes its connection when a tab is closed or reloaded.",
+    )
+    # A phone in a pocket, or in a tunnel.
+    lost_grace_ms: int = _setting(
+        120_000,
+        integer(0, _HOUR_MS),
+        "Matching",
+        "Milliseconds that a lost connection keeps its place.",
+        "A connection is lost where no close frame came: the network is gone, the phone sleeps, the worker died.",
     )
     # A page of text, and far below the size of one frame.
     max_message_length: int = _setting(2_000, integer(1, 20_000), "Messages", "Length of a message, in code points.")

@@ -71,6 +71,8 @@ export interface Limits {
   skipCooldownMs: number;
   /** Milliseconds */
   reconnectGraceMs: number;
+  /** Milliseconds */
+  lostGraceMs: number;
   maxReportDetailsLength: number;
   /** Milliseconds */
   reportAfterMs: number;

@@ -30,7 +30,8 @@ class Departures:
         self._connections = connections
         self._presence = presence
         self._rooms = rooms
-        self._grace_ms = settings.reconnect_grace_ms
+        self._closed_grace_ms = settings.reconnect_grace_ms
+        self._lost_grace_ms = settings.lost_grace_ms
         self._rate_refusals = settings.rate_refusals
         #: Connections that have ended while the store could not be reached.
         self._unreported: list[tuple[Connection, int | None]] = []
@@ -44,13 +45,18 @@ class Departures:
         connection.note("Disconnected")
         self._end(connection, None)
 
+    def close(self, connection: Connection) -> None:
+        """The client closed the connection, as a reload does: its place is kept for the grace time. Does not wait."""
+        connection.note("Closed")
+        self._end(connection, self._closed_grace_ms)
+
     def lose(self, connection: Connection) -> None:
-        """The connection is lost: its place is kept for the grace time. Does not wait."""
+        """The connection is lost, and its client may not know it: its place is kept for longer. Does not wait."""
         connection.note("Lost")
-        self._end(connection, self._grace_ms)
+        self._end(connection, self._lost_grace_ms)
 
     def send_elsewhere(self, connection: Connection) -> None:
-        """Have the client connect again, to another worker; its place is kept for the grace time. Does not wait.
+        """Have the client connect again, to another worker; its place is kept as a lost one's. Does not wait.
 
         It is read no further, so that nothing of it is stored that it does not hear of; what it asked for before is
         done, and answered, before it goes.
@@ -62,7 +68,7 @@ class Departures:
     def _send_elsewhere(self, connection: Connection) -> None:
         if connection.closed:
             return
-        self._report_now(connection, self._grace_ms)
+        self._report_now(connection, self._lost_grace_ms)
         if not connection.closed:
             self._connections.remove(connection)
             connection.transport.owner = None
@@ -105,7 +111,7 @@ class Departures:
         if connection.buckets.refusals.take(self._rate_refusals, time.monotonic()):
             connection.transport.penalize()
             self._expel(connection, RateLimited("Disconnected: too many requests after refusals"))
-            self.lose(connection)
+            self.close(connection)
 
     def _expel(self, connection: Connection, why: ChatError) -> None:
         """Close a connection. The DISCONNECT packet keeps the client from coming back by itself."""
@@ -165,7 +171,7 @@ class Departures:
         revived = self._rooms.end_again(self._connections.ended.latest())
         here = self._connections.by_person
         gone = [p for p in self._presence.listed() if p not in here and p not in self._leaving]
-        self._presence.release(gone, self._grace_ms)
+        self._presence.release(gone, self._lost_grace_ms)
         return bool(revived or gone)
 
 

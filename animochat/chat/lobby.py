@@ -53,6 +53,7 @@ def session_limits(settings: Settings) -> Limits:
         interestWaitMs=settings.interest_wait_ms,
         skipCooldownMs=settings.skip_cooldown_ms,
         reconnectGraceMs=settings.reconnect_grace_ms,
+        lostGraceMs=settings.lost_grace_ms,
         maxReportDetailsLength=MAX_DETAILS,
         reportAfterMs=settings.report_window_minutes * MINUTE_MS,
         reportsIncludeMessages=settings.store_messages,
@@ -79,7 +80,8 @@ class Lobby:
         check_stall: Callable[[], None],
     ) -> None:
         self.name = name
-        self._grace_ms = settings.reconnect_grace_ms
+        self._lost_grace_ms = settings.lost_grace_ms
+        self._longest_grace_ms = max(settings.lost_grace_ms, settings.reconnect_grace_ms)
         self._share_secret = share_secret
         self._renew = renew
         self.presence = Presence(pipeline, worker_id, name)
@@ -97,7 +99,7 @@ class Lobby:
             name,
             storing=settings.store_messages,
             # Without messages the log only has to refuse what comes late.
-            ended_life_ms=max(settings.reconnect_grace_ms, limits.reportAfterMs if settings.store_messages else 0),
+            ended_life_ms=max(self._longest_grace_ms, limits.reportAfterMs if settings.store_messages else 0),
             report_window_ms=limits.reportAfterMs,
         )
         self.moderation = LobbyModeration(
@@ -178,7 +180,7 @@ class Lobby:
             log.warning(
                 "Worker %s is dead: its people's places in lobby %s are kept for the grace time", worker, self.name
             )
-            self.presence.reap(worker, self._grace_ms)
+            self.presence.reap(worker, self._lost_grace_ms)
         self._resync(lambda connection: (not connection.registered or connection.stale) and not connection.busy)
         self.departures.report_again()
         if self._compare:
@@ -220,6 +222,6 @@ class Lobby:
     def _forget_rooms(self) -> None:
         """Forget messages that this worker alone has: kept while the room has someone here, and for the grace time."""
         now = time.monotonic()
-        if now - self._forgot_at > self._grace_ms / 1000:
+        if now - self._forgot_at > self._longest_grace_ms / 1000:
             self._forgot_at = now
             self.rooms.log.forget(lambda: {c.room.room_id for c in self.connections if c.room is not None})

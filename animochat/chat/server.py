@@ -27,6 +27,7 @@ from animochat.protocol.errors import ChatError, InvalidPayload, UnknownLobby
 from animochat.protocol.events import CLIENT_EVENTS
 from animochat.server.engineio import kept_environ
 from animochat.server.engineio.server import EngineServer
+from animochat.server.websocket.connection import Reason
 from animochat.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Seconds that an Engine.IO session may stay without a Socket.IO CONNECT.
 CONNECT_TIMEOUT = 45.0
+
+#: Ends of an Engine.IO session that its client wanted: an Engine.IO CLOSE, or a WebSocket close frame.
+CLOSED_BY_CLIENT = {Reason.CLIENT.value, Reason.CLOSE_FRAME.value}
 
 CHAT_EVENTS = frozenset(event.name for event in CLIENT_EVENTS)
 
@@ -154,9 +158,13 @@ class SocketIOServer(SocketIOBase):
 
     def _on_close(self, session: Any, reason: str) -> None:
         connection, session.owner = session.owner, None
+        by_client = reason in CLOSED_BY_CLIENT
+        if reason == Reason.CLOSE_FRAME.value:
+            reason = Reason.CLOSED.value  # python-socketio has one word for both
         if connection is not None:
             with self._because(reason):
-                self._departures(connection).lose(connection)
+                departures = self._departures(connection)
+                (departures.close if by_client else departures.lose)(connection)
         if session.application is not None:
             session.application.end(reason)
         else:

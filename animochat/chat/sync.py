@@ -172,7 +172,6 @@ class Sync:
             again=again,
             session=connection.sid,
             recover=recover,
-            grace_ms=self.limits.reconnectGraceMs,
             address=connection.address,
             version=connection.version,
         )

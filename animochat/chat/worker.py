@@ -203,8 +203,7 @@ class Chat:
         for connection in self._connections():
             connection.retire()  # so that no resync puts it back
         farewells = [
-            partial(lobby.presence.reap, self.worker_id, self.settings.reconnect_grace_ms)
-            for lobby in self.lobbies.values()
+            partial(lobby.presence.reap, self.worker_id, self.settings.lost_grace_ms) for lobby in self.lobbies.values()
         ]
         with gevent.Timeout(timeout, False):
             if any(isinstance(outcome, Unavailable) for outcome in gather(farewells)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from animochat.protocol.errors import Unavailable
 from animochat.protocol.room_record import PastRoom, RoomRecord, read_interests, read_room
@@ -90,17 +91,16 @@ class Presence:
         again: bool = False,
         session: str = "",
         recover: str = "",
-        grace_ms: int = 0,
         address: str = "",
         version: int = 0,
     ) -> Registration:
         """Make `connection` the person's one connection, in the Socket.IO session `session`.
 
         `again`: the connection exists already, and a newer one wins; `version` is the person's as this worker knows it.
-        `recover`: a session to continue instead, if its connection was lost less than `grace_ms` ago. `address`: a
+        `recover`: a session to continue instead, while its connection's place is kept. `address`: a
         keyed hash of the client's address.
         """
-        args = [person, self._worker, connection, session, recover, grace_ms, "1" if again else "", address]
+        args: list[Any] = [person, self._worker, connection, session, recover, "1" if again else "", address]
         args += [self._now(), version]
         reply = self._pipeline.call(CONNECT, self._lobby, args)
         state = reply[0].decode()

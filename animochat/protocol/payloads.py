@@ -71,6 +71,7 @@ class Limits(Struct):
     interestWaitMs: Milliseconds
     skipCooldownMs: Milliseconds
     reconnectGraceMs: Milliseconds
+    lostGraceMs: Milliseconds
     maxReportDetailsLength: int
     reportAfterMs: Milliseconds
     reportsIncludeMessages: bool

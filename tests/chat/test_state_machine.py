@@ -29,6 +29,7 @@ from tests.helpers.store import (
     HISTORY_MS,
     HOUR_MS,
     INTEREST_WAIT_MS,
+    LOST_GRACE_MS,
     TAG,
     TICK_MS,
     Lobby,
@@ -232,15 +233,15 @@ class World(RuleBasedStateMachine):
             if member != leaver:
                 self.notify(member, "ended", room=room, reason=reason)
 
-    def vanish(self, person: str) -> None:
+    def vanish(self, person: str, grace_ms: int) -> None:
         record = self.people[person]
         self.workers[record.worker or ""].people.discard(person)
         record.worker = record.conn = None
         if record.room or record.waiting:
-            record.away = self.lobby.now + GRACE_MS
+            record.away = self.lobby.now + grace_ms
         partner = self.partner(person)
         if partner:
-            self.notify(partner, "reconnecting", room=record.room, graceMs=GRACE_MS)
+            self.notify(partner, "reconnecting", room=record.room, graceMs=grace_ms)
 
     def meet(self, room: str, seeker: str | None) -> None:
         """The store has made a room: that has to be right. `seeker`: who asked, whom nobody had to find."""
@@ -475,7 +476,8 @@ class World(RuleBasedStateMachine):
 
     def search(self, held: Held, wanted: tuple[str, ...], next_match: bool) -> None:
         person, record, candidates = held.person, self.people[held.person], self.candidates(held.person, wanted)
-        room = record.room
+        room, partner = record.room, self.partner(person)
+        away = partner is not None and self.people[partner].away is not None
 
         def model(reply: Any) -> None:
             if record.conn != held.conn:
@@ -490,7 +492,8 @@ class World(RuleBasedStateMachine):
                 assert reply.room_left == (room or "")
                 if room is not None:
                     self.end_room(room, person, "skipped")
-                    record.rest = self.lobby.now + COOLDOWN_MS
+                    if not away:
+                        record.rest = self.lobby.now + COOLDOWN_MS
                 self.seek(person, wanted, reply, candidates)
 
         call = self.lobby.matchmaking.next_match if next_match else self.lobby.matchmaking.find_match
@@ -549,7 +552,7 @@ class World(RuleBasedStateMachine):
             if not known:
                 return
             if grace_ms is not None:
-                self.vanish(held.person)
+                self.vanish(held.person, grace_ms)
                 return
             self.workers[held.worker.name].people.discard(held.person)
             record.worker = record.conn = None
@@ -652,10 +655,10 @@ class World(RuleBasedStateMachine):
             # Chance says in which order the people go. Of two partners the first to go is the one the other hears of.
             told = {notice["p"] for _, notice in self.heard if notice["e"] == "reconnecting"}
             for person in sorted(worker.people, key=lambda person: self.partner(person) not in told):
-                self.vanish(person)
+                self.vanish(person, LOST_GRACE_MS)
             worker.listed = False
 
-        self.step(lambda: reaper.presence.reap(name, GRACE_MS), model)
+        self.step(lambda: reaper.presence.reap(name, LOST_GRACE_MS), model)
 
     @rule(slot=st.sampled_from(SLOTS), what=st.sampled_from(TROUBLES))
     def trouble(self, slot: int, what: str) -> None:

@@ -172,6 +172,8 @@ class Server:
             "RATE_CONNECTS": "0",
             "RATE_REQUESTS": "0",
             "MAX_CONNECTIONS_PER_ADDRESS": "0",
+            # one grace time, however a connection ends, unless a test is about that
+            "LOST_GRACE_MS": self._env.get("RECONNECT_GRACE_MS") or "10000",
             **self._env,
         }
 

@@ -48,6 +48,7 @@ HISTORY_MS = 24 * HOUR_MS
 COOLDOWN_MS = 5000
 INTEREST_WAIT_MS = 10_000
 GRACE_MS = 10_000
+LOST_GRACE_MS = 120_000
 
 #: Milliseconds between two ticks of a worker (animochat/matchmaking/service.py).
 TICK_MS = 250

@@ -387,6 +387,22 @@ def test_the_end_of_a_room_by_the_partner_starts_no_cooldown(lobby: Lobby) -> No
     assert bert.find().state == "waiting"
 
 
+def test_skipping_a_partner_who_is_away_costs_no_cooldown(lobby: Lobby) -> None:
+    for back in (False, True):
+        anna, bert = lobby.pair(f"anna {back}", f"bert {back}")
+        bert.drop()
+        if back:
+            bert.connect()
+        assert anna.next().cooldown_ms == (COOLDOWN_MS if back else 0)
+
+
+def test_a_cooldown_that_runs_goes_on_where_the_partner_is_away(lobby: Lobby) -> None:
+    anna, bert = lobby.pair("anna", "bert")
+    lobby.pipeline.execute("HSET", f"{TAG}:person:anna", "rest", lobby.now + 1000)
+    bert.drop()
+    assert anna.next().cooldown_ms == 1000
+
+
 def test_three_hundred_whose_cooldowns_end_at_once_are_all_matched(embedded: Lobby) -> None:
     skippers = []
     for n in range(300):

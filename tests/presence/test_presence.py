@@ -10,7 +10,7 @@ import redis
 from animochat.presence.service import REAP_WORKER, Registration, shared_secret
 from animochat.settings import Settings, SettingsError
 from animochat.store import keys
-from tests.helpers.store import COOLDOWN_MS, GRACE_MS, HOUR_MS, TAG, TICK_MS, Lobby, Person
+from tests.helpers.store import COOLDOWN_MS, GRACE_MS, HOUR_MS, LOST_GRACE_MS, TAG, TICK_MS, Lobby, Person
 
 
 @pytest.fixture
@@ -109,21 +109,24 @@ def test_a_resync_registers_a_person_that_the_store_forgot(lobby: Lobby) -> None
 # Recovered sessions
 
 
-def take_up(lobby: Lobby, session: str, grace_ms: int = GRACE_MS, new: str = "new") -> bool:
+def take_up(lobby: Lobby, session: str, new: str = "new") -> bool:
     """Reconnect Anna with the request for a session."""
     conn = lobby.new_connection()
-    return lobby.worker.presence.connect("anna", conn, session=new, recover=session, grace_ms=grace_ms).recovered
+    return lobby.worker.presence.connect("anna", conn, session=new, recover=session).recovered
 
 
-@pytest.mark.parametrize(("gone_for", "recovered"), [(0, True), (GRACE_MS, True), (GRACE_MS + 1, False)])
-def test_a_session_can_be_recovered_until_the_grace_time_ends(lobby: Lobby, gone_for: int, recovered: bool) -> None:
+@pytest.mark.parametrize("grace_ms", [GRACE_MS, LOST_GRACE_MS])
+@pytest.mark.parametrize(("late", "recovered"), [(-GRACE_MS, True), (0, True), (1, False)])
+def test_a_session_can_be_recovered_while_its_connection_s_place_is_kept(
+    lobby: Lobby, grace_ms: int, late: int, recovered: bool
+) -> None:
     lobby.worker.presence.connect("anna", "first", session="one")
     lobby.pass_time(HOUR_MS)
-    lobby.worker.presence.disconnect("anna", "first", GRACE_MS)
-    lobby.pass_time(gone_for)
+    lobby.worker.presence.disconnect("anna", "first", grace_ms)
+    lobby.pass_time(grace_ms + late)
     assert take_up(lobby, "one") is recovered
     assert lobby.hash(":person:anna")["session"] == ("one" if recovered else "new")
-    assert "gone" not in lobby.hash(":person:anna")
+    assert "kept" not in lobby.hash(":person:anna")
 
 
 def test_a_session_whose_connection_counts_as_present_can_be_recovered_repeatedly(lobby: Lobby) -> None:
@@ -717,7 +720,7 @@ def test_the_record_of_a_person_who_is_connected_or_has_a_place_is_kept(lobby: L
 
 def test_the_record_outlives_the_longest_cooldown_and_grace_time() -> None:
     """presence/scripts/include/forget.lua relies on one hour."""
-    for name in ("SKIP_COOLDOWN_MS", "RECONNECT_GRACE_MS"):
+    for name in ("SKIP_COOLDOWN_MS", "RECONNECT_GRACE_MS", "LOST_GRACE_MS"):
         Settings.from_environ({name: str(HOUR_MS)})
         with pytest.raises(SettingsError):
             Settings.from_environ({name: str(HOUR_MS + 1)})

@@ -100,7 +100,7 @@ def test_a_client_that_never_closes_its_side_is_cut_off(
     ("end", "reason"),
     [
         (lambda client: client.send(TEXT, b"1"), "client disconnect"),
-        (lambda client: client.send(CLOSE), "transport close"),
+        (lambda client: client.send(CLOSE), "close frame"),
         (lambda client: client.connection.close(), "transport close"),
         (lambda client: client.connection.shutdown(socket.SHUT_WR), "transport close"),
         (lambda client: client.reset(), "transport error"),

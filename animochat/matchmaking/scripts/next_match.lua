@@ -1,4 +1,5 @@
--- Leave the room, start the cooldown and wait again. For a person in no room: the same as find_match.
+-- Leave the room, start the cooldown (unless the partner is away) and wait again. For a person in no room: the same as
+-- find_match.
 --
 -- KEYS[1]  tag of the lobby; the script touches what find_match touches, and behind it :ended (sorted set),
 --          :past:<room> (hash)
@@ -25,9 +26,14 @@ if record[1] ~= ARGV[2] then return {'unknown'} end
 if record[3] then return answer(lobby, person, 'waiting', math.max(0, tonumber(record[4] or 0) - now), '', now) end
 local version, rest = tonumber(record[5]) + 1, tonumber(record[4] or 0)
 if record[2] then
+  local room = redis.call('HMGET', lobby .. ':room:' .. record[2], 'a', 'b')
+  local partner = room[1] == person and room[2] or room[1]
   end_room(lobby, record[2], person, 'skipped', now)
-  rest = now + tonumber(ARGV[5])
-  redis.call('HSET', lobby .. ':person:' .. person, 'rest', rest)
+  -- Nobody is skipped where the partner is away.
+  if not (partner and redis.call('ZSCORE', lobby .. ':away', partner)) then
+    rest = now + tonumber(ARGV[5])
+    redis.call('HSET', lobby .. ':person:' .. person, 'rest', rest)
+  end
 end
 local state, left =
   begin_waiting(lobby, person, version, rest, ARGV[7], ARGV[8], ARGV[6], now, ARGV[3], ARGV[4])

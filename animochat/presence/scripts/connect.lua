@@ -9,11 +9,10 @@
 -- ARGV[3]  connection
 -- ARGV[4]  the connection's Socket.IO session id
 -- ARGV[5]  the session that the client wants to recover, or ''
--- ARGV[6]  milliseconds for which the session of a lost connection is kept
--- ARGV[7]  '1' when run again for an existing connection
--- ARGV[8]  keyed hash of the client's address, or ''
--- ARGV[9]  time in milliseconds, or '' for the store's clock
--- ARGV[10] the person's version as the connection knows it, when run again: the store may have lost later changes
+-- ARGV[6]  '1' when run again for an existing connection
+-- ARGV[7]  keyed hash of the client's address, or ''
+-- ARGV[8]  time in milliseconds, or '' for the store's clock
+-- ARGV[9]  the person's version as the connection knows it, when run again: the store may have lost later changes
 --
 -- Returns  {'banned', ms}                 the person or the address, for ms more; -1: permanently. Nothing was changed
 --          {'replaced'}                   a newer connection exists (only when run again)
@@ -33,31 +32,31 @@
 -- @include rooms/end_room
 -- @include rooms/room_as_seen
 local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local now = clock(ARGV[9])
+local now = clock(ARGV[8])
 local banned = 0
-for _, until_when in ipairs(redis.call('ZMSCORE', lobby .. ':bans', 'person:' .. person, 'address:' .. ARGV[8])) do
+for _, until_when in ipairs(redis.call('ZMSCORE', lobby .. ':bans', 'person:' .. person, 'address:' .. ARGV[7])) do
   if until_when then banned = math.max(banned, tonumber(until_when)) end
 end
 if banned > now then return {'banned', banned < math.huge and banned - now or -1} end
 
 local key = lobby .. ':person:' .. person
-local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'gone', 'ended', 'spelled', 'v', 'last'}
+local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'kept', 'ended', 'spelled', 'v', 'last'}
 local old = redis.call('HMGET', key, unpack(fields))
 
 local gone = 0
 if old[2] and old[2] ~= conn then
   -- A newer connection has increased the version; a store that lost this registration has a lower version.
-  if ARGV[7] == '1' and tonumber(old[10]) > tonumber(ARGV[10]) then return {'replaced'} end
+  if ARGV[6] == '1' and tonumber(old[10]) > tonumber(ARGV[9]) then return {'replaced'} end
   gone = redis.call('SREM', lobby .. ':worker:' .. old[1], person)
   redis.call('PUBLISH', channel(lobby, old[1]), cjson.encode({{p = person, e = 'replaced', conn = old[2]}}))
 end
--- A session continues if its connection still counts as present, or was lost recently enough.
+-- A session continues if its connection still counts as present, or for as long as its place is kept.
 local recovered = ARGV[5] ~= '' and ARGV[5] == old[6]
-  and (old[2] or (old[7] and now - old[7] <= tonumber(ARGV[6]))) and 1 or 0
+  and (old[2] or (old[7] and now <= tonumber(old[7]))) and 1 or 0
 redis.call('HSET', key, 'worker', worker, 'conn', conn, 'session', recovered == 1 and ARGV[5] or ARGV[4])
-if ARGV[8] ~= '' then redis.call('HSET', key, 'address', ARGV[8]) end
+if ARGV[7] ~= '' then redis.call('HSET', key, 'address', ARGV[7]) end
 -- Keep `ended` until another room ends: the client may have to ask for it more than once.
-redis.call('HDEL', key, 'gone')
+redis.call('HDEL', key, 'kept')
 local ended, last = old[8] or '', old[11] or ''
 if last ~= '' and redis.call('EXISTS', lobby .. ':past:' .. string.match(last, '^%S+')) == 0 then last = '' end
 redis.call('PEXPIRE', key, LIFE)

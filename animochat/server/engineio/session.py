@@ -244,7 +244,7 @@ class EngineSocket:
             self._awaiting_pong = False
             self.server.timers.add(self, self.server.ping_interval)
         elif kind == packets.CLOSE:
-            self._end("client disconnect", packets.NOOP)
+            self._end(Reason.CLIENT.value, packets.NOOP)
         else:
             return kind in (packets.NOOP, packets.UPGRADE)
         return True

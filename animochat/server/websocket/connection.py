@@ -50,6 +50,8 @@ _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 class Reason(str, enum.Enum):
     """Why a connection ended, in python-engineio's words."""
 
+    CLIENT = "client disconnect"
+    CLOSE_FRAME = "close frame"
     CLOSED = "transport close"
     ERROR = "transport error"
 
@@ -333,7 +335,7 @@ class WebSocket:
                 self.send(b"".join(replies))
                 self.abusive = parser.parser_exc is not None
                 self._linger()
-                self.listener.websocket_closed(self, Reason.ERROR if self.abusive else Reason.CLOSED)
+                self.listener.websocket_closed(self, Reason.ERROR if self.abusive else Reason.CLOSE_FRAME)
 
     def _count_time(self) -> None:
         """Allow the client more frames for the time that has passed."""

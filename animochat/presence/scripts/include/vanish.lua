@@ -1,12 +1,13 @@
 -- @include matchmaking/withdraw
 -- @include presence/forget
 -- @include presence/notify
--- Mark a person as away after a lost connection. Room and search last for the grace time; the partner gets a notice.
+-- Mark a person as away whose connection is closed or lost. Room and search last for the grace time; the partner gets a
+-- notice.
 -- deadline: when the grace time ends, in milliseconds.
 local function vanish(lobby, person, now, deadline)
   local key = lobby .. ':person:' .. person
   redis.call('HDEL', key, 'worker', 'conn')
-  redis.call('HSET', key, 'gone', now)
+  redis.call('HSET', key, 'kept', deadline)
   local record = redis.call('HMGET', key, 'room', 'waiting', 'interests')
   if record[2] then withdraw(lobby, person, record[3]) end
   if record[1] or record[2] then
