@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from animochat.chat.connections import Connections
@@ -11,14 +10,11 @@ from animochat.time_slice import TimeSlice
 
 
 def send_online_count(connections: Connections, online: int, frame: Callable[[str], bytes]) -> None:
-    """Send `online-count` to everyone who doesn't know it yet, at most once a second each."""
+    """Send `online-count` to everyone for whom it is due: at most once a second, and of many people a change of 1 %."""
     packet = packets.event("online-count", online)
     prepared = frame("4" + packet)
     time_slice = TimeSlice()
     for connection in connections:
-        now = time.monotonic()
-        if connection.online_count in (online, -1) or connection.closed or now - connection.online_count_at < 1:
-            continue
-        connection.online_count, connection.online_count_at = online, now
-        connection.transport.send_frame(prepared, packet)
+        if connection.take_online_count(online):
+            connection.transport.send_frame(prepared, packet)
         time_slice.yield_if_due()

@@ -23,6 +23,12 @@ from animochat.token_bucket import BURST_SECONDS, TokenBucket
 
 log = logging.getLogger(__name__)
 
+#: Seconds between two `online-count`s to a client, at least; and at most, where a change of less than 1 % is due.
+MIN_COUNT_SECONDS, MAX_COUNT_SECONDS = 1.0, 5.0
+
+#: People online beyond whom a change of less than 1 % waits for MAX_COUNT_SECONDS.
+MANY = 100
+
 #: Events of one client that may wait for one of its own that is being handled. A client that sends more is cut off.
 MAX_QUEUED = 100
 
@@ -160,6 +166,17 @@ class Connection:
         """Send `online-count`."""
         self.online_count, self.online_count_at = online, time.monotonic()
         self.emit_volatile("online-count", online)
+
+    def take_online_count(self, online: int) -> bool:
+        """Note the number where it is due, and return whether it is. The first one comes with the session."""
+        known, now = self.online_count, time.monotonic()
+        if known in (online, -1) or self.closed or now - self.online_count_at < MIN_COUNT_SECONDS:
+            return False
+        small = online > MANY and abs(online - known) < known / 100
+        if small and now - self.online_count_at < MAX_COUNT_SECONDS:
+            return False
+        self.online_count, self.online_count_at = online, now
+        return True
 
     def note(self, line: str, *arguments: object) -> None:
         """Log one of the lines that LOG_LEVEL=debug shows of each connection."""

@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 import pytest
 
-from animochat.chat import broadcasts, connections
+from animochat.chat import connections
 from animochat.chat.broadcasts import send_online_count
 from animochat.chat.connections import MAX_QUEUED, Connection, Connections
 from animochat.chat.room import Room
@@ -65,8 +65,7 @@ def room(room_id: str = "ab") -> Room:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in seconds, to be changed in place."""
     time = [1000.0]
-    for module in (broadcasts, connections):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time[0]))
+    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: time[0]))
     return time
 
 
@@ -377,6 +376,32 @@ def test_the_number_online_goes_to_whoever_does_not_know_it_at_most_once_a_secon
     assert told(7) == [7]
     assert not sent(new), "before its session it gets none"
     assert not sent(gone)
+
+
+@pytest.mark.parametrize(
+    ("known", "online", "after", "due"),
+    [
+        (100, 99, 1, True),
+        (100, 101, 1, True),  # exactly 1 %
+        (101, 100, 1, True),
+        (500, 504, 1, False),
+        (500, 505, 1, True),
+        (500, 495, 1, True),
+        (500, 496, 1, False),
+        (500, 505, 0.999, False),
+        (500, 501, 4.999, False),
+        (500, 501, 5, True),
+        (500, 500, 5, False),
+    ],
+)
+def test_of_many_people_a_change_of_a_percent_is_sent_at_once_and_a_smaller_one_after_five_seconds(
+    now: list[float], known: int, online: int, after: float, due: bool
+) -> None:
+    anna = connection()
+    anna.tell_online_count(known)
+    now[0] += after
+    assert anna.take_online_count(online) is due
+    assert anna.online_count == (online if due else known)
 
 
 # Packets
