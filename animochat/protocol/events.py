@@ -78,17 +78,19 @@ class ClientEvent:
 
     def parse(self, args: list[Any], limits: Limits) -> Any:
         """Return the argument, checked: an Argument, or None for an event without one. Raises ChatError."""
+        kind = self._kind
         if self._optional and (not args or args == [None]):
-            return self._kind() if self._kind is not None else None
-        if self._kind is None:
+            return kind() if kind is not None else None
+        if kind is None:
             raise InvalidPayload("Expected no argument")
         if len(args) != 1:
             raise InvalidPayload("Expected exactly one argument")
-        if type(args[0]) is self._short:
-            argument = self._kind(args[0])
+        (value,) = args
+        if type(value) is self._short:
+            argument = kind(value)
         else:
             try:
-                argument = msgspec.convert(args[0], self._kind)
+                argument = msgspec.convert(value, kind)
             except msgspec.ValidationError as exc:
                 raise InvalidPayload(str(exc)) from None
         argument.clean(limits)
