@@ -26,6 +26,18 @@ person again; `lobby` names the lobby to join. Unknown lobbies are refused (`con
 marked `x-offset` end with a string argument, which the stock client sends back to recover a lost connection. Those
 marked `x-rate-limit` count against that setting of the server's. Fields may be added to any payload."""
 
+CHANNEL = {"$ref": "#/channels/chat"}
+
+SERVERS = {
+    "chat": {
+        "host": "{host}",
+        "pathname": "/socket.io/",
+        "protocol": "ws",
+        "protocolVersion": "13",
+        "variables": {"host": {"default": "localhost:3001"}},
+    }
+}
+
 
 def schemas(types: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The JSON schema of each type, and the components that they refer to."""
@@ -36,7 +48,6 @@ def schemas(types: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]
 @functools.cache
 def asyncapi() -> dict[str, Any]:
     """The document."""
-    channel = {"$ref": "#/channels/chat"}
     clients, servers = len(CLIENT_EVENTS), len(SERVER_EVENTS)
     types = [client.argument for client in CLIENT_EVENTS] + [server.argument for server in SERVER_EVENTS]
     types += [client.answer for client in CLIENT_EVENTS]
@@ -50,23 +61,15 @@ def asyncapi() -> dict[str, Any]:
         messages[client.name] = {"name": client.name, "summary": client.summary, "payload": argument}
         messages[acknowledged] = {"name": acknowledged, "payload": {"anyOf": [answer, refused]}}
         operations[client.name] = {
-            "action": "receive",
-            "channel": channel,
-            "summary": client.summary,
-            "messages": [_message(client.name)],
-            "reply": {"channel": channel, "messages": [_message(acknowledged)]},
+            **_operation("receive", client.name, client.summary),
+            "reply": {"channel": CHANNEL, "messages": [_message(acknowledged)]},
         }
         if client.rate is not None:
             operations[client.name]["x-rate-limit"] = f"RATE_{client.rate.upper()}"
     for server, argument in zip(SERVER_EVENTS, arguments[clients:], strict=True):
         messages[server.name] = {"name": server.name, "summary": server.summary, "payload": argument}
         messages[server.name]["x-offset"] = server.offset
-        operations[server.name] = {
-            "action": "send",
-            "channel": channel,
-            "summary": server.summary,
-            "messages": [_message(server.name)],
-        }
+        operations[server.name] = _operation("send", server.name, server.summary)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -76,15 +79,7 @@ def asyncapi() -> dict[str, Any]:
             "license": {"name": "MIT"},
         },
         "defaultContentType": "application/json",
-        "servers": {
-            "chat": {
-                "host": "{host}",
-                "pathname": "/socket.io/",
-                "protocol": "ws",
-                "protocolVersion": "13",
-                "variables": {"host": {"default": "localhost:3001"}},
-            }
-        },
+        "servers": SERVERS,
         "channels": {
             "chat": {
                 "address": "/",
@@ -109,3 +104,7 @@ def asyncapi() -> dict[str, Any]:
 
 def _message(name: str) -> dict[str, str]:
     return {"$ref": f"#/channels/chat/messages/{name}"}
+
+
+def _operation(action: str, name: str, summary: str) -> dict[str, Any]:
+    return {"action": action, "channel": CHANNEL, "summary": summary, "messages": [_message(name)]}

@@ -10,7 +10,7 @@ from animochat.time_slice import TimeSlice
 
 
 def send_online_count(connections: Connections, online: int, frame: Callable[[str], bytes]) -> None:
-    """Send `online-count` to everyone for whom it is due: at most once a second, and of many people a change of 1 %."""
+    """Send `online-count` to everyone where it is due: at most once a second, and of many people a change of 1 %."""
     packet = packets.event("online-count", online)
     prepared = frame("4" + packet)
     time_slice = TimeSlice()

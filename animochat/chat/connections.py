@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 #: Seconds between two `online-count`s to a client, at least; and at most, where a change of less than 1 % is due.
 MIN_COUNT_SECONDS, MAX_COUNT_SECONDS = 1.0, 5.0
 
-#: People online beyond whom a change of less than 1 % waits for MAX_COUNT_SECONDS.
+#: With more people online than this, a change of less than 1 % waits for MAX_COUNT_SECONDS.
 MANY = 100
 
 #: Events of one client that may wait for one of its own that is being handled. A client that sends more is cut off.

@@ -128,7 +128,7 @@ class Departures:
             # A stock client closes by itself when it gets DISCONNECT.
             gevent.spawn_later(LINGER, _close_abandoned, transport)
 
-    # The store is told
+    # The store gets to know it
 
     def _end(self, connection: Connection, grace_ms: int | None) -> None:
         self._connections.remove(connection)

@@ -1,4 +1,4 @@
-"""A lobby as one worker has it: a chat of its own, whose people meet nobody of another one.
+"""A lobby as one worker has it: a chat of its own, whose people meet no one of another lobby.
 
 Its slot in a cluster, its people with their history and their bans, its rooms and its counts are its own. A worker
 serves every lobby; they have the ways to the store in common, and the secret that signs tokens.
@@ -63,9 +63,9 @@ def session_limits(settings: Settings) -> Limits:
 class Lobby:
     """Everything of a lobby on one worker.
 
-    `share_secret` is called when the lobby's data are new or lost, before anybody is told so: it may wait for the store
-    and raise Unavailable. `renew` is called when nobody listens on the worker's channel, `check_stall` before anything
-    is done by what is remembered here (stall.py).
+    `share_secret` is called when the lobby's data are new or lost, before anyone is registered again: it may wait for
+    the store and raise Unavailable. `renew` is called when the worker's channel has no subscription, `check_stall`
+    before anything is done by what is remembered here (stall.py).
     """
 
     def __init__(
@@ -111,12 +111,30 @@ class Lobby:
             report_window_ms=limits.reportAfterMs,
         )
         self.connections = Connections()
+        handler = self._assemble(settings, limits, worker_id, words, check_stall)
+        channels = [keys.worker_channel(worker_id, name), keys.everybody(name, pipeline.database)]
+        self.listener = Listener(channels, handler.receive, self.resync_all)
+        #: Whether the store may have come back older than what has happened.
+        self._compare = False
+        self._epoch: str | None = None
+        self._workers = 1
+        self._touched_at = self._forgot_at = time.monotonic()
+
+    def _assemble(
+        self,
+        settings: Settings,
+        limits: Limits,
+        worker_id: str,
+        words: WordFilter | None,
+        check_stall: Callable[[], None],
+    ) -> ChannelHandler:
+        """Make what brings clients and rules together. Return what takes the channel's texts."""
         delivery = Delivery(self.connections, self.rooms, worker_id)
         client_rooms = ClientRooms(self.connections, self.rooms, delivery)
         self.departures = Departures(settings, self.connections, self.presence, self.rooms)
         sync = Sync(
             limits,
-            name,
+            self.name,
             self.connections,
             self.presence,
             self.matchmaking,
@@ -125,7 +143,7 @@ class Lobby:
             delivery,
             self.departures,
         )
-        self.arrivals = Arrivals(name, self.connections, sync, self.departures, check_stall)
+        self.arrivals = Arrivals(self.name, self.connections, sync, self.departures, check_stall)
         self.namespace = ChatNamespace(
             settings,
             limits,
@@ -139,14 +157,7 @@ class Lobby:
             words,
             check_stall,
         )
-        handler = ChannelHandler(self.connections, self.departures, client_rooms, delivery, self.rooms, check_stall)
-        channels = [keys.worker_channel(worker_id, name), keys.everybody(name, pipeline.database)]
-        self.listener = Listener(channels, handler.receive, self.resync_all)
-        #: Whether the store may have come back older than what has happened.
-        self._compare = False
-        self._epoch: str | None = None
-        self._workers = 1
-        self._touched_at = self._forgot_at = time.monotonic()
+        return ChannelHandler(self.connections, self.departures, client_rooms, delivery, self.rooms, check_stall)
 
     def tick(self) -> float:
         """Do what is due. Returns the seconds until the next tick. Raises Unavailable."""

@@ -19,7 +19,7 @@ class StallDetector:
     """Calls `on_stall(seconds)` in the first `check()` after more than `limit` seconds without one.
 
     `check` costs next to nothing. Call it at regular intervals, and before acting on what is remembered: after a stall
-    nobody knows which of these comes first. `clock` is in seconds.
+    any of these may come first. `clock` is in seconds.
     """
 
     def __init__(self, limit: float, on_stall: Callable[[float], None], clock: Callable[[], float] = uptime) -> None:

@@ -72,7 +72,7 @@ class Sync:
     client_rooms: ClientRooms
     delivery: Delivery
     departures: Departures
-    #: None until this worker knows the secret that all workers share; nobody is registered before.
+    #: None until this worker knows the secret that all workers share; no one is registered before.
     tokens: Tokens | None = None
 
     # The three reasons
@@ -249,7 +249,7 @@ class Sync:
             connection.emit("match-cancelled")
 
     def _send_session(self, connection: Connection, standing: Standing) -> None:
-        assert self.tokens is not None  # nobody is registered without
+        assert self.tokens is not None  # no one is registered without
         registration = standing.registration
         token = self.tokens.issue(connection.person)
         session = Session(token, False, registration.state, self.lobby, self.limits)

@@ -16,7 +16,7 @@ from animochat.store.keys import MAIN_LOBBY
 class Tokens:
     """Signs and verifies the ids of one lobby's people with the secret that all workers share.
 
-    What was signed for another lobby doesn't verify: whoever shows it is a new person here.
+    A token that was signed for another lobby doesn't verify: anyone who sends it is a new person here.
     """
 
     def __init__(self, secret: str, lobby: str = MAIN_LOBBY) -> None:
@@ -27,11 +27,11 @@ class Tokens:
         self._secret = secret.encode()
 
     def issue(self, person: str) -> str:
-        """The token of a person: the id with its signature."""
+        """Return the token of a person: the id with its signature."""
         return self._signer.sign(person).decode()
 
     def verify(self, token: object) -> str | None:
-        """The person that a token names, or None for a token that isn't ours."""
+        """Return the person that a token names, or None for a token that isn't ours."""
         if not isinstance(token, str) or len(token) > MAX_TOKEN:
             return None
         try:
@@ -40,11 +40,11 @@ class Tokens:
             return None
 
     def issue_session(self, person: str, session: str) -> str:
-        """The private session id (`pid`) by which a client takes its session up again: nobody else can make it."""
+        """Return the private session id (`pid`) by which a client recovers its session: no one else can make it."""
         return self._sessions.sign(f"{person}.{session}").decode()
 
     def verify_session(self, pid: object) -> tuple[str, str] | None:
-        """The person and the session that a `pid` names, or None for one that isn't ours."""
+        """Return the person and the session that a `pid` names, or None for one that isn't ours."""
         if not isinstance(pid, str) or len(pid) > MAX_TOKEN:
             return None
         try:
@@ -62,5 +62,5 @@ class Tokens:
 
 
 def new_person() -> str:
-    """An id for somebody who was never here: 128 random bits."""
+    """Return an id for someone who was never here: 128 random bits."""
     return secrets.token_urlsafe(16)

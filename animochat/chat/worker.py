@@ -63,7 +63,7 @@ DRAIN_RATE = 500
 #: Seconds between two slices of them. So a slice is 50 people, and a worker with fewer is empty at once.
 DRAIN_INTERVAL = 0.1
 
-#: Seconds that `GET /stats` waits for a lobby's numbers: within the second that it has, the others' are told.
+#: Seconds that `GET /stats` waits for a lobby's numbers: it answers within a second, with those of the other lobbies.
 STATS_TIMEOUT = 0.8
 
 #: Seconds that a worker which stops gives its last spans.
@@ -168,21 +168,22 @@ class Chat:
         """Send the clients elsewhere in slices, over `seconds` at most: all in one instant would come back in one, too.
 
         Nobody is registered here any more; who is not sent away yet is served as before. Returns when all are gone,
-        which the store may delay. `pause` waits for so many seconds.
+        which the store may delay. `pause` waits for a number of seconds.
         """
         self._admit_nobody()
         slices = drain_slices(self._connections(), seconds)
         for number, leaving in enumerate(slices, 1):
             for connection in leaving:
                 self.lobbies[connection.lobby].departures.send_elsewhere(connection)
-            if number < len(slices) and self._somebody_stays():
+            if number < len(slices) and self._another_stays():
                 pause(DRAIN_INTERVAL)
         while any(len(lobby.connections) for lobby in self.lobbies.values()):
             pause(0.02)
 
-    def _somebody_stays(self) -> bool:
-        """Is there a worker for those whom this one sends away? Else they wait for one to start: the sooner they can
-        all go, the sooner it does."""
+    def _another_stays(self) -> bool:
+        """Return whether another worker can take our clients. Otherwise they wait for one to start: the sooner they all
+        go, the sooner it does.
+        """
         asked = gather([lobby.presence.stopping for lobby in self.lobbies.values()])
         return any(not isinstance(staying, Unavailable) and staying > 0 for staying in asked)
 
@@ -194,7 +195,7 @@ class Chat:
         return [connection for lobby in self.lobbies.values() for connection in lobby.connections]
 
     def stop(self, timeout: float) -> None:
-        """Settle everything within `timeout` seconds: people keep their places for the grace time, partners are told.
+        """Settle everything within `timeout` seconds: people keep their places, and partners know it.
 
         Clients who are still here, because there was no time to drain, are closed all at once.
         """
@@ -260,7 +261,7 @@ class Chat:
     # What goes on all the time
 
     def _repeat(self, seconds: float, action: Callable[[], float | None]) -> None:
-        """Call `action` every so many `seconds`, or after those that it returns."""
+        """Call `action` every `seconds`, or after the number of seconds that it returns."""
         while True:
             pause = None
             try:

@@ -33,12 +33,12 @@ WAITING = "w"
 
 
 def chatting(room_id: str, slot: str, received: int, partner_away: bool = False) -> str:
-    """The offset of somebody in a room."""
+    """Return the offset of someone in a room."""
     return f"c.{room_id}.{slot}.{received}.{'a' if partner_away else 'p'}"
 
 
 def parse(text: object) -> Offset | None:
-    """What a client says that it knows; None for what isn't an offset of ours."""
+    """Return what a client says that it knows; None for a text that isn't an offset of ours."""
     match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None
