@@ -1,4 +1,4 @@
-"""How long a place is kept, by how its connection ended: closed, or lost (protocol, "Ending a connection").
+"""How long a place is kept: of a connection that was closed, and of one that was lost.
 
 The grace times are long here, and differ: `partner-reconnecting` says which of them counts.
 """
@@ -54,8 +54,7 @@ def reset(client: RawClient) -> None:
 def bert(server: Server) -> Iterator[RawClient]:
     client = RawClient(server)
     yield client
-    client.send("41")  # the room is over for the next test
-    client.wait_end()
+    client.drop()
 
 
 def search(client: RawClient) -> None:
