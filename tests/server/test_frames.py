@@ -213,7 +213,7 @@ def test_reserved_close_codes_are_refused(client: WebSocketClient, code: int) ->
 def test_a_close_is_answered_with_the_same_code(server: InThread, client: WebSocketClient, code: int) -> None:
     client.send(CLOSE, struct.pack("!H", code) + "tschüß".encode())
     assert client.close_code() == code
-    eventually(lambda: server.closed() == ["client disconnect"])
+    eventually(lambda: server.closed() == ["close frame"])
 
 
 def test_an_empty_close_is_answered_with_an_empty_one(client: WebSocketClient) -> None:
@@ -229,7 +229,7 @@ def test_a_close_between_fragments_is_a_proper_close(
     client.send(TEXT, b"4unfin", fin=False)
     client.send(CLOSE, payload)
     assert client.close_code() == code
-    assert server.call(server.closed) == ["client disconnect"]
+    assert server.call(server.closed) == ["close frame"]
     assert not server.engine.limits.is_penalized("127.0.0.1")
 
 
