@@ -64,7 +64,7 @@ class LocalClient:
         return HUNG_UP in self.packets or CLOSED in self.packets
 
     def joined(self) -> LocalClient:
-        soon(lambda: self.payload("session"), "a session")
+        soon(lambda: self.payload("session") and not self.connection.busy, "a session")
         return self
 
     def ask(self, event: str, *args: Any) -> str:
@@ -107,6 +107,7 @@ def start_chat(store_url: str, **environment: str) -> Chat:
     chat = Chat(Settings.from_environ({"REDIS_URL": store_url, "RATE_SEARCHES": "0", **environment}))
     chat.start()
     soon(lambda: chat.lobbies["main"]._epoch, "its first heartbeat")
+    soon(lambda: chat.subscriptions.proven(0), "its subscription, after which it asks about everyone")
     return chat
 
 
