@@ -1,1 +1,1 @@
-"""What the workers measured in the last hour, kept in the store for the operator's charts."""
+"""Metrics, logs, traces, and the metric history of the last hour for the operator's charts."""

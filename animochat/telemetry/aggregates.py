@@ -1,6 +1,6 @@
-"""What a worker measures in an interval, and the figures that the charts show of it: of one worker, or of several.
+"""A worker's measurements in an interval, and the aggregates for the charts: of one worker, or of several.
 
-Medians and other quantiles can't be added up, counts by bucket can: so those are what a worker tells.
+Medians and other quantiles can't be added up, but counts by bucket can: so a worker reports those.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import msgspec
 
 from animochat.telemetry.metrics import LATENCIES, WAITS, Metrics
 
-#: Milliseconds of an interval; they begin at the multiples of it, on the store's clock.
+#: Milliseconds of an interval; intervals begin at multiples of it, on the store's clock.
 INTERVAL_MS = 10_000
 
-#: Where in `counted` what is.
+#: Positions of the parts in `counted`.
 _WAITS = slice(2, 2 + len(WAITS) + 1)
 _DELIVERIES = slice(_WAITS.stop, _WAITS.stop + len(LATENCIES) + 1)
 
-#: How many numbers `counted` returns.
+#: Number of values that `counted` returns.
 COUNTED = _DELIVERIES.stop
 
 
 class MetricSample(msgspec.Struct, array_like=True, frozen=True):
-    """What one worker tells. `online` and `waiting` are people here now; `counts`: as `counted`, since the last one."""
+    """One worker's report. `online`, `waiting`: people here now; `counts`: as `counted`, since the last report."""
 
     worker: str
     host: str
@@ -35,8 +35,8 @@ class MetricSample(msgspec.Struct, array_like=True, frozen=True):
 class Aggregates(msgspec.Struct, rename="camel", frozen=True):
     """One or all workers in one interval.
 
-    Median and 99th percentile are None where nothing was measured, and the last bucket's bound (600 s for waits, 10 s
-    for deliveries) where they are beyond it.
+    Median and 99th percentile are None without measurements, and the last bucket's bound (600 s for waits, 10 s for
+    deliveries) if they exceed it.
     """
 
     online_users: int
@@ -50,15 +50,15 @@ class Aggregates(msgspec.Struct, rename="camel", frozen=True):
 
 
 def counted(metrics: Metrics) -> list[int]:
-    """What a worker has counted since it started: matches, messages, waits by bucket, deliveries by bucket."""
+    """Return a worker's counts since its start: matches, messages, waits by bucket, deliveries by bucket."""
     local, remote = metrics.delivery_local.counts, metrics.delivery_remote.counts
     deliveries = [one + other for one, other in zip(local, remote, strict=True)]
     return [metrics.matches, metrics.messages, *metrics.match_wait.counts, *deliveries]
 
 
 def merged(readings: Iterable[MetricSample]) -> dict[str, MetricSample]:
-    """One reading for each worker, of those of one interval in the order of time: a late one and a punctual one may be
-    in the same."""
+    """Merge an interval's reports, given in order of time, into one for each worker: a late one and a punctual one may
+    fall into the same interval."""
     by_worker: dict[str, MetricSample] = {}
     for reading in readings:
         earlier = by_worker.get(reading.worker)
@@ -69,7 +69,7 @@ def merged(readings: Iterable[MetricSample]) -> dict[str, MetricSample]:
 
 
 def figures(readings: Sequence[MetricSample]) -> Aggregates:
-    """Of one or more workers, in one interval."""
+    """Return the aggregates of one or more workers in one interval."""
     counts = _sum([reading.counts for reading in readings])
     matches, messages, waits, deliveries = counts[0], counts[1], counts[_WAITS], counts[_DELIVERIES]
     return Aggregates(
@@ -85,10 +85,10 @@ def figures(readings: Sequence[MetricSample]) -> Aggregates:
 
 
 def quantile(q: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
-    """The value below which the share `q` (above 0, up to 1) of what was counted is; None where nothing was.
+    """Return the value below which the share `q` (above 0, up to 1) of the counts is; None without counts.
 
-    As Prometheus' `histogram_quantile` has it: evenly spread within a bucket, the first of which begins at 0, and the
-    last bound for whatever is beyond it. `counts` has one more than `bounds`: the bucket beyond.
+    Computed like Prometheus' `histogram_quantile`: evenly spread within a bucket, the first of which begins at 0; the
+    last bound for everything beyond it. `counts` has one more entry than `bounds`: the bucket beyond.
     """
     total = sum(counts)
     if not total:

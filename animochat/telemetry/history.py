@@ -1,4 +1,4 @@
-"""The last hour of what the workers measured: each adds a reading every few seconds, any can list those of all."""
+"""The metric history of the last hour: each worker adds a reading every few seconds, any worker can list all."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LIST_READINGS = load("telemetry/list_samples")
 
 SCRIPTS = [ADD_READING, LIST_READINGS]
 
-#: Milliseconds for which readings are kept: an hour, and what is not over yet.
+#: Milliseconds for which readings are kept: an hour, and the interval that is not over yet.
 KEPT_MS = 3600 * 1000 + INTERVAL_MS
 
-#: How many are kept at most: an hour of 200 workers, some 14 MB. With more workers it is less than an hour.
+#: Maximal number of kept readings: an hour of 200 workers, some 14 MB. With more workers it is less than an hour.
 MAX_READINGS = 200 * KEPT_MS // INTERVAL_MS
 
-#: How many are listed at a time: bounds what an answer costs the worker that gives it.
+#: Readings that are listed at a time: bounds the cost of a response for its worker.
 PORTION = 1000
 
 
@@ -57,7 +57,7 @@ class Portion(msgspec.Struct, rename="camel"):
 class MetricHistory:
     """The scripts of this folder for one worker. Both methods wait for the store; both raise Unavailable.
 
-    `metrics` are what the worker counts. `clock` (Unix ms) takes the place of the store's clock, for tests.
+    `metrics`: the worker's counters. Tests replace the store's clock with `clock` (Unix ms).
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class MetricHistory:
         self._now: Callable[[], int | str] = clock or (lambda: "")
 
     def add(self) -> float:
-        """Tell what was measured since the last time. Returns in how many seconds to do so again.
+        """Report the measurements since the last time. Return the seconds until the next report.
 
-        What can't be told now never is: nobody knows whether the store has taken it.
+        Measurements that can't be reported now are lost: it is unknown whether the store has added them.
         """
         now_counted = counted(self._metrics)
         counts = [now - then for now, then in zip(now_counted, self._counted, strict=True)]
@@ -87,11 +87,11 @@ class MetricHistory:
         reading = MetricSample(self._worker, self._host, sum(people.values()), people["waiting"], counts)
         args = [msgspec.json.encode(reading), KEPT_MS, MAX_READINGS, self._now()]
         now = int(self._pipeline.call(ADD_READING, [keys.READINGS], args))
-        # In the middle of the next interval: with clocks that differ a little, and some delay, there is one in each.
+        # Aim for the middle of the next interval: so each interval has one, even with differing clocks and delays.
         return (INTERVAL_MS - now % INTERVAL_MS + INTERVAL_MS // 2) / 1000
 
     def portion(self, since: int) -> Portion:
-        """A portion of the intervals that begin after `since` (Unix ms), and that are over."""
+        """Return a portion of the intervals that begin after `since` (Unix ms), and that are over."""
         args = [since // INTERVAL_MS * INTERVAL_MS + INTERVAL_MS, PORTION, INTERVAL_MS, KEPT_MS, self._now()]
         found = self._pipeline.call(LIST_READINGS, [keys.READINGS], args)
         by_interval = [
@@ -99,7 +99,7 @@ class MetricHistory:
         ]
         more = len(found) == PORTION
         if more and len(by_interval) > 1:
-            by_interval.pop()  # the rest of it would be in the next portion
+            by_interval.pop()  # its remaining readings would be in the next portion
         until = by_interval[-1][0] * INTERVAL_MS if by_interval else since
         hosts: dict[str, str] = {}
         intervals = []
@@ -119,11 +119,11 @@ def _time_of(entry: bytes) -> int:
 
 
 def _decoded(entries: list[bytes]) -> Iterator[MetricSample]:
-    """All but those of another version's workers, which may count other things."""
+    """Yield all readings except those of another version's workers, which may count other things."""
     for entry in entries:
         try:
             reading = msgspec.json.decode(entry[entry.index(b" ") :], type=MetricSample)
-        except msgspec.DecodeError:  # ValidationError is one
+        except msgspec.DecodeError:  # includes ValidationError
             continue
         if len(reading.counts) == COUNTED:
             yield reading

@@ -1,9 +1,9 @@
-"""Log lines: one an event, for people in development, JSON in production, and nothing in them that is somebody's own.
+"""Log lines: one per event, readable in development, JSON in production, and without personal data.
 
     log.info("Disconnected", extra={"connection": connection.id})
 
-What people say, their tokens and session ids are never logged; addresses are shortened (`Shortened`). Lines about a
-connection carry its id, lines written while an HTTP request is answered that request's, by which lines belong together.
+Message content, tokens and session ids are never logged; addresses are shortened (`Shortened`). A line about a
+connection has its id, and a line written during an HTTP request has the request's, so that related lines can be found.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ log = logging.getLogger(__name__)
 #: The id of the request that this greenlet answers.
 _request: ContextVar[str] = ContextVar("request", default="")
 
-# What would end a line, or do something to a terminal.
+# Characters that would end a line, or control a terminal.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def begin_request() -> str:
-    """From here on, lines of this greenlet are about another request: returns its id."""
+    """Mark this greenlet's further lines as those of a new request; return its id."""
     request = secrets.token_hex(8)
     _request.set(request)
     return request
 
 
 def about(session: object) -> dict[str, object]:
-    """The `extra` of a line about an Engine.IO session: the id of the connection that it belongs to, if any."""
+    """Return the `extra` of a line about an Engine.IO session: the id of its connection, if any."""
     return {"connection": getattr(getattr(session, "owner", None), "id", None)}
 
 
 class Shortened:
-    """An address as it may be logged: its /24, or its /48 for IPv6. Worked out only when a line is written."""
+    """An address shortened for logs: its /24, or its /48 for IPv6. Computed only when a line is written."""
 
     __slots__ = ("_address",)
 
@@ -55,13 +55,13 @@ class Shortened:
         try:
             address = ipaddress.ip_address(self._address.partition("%")[0])
         except ValueError:
-            return "-"  # a Unix socket, or nothing that is known to be harmless
+            return "-"  # a Unix socket, or text that is not known to be harmless
         address = getattr(address, "ipv4_mapped", None) or address
         return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
 
 
 class HumanFormatter(logging.Formatter):
-    """As gunicorn writes them, with the ids behind. An exception's traceback is in the lines below."""
+    """gunicorn's format, followed by the ids. An exception's traceback follows on further lines."""
 
     def __init__(self) -> None:
         super().__init__(Logger.error_fmt, Logger.datefmt)
@@ -75,7 +75,7 @@ class HumanFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """`time` (UTC), `level`, `logger`, `message`, `pid`; `connection`, `request`, `exception` where there are any."""
+    """`time` (UTC), `level`, `logger`, `message`, `pid`; `connection`, `request`, `exception` if there are any."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -103,12 +103,12 @@ _formatter: logging.Formatter = HumanFormatter()
 
 
 def configure(level: str, production: bool) -> None:
-    """Decide how this process, and those it forks, log. `level`: "debug", "info", "warning" or "error"."""
+    """Configure the logs of this process, and of those it forks. `level`: "debug", "info", "warning" or "error"."""
     global _formatter
     _formatter = JsonFormatter() if production else HumanFormatter()
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter)
-    # Of libraries, no debug lines: nobody knows what is in them.
+    # No debug lines of libraries: their content is unknown.
     logging.basicConfig(level=max(logging.INFO, getattr(logging, level.upper())), handlers=[handler], force=True)
     logging.getLogger("animochat").setLevel(level.upper())
     logging.captureWarnings(True)
@@ -116,7 +116,7 @@ def configure(level: str, production: bool) -> None:
 
 
 class GunicornLogger(Logger):
-    """gunicorn's own lines, and its access log where one is asked for, in the same form and with the same restraint."""
+    """gunicorn's own lines, and its access log if there is one, in the same form and without personal data."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -127,7 +127,7 @@ class GunicornLogger(Logger):
                 handler.setFormatter(_formatter)
 
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> dict[str, Any]:
-        """What an access log's format may name. A query holds session ids and whatever else a client has put there."""
+        """Return the fields of an access log line, without the query, which holds session ids and unknown values."""
         path = environ.get("PATH_INFO", "-")
         return {
             **super().atoms(resp, req, environ, request_time),
@@ -140,7 +140,7 @@ class GunicornLogger(Logger):
 
 
 def uncaught(context: object, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Takes the place of gevent's `Hub.print_exception`, which shows a greenlet's arguments: what is said, perhaps."""
+    """Replace gevent's `Hub.print_exception`, which logs a greenlet's arguments and thus perhaps message content."""
     log.error("Uncaught in a %s", type(context).__name__, exc_info=(kind, error, trace))
 
 

@@ -1,11 +1,11 @@
-"""What a worker counts of itself, as cheaply as can be: plain numbers, which `GET /metrics` puts in Prometheus' form.
+"""A worker's own counters, as cheap as possible: plain numbers, which `GET /metrics` exposes in Prometheus' format.
 
     METRICS.messages += 1
     METRICS.rejected["rate-limited"] += 1
     METRICS.match_wait.observe(0.25)
 
-One table, `TABLE`, says what there is; docs/metrics.md says what each of them measures. Nothing here grows: a label has
-the values that the table lists and no other.
+One table, `TABLE`, lists them; docs/metrics.md describes each. Nothing here grows: a label has only the values that the
+table lists.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import NamedTuple
 
 from animochat.protocol.errors import ChatError
 
-#: What every name begins with.
+#: Prefix of every name.
 PREFIX = "animochat_"
 
-#: Upper bounds of the buckets, in seconds: for what takes milliseconds, for pauses, and for what people wait for.
+#: Upper bounds of the buckets, in seconds: for latencies of milliseconds, for pauses, and for waits of people.
 LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 WAITS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
-#: Upper bounds, in things that go together.
+#: Upper bounds, in items per batch.
 BATCHES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 
 class Metric(NamedTuple):
-    """A metric, or a family of them where there is a `label` with several `values`. `field`: where `Metrics` has it."""
+    """A metric, or a family of them if there is a `label` with several `values`. `field`: its field in `Metrics`."""
 
     field: str
     name: str
@@ -44,11 +44,11 @@ class Metric(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers it is: of a histogram the buckets, the one beyond the last bound, and the sum."""
+        """Return how many numbers it has: for a histogram the buckets, the one beyond the last bound, and the sum."""
         return (len(self.bounds) + 2 if self.bounds else 1) * (len(self.values) or 1)
 
 
-#: The codes by which requests are refused.
+#: The error codes of refused requests.
 CODES = tuple(sorted({ChatError.code} | {kind.code for kind in ChatError.__subclasses__()}))
 
 TABLE = (
@@ -156,12 +156,12 @@ TABLE = (
     Metric("resident", "resident_memory_bytes", GAUGE, "Resident memory of the workers."),
 )
 
-#: How many numbers a worker's metrics are in all.
+#: How many numbers all metrics of a worker have.
 SIZE = sum(metric.size for metric in TABLE)
 
 
 class Histogram:
-    """Counts by bucket. Not cumulative; the last bucket is for what is beyond all bounds."""
+    """Counts by bucket. Not cumulative; the last bucket counts values beyond all bounds."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -171,13 +171,13 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        # The bucket of a bound holds what is equal to it, as Prometheus' `le` says.
+        # A value equal to a bound belongs to that bound's bucket, as Prometheus' `le` says.
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
 
 class Metrics:
-    """The numbers of one worker, a field for each entry of TABLE. Where there is a label: a dict by its values."""
+    """The numbers of one worker, a field for each entry of TABLE. With a label: a dict by its values."""
 
     def __init__(self) -> None:
         self.connections = {"websocket": 0, "polling": 0}
@@ -190,7 +190,7 @@ class Metrics:
         self.match_wait = Histogram(WAITS)
         self.messages = 0
         self.delivery = {"local": Histogram(LATENCIES), "remote": Histogram(LATENCIES)}
-        #: The same two, for where every nanosecond counts.
+        #: The same two, for code in which every nanosecond counts.
         self.delivery_local, self.delivery_remote = self.delivery["local"], self.delivery["remote"]
         self.recoveries = {"recovered": 0, "new-session": 0, "unavailable": 0}
         self.rejected = dict.fromkeys(CODES, 0)
@@ -209,7 +209,7 @@ class Metrics:
         self._gc_began = 0.0
 
     def numbers(self) -> list[float]:
-        """All of them, in the order of TABLE."""
+        """Return all of them, in the order of TABLE."""
         return [number for metric in TABLE for number in self._numbers_of(metric)]
 
     def _numbers_of(self, metric: Metric) -> Iterator[float]:
@@ -222,7 +222,7 @@ class Metrics:
                 yield part
 
     def watch_garbage_collector(self) -> None:
-        """Measure its pauses from here on."""
+        """Measure the garbage collector's pauses from now on."""
         if self._collected not in gc.callbacks:
             gc.callbacks.append(self._collected)
 
@@ -233,5 +233,5 @@ class Metrics:
             self.gc_pause[str(info["generation"])].observe(time.perf_counter() - self._gc_began)
 
 
-#: This process's, and so this worker's: nobody has to hand it around.
+#: The numbers of this process, and so of this worker.
 METRICS = Metrics()

@@ -1,10 +1,10 @@
-"""OpenTelemetry spans, where its SDK is installed and its environment variables say where to; nothing where not.
+"""OpenTelemetry spans, if its SDK is installed and environment variables name a destination; otherwise none.
 
     with tracing.span("find-match"):
         ...
 
-What is traced waits for the store: connecting, the client's events that need an answer of the store, and the batches.
-Messages are not traced one by one. No span says who it is about.
+Everything that waits for the store is traced: connecting, client events that need the store's answer, and batches.
+Messages are not traced one by one. No span identifies a person.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _tracer: Any = None
 
 
 def start(environ: Mapping[str, str]) -> None:
-    """Trace from here on if `environ` asks for it. To be called in the worker: the exporter has a greenlet of its own.
+    """Start tracing if `environ` asks for it. Call this in the worker: the exporter has a greenlet of its own.
 
-    It does with an exporter's address (OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) or name
-    (OTEL_TRACES_EXPORTER: otlp, console, none), unless OTEL_SDK_DISABLED is true: OpenTelemetry's specification,
-    "Environment Variables". Service name, resource, sampling, headers and the rest the SDK reads itself.
+    It does so with an exporter's address (OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) or name
+    (OTEL_TRACES_EXPORTER: otlp, console, none), unless OTEL_SDK_DISABLED is true: see OpenTelemetry's specification,
+    "Environment Variables". The SDK itself reads service name, resource, sampling, headers and the rest.
     """
     names = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     asked = [name for name in names if environ.get(name)]
@@ -46,7 +46,7 @@ def start(environ: Mapping[str, str]) -> None:
     except ImportError:
         log.warning("%s is set, but OpenTelemetry is not installed: pip install 'animochat[otel]'", asked[0])
         return
-    # OTLP over HTTP: gRPC's own threads and sockets don't go with gevent.
+    # OTLP over HTTP: gRPC's own threads and sockets don't work with gevent.
     name = "otlp_proto_http" if exporter == "otlp" else exporter
     found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
     if not found:
@@ -59,14 +59,14 @@ def start(environ: Mapping[str, str]) -> None:
 
 
 def use(provider: Any) -> None:
-    """Trace with `provider`, an OpenTelemetry TracerProvider; None: not any more."""
+    """Trace with `provider`, an OpenTelemetry TracerProvider; None: stop."""
     global _provider, _tracer
     _provider = provider
     _tracer = None if provider is None else provider.get_tracer("animochat")
 
 
 def stop() -> None:
-    """Send what is left, and trace no more. Waits for that."""
+    """Send the remaining spans, and stop. Waits until they are sent."""
     provider = _provider
     use(None)
     if provider is not None:
@@ -74,12 +74,12 @@ def stop() -> None:
 
 
 def span(name: str, **attributes: int) -> AbstractContextManager[None]:
-    """A span around a `with` block. Numbers only: nothing that could be somebody's."""
+    """Return a span around a `with` block. Attributes are numbers only: nothing personal."""
     return _OFF if _tracer is None else _traced(name, attributes)
 
 
 def traced(name: str) -> Callable[[F], F]:
-    """Decorates a function: a span around each of its calls."""
+    """Decorate a function with a span around each of its calls."""
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
@@ -96,7 +96,7 @@ def traced(name: str) -> Callable[[F], F]:
 def _traced(name: str, attributes: Mapping[str, int]) -> Iterator[None]:
     from opentelemetry.trace import StatusCode
 
-    # OpenTelemetry would keep an exception's words, which may be anybody's: here it is its code, or its kind.
+    # OpenTelemetry would keep an exception's text, which may be personal: keep its code, or its class.
     options = {"record_exception": False, "set_status_on_exception": False}
     with _tracer.start_as_current_span(name, attributes=attributes, **options) as current:
         try:
