@@ -1,4 +1,4 @@
-"""A crowd of simulated people, to size a deployment with: `animochat bench`.
+"""Simulated users, for sizing a deployment: `animochat bench`.
 
-It knows the protocol as any client does, and nothing of the server.
+They use the protocol as any client does, and no part of the server.
 """

@@ -1,7 +1,7 @@
 """One Socket.IO client on one WebSocket: Engine.IO packets by hand, frames by the sans-I/O core of `websockets`.
 
 A stock client's threads and objects cost more than the server does for the same connection; here one process drives
-thousands. Only what the crowd needs: WebSocket from the start, namespace `/`, text.
+thousands. It has only the parts that the load test needs: WebSocket from the start, namespace `/`, text.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-#: Seconds to connect, and for the server's answers until the first event.
+#: Seconds to connect, and to wait for the server's answers until the first event.
 TIMEOUT = 10.0
 
-#: Bytes that one read takes at most.
+#: Maximal bytes per read.
 PORTION = 65_536
 
 
 class Refused(Exception):
-    """The server doesn't let us in: its message is an HTTP status, or what went wrong on the way."""
+    """The server refuses the connection: the message is an HTTP status, or the failure on the way."""
 
 
 class Client:
-    """A connection to a lobby (None: to that of clients which name none).
+    """A connection to a lobby (None: to the default one).
 
     `on_event(name, argument)` is called for each event, in order, in the greenlet of `connect` or `run`.
     """
@@ -55,7 +55,7 @@ class Client:
         self.open = False
 
     def connect(self) -> None:
-        """Connect; returns when the server has let us in, and `run` does the rest. Raises Refused."""
+        """Connect; return once the server has accepted. `run` does the rest. Raises Refused."""
         try:
             with gevent.Timeout(TIMEOUT, TimeoutError()):
                 self._socket = gevent.socket.create_connection((self._host, self._port))
@@ -91,7 +91,7 @@ class Client:
             raise Refused(self._refusal)
 
     def run(self) -> None:
-        """Read until the connection ends, however it does."""
+        """Read until the connection ends in any way."""
         try:
             self._handle()
             while self.open:
@@ -103,7 +103,7 @@ class Client:
             self.close()
 
     def _handle(self) -> None:
-        """Handle what has come."""
+        """Handle the received frames."""
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                 self._packet(bytes(event.data))
@@ -112,7 +112,7 @@ class Client:
             self.close()
 
     def emit(self, event: str, *arguments: Any, answered: Callable[[Any], None] | None = None) -> None:
-        """Send an event, with a callback if `answered` is given. Nothing happens on a closed connection."""
+        """Send an event, with a callback if `answered` is given. Does nothing on a closed connection."""
         number = ""
         if answered is not None:
             self._count += 1
@@ -121,12 +121,12 @@ class Client:
         self._send(f"42{number}{msgspec.json.encode([event, *arguments]).decode()}")
 
     def goodbye(self) -> None:
-        """Leave on purpose."""
+        """Disconnect with a DISCONNECT packet."""
         self._send("41")
         self.close()
 
     def close(self) -> None:
-        """End the connection as it is: to the server, the client vanishes."""
+        """Drop the connection without a DISCONNECT packet."""
         self.open = False
         if self._socket is not None:
             self._socket.close()

@@ -1,4 +1,4 @@
-"""Reports a run as text and as JSON."""
+"""Report a run as text and as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from animochat.loadtest.run_stats import RunStats
 
-#: Milliseconds that the load itself may be late before its figures say more of it than of the server.
+#: Milliseconds of the load generator's own lag above which the figures describe it rather than the server.
 LATE_MS = 100.0
 
 
@@ -24,7 +24,7 @@ def report(tally: RunStats, target: str, people: int, seconds: float, late_ms: f
         "excused": {excuse.value: count for excuse, count in tally.excused.items()},
         "refusals": dict(tally.refusals),
         "counts": dict(tally.counts),
-        # a match is told to two people
+        # two people receive each match
         "perSecond": {
             name: round(tally.counts[count] / (2 if name == "matches" else 1) / max(seconds, 0.001), 2)
             for name, count in rates.items()

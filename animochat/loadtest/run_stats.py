@@ -1,4 +1,4 @@
-"""Counts and times of a run, and whether the server kept its promises (docs/protocol.md, "may rely on")."""
+"""Counts and times of a run, and whether the server kept its promises (docs/protocol.md, "Promises to clients")."""
 
 from __future__ import annotations
 
