@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. Return the exit status, unless the process became gunicorn."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # whatever the locale's encoding can't write
+            stream.reconfigure(errors="backslashreplace")  # for characters that the locale's encoding lacks
     commands = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="animochat",

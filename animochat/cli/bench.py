@@ -20,20 +20,20 @@ from animochat.loadtest.report import report, text
 from animochat.loadtest.run_stats import RunStats
 from animochat.loadtest.users import Behavior, SimulatedUser
 
-#: A promise of the protocol's was broken.
+#: The server broke a promise of the protocol.
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
 
 MAX_PEOPLE = 20_000
 MAX_SECONDS = 3_600
 
-#: Open files besides people's connections.
+#: Open files besides connections.
 OTHER_FILES = 50
 
-#: Seconds at the end, in which what is under way arrives.
+#: Seconds at the end, in which messages under way arrive.
 DRAIN = 2.0
 
-#: Seconds between two lines where the output is no terminal.
+#: Seconds between two lines if the output is no terminal.
 LINE_EVERY = 5
 
 DESCRIPTION = """\
@@ -50,7 +50,7 @@ the run was not possible.
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status."""
+    """Return the exit status."""
     options = _parser().parse_args(arguments)
     problem = _problem(options)
     if problem:
@@ -110,7 +110,7 @@ def _positive(word: str) -> float:
 
 
 def _problem(options: argparse.Namespace) -> str | None:
-    """Why it can't run, or None."""
+    """Return why the run is not possible, or None."""
     try:
         parts = urlsplit(options.url)
         host, port = parts.hostname, parts.port
@@ -140,7 +140,7 @@ def _problem(options: argparse.Namespace) -> str | None:
 
 
 def _run(people: list[SimulatedUser], tally: RunStats, options: argparse.Namespace) -> dict[str, object]:
-    """Let them live for the time, and come to an end."""
+    """Run the users for the given time, and end them."""
     display = _Display(people, tally, options.seconds)
     started, cpu = time.monotonic(), time.process_time()
     lives = [gevent.spawn_later(number / options.arrivals, person.live) for number, person in enumerate(people)]
@@ -156,7 +156,7 @@ def _run(people: list[SimulatedUser], tally: RunStats, options: argparse.Namespa
         print("\nStopped early.", file=sys.stderr)
     seconds = time.monotonic() - started
     gevent.killall(lives)
-    gevent.sleep(DRAIN)  # nobody says anything more: messages on their way arrive
+    gevent.sleep(DRAIN)  # no user sends any more: messages under way arrive
     tally.finish()
     for person in people:
         person.quit()
@@ -167,7 +167,7 @@ def _run(people: list[SimulatedUser], tally: RunStats, options: argparse.Namespa
 
 
 class _Display:
-    """How it goes: a block that is written over on a terminal, a line now and then elsewhere. On stderr."""
+    """The progress, on stderr: a block that is overwritten on a terminal, occasional lines elsewhere."""
 
     def __init__(self, people: list[SimulatedUser], tally: RunStats, seconds: int) -> None:
         self._people = people

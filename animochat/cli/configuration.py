@@ -1,4 +1,4 @@
-"""The settings of a process that an operator started, or the lines that say what is wrong with them."""
+"""Read the settings of a process that an operator started, or print the mistakes in them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from dotenv import load_dotenv
 from animochat.moderation.words import word_filter
 from animochat.settings import Settings, SettingsError
 
-#: Exit status for a bad configuration, as argparse has it for a bad command line.
+#: Exit status for a bad configuration: argparse's for a bad command line.
 EXIT_USAGE = 2
 
 
 def read_settings() -> Settings:
-    """The settings of this process, `.env` in the current directory included. Raises SettingsError."""
+    """Return the settings of this process, including `.env` in the current directory. Raises SettingsError."""
     _read_dot_env(Path.cwd() / ".env")
     settings = Settings.from_environ(os.environ)
-    word_filter(settings)  # its file too is named before anything starts
+    word_filter(settings)  # report mistakes in its file before anything starts
     return settings
 
 
 def _read_dot_env(path: Path) -> None:
-    """Put what the file has into the environment; what is there already wins. Raises SettingsError."""
+    """Add the file's variables to the environment; existing ones win. Raises SettingsError."""
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
@@ -39,7 +39,7 @@ def _read_dot_env(path: Path) -> None:
 
 
 def settings_or_exit(status: int = EXIT_USAGE) -> Settings:
-    """As `read_settings`; if something is wrong, prints a line for each mistake and exits."""
+    """Do the same as `read_settings`; on mistakes print a line for each and exit."""
     try:
         return read_settings()
     except SettingsError as error:

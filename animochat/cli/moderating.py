@@ -1,4 +1,4 @@
-"""Shared by `announce`, `bans` and `reports`: they use the moderation service on the store, without a server."""
+"""Shared code of `announce`, `bans` and `reports`: they use the moderation service on the store, without a server."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ EXIT_USAGE = 2
 def moderate(action: Callable[[ModerationService], int], lobby: str | None = None) -> int:
     """Run `action` on the store's lobbies and return the exit status.
 
-    The store is the one at REDIS_URL. Where that is unset, it is the embedded store of the server that runs in this
-    folder. `lobby` is the one that the action is about; it has to exist.
+    The store is the one at REDIS_URL or, without that, the embedded store of the server that runs in this folder.
+    `lobby`: the lobby concerned; it has to exist.
     """
     settings = settings_or_exit()
     if lobby is not None and lobby not in settings.lobbies:
@@ -61,13 +61,13 @@ def moderate(action: Callable[[ModerationService], int], lobby: str | None = Non
 
 
 def complain(text: str, status: int = EXIT_NOT_DONE) -> int:
-    """Say why nothing was done. Returns the exit status."""
+    """Print why nothing was done. Return the exit status."""
     print(f"animochat: {text}", file=sys.stderr)
     return status
 
 
 def checked(parser: argparse.ArgumentParser, kind: type[T], **fields: Any) -> T:
-    """What was asked for, as the operator's API takes it: with the same bounds. Exits where it is refused."""
+    """Return the request, checked like one of the operator's API. Exit if it is refused."""
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
@@ -75,7 +75,7 @@ def checked(parser: argparse.ArgumentParser, kind: type[T], **fields: Any) -> T:
 
 
 def add_portion(parser: argparse.ArgumentParser) -> None:
-    """`--offset`, `--count`, `--lobby` and `--json` for a list."""
+    """Add `--offset`, `--count`, `--lobby` and `--json` for a list."""
     parser.add_argument(
         "--offset", type=_between(0, 1_000_000_000), default=0, help="skip this many entries (default: 0)"
     )
@@ -86,7 +86,7 @@ def add_portion(parser: argparse.ArgumentParser) -> None:
 
 
 def add_lobby(parser: argparse.ArgumentParser, what: str) -> None:
-    """`--lobby`."""
+    """Add `--lobby`."""
     parser.add_argument("--lobby", metavar="NAME", help=what)
 
 
@@ -100,17 +100,17 @@ def add_ban(parser: argparse.ArgumentParser) -> None:
 
 
 def milliseconds(hours: float | None) -> int | None:
-    """Hours as the service takes them; None: permanently."""
+    """Convert hours to the service's milliseconds; None: permanently."""
     return None if hours is None else max(1, int(hours * HOUR_MS))
 
 
 def shown(text: str) -> str:
-    """What somebody wrote, fit for a terminal: it can't move the cursor, hide, or look like another line."""
+    """Return a text in a form that is safe for a terminal: it can't move the cursor, hide, or imitate another line."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def time_of(ms: int | None) -> str:
-    """Unix ms as people read it; None: permanently."""
+    """Return Unix ms in a readable form; None: permanently."""
     if ms is None:
         return "permanently"
     return datetime.fromtimestamp(ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

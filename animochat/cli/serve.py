@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--port", help="port to listen on (default: PORT, or 3001)")
     parser.add_argument("--workers", help="worker processes (default: WEB_CONCURRENCY, or 1)")
     options = parser.parse_args(arguments)
-    # By way of the environment, so that one place checks them and the workers see the same values.
+    # Through the environment, so that they are checked in one place and the workers see the same values.
     if options.host is not None:
         os.environ["HOST"] = options.host
     if options.port is not None:
@@ -31,19 +31,19 @@ def main(arguments: list[str]) -> int:
     if options.workers is not None:
         os.environ["WEB_CONCURRENCY"] = options.workers
     settings = settings_or_exit()
-    # gunicorn reads this one by itself while it loads, and would stumble over an empty value.
+    # gunicorn reads this variable itself while it loads, and would fail on an empty value.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
     command = [sys.executable, "-m", "gunicorn", "--config", "python:animochat.gunicorn_conf"]
     _make_package_found()
-    # A new program in this same process: signals and the exit status are gunicorn's own, and its USR2 can run it again.
-    # The factory is called in the worker, which has patched the standard library by then, as wsgi.py does.
+    # A new program in the same process: signals and the exit status are gunicorn's own, and its USR2 can restart it.
+    # The worker calls the factory after patching the standard library, as with wsgi.py.
     os.execv(sys.executable, [*command, "animochat:create_app()"])
 
 
 def _make_package_found() -> None:
-    """See to it that the new program finds this package, where it is installed as a link to a folder of sources.
+    """Make sure that the new program finds this package if it is installed as a link to a folder of sources.
 
-    gunicorn looks in the current directory first, where any folder called `animochat` would pass for it.
+    gunicorn searches the current directory first, and would load any folder called `animochat` there.
     """
     sources = str(Path(animochat.__file__).parent.parent)
     if sources != sysconfig.get_path("purelib"):

@@ -32,7 +32,7 @@ WORDS = {Level.OK: "ok", Level.SKIPPED: "skipped", Level.WARNING: "warning", Lev
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit status of the worst finding."""
+    """Return the exit status of the worst result."""
     parser = argparse.ArgumentParser(
         prog="animochat doctor",
         description=DESCRIPTION,
@@ -69,7 +69,7 @@ def _examine() -> Iterator[CheckResult]:
 
 
 def _embedded(settings: Settings) -> Iterator[CheckResult]:
-    """In development without REDIS_URL: each server starts a store of its own, and so do we for a moment."""
+    """Check the embedded store of development (no REDIS_URL): each server starts its own, and so do we for a moment."""
     try:
         store = EmbeddedStore.start()
     except EmbeddedStoreError as error:

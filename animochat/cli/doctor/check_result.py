@@ -1,4 +1,4 @@
-"""What the doctor finds: one line for each check."""
+"""The doctor's results: one line for each check."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from enum import IntEnum
 
 
 class Level(IntEnum):
-    """How bad it is; the worst one decides the exit status."""
+    """The severity; the worst one decides the exit status."""
 
-    #: As it should be.
+    #: Everything is right.
     OK = 0
-    #: Could not be looked at. Nothing is known to be wrong.
+    #: The check was not possible. No fault is known.
     SKIPPED = 1
-    #: It will run, but worse than it could, or lose something that an operator may want to keep.
+    #: The server will run, but worse than it could, or may lose data that an operator wants to keep.
     WARNING = 2
-    #: It will not run, or not right.
+    #: The server will not run, or not correctly.
     ERROR = 3
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """`check` names what was looked at, `text` says how it is, and what to change where something is to be changed."""
+    """`check` names the check, `text` describes the state, and the change to make, if any."""
 
     level: Level
     check: str

@@ -1,4 +1,4 @@
-"""A store, or a node of a cluster, as the doctor looks at it: one connection that reads, and what INFO says."""
+"""A store, or a node of a cluster, that the doctor examines: one connection that only reads, and INFO's values."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import redis
 
 from animochat.store.connection import connect
 
-#: What these are called in a cluster with sharded pub/sub (store/scripts.py, store/cluster.py).
+#: Names of these commands in a cluster with sharded pub/sub (store/scripts.py, store/cluster.py).
 SHARDED = {"PUBLISH": "SPUBLISH", "SUBSCRIBE": "SSUBSCRIBE", "PUBSUB NUMSUB": "PUBSUB SHARDNUMSUB"}
 
 
 class ExaminedStore:
-    """One connection, and what INFO says. In a cluster it leads to a node that has `lobbies`.
+    """One connection, and INFO's values. In a cluster it leads to a node that has `lobbies`.
 
-    `url`: as the operator wrote it. `names`: what commands are called there, where it isn't what they are called on a
-    single server.
+    `url`: as the operator wrote it. `names`: the names of commands that differ from those on a single server.
     """
 
     def __init__(self, node: str, url: str, lobbies: Sequence[str], sharded: bool) -> None:
@@ -27,7 +26,7 @@ class ExaminedStore:
         self.sharded = sharded
         self.names = SHARDED if sharded else {}
         self.info: dict[str, str] = {}
-        #: Has it told anything?
+        #: Whether it has answered anything.
         self.answered = False
 
     def __enter__(self) -> ExaminedStore:
@@ -40,19 +39,19 @@ class ExaminedStore:
         self._connection.disconnect()
 
     def ask(self, *command: Any) -> Any:
-        """The reply. Raises redis.ResponseError for a refusal, one of BROKEN."""
+        """Return the reply. Raises redis.ResponseError for a refusal, or one of BROKEN."""
         self._connection.send_command(*command, check_health=False)
         return self._connection.read_response()
 
     def try_ask(self, *command: Any) -> Any:
-        """The reply, or None where we may not ask."""
+        """Return the reply, or None if our user may not run the command."""
         try:
             return self.ask(*command)
         except redis.ResponseError:
             return None
 
     def config(self, name: str) -> str | None:
-        """A setting of the store's, or None where we may not ask."""
+        """Return a setting of the store's, or None if our user may not read it."""
         reply = self.try_ask("CONFIG", "GET", name)
         return reply[1].decode() if reply else None
 

@@ -17,13 +17,13 @@ from animochat.settings import Settings
 from animochat.store.url import parse
 from animochat.web.page import missing_libraries
 
-#: Open files of a worker besides its clients: the listening socket, the store, hand-overs, the log, modules being read.
+#: Open files of a worker besides its clients: the listening socket, the store, hand-overs, the log, loading modules.
 OTHER_FILES = 100
 
-#: Seconds for whoever has our port to say who it is.
+#: Seconds in which the program on our port has to report its version.
 PORT_TIMEOUT = 3.0
 
-#: Variables that are set where every connection comes by way of a proxy, and what sets them.
+#: Variables that show that every connection comes through a proxy, and the platforms that set them.
 BEHIND_A_PROXY = {
     "DYNO": "Heroku",
     "FLY_APP_NAME": "Fly",
@@ -33,12 +33,12 @@ BEHIND_A_PROXY = {
 }
 
 
-#: Addresses that stand for all of a machine's, and where a server that listens on them answers.
+#: Addresses that stand for all of a machine's, and addresses at which a server that listens on them answers.
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def machine_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckResult]:
-    """Everything but the store. `environ` tells on which platform this is."""
+    """Yield all checks except those of the store. `environ` shows the platform."""
     yield _settings(settings)
     yield _client_url(settings)
     yield _page()
@@ -149,11 +149,11 @@ def _port(settings: Settings) -> CheckResult:
 
 
 def _our_version(settings: Settings) -> str | None:
-    """Return the version of the server there; None where it isn't ours, or its store is gone and it can't tell."""
+    """Return the version of the server there; None if it isn't ours, or can't answer because its store is gone."""
     host = ANY_ADDRESS.get(settings.host, settings.host)
     place = f"[{host}]" if ":" in host else host
     request = urllib.request.Request(f"http://{place}:{settings.port}/health")
-    # What the environment says of proxies is not about this machine.
+    # The environment's proxies are not for this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=PORT_TIMEOUT) as answer:
@@ -164,7 +164,7 @@ def _our_version(settings: Settings) -> str | None:
 
 
 def _in_container() -> bool:
-    """Return whether the address is a container's own, which its engine opens to the outside or doesn't."""
+    """Return whether the address is a container's own, which its engine may or may not publish."""
     return any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
 
 

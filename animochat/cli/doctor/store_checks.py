@@ -26,25 +26,26 @@ from animochat.store.reasons import reason
 from animochat.store.scripts import PACKAGE, load
 from animochat.store.url import parse
 
-#: ZRANDMEMBER and the like came with it.
+#: ZRANDMEMBER and similar commands are new in it.
 OLDEST_VERSION = (6, 2)
 
-#: PINGs, and the median in milliseconds from which on the store is too far away: a message waits for one round trip.
+#: Number of PINGs, and the median in milliseconds from which the store is too far away: a message waits for one round
+#: trip.
 PINGS = 20
 SLOW_MS = 5.0
 
-#: Share of `maxmemory` from which on it is time to do something.
+#: Share of `maxmemory` above which the operator should act.
 FULL = 0.8
 
-#: Milliseconds between the store's clock and this machine's that people would notice in a message's time.
+#: Difference in milliseconds between the store's clock and this machine's that people would notice in message times.
 CLOCK_MS = 2_000
 
-#: What Python sends of itself besides, to rooms' logs and for the operator's page.
+#: Further commands that Python itself sends, for rooms' logs and for the operator's page.
 OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL", "SMEMBERS"]
 
 _CALL = re.compile(r"""redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?""")
 
-#: Asks of each argument (a command, a key and what follows, divided by a space) whether it may be run.
+#: Checks for each argument (a command, a key and the rest, divided by spaces) whether the user may run it.
 _MAY_RUN = """
 local refused = {}
 for _, line in ipairs(ARGV) do
@@ -57,7 +58,7 @@ return refused
 
 
 def store_findings(url: str, settings: Settings) -> Iterator[CheckResult]:
-    """Everything about the store at `url`, in a cluster about each node that has a lobby. Never raises, and shows no
+    """Yield all results about the store at `url`, in a cluster about each node that has a lobby. Never raises, shows no
     secret."""
     try:
         topology = find(url)
@@ -75,7 +76,7 @@ def store_findings(url: str, settings: Settings) -> Iterator[CheckResult]:
 
 
 def _findings(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
-    """Everything about a single server, or the node of some lobbies."""
+    """Yield all results about a single server, or about the node of some lobbies."""
     try:
         with store:
             for check in (_version, _latency, _role, _memory, _persistence, confirmation, _slow_log, _cluster):
@@ -94,7 +95,7 @@ def _findings(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]
 
 
 def _unreachable(error: Exception, url: str) -> CheckResult:
-    """Return the finding of a store that could not be used at all."""
+    """Return the result for a store that could not be used at all."""
     if not isinstance(error, BROKEN):
         return CheckResult(Level.ERROR, "store", f"{masked_url(url)} refuses this user: {reason(error, url)}")
     text = f"{masked_url(url)} can't be reached ({reason(error, url)})"
@@ -112,7 +113,7 @@ def _version(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
         text = f"{masked_url(store.url)} answers, but this user may not run INFO: version, memory and persistence are"
         yield CheckResult(Level.SKIPPED, "store", f"{text} not checked; run the doctor as another user")
         return
-    # What Valkey is compatible with stands in redis_version.
+    # redis_version has the version that Valkey is compatible with.
     numbers = tuple(int(part) for part in store.info["redis_version"].split(".")[:2] if part.isdigit())
     text = f"{name} {version} at {masked_url(store.url)}"
     if numbers < OLDEST_VERSION:
@@ -214,7 +215,7 @@ def _cluster(store: ExaminedStore, settings: Settings) -> Iterator[CheckResult]:
 
 
 def script_commands() -> list[str]:
-    """Every command that a script of ours runs, with its subcommand: "PUBSUB NUMSUB", "ZADD"."""
+    """Return every command that our scripts run, with its subcommand: "PUBSUB NUMSUB", "ZADD"."""
     names = sorted(f"{path.parent.parent.name}/{path.stem}" for path in PACKAGE.glob("*/scripts/*.lua"))
     return sorted({" ".join(filter(None, call)) for name in names for call in _CALL.findall(load(name).source)})
 
@@ -246,14 +247,14 @@ def _permissions(store: ExaminedStore) -> Iterator[CheckResult]:
 
 
 def _channels(lobbies: Sequence[str], database: int) -> dict[str, str]:
-    """As an ACL names them, and one that is asked about. The worker's is nobody's."""
-    nobody = f"doctor-{secrets.token_hex(4)}"
-    channels = {keys.worker_channel("*", lobby): keys.worker_channel(nobody, lobby) for lobby in lobbies}
+    """Return channels as an ACL names them, each with an example. The worker's does not exist."""
+    unknown = f"doctor-{secrets.token_hex(4)}"
+    channels = {keys.worker_channel("*", lobby): keys.worker_channel(unknown, lobby) for lobby in lobbies}
     return {**channels, **{(name := keys.everybody(lobby, database)): name for lobby in lobbies}}
 
 
 def _wanted(names: Mapping[str, str], lobbies: Sequence[str], database: int = 0) -> list[tuple[str, str, str]]:
-    """What we have to be allowed: the whole line to ask about, the command in it, and where it is run."""
+    """Return the permissions that we need: the whole line to check, its command, and where it is run."""
     publish = names.get("PUBLISH", "PUBLISH")
     wanted = [(f"{command} {keys.SECRET} 1", command, keys.SECRET) for command in ("SET", "GET", "EXPIRE")]
     wanted += [(f"{publish} {channel} x", publish, place) for place, channel in _channels(lobbies, database).items()]
@@ -264,7 +265,7 @@ def _wanted(names: Mapping[str, str], lobbies: Sequence[str], database: int = 0)
         elif command == "TIME":
             wanted.append((command, command, "the server"))
         else:
-            # These would take everything behind the key for keys.
+            # These would treat everything after the key as keys.
             rest = "" if command in ("DEL", "EXISTS") else " x x x"
             for lobby in lobbies:
                 wanted.append((f"{command} {keys.lobby(lobby)}:pool{rest}", command, "{lobby:*"))
@@ -278,7 +279,7 @@ def _some(commands: list[str]) -> str:
 
 
 def _subscribing_refused(store: ExaminedStore, subscribe: str) -> list[str]:
-    """On which channels. It changes what a connection may do, which is one of its own. Nothing is read there."""
+    """Return the refused channels. Subscribing changes a connection, so this uses another one. It reads nothing."""
     refused = []
     with ExaminedStore(store.node, store.url, store.lobbies, store.sharded) as other:
         for place, channel in _channels(store.lobbies, parse(store.url).database).items():
@@ -286,7 +287,7 @@ def _subscribing_refused(store: ExaminedStore, subscribe: str) -> list[str]:
                 other.ask(subscribe, channel)
             except redis.exceptions.NoPermissionError:
                 refused.append(place)
-            except redis.ResponseError:  # a cluster that is not whole: said above
+            except redis.ResponseError:  # an incomplete cluster: another check reports it
                 pass
     return refused
 
@@ -295,7 +296,7 @@ def _clock(store: ExaminedStore) -> Iterator[CheckResult]:
     before = time.time()
     reply = store.try_ask("TIME")
     if reply is None:
-        return  # said under permissions
+        return  # the permission check reports it
     between = (before + time.time()) / 2
     apart = 1000 * (int(reply[0]) + int(reply[1]) / 1e6 - between)
     if abs(apart) > CLOCK_MS:

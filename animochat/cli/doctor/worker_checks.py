@@ -1,4 +1,4 @@
-"""The doctor's checks of the workers that use a store."""
+"""The doctor's checks of a store's workers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LEASE_MS = 5_000
 
 
 def agreement(store: ExaminedStore, settings: Settings, lobby: str) -> Iterator[CheckResult]:
-    """Do the workers that live agree, with each other and with these settings?"""
+    """Check whether the live workers agree with each other and with these settings."""
     living = [name for name, age in _ages(store, lobby).items() if age <= LEASE_MS]
     recorded = [store.try_ask("HGET", keys.lobby(lobby) + ":identities", name) for name in living]
     others = [other.decode() for other in recorded if other is not None]
     shared = store.try_ask("GET", keys.SECRET) if settings.secret_key is None else None
     secret = settings.secret_key or (shared.decode() if shared else None)
     if not others:
-        return  # nobody to agree with, or such as record nothing
+        return  # no worker to compare with, or only workers that record nothing
     mine = identity(secret, settings.store_messages, __version__) if secret is not None else others[0]
     wrong = disagreements(mine, others)
     for text in wrong.values():
@@ -34,7 +34,7 @@ def agreement(store: ExaminedStore, settings: Settings, lobby: str) -> Iterator[
 
 
 def _ages(store: ExaminedStore, lobby: str) -> dict[str, int]:
-    """Milliseconds since each worker's last heartbeat; none where we may not ask."""
+    """Return the milliseconds since each worker's last heartbeat; none if our user may not read them."""
     reply, now = store.try_ask("ZRANGE", keys.lobby(lobby) + ":workers", 0, -1, "WITHSCORES"), store.try_ask("TIME")
     if reply is None or now is None:
         return {}
