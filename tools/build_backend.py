@@ -23,7 +23,7 @@ from setuptools.build_meta import *  # noqa: F403  (the other hooks, editable in
 VENDOR = Path("animochat/web/static/vendor")
 LIBRARIES = ("socket.io.esm.min.js", "uPlot.esm.js", "uPlot.min.css")
 
-#: Seconds since 1970 of all files where SOURCE_DATE_EPOCH is unset: 1980, the first year that a zip file can hold.
+#: Seconds since 1970 of all files if SOURCE_DATE_EPOCH is unset: 1980, the earliest year of a zip file.
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH") or 315_532_800)
 
 
@@ -31,7 +31,7 @@ _QUIETLY = {"--global-option": "--quiet"}
 
 
 def build_wheel(directory: str, settings: Any = None, metadata: str | None = None) -> str:
-    """Build the wheel. Return its name. Raise SystemExit where the page's libraries are missing."""
+    """Build the wheel. Return its name. Raise SystemExit if the page's libraries are missing."""
     _require_libraries()
     name = build_meta.build_wheel(directory, _QUIETLY | (settings or {}), metadata)
     _rewrite_wheel(Path(directory, name))
@@ -39,16 +39,16 @@ def build_wheel(directory: str, settings: Any = None, metadata: str | None = Non
 
 
 def build_sdist(directory: str, settings: Any = None) -> str:
-    """Build the sdist, from which a wheel can be built without Node. Return its name. Raise SystemExit likewise."""
+    """Build the sdist, which can be built into a wheel without Node. Return its name. Raise SystemExit as above."""
     _require_libraries()
-    Path("animochat.egg-info/SOURCES.txt").unlink(missing_ok=True)  # else files of an older build come back
+    Path("animochat.egg-info/SOURCES.txt").unlink(missing_ok=True)  # it would add files of an older build
     name = build_meta.build_sdist(directory, _QUIETLY | (settings or {}))
     _rewrite_sdist(Path(directory, name))
     return name
 
 
 def main(directory: str) -> None:
-    """Build the sdist into `directory`, and from it the wheel, so that either has what the other has."""
+    """Build the sdist into `directory`, and the wheel from it, so that both have the same files."""
     target = Path(directory).resolve()
     target.mkdir(parents=True, exist_ok=True)
     sdist = target / build_sdist(str(target))

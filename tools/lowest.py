@@ -10,7 +10,7 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 VENV = Path(".venv-lowest")
 
-#: Everything that touches a library: the server, the store's client, the payloads, the commands.
+#: Tests that use the libraries: the server, the store's client, the payloads, the commands.
 TESTS = ["tests/server", "tests/chat/test_contract.py", "tests/store/test_pipeline.py", "tests/cli/test_cli.py"]
 
 

@@ -1,4 +1,4 @@
-"""Small changes to a Lua script, each of which should make a test fail: what tools/mutate_lua.py tries.
+"""Small changes to a Lua script, each of which should make a test fail: tools/mutate_lua.py tries them.
 
 for mutant in mutants(source):
     print(mutant.line, mutant.change)
@@ -17,7 +17,7 @@ TOKEN = re.compile(
 )
 OPENING = {"(": ")", "{": "}", "[": "]"}
 
-#: Token -> those that take its place, one at a time.
+#: Token -> its replacements, one at a time.
 SWAPS = {
     "<": ["<=", ">"],
     "<=": ["<"],
@@ -43,14 +43,14 @@ SWAPS = {
     "'ZRANGEBYSCORE'": ["'ZREVRANGEBYSCORE'"],
     "'PUBLISH'": ["'ECHO'"],
 }
-#: Arguments that a command may do without.
+#: Optional arguments of commands.
 OPTIONS = {"'NX'", "'XX'", "'GT'", "'LT'", "'MINID'", "'~'"}
-#: Commands with any number of members behind their key, or of pairs.
+#: Commands with any number of members, or pairs, after their key.
 MANY = {"'HDEL'", "'DEL'", "'UNLINK'", "'ZREM'", "'SREM'"}
 PAIRS = {"'HSET'", "'HMSET'"}
-#: What a statement may follow on its line.
+#: Tokens that may precede a statement on its line.
 BEFORE_STATEMENT = {"then", "do", "else", "repeat", ";"}
-#: What an expression may end with at the end of a line; anything else goes on in the next.
+#: Tokens after which an expression goes on in the next line; after any other it may end there.
 OPERATORS = {"=", "(", "{", "[", ",", "and", "or", "not", "return", "..", "in", *SWAPS} - {"true", "false"}
 
 
@@ -64,7 +64,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Mutant:
-    """`text` instead of what is from `start` to `end`. `line` is counted from 1, `code` is what stands there."""
+    """`text` replaces the source from `start` to `end`. `line` is counted from 1, `code` is its text."""
 
     line: int
     code: str
@@ -78,7 +78,7 @@ class Mutant:
 
 
 def tokens(source: str) -> list[Token]:
-    """The tokens of a script, without comments."""
+    """Return the tokens of a script, without comments."""
     return [
         Token(str(match.lastgroup), match[0], match.start(), match.end())
         for match in TOKEN.finditer(source)
@@ -87,7 +87,7 @@ def tokens(source: str) -> list[Token]:
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of a script, in the order of the places that they change."""
+    """Yield every mutant of a script, in the order of the places that they change."""
     code, lines = tokens(source), source.split("\n")
     for i, token in enumerate(code):
         for start, end, text in _changes(source, code, i):
@@ -127,7 +127,7 @@ def _changes(source: str, code: list[Token], i: int) -> Iterator[tuple[int, int,
 
 
 def _other_numbers(text: str) -> list[str]:
-    """One more and one less; nobody would notice that of many milliseconds, so ten times as many and a tenth."""
+    """Return one more and one less; a change of one in many milliseconds has no effect: then a tenth and ten times."""
     if "." in text:
         return [str(float(text) + 1)]
     number = int(text)
@@ -137,7 +137,7 @@ def _other_numbers(text: str) -> list[str]:
 
 
 def _is_argument(code: list[Token], i: int) -> bool:
-    """An index of KEYS or ARGV: any test of the script would notice."""
+    """Return whether a number is an index of KEYS or ARGV: any test of the script would notice a change."""
     return i > 1 and code[i - 1].text == "[" and code[i - 2].text in ("KEYS", "ARGV")
 
 
@@ -146,7 +146,7 @@ def _find(code: list[Token], i: int, text: str) -> int:
 
 
 def _closing(code: list[Token], i: int) -> int:
-    """Where the bracket at `i` is closed."""
+    """Return the position of the bracket that closes the one at `i`."""
     depth = 0
     for j in range(i, len(code)):
         depth += (code[j].text in OPENING) - (code[j].text in OPENING.values())
@@ -162,7 +162,7 @@ def _begins_statement(source: str, code: list[Token], i: int) -> bool:
 
 
 def _without_statement(code: list[Token], i: int) -> Iterator[tuple[int, int, str]]:
-    """A call, or an assignment of one line, is left out."""
+    """Leave out a call, or an assignment of one line."""
     j = i
     while j + 1 < len(code) and code[j + 1].text in (".", "["):
         j = _closing(code, j + 1) if code[j + 1].text == "[" else j + 2
@@ -171,7 +171,7 @@ def _without_statement(code: list[Token], i: int) -> Iterator[tuple[int, int, st
 
 
 def _arguments(code: list[Token], i: int, closing: int) -> list[tuple[int, int]]:
-    """The first and last token of each of the parts that commas divide, from `i` to the bracket at `closing`."""
+    """Return the first and last token of each part that commas divide, from `i` to the bracket at `closing`."""
     parts, first, j = [], i, i
     while j < closing:
         if code[j].text in OPENING:
@@ -186,7 +186,7 @@ def _arguments(code: list[Token], i: int, closing: int) -> list[tuple[int, int]]
 
 
 def _without_members(code: list[Token], i: int) -> Iterator[tuple[int, int, str]]:
-    """One of several members, or pairs, that a command has behind its key is left out."""
+    """Leave out one of a command's several members or pairs after the key."""
     depth, closing = 0, i
     while depth >= 0:
         closing += 1
@@ -200,7 +200,7 @@ def _without_members(code: list[Token], i: int) -> Iterator[tuple[int, int, str]
 
 
 def _without_fields(code: list[Token], i: int) -> Iterator[tuple[int, int, str]]:
-    """A named field of a table is left out."""
+    """Leave out a named field of a table."""
     closing = _closing(code, i)
     for first, last in _arguments(code, i + 1, closing):
         if last > first + 1 and code[first].kind == "name" and code[first + 1].text == "=":

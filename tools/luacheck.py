@@ -1,4 +1,4 @@
-"""Checks the Lua scripts as Redis sees them, each with what it includes: luacheck itself knows no `-- @include`."""
+"""Check the Lua scripts as Redis sees them, each with its includes: luacheck itself knows no `-- @include`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from animochat.store.scripts import PACKAGE, load
 
 
 def main() -> int:
-    """Return 1 if luacheck complains about a script, otherwise 0. Without luacheck say so; in CI that is a failure."""
+    """Return 1 if luacheck complains about a script, else 0. Without luacheck print that; in CI that is a failure."""
     if shutil.which("luacheck") is None:
         print("luacheck is not installed: Lua not checked")
         return 1 if os.environ.get("CI", "").lower() not in ("", "0", "false") else 0

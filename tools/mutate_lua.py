@@ -1,14 +1,14 @@
-"""Changes the Lua scripts in one place at a time, and says which changes no test notices.
+"""Change the Lua scripts in one place at a time, and print the changes that no test notices.
 
-    python tools/mutate_lua.py                           # all folders; goes on where it was interrupted
+    python tools/mutate_lua.py                           # all folders; continues an interrupted run
     python tools/mutate_lua.py --folder moderation       # one folder
-    python tools/mutate_lua.py --file ban_address        # the files whose names begin so
-    python tools/mutate_lua.py --survivors               # those that nothing noticed before, with every test
-    python tools/mutate_lua.py --minutes 10              # as many as that takes, spread over everything
+    python tools/mutate_lua.py --file ban_address        # the files whose names begin like this
+    python tools/mutate_lua.py --survivors               # changes that no test noticed before, with every test
+    python tools/mutate_lua.py --minutes 10              # as many as fit into that time, spread over everything
 
-The tests are collected once. Then each mutant is tried in a fork of this process, on a store of its own, by the tests
-that run the script: those first that noticed most. No server is started. What was found out stands in
-.mutation/lua.jsonl until the file in question changes.
+The tests are collected once. Then the tests that run a script try each of its mutants in a fork of this process, on a
+store of its own: those that noticed most come first. No server is started. Results are kept in .mutation/lua.jsonl
+until the file concerned changes.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ from animochat.telemetry import history as readings
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / ".mutation" / "lua.jsonl"
 SLOW_TESTS = ROOT / ".mutation" / "slow.txt"
-#: Changes that nobody could notice: `file: line: change`, and in the line below why.
+#: Changes without an effect: `file: line: change`, with the reason above.
 WITHOUT_EFFECT = ROOT / "tools" / "lua_without_effect.txt"
 
 FOLDERS = ("matchmaking", "rooms", "presence", "moderation")
 SCRIPTS = presence.SCRIPTS + matchmaking.SCRIPTS + rooms.SCRIPTS + moderation.SCRIPTS + readings.SCRIPTS
 TESTS = ("moderation", "matching", "rooms", "presence", "lobbies", "admin", "state_machine")
 
-#: A test with one of these starts programs, which costs more than it tells.
+#: Tests with one of these fixtures start programs, which is too slow.
 OTHER_FIXTURES = {"servers", "server", "module_servers", "module_store", "connect", "crowd_process"}
 #: Seconds: tests that take longer are left out.
 SLOW = 1.0
-#: Tests of a mutant; --survivors tries those that these did not notice with all there are.
+#: Tests per mutant; --survivors tries the mutants that these did not notice with all tests.
 MOST = 100
-#: Seconds that a mutant may take, beside three times what its tests take, before the store is asked whether it hangs.
+#: Seconds that a mutant may take, besides three times the time of its tests, before the store is checked for a hang.
 PATIENCE = 10.0
 
 EVALSHA = re.compile(rb"EVALSHA\r\n\$40\r\n([0-9a-f]{40})")
@@ -69,7 +69,7 @@ SURVIVED, NOTICED, INVALID, FAILED = 0, 1, 2, 3
 
 @dataclass
 class Test:
-    """A test, what it costs (seconds), and the scripts that it runs."""
+    """A test, its time in seconds, and the scripts that it runs."""
 
     item: Any
     seconds: float = 0.0
@@ -78,7 +78,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Case:
-    """A mutant of a file, and the scripts that the file is part of."""
+    """A mutant of a file, and the scripts that include the file."""
 
     path: Path
     mutant: Mutant
@@ -94,7 +94,7 @@ class Case:
 
 
 class Store:
-    """A store that takes one mutant after the other, and is exchanged when a mutant hangs in it."""
+    """A store for one mutant after another; it is replaced if a mutant hangs in it."""
 
     def __init__(self) -> None:
         self._start()
@@ -105,7 +105,7 @@ class Store:
         self.load()
 
     def stop(self) -> None:
-        """As the tests stop theirs, between which it goes on."""
+        """Do nothing: the tests stop their store, but this one continues."""
 
     def load(self) -> None:
         with redis.Redis.from_url(self.url) as client:
@@ -114,12 +114,12 @@ class Store:
                 client.script_load(script.source)
 
     def forget(self) -> None:
-        """End the subscriptions that the last mutant left."""
+        """End the subscriptions that the last mutant left behind."""
         with redis.Redis.from_url(self.url) as client:
             client.client_kill_filter(_type="pubsub")
 
     def hangs(self) -> bool:
-        """Return whether a script runs without an end."""
+        """Return whether a script runs endlessly."""
         try:
             with redis.Redis.from_url(self.url, socket_timeout=10, retry=None) as client:
                 return not client.ping()
@@ -136,7 +136,7 @@ class Store:
 
 
 def in_fork(action: Callable[[int], int]) -> tuple[int, int]:
-    """Run it in a fork of this process, silently. Returns the process and where what it writes can be read."""
+    """Run it in a fork of this process, silently. Return the process id and a descriptor with its output."""
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
@@ -155,7 +155,7 @@ def in_fork(action: Callable[[int], int]) -> tuple[int, int]:
 
 
 def run_items(items: list[Any], after: Callable[[Any, bool, float], int | None]) -> int | None:
-    """Run tests in this order until `after(item, passed, seconds)` returns something, and return that."""
+    """Run tests in this order until `after(item, passed, seconds)` returns a value; return that value."""
     for item, following in zip_longest(items, items[1:]):
         begun = time.monotonic()
         reports = runtestprotocol(item, nextitem=following, log=False)
@@ -166,12 +166,12 @@ def run_items(items: list[Any], after: Callable[[Any, bool, float], int | None])
 
 
 class Mutation:
-    """As a plugin of pytest: takes the place of its loop over the tests."""
+    """A pytest plugin that replaces its loop over the tests."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.tests: dict[str, Test] = {}
-        #: How many mutants of a file a test noticed.
+        #: How many mutants of a file a test has noticed.
         self.noticed: Counter[tuple[str, str]] = Counter()
         self.results: dict[str, bool] = {}
         self.exempt = exempt()
@@ -194,10 +194,10 @@ class Mutation:
                 store.end()
         return True
 
-    # What there is
+    # Tests and mutants
 
     def measure(self, items: list[Any], store: Store) -> None:
-        """What the tests cost, and which scripts they run. All have to pass."""
+        """Measure the tests' times, and which scripts they run. All tests must pass."""
         by_sha = {script.sha: script.name for script in SCRIPTS}
         slow = set(SLOW_TESTS.read_text().split("\n")) if SLOW_TESTS.exists() else set()
         of = {item.nodeid: item for item in items if item.nodeid not in slow}
@@ -229,7 +229,7 @@ class Mutation:
         SLOW_TESTS.write_text("\n".join(sorted(slow)))
 
     def cases(self) -> list[Case]:
-        """All mutants of the chosen files, in an order that spreads over all of them."""
+        """Return all mutants of the chosen files, in an order that spreads over all of them."""
         result = []
         for folder in self.options.folder or FOLDERS:
             for path in sorted((scripts.PACKAGE / folder / "scripts").rglob(f"{self.options.file or ''}*.lua")):
@@ -253,7 +253,7 @@ class Mutation:
                 self.results[found["key"]] = found["noticed"]
                 self.noticed[found["key"].partition(":")[0], found["by"]] += 1
 
-    # Trying
+    # Trials
 
     def try_all(self, cases: list[Case], stores: list[Store]) -> None:
         deadline = time.monotonic() + self.options.minutes * 60
@@ -337,7 +337,7 @@ class Mutation:
 
 
 def exempt() -> set[str]:
-    """The changes of WITHOUT_EFFECT."""
+    """Return the changes listed in WITHOUT_EFFECT."""
     lines = WITHOUT_EFFECT.read_text().splitlines() if WITHOUT_EFFECT.exists() else []
     return {line for line in lines if line and not line.startswith(("#", " "))}
 
@@ -349,7 +349,7 @@ def concerns_the_store(item: Any) -> bool:
 
 
 def watch_scripts() -> set[str]:
-    """The digests of the scripts that are run from now on."""
+    """Return a set that collects the digests of the scripts that run from now on."""
     ran: set[str] = set()
     send = redis.connection.AbstractConnection.send_packed_command
 
@@ -363,12 +363,12 @@ def watch_scripts() -> set[str]:
 
 
 def use(store: Store) -> None:
-    """Have the tests use this store."""
+    """Let the tests use this store."""
     EmbeddedStore.start = classmethod(lambda cls, binary=None: store)  # type: ignore[assignment,method-assign]
 
 
 def files_of(script: str) -> set[Path]:
-    """The file of a script and what it includes."""
+    """Return the file of a script and its includes."""
     folder, name = script.split("/")
     found, waiting = set(), [scripts.PACKAGE / folder / "scripts" / f"{name}.lua"]
     while waiting:
@@ -381,7 +381,7 @@ def files_of(script: str) -> set[Path]:
 
 
 def mutate(case: Case, store: Store) -> bool:
-    """Put the mutant in the place of each script that it is part of, in this process. False: it is not even Lua."""
+    """Replace each script that includes the mutant's file, in this process. Return False if it is not valid Lua."""
     original = scripts.PACKAGE
     with tempfile.TemporaryDirectory() as directory, redis.Redis.from_url(store.url) as client:
         scripts.PACKAGE = Path(directory)
@@ -397,7 +397,7 @@ def mutate(case: Case, store: Store) -> bool:
                     client.script_load(changed.source)
                 except redis.ResponseError:
                     return False
-                # the one object that services and tests have
+                # the one object that services and tests share
                 object.__setattr__(script, "source", changed.source)
                 object.__setattr__(script, "sha", changed.sha)
     scripts.PACKAGE = original

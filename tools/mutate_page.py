@@ -1,10 +1,9 @@
-"""Change one thing of the page's scripts at a time, and see whether the page's tests notice.
+"""Change the page's scripts in one place at a time, and check whether the page's tests notice.
 
     .venv/bin/python tools/mutate_page.py [--count 20] [--seed 1] [--file conversation.js ...]
 
-Change this checkout's own files, and change them back: nothing else may use them meanwhile. Print each change,
-whether a test noticed it, and the score. A change that passed has no effect (a reader decides that), or its test is
-missing.
+This changes this checkout's own files and restores them: do not use them meanwhile. It prints each change, whether a
+test noticed it, and the score. A change that passed has no effect (the reader decides), or its test is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ STATIC = ROOT / "animochat/web/static"
 #: Seconds for one run of the tests: a change that makes them hang is noticed.
 PATIENCE = 900
 
-#: What is looked for in a line of code, and what takes its place.
+#: Patterns in a line of code, and their replacements.
 CHANGES = [
     (r"===", "!=="),
     (r"!==", "==="),
@@ -44,7 +43,7 @@ CHANGES = [
 
 
 def changes(path: Path) -> list[tuple[Path, int, str]]:
-    """Return each change of a file: where, and the line as it is then."""
+    """Return each change of a file: the place, and the changed line."""
     found = []
     for number, line in enumerate(path.read_text("utf-8").splitlines()):
         if line.lstrip().startswith(("//", "*", "/*", "import", "@")):
