@@ -1,10 +1,10 @@
-"""What people cost who are only there: the store's memory for them, and the worker's time to say how many they are.
+"""The cost of idle people: the store's memory for them, and the worker's time for sending the online count.
 
     .venv/bin/python bench/capacity.py                       # a minute; needs what `make setup` installs
 
-The store's memory is measured with the real scripts, a thousand people at a time, and no server. The worker's time is
-that of a real server with idle stock clients: over ten seconds in which nothing changes, and over ten in which somebody
-comes every second, so that everybody is sent `online-count` every second.
+The store's memory is measured with the real scripts, a thousand people at a time, without a server. The worker's time
+is that of a real server with idle stock clients: over ten seconds without any change, and over ten seconds in which one
+person connects every second, so that `online-count` is sent to everyone every second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.helpers.people import RawClient, resident_kilobytes
 from tests.helpers.servers import Server
 from tests.helpers.store import Lobby
 
-#: People of one measurement, messages in each room's log, characters in each message, and how many each has met.
+#: People per measurement, messages in each room's log, characters in each message, and people that each has met.
 PEOPLE, MESSAGES, CHARACTERS, MET = 1_000, 20, 40, 100
 
 #: Seconds of each window.
@@ -46,7 +46,7 @@ TICK = 0.01
 
 
 def memory(url: str) -> dict[str, float]:
-    """Bytes in the store for each person, room, message and meeting."""
+    """Return the bytes in the store for each person, room, message and history entry."""
     lobby = Lobby(url)
     lobby.load_scripts(*presence.SCRIPTS, *matchmaking.SCRIPTS, *ROOM_SCRIPTS)
     with redis.Redis.from_url(url) as client:
@@ -83,15 +83,15 @@ def memory(url: str) -> dict[str, float]:
         "person_bytes": connected / PEOPLE,
         "room_bytes": matched / len(rooms),
         "message_bytes": said / (len(rooms) * MESSAGES),
-        # in the sets of both
+        # in the sets of both people
         "meeting_bytes": met / (PEOPLE * MET / 2),
-        # what is left of somebody who has gone, for an hour (docs/keys.md)
+        # the record of a person who has left, kept for an hour (docs/keys.md)
         "gone_bytes": gone / PEOPLE,
     }
 
 
 def idle_people(url: str, connections: int) -> dict[str, float]:
-    """Microseconds of a worker for each idle connection and second; and for each `online-count` that it sends."""
+    """Return a worker's microseconds per idle connection and second, and per `online-count` that it sends."""
     with tempfile.TemporaryDirectory(prefix="animochat-capacity-") as directory:
         server = Server(Path(directory), env={"REDIS_URL": url}).start()
         crowd = Crowd()
@@ -101,7 +101,7 @@ def idle_people(url: str, connections: int) -> dict[str, float]:
             for _ in range(connections):
                 crowd.join(server.url, wait=False)
             crowd.until(lambda history: history.happened["session"] >= connections, 60)
-            time.sleep(3)  # until everybody has been told of the last one
+            time.sleep(3)  # until the last count has been sent to everyone
             idle = _cpu_seconds(server, lambda: None)
             told = crowd.history.happened["online-count"]
             visitors: list[RawClient] = []

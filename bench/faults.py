@@ -1,14 +1,14 @@
-"""A hundred rooms under faults: is anything lost, doubled, misplaced, late, or acknowledged in a room that was over?
+"""A hundred rooms under faults: is any message lost, duplicated, misplaced, late, or acknowledged in an ended room?
 
     .venv/bin/python bench/faults.py                         # a minute of faults, two minutes in all
-    .venv/bin/python bench/faults.py --seconds 20 --rooms 20 # a look
+    .venv/bin/python bench/faults.py --seconds 20 --rooms 20 # a quick try
 
 There are two servers of two workers each. Workers are killed and stopped for 15 s (SIGSTOP), networks are cut or lose
-connections, Redis kills connections, answers nobody for a while, and is killed once (tests/faults/nemesis.py).
+connections, Redis closes connections, does not respond for a while, and is killed once (tests/faults/nemesis.py).
 
-Everyone is a stock socket.io-client that connects again by itself (tests/helpers/js/crowd.mjs). Each records what it
-sent, what was acknowledged and what it received, and animochat/loadtest/history.py checks the whole of it: the same
-people and the same proof as in the suite, only more of them. The table counts what it excused, with the reasons.
+All people are stock socket.io-clients that reconnect by themselves (tests/helpers/js/crowd.mjs). Each records what it
+sent, what was acknowledged and what it received, and animochat/loadtest/history.py checks all of it: the same clients
+and the same proof as in the test suite, but more of them. The table counts what was excused, with the reasons.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # in the place of this folder, where `faults` is this script
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder, in which `faults` is this script
 
 from animochat.loadtest.history import KINDS, History  # noqa: E402 (found by the line above)
 from tests.faults.crowd import Crowd, Member  # noqa: E402
@@ -34,7 +34,7 @@ from tests.faults.network import Network  # noqa: E402
 from tests.helpers.people import NO_RATES, stats, status  # noqa: E402
 from tests.helpers.servers import RedisServer, Server, find_redis_server  # noqa: E402
 
-#: Seconds for everybody to have a partner, for what is on its way to arrive, and for one answer of the crowd's.
+#: Seconds until everyone has a partner, until messages under way have arrived, and for one answer of the clients'.
 START, SETTLE, ANSWER = 60.0, 60.0, 60.0
 
 
@@ -61,7 +61,7 @@ def _until(check: Callable[[], object], seconds: float, what: str) -> None:
 
 
 def _hurt(nemesis: Nemesis, store: RedisServer, arguments: argparse.Namespace) -> Counter[str]:
-    """Have the nemesis do what it does and, half-way through, kill the store; return what was done."""
+    """Run the nemesis, and kill the store halfway; return the counts of its faults."""
     done = nemesis.rage(arguments.seconds / 2, arguments.every)
     store.stop(signal.SIGKILL)
     store.start()
@@ -86,12 +86,12 @@ def _run(directory: Path, arguments: argparse.Namespace) -> tuple[Counter[str], 
         crowd = Crowd()
         stack.callback(crowd.close)
 
-        # One asks after the other: answers of a crowd this size take their time.
+        # One request after another: answers of a crowd this size take their time.
         people: list[Member] = [
             crowd.join(servers[number % len(servers)][1].url, wait=False) for number in range(2 * arguments.rooms)
         ]
         for number, member in enumerate(people):
-            # one in ten goes on to somebody else now and then, one in four says nothing twice
+            # one in ten skips now and then, one in four sends nothing twice
             skip_after = 25 if number % 10 == 0 else 0
             member.talk(interval_ms=arguments.interval_ms, skip_after=skip_after, once=number % 4 == 1)
         crowd.until(lambda h: h.counts().get("matched", 0) >= len(people), START, "everybody has a partner")
@@ -100,10 +100,10 @@ def _run(directory: Path, arguments: argparse.Namespace) -> tuple[Counter[str], 
         print("healing", file=sys.stderr, flush=True)
         for member in people:
             member._ask("hush", ANSWER)
-        with contextlib.suppress(pytest.fail.Exception):  # else the violations say what is missing
+        with contextlib.suppress(pytest.fail.Exception):  # on a timeout, the violations list the missing messages
             crowd.until(lambda history: not history.violations(), SETTLE)
         for member in people:
-            member.settle()  # what comes too often has come by then
+            member.settle()  # duplicates have arrived by then
         for server, _ in servers:
             if "Traceback" in server.log():
                 raise RuntimeError(f"the server logged an error:\n{server.log()[-4000:]}")
@@ -111,7 +111,7 @@ def _run(directory: Path, arguments: argparse.Namespace) -> tuple[Counter[str], 
 
 
 def main() -> int:
-    """Run it; the exit status is 1 when the checker found anything."""
+    """Run it; the exit status is 1 if the checker found a violation."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begun = time.monotonic()

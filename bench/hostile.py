@@ -1,11 +1,11 @@
-"""A thousand hostile connections beside a hundred honest rooms: do the honest notice, and does memory stay level?
+"""A thousand hostile connections beside a hundred honest rooms: do honest clients notice, does memory stay level?
 
     .venv/bin/python bench/hostile.py            # two minutes
-    .venv/bin/python bench/hostile.py --quick    # half a minute, a look and no measurement
+    .venv/bin/python bench/hostile.py --quick    # half a minute, a quick try and no measurement
 
-The same conversations, three times on one worker: undisturbed, beside the attack (load/hostile.py), and undisturbed
-again. All limits are those that the server has by default. The attack comes from other addresses than the honest,
-shares the load's core with them, and has the lowest priority there: what is measured is the server.
+It runs the same conversations three times on one worker: undisturbed, during the attack (load/hostile.py), and
+undisturbed again. All limits are the server's defaults. The attack comes from other addresses than the honest clients,
+shares the load's core with them, and has the lowest priority there: so the server is measured.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from pathlib import Path
 from harness.processes import Program, ProgramFailed, cores
 from harness.servers import BENCH, KINDS, serving
 
-#: The bounds: the honest p99 against its undisturbed value, and the growth of resident memory while the attack goes on,
-#: as a factor.
+#: The bounds, as factors: the honest p99 against its undisturbed value, and the growth of resident memory during the
+#: attack.
 P99_BOUND, MEMORY_BOUND = 2.0, 1.1
 
-#: Seconds between two looks at the memory, from the attack's first connection until the honest are measured, and until
-#: the honest have connected: they are there before it begins.
+#: Seconds between two measurements of memory, from the attack's first connection to the measurement of honest clients,
+#: and until the honest clients have connected, which they do before the attack.
 LOOK, SETTLE, CONNECTING = 0.2, 4.0, 5.0
 
 
 class Memory:
-    """Resident memory of some processes together, in MB, looked at time and again."""
+    """Resident memory of some processes together, in MB, measured at intervals."""
 
     def __init__(self, pids: list[int]) -> None:
         self._pids = pids
@@ -62,7 +62,7 @@ def _conversations(url: str, arguments: argparse.Namespace, warmup: float = 2.0)
     options = {
         "urls": [url],
         "rooms": arguments.rooms,
-        "rate": 2 * arguments.rooms,  # everybody says one thing a second
+        "rate": 2 * arguments.rooms,  # everyone sends one message per second
         "warmupS": warmup,
         "seconds": arguments.seconds,
         "serverPids": [],
@@ -112,7 +112,7 @@ def _row(*cells: object) -> str:
 
 
 def main() -> int:
-    """Run it; the exit status is 1 when something failed (a bound that is missed is a result, not a failure)."""
+    """Run it; the exit status is 1 after a failure (a missed bound is a result, not a failure)."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     limits = {"RATE_MESSAGES", "RATE_TYPING", "RATE_SEARCHES", "RATE_REFUSALS", "RATE_CONNECTS", "RATE_REQUESTS"}

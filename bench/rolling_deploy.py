@@ -1,12 +1,12 @@
-"""A rolling deploy under traffic: two servers behind HAProxy are replaced one after the other, and nobody loses a word.
+"""A rolling deploy under traffic: two servers behind HAProxy are replaced one after the other, and no message is lost.
 
     python bench/rolling_deploy.py                    # 200 rooms; a minute or two
     python bench/rolling_deploy.py --rooms 50 --interval 200
 
-Stock clients (in a Node process) talk in so many rooms, through HAProxy as configured in deploy/, to two servers of two
-workers each. Each server in turn gets SIGTERM, ends, and is started again. In the end everyone's history is checked
-(animochat/loadtest/history.py): the exit status is 1 if anything was lost, doubled or out of order, or if a client
-could not take up its session.
+Stock clients (in a Node process) chat in this many rooms, through HAProxy as configured in deploy/, on two servers with
+two workers each. Each server in turn gets SIGTERM, ends, and is started again. At the end everyone's history is checked
+(animochat/loadtest/history.py): the exit status is 1 if a message was lost, duplicated or out of order, or if a client
+could not recover its session.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ENV = {**NO_RATES, "TRUSTED_PROXIES": "1", "SKIP_COOLDOWN_MS": "100"}
 
 
 def main() -> int:
-    """Run it once; the exit status."""
+    """Run it once; return the exit status."""
     parser = argparse.ArgumentParser(description="A rolling deploy of two servers behind HAProxy, under traffic.")
     parser.add_argument("--rooms", type=int, default=200, help="conversations of two (default 200)")
     parser.add_argument("--interval", type=int, default=500, help="ms between a person's sentences (default 500)")

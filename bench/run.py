@@ -1,4 +1,4 @@
-"""Runs AniMoChat and the Node reference server side by side and prints how they compare.
+"""Run AniMoChat and the Node reference server side by side, and print how they compare.
 
     python bench/run.py                         # everything, three rounds
     python bench/run.py --quick                 # everything, one short round
@@ -37,7 +37,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run what was asked for; the exit status is 1 when a run failed (a missed bound is a result, not a failure)."""
+    """Run the chosen scenarios; the exit status is 1 if a run failed (a missed bound is a result, not a failure)."""
     arguments = _arguments()
     # Without this a SIGTERM would leave the servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

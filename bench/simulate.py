@@ -1,16 +1,16 @@
-"""Simulates one lobby's matching at sizes that no machine here holds: waiting times, script times, load of its slot.
+"""Simulate one lobby's matching at sizes that no machine here can run: waits, script times, load of the lobby's slot.
 
     make simulate                                                   # measure, check, and the table of docs/scaling.md
     .venv/bin/python bench/simulate.py --people 300000 --lobbies 4  # one line of it: a size of your own
 
-First the matchmaking scripts are run on a real store, by people who behave as simulated ones do, in the simulation's
-time, and it is noted what each script takes: the time (the store's own, `INFO cpu`), and how many commands it executes
-(`INFO commandstats`), which is the same whatever else the machine does. Then the simulation, in which the store is one
-thread with a queue and scripts take what was noted, is checked against another such run at another size. Then it runs
-at the sizes asked for.
+First it runs the matchmaking scripts on a real store, for simulated people and in the simulation's time, and records
+the cost of each script: its time (from the store's `INFO cpu`) and the number of its commands (`INFO commandstats`),
+which does not depend on the machine's load. Then it checks the simulation against another such run at another size; in
+the simulation the store is one thread with a queue, and scripts cost what was recorded. Then it runs the requested
+sizes.
 
-What is assumed about people stands in simulation/behaviour.py; who looks for whom follows the scripts' rules
-(simulation/imitation.py). Workers serve all lobbies, so each lobby has the ticks and heartbeats of all.
+simulation/behaviour.py has the assumptions about people; matching follows the scripts' rules (simulation/imitation.py).
+Workers serve all lobbies, so each lobby has the ticks and heartbeats of all.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from simulation.imitation import Imitation
 from simulation.real import Real
 from simulation.town import Aggregates, Town
 
-#: People that one worker carries: docs/scaling.md.
+#: People per worker: docs/scaling.md.
 PEOPLE_PER_WORKER = 20_000
 
-#: What is run where nothing is asked for: people and lobbies.
+#: The default sizes: people and lobbies.
 SIZES = [(10_000, 1), (100_000, 1), (1_000_000, 5), (10_000_000, 50)]
 
-#: How far the simulation may be from the real scripts.
+#: Tolerated difference between the simulation and the real scripts.
 TOLERANCE = 0.15
 
-#: What is not compared: what else the machine did, and what is a single event.
+#: Figures that are not compared: they depend on the machine's load, or on a single event.
 NOT_COMPARED = ["script delay p99 ms", "longest script of all, commands"]
 
 BEHAVIOUR = Behaviour()
 
 
 def simulate(costs: Costs, people: int, workers: int, warm_up: float, seconds: float, seed: int = 1) -> Aggregates:
-    """One lobby of that many people."""
+    """Simulate one lobby with that many people."""
     lobby = Imitation(costs, BEHAVIOUR.rest, Random(seed))
     return Town(lobby, people, workers, BEHAVIOUR, seed).run(warm_up, seconds)
 
@@ -63,10 +63,10 @@ def calibrate_and_check(
     workers: tuple[int, int] = (4, 8),
     seconds: float = 400.0,
 ) -> tuple[Costs, list[tuple[str, float, float]]]:
-    """What scripts cost in a lobby of one size, and another one by the real scripts and simulated with those costs.
+    """Measure the scripts' costs in a lobby of one size; run another size with the real scripts, and simulated.
 
-    Each on an empty store of its own, in turns, so that what else the machine does hits both alike. Returns the costs,
-    and for each figure its name, what it really is, and what it is in the simulation.
+    Each run has its own empty store, and they alternate, so that other load on the machine affects all alike. Returns
+    the costs, and for each figure its name, its real value, and its simulated value.
     """
     measured, truth = (Real(url, count) for url, count in zip(urls, workers, strict=True))
     towns = [
@@ -79,13 +79,13 @@ def calibrate_and_check(
     costs = measured.costs
     for lobby in (measured, truth):
         lobby.close()
-    # The same people come and stay as long: what differs is what the scripts do, and when.
+        # The same people come and stay as long: only the scripts and their times differ.
     simulated = simulate(costs, people[1], workers[1], 10.0, seconds, seed=3).summary()
     return costs, [(name, real[name], simulated[name]) for name in real]
 
 
 def main() -> int:
-    """Print what was asked for; the exit status is 1 where the simulation is too far from the truth."""
+    """Print the requested figures; the exit status is 1 if the simulation differs too much."""
     parser = argparse.ArgumentParser(description="A discrete-event simulation of matching.")
     parser.add_argument("--people", type=int, help="online in all lobbies; default: the table")
     parser.add_argument("--lobbies", type=int, default=1, help="over which they are spread evenly (default 1)")
@@ -95,7 +95,7 @@ def main() -> int:
     options = parser.parse_args()
     stores = [EmbeddedStore.start(binary=shutil.which("redis-server")) for _ in range(2)]
     if sys.platform == "linux":
-        # One is idle while the other one works. On two cores, one of which is busier, they would differ by a third.
+        # One is idle while the other one works. On two unequally busy cores they would differ by a third.
         for store in stores:
             os.sched_setaffinity(store.pid, {max(os.sched_getaffinity(0))})
     try:

@@ -1,11 +1,11 @@
-"""A hundred thousand people waiting: how long the longest matchmaking script takes, and whether it finds whom it must.
+"""A hundred thousand waiting people: how long the longest matchmaking script takes, and whether it finds the partner.
 
     python bench/waiting.py CASE REDIS_URL      # bench/run.py --scenario waiting-… does this on a store of its own
 
-Cases: `nobody-excluded`, `met-some`, `met-all`, `other-interests`, `same-interests`, `same-interests-met`. Runs the
-scripts themselves, through the project's own services, on an otherwise empty store, with no server around them. Times
-are the store's own: what everybody else who uses that store has to wait for. The people who wait are written directly,
-because people who may meet would not stay waiting.
+Cases: `nobody-excluded`, `met-some`, `met-all`, `other-interests`, `same-interests`, `same-interests-met`. It runs the
+scripts through the project's own services, on an otherwise empty store, without a server. Times are the store's own:
+the delay for all other users of that store. Waiting people are written directly, because people who may meet would not
+stay waiting.
 """
 
 from __future__ import annotations
@@ -34,61 +34,61 @@ HISTORY_MS = 24 * 3600 * 1000
 COOLDOWN_MS = 5000
 INTEREST_WAIT_MS = 10_000
 
-#: Commands that are written at once while filling the store.
+#: Commands per write while filling the store.
 BATCH = 1000
 
 #: Milliseconds between two rounds of ticks (animochat/chat/worker.py).
 TICK_MS = 250
 
-#: Calls of the tick after which a search that is still going on counts as endless.
+#: Calls of the tick after which an unfinished search counts as endless.
 MOST_TICKS = 5000
 
 Result = dict[str, float]
 
 
 class WatchedPipeline(Pipeline):
-    """Measures what each script costs the store's process: its CPU time, whatever else the machine does meanwhile.
+    """Measures the CPU time of the store's process for each script, without other load on the machine.
 
-    The time on the clock is in the store's statistics, and its maximum is the scheduler's: among some thousands of
-    scripts there is always one in whose middle somebody else got the core.
+    The wall time is in the store's statistics, but its maximum depends on the scheduler: among some thousands of
+    scripts there is always one that another process has interrupted.
     """
 
     def __init__(self, url: str, scripts: list[Script], pid: int) -> None:
         super().__init__(url, scripts)
         self._schedstat = Path(f"/proc/{pid}/schedstat")
         self._stat = Path(f"/proc/{pid}/stat")
-        #: milliseconds, one for each script; the command is read and answered in it, too
+        #: milliseconds for each script, including reading the command and writing the reply
         self.cpu_ms: list[float] = []
 
     def call(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
-        """As Pipeline.call."""
+        """Do the same as Pipeline.call."""
         before = self._cpu_ms()
         reply = super().call(script, keys, args)
         self.cpu_ms.append(self._cpu_ms() - before)
         return reply
 
     def _cpu_ms(self) -> float:
-        # The kernel adds a process's time up when it goes to sleep.
+        # The kernel updates a process's time when it goes to sleep.
         while self._stat.read_text().rpartition(")")[2].split()[0] != "S":
             pass
         return int(self._schedstat.read_text().split()[0]) / 1e6
 
 
 class MissedPartner(AssertionError):
-    """Somebody was left waiting although there was a partner, or was matched with somebody already met."""
+    """A person was left waiting although a partner existed, or was matched with a person met before."""
 
 
 class Lobby:
-    """A store with one live worker and as many waiting people as a case wants.
+    """A store with one live worker and as many waiting people as a case needs.
 
-    Time stands still but for `pass_time`, so that the worker's last heartbeat stays recent.
+    Time stands still except for `pass_time`, so that the worker's last heartbeat stays recent.
     """
 
     def __init__(self, url: str) -> None:
         self.store: Any = redis.Redis.from_url(url)
         self.now = int(time.time() * 1000)
         self.tag = keys.lobby()
-        # Nobody is matched with a worker that does not listen.
+        # People on a worker without a subscription are not matched.
         self._subscription = self.store.pubsub()
         self._subscription.subscribe(keys.worker_channel(WORKER))
         self._subscription.get_message(timeout=5)
@@ -100,7 +100,7 @@ class Lobby:
         self.presence.heartbeat(0)
 
     def fill(self, count: int) -> list[str]:
-        """Let `count` people wait; gives their names."""
+        """Let `count` people wait; return their names."""
         people = [f"waiting{number:06}" for number in range(count)]
         with self.store.pipeline(transaction=False) as batch:
             for arrival, person in enumerate(people, 1):
@@ -114,7 +114,7 @@ class Lobby:
         return people
 
     def fill_with_interests(self, count: int, interests: Callable[[int], list[str]], open_at: int) -> list[str]:
-        """Let `count` people wait who, until `open_at` (ms), want only somebody who shares one; gives their names."""
+        """Let `count` people wait, with an interest wait until `open_at` (ms); return their names."""
         people = [f"waiting{number:06}" for number in range(count)]
         with self.store.pipeline(transaction=False) as batch:
             for arrival, person in enumerate(people, 1):
@@ -133,7 +133,7 @@ class Lobby:
         return people
 
     def have_met(self, seeker: str, people: Iterable[str]) -> None:
-        """Write that the seeker met these: what stands in the seeker's own set decides."""
+        """Write that the seeker has met these people: the seeker's own set decides."""
         until = self.now + HISTORY_MS // 2
         met = list(people)
         for start in range(0, len(met), BATCH):
@@ -145,16 +145,16 @@ class Lobby:
             self.presence.connect(person, f"c-{person}")
 
     def seek(self, seeker: str, interests: Sequence[str] = ()) -> str:
-        """Ask for a partner; "matched" or "waiting"."""
+        """Search for a partner; return "matched" or "waiting"."""
         return self.matchmaking.find_match(seeker, f"c-{seeker}", interests).state
 
     def pass_time(self, ms: int) -> None:
-        """Move the clock; the worker has sent its heartbeat meanwhile."""
+        """Advance the clock; meanwhile the worker has sent its heartbeat."""
         self.now += ms
         self.presence.heartbeat(0)
 
     def partner_of(self, person: str) -> str | None:
-        """The person in the same room, or None."""
+        """Return the person in the same room, or None."""
         room = self.store.hget(f"{self.tag}:person:{person}", "room")
         if room is None:
             return None
@@ -163,7 +163,7 @@ class Lobby:
         return str(members[0])
 
     def tick_until_idle(self) -> int:
-        """Run the tick while somebody's search or wait is due; gives how often it ran."""
+        """Run the tick while a search or an interest wait is due; return how often it ran."""
         agendas = [f"{self.tag}:searching", f"{self.tag}:selective"]
         for ticks in range(MOST_TICKS):
             if not any(self.store.zcount(agenda, "-inf", self.now) for agenda in agendas):
@@ -172,16 +172,16 @@ class Lobby:
         raise MissedPartner(f"still searching after {MOST_TICKS} ticks")
 
     def watch(self) -> None:
-        """Note the time of every script from here on."""
+        """Record the time of every script from now on."""
         self.store.config_set("latency-tracking-info-percentiles", "50 99 100")
-        # The store's own housekeeping would be counted with some script.
+        # The store's own housekeeping would count as part of some script.
         self.store.config_set("activerehashing", "no")
         self.store.config_resetstat()
         self._warm_up()
         self._pipeline.cpu_ms.clear()
 
     def _warm_up(self) -> None:
-        """Two meet elsewhere: at its first use, the store makes the tables of a command's statistics."""
+        """Let two people meet elsewhere: the first use of a command makes the store allocate its statistics."""
         presence = Presence(self._pipeline, WORKER, "warm-up", clock=lambda: self.now)
         matchmaking = Matchmaking(
             self._pipeline, HISTORY_MS, COOLDOWN_MS, INTEREST_WAIT_MS, "warm-up", clock=lambda: self.now
@@ -194,10 +194,10 @@ class Lobby:
             matchmaking.tick()
 
     def script_times(self) -> Result:
-        """What the store's own statistics say of the scripts that ran since `watch`, in milliseconds on the clock, and
-        the longest: no script took longer than the longest did on the clock, nor than the longest in CPU time.
+        """Return the store's own statistics of the scripts since `watch`, in milliseconds of wall time, and the
+        maximum: no script took longer than the longest one in wall time, nor than the longest one in CPU time.
 
-        SLOWLOG would be the obvious tool, but it also notes every command within a script, in the script's own time.
+        SLOWLOG would be the obvious tool, but it also records every command within a script, in the script's own time.
         """
         percentiles = self.store.info("latencystats")["latency_percentiles_usec_evalsha"]
         return {
@@ -210,7 +210,7 @@ class Lobby:
 
 
 def nobody_excluded(lobby: Lobby) -> Result:
-    """100,000 wait; 500 who know nobody come: each is matched at once."""
+    """100,000 wait; 500 come who have met no one: each is matched at once."""
     lobby.fill(100_000)
     seekers = [f"seeker{number}" for number in range(500)]
     lobby.arrive(seekers)
@@ -222,7 +222,7 @@ def nobody_excluded(lobby: Lobby) -> Result:
 
 
 def met_some(lobby: Lobby) -> Result:
-    """100,000 wait; 30 come who have each met 10,000 of them: each is matched at once, with somebody else."""
+    """100,000 wait; 30 come who have each met 10,000 of them: each is matched at once, with a stranger."""
     people = lobby.fill(100_000)
     met = {f"seeker{number}": set(random.sample(people, 10_000)) for number in range(30)}
     for seeker, acquaintances in met.items():
@@ -231,7 +231,7 @@ def met_some(lobby: Lobby) -> Result:
     lobby.watch()
     for seeker in met:
         lobby.seek(seeker)
-    # A draw that hits acquaintances alone is rare and is made good by the next ticks.
+    # A draw of only known people is rare; the next ticks make up for it.
     lobby.tick_until_idle()
     times = lobby.script_times()
     for seeker, acquaintances in met.items():
@@ -258,7 +258,7 @@ def met_all(lobby: Lobby) -> Result:
     ticks = lobby.tick_until_idle()
     matched = [seeker for seeker in knowing_all if lobby.partner_of(seeker)]
     if matched:
-        raise MissedPartner(f"{matched} met somebody again")
+        raise MissedPartner(f"{matched} met again")
 
     for seeker in knowing_most:
         lobby.seek(seeker)
@@ -271,10 +271,10 @@ def met_all(lobby: Lobby) -> Result:
 
 
 def other_interests(lobby: Lobby) -> Result:
-    """100,000 wait, each for something that nobody else wants; people come who share nothing with any of them.
+    """100,000 wait, each for an interest that no one else names; people come who share none with any of them.
 
-    Those who name ten interests meet the one newcomer who shares them, those who name none only each other. Then two
-    seconds pass, in which the waits of every fifth end, and these meet.
+    Newcomers with ten interests meet the one newcomer who shares them, those without interests only each other. Then
+    two seconds pass, in which the waits of every fifth person end, and these meet.
     """
     people = lobby.fill_with_interests(100_000, lambda number: [f"interest {number}"], lobby.now + TICK_MS)
     pairs = [(f"first{number}", f"second{number}") for number in range(100)]
@@ -310,7 +310,7 @@ TEN = [f"interest {number}" for number in range(10)]
 
 
 def same_interests(lobby: Lobby) -> Result:
-    """100,000 wait for the same ten interests; 500 who want these too come: each is matched at once."""
+    """100,000 wait for the same ten interests; 500 come with these interests, too: each is matched at once."""
     lobby.fill_with_interests(100_000, lambda number: TEN, lobby.now + INTEREST_WAIT_MS)
     seekers = [f"seeker{number}" for number in range(500)]
     lobby.arrive(seekers)
@@ -322,7 +322,7 @@ def same_interests(lobby: Lobby) -> Result:
 
 
 def same_interests_met(lobby: Lobby) -> Result:
-    """10,000 wait for the same ten interests; ten come who want these too and have met all of them but one."""
+    """10,000 wait for the same ten interests; ten come with these interests who have met all of them but one."""
     people = lobby.fill_with_interests(10_000, lambda number: TEN, lobby.now + INTEREST_WAIT_MS)
     strangers = {f"seeker{number}": person for number, person in enumerate(random.sample(people, 10))}
     for seeker, stranger in strangers.items():

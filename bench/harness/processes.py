@@ -1,4 +1,4 @@
-"""Starting programs on a core of their own and ending what was started, nothing else."""
+"""Start programs on their own core, and end only programs that were started here."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-#: Seconds that a program gets to end by itself before it is killed.
+#: Seconds that a program has to end by itself before it is killed.
 STOP_TIMEOUT = 5.0
 
-#: Lines of a program's output that are shown when it failed.
+#: Lines of a failed program's output that are shown.
 TAIL_LINES = 15
 
 
 class ProgramFailed(Exception):
-    """A program ended when it should not have, or did not do what it was started for."""
+    """A program ended too early, or did not do its work."""
 
 
 def cores() -> tuple[int, int]:
-    """The core for servers and the core for the load: two different ones wherever there are two."""
+    """Return the core for servers and the core for the load: two different ones if there are two."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1] if len(available) == 1 else available[1]
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
+    """Return a TCP port of the loopback interface that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 def descendants(pid: int) -> list[int]:
-    """`pid` and every process below it (a gunicorn master and its workers)."""
+    """Return `pid` and all processes below it (a gunicorn master and its workers)."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -47,9 +47,9 @@ def descendants(pid: int) -> list[int]:
 
 
 class Program:
-    """One program in a process group of its own, pinned to one core; a context manager that ends it.
+    """One program in its own process group, pinned to one core; a context manager that ends it.
 
-    Its output goes to an unnamed temporary file and is shown only when something failed.
+    Its output goes to an unnamed temporary file and is shown only after a failure.
     """
 
     def __init__(self, command: Sequence[str], *, core: int, cwd: Path, env: Mapping[str, str] | None = None) -> None:
@@ -64,28 +64,28 @@ class Program:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        # Threads and children come after this moment: no program here starts either in its first microseconds.
+        # Threads and children inherit this: no program here starts any in its first microseconds.
         os.sched_setaffinity(self.process.pid, {core})
 
     @property
     def pid(self) -> int:
-        """The process that was started; see `descendants` for those that it started."""
+        """Return the started process; see `descendants` for its children."""
         return self.process.pid
 
     def failure(self, what: str) -> ProgramFailed:
-        """An exception that says what went wrong and shows the end of the output."""
+        """Return an exception that describes the failure and shows the end of the output."""
         return ProgramFailed(f"{' '.join(self.command[:4])}: {what}\n{self.tail()}")
 
     def tail(self) -> str:
-        """The last lines of the output."""
+        """Return the last lines of the output."""
         self.output.seek(0)
         return "\n".join(self.output.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
 
     def wait_for_result(self, timeout: float) -> str:
-        """Wait for the program's end and give the last line of its output.
+        """Wait for the program's end and return the last line of its output.
 
         Raises:
-            ProgramFailed: it failed, or was not over after `timeout` seconds.
+            ProgramFailed: it failed, or did not end within `timeout` seconds.
         """
         try:
             status = self.process.wait(timeout)
@@ -96,7 +96,7 @@ class Program:
         return self.tail().splitlines()[-1]
 
     def stop(self) -> None:
-        """End the program and everything in its process group. Nothing happens the second time."""
+        """End the program and its process group. The second call does nothing."""
         if self.output.closed:
             return
         if self.process.poll() is None:

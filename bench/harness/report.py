@@ -10,11 +10,11 @@ from harness.scenarios import NODE, Bound, Scenario
 
 OURS = "animochat"
 
-#: A cell for which there is no number.
+#: A cell without a number.
 NOTHING = "–"
 
 HEAD = ("scenario", "figure", "AniMoChat", "Node", "ratio", "bound", "met")
-#: What else was seen: a column's title, the result's key, whether it is a share of a core.
+#: Further measurements: a column's title, the result's key, whether it is a share of a core.
 BESIDE = (
     ("a second", "rate", False),
     ("server µs each", "cpu_us", False),
@@ -37,14 +37,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _number(value: float) -> str:
-    """Three significant digits, no exponent."""
+    """Return three significant digits, without an exponent."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _spread(values: Sequence[float]) -> str:
-    """`median (lowest–highest)`, or the one value there is."""
+    """Return `median (lowest–highest)`, or the only value."""
     if not values:
         return NOTHING
     if len(values) == 1:
@@ -61,7 +61,7 @@ def _figures(results: Results, scenario: Scenario, kind: str) -> list[float]:
 
 
 def _ratios(results: Results, scenario: Scenario, against: str = NODE) -> list[float]:
-    """Ours to Node's, or to ours in another scenario, round by round: both ran within the same minutes."""
+    """Return our figures divided by Node's, or by ours in another scenario, round by round: both ran close together."""
     ours = _by_round(results, scenario.name, scenario.figure, OURS)
     if against == NODE:
         others = _by_round(results, scenario.name, scenario.figure, NODE)
@@ -71,7 +71,7 @@ def _ratios(results: Results, scenario: Scenario, against: str = NODE) -> list[f
 
 
 def measured_against(bound: Bound, results: Results, scenario: Scenario) -> float | None:
-    """The number that this bound is about, or None where it was not measured."""
+    """Return the number that this bound limits, or None if it was not measured."""
     values = _ratios(results, scenario, bound.against) if bound.against else _figures(results, scenario, OURS)
     return median(values) if values else None
 
@@ -91,7 +91,7 @@ def _verdict(bound: Bound, results: Results, scenario: Scenario) -> str:
 
 
 def main_table(scenarios: Iterable[Scenario], results: Results) -> str:
-    """One line for each scenario that gave a result."""
+    """Return one line for each scenario with a result."""
     rows = []
     for scenario in scenarios:
         if scenario.name not in results:
@@ -101,7 +101,7 @@ def main_table(scenarios: Iterable[Scenario], results: Results) -> str:
             (
                 f"`{scenario.name}` {scenario.title}",
                 scenario.unit,
-                # The naive server's one figure stands where ours would: its line says what it is.
+                # The naive server's only figure is in our column: its line names it.
                 _spread(_figures(results, scenario, scenario.kinds[-1])),
                 _spread(_figures(results, scenario, NODE)),
                 _spread(_ratios(results, scenario, against)),
@@ -113,7 +113,7 @@ def main_table(scenarios: Iterable[Scenario], results: Results) -> str:
 
 
 def beside_table(scenarios: Iterable[Scenario], results: Results) -> str:
-    """Throughput, what each message, user or connection cost elsewhere, how busy the two cores were, latencies."""
+    """Return throughput, further costs per message, user or connection, the load of the two cores, and latencies."""
     rows = []
     for scenario in scenarios:
         for kind, runs in results.get(scenario.name, {}).items():

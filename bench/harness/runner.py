@@ -1,4 +1,4 @@
-"""Runs scenarios: servers up, load against them, servers down; kinds of server in alternating order."""
+"""Run scenarios: start servers, put load on them, stop them; kinds of server in alternating order."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from harness.processes import Program, ProgramFailed, cores
 from harness.scenarios import WAITING, Scenario
 from harness.servers import BENCH, KINDS, PROJECT, Kind, redis, serving
 
-#: What a load prints: names and numbers.
+#: A load's output: names and numbers.
 Result = dict[str, float]
 
-#: Results by scenario name, then by kind of server, then by round; a round that failed is missing.
+#: Results by scenario name, then by kind of server, then by round; a failed round is missing.
 Results = dict[str, dict[str, dict[int, Result]]]
 
 
 def run_once(scenario: Scenario, kind_name: str, *, quick: bool) -> Result:
-    """One run of one scenario on fresh servers, or on a fresh store where it needs no more than that.
+    """Run one scenario once on fresh servers, or on a fresh store if it needs no server.
 
     Raises:
         ProgramFailed: a server or the load failed, or the scenario found a mistake.
@@ -50,7 +50,7 @@ def _run_on_servers(scenario: Scenario, kind: Kind, options: Mapping[str, object
 
 
 def _run_on_store(options: Mapping[str, object], timeout: float) -> str:
-    """The store is what is measured here: it gets the servers' core for itself."""
+    """Run a scenario that measures the store: the store gets the servers' core."""
     server_core, load_core = cores()
     with redis(core=server_core) as (_, port):
         command = [sys.executable, "waiting.py", str(options["case"]), f"redis://127.0.0.1:{port}"]
@@ -67,10 +67,10 @@ def run_all(
     quick: bool,
     tell: Callable[[str], None],
 ) -> tuple[Results, list[str]]:
-    """Run every scenario `rounds` times on every kind of server it is for; gives results and failures.
+    """Run every scenario `rounds` times on each of its kinds of server; return results and failures.
 
-    Kinds take turns in each round, the order reversed from round to round: whatever else the machine does meanwhile
-    falls on both alike.
+    Kinds alternate in each round, and the order is reversed from round to round: so other load on the machine affects
+    both alike.
     """
     results: Results = {}
     failures: list[str] = []

@@ -1,33 +1,33 @@
-"""What is measured, with which numbers, and the bounds to reach."""
+"""The scenarios, their numbers, and the bounds to reach."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-#: Against what a bound stands: the Node server in the same round, another scenario, or nothing (the figure itself).
+#: What a bound refers to: the Node server in the same round, another scenario, or nothing (the figure itself).
 NODE = "node"
 
-#: The load that is waiting.py, on a store without servers, instead of a scenario of load/main.js.
+#: The load is waiting.py, on a store without servers, instead of a scenario of load/main.js.
 WAITING = "waiting"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """`figure OP limit`, where figure is a ratio to `against` unless that is None."""
+    """`figure OP limit`; the figure is a ratio to `against`, unless that is None."""
 
     limit: float
     against: str | None = NODE
     at_least: bool = False
 
     def is_met(self, value: float) -> bool:
-        """Whether a measured value keeps this bound."""
+        """Return whether a measured value keeps this bound."""
         return value >= self.limit if self.at_least else value <= self.limit
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One line of the table: a load, the servers it runs against, the figure that counts."""
+    """One line of the table: a load, its servers, and the main figure."""
 
     name: str
     title: str
@@ -37,21 +37,21 @@ class Scenario:
     figure: str
     unit: str
     options: Mapping[str, object]
-    #: What `--quick` changes in the options.
+    #: Options that `--quick` changes.
     quick: Mapping[str, object] = field(default_factory=dict)
     #: Server processes of one worker each, on one store.
     servers: int = 1
     kinds: tuple[str, ...] = ("node", "animochat")
     bounds: tuple[Bound, ...] = ()
-    #: Scenarios of one group take turns within a round, so that they can be compared with each other.
+    #: Scenarios of one group alternate within a round, so that they can be compared with each other.
     group: str = ""
-    #: Rounds, where one is enough whatever was asked for.
+    #: Number of rounds, if one is always enough.
     rounds: int | None = None
-    #: Seconds after which a run is given up: several times what it takes on an idle machine.
+    #: Seconds after which a run is given up: several times its duration on an idle machine.
     timeout: float = 120.0
 
 
-#: A closed loop that runs long enough for the just-in-time compiler and for 10 ms clock ticks.
+#: A closed loop, long enough for the just-in-time compiler and for 10 ms clock ticks.
 WINDOW = {"warmupS": 5.0, "seconds": 6.0}
 QUICK_WINDOW = {"warmupS": 1.5, "seconds": 2.5}
 
@@ -86,7 +86,7 @@ def _relay(
 
 
 def _workers(count: int, *, pairs_each: int | None = None, bounds: tuple[Bound, ...] = ()) -> Scenario:
-    """Everybody's partner on another worker; `pairs_each` people's pairs on each, or 100 pairs over all of them."""
+    """Return a relay with every partner on another worker: `pairs_each` pairs on each, or 100 pairs over all."""
     suffix, pairs = ("", pairs_each * count) if pairs_each else ("-fixed", 100)
     return _relay(
         f"workers-{count}{suffix}",
@@ -113,7 +113,7 @@ def _open_loop(name: str, title: str, *, servers: int, limit_ms: float) -> Scena
     )
 
 
-#: How long somebody insists on a shared interest (ms, the server's default); random interests, one to three of 50.
+#: Interest wait (ms, the server's default); random interests, one to three of 50.
 INTERESTS = {"of": 50, "most": 3, "waitMs": 10_000}
 
 
@@ -176,7 +176,7 @@ SCENARIOS = (
         bounds=(Bound(0, None),),
         rounds=1,
     ),
-    _waiting("nobody-excluded", "100,000 wait, nobody excluded"),
+    _waiting("nobody-excluded", "100,000 wait, no one excluded"),
     _waiting("met-some", "100,000 wait, the seeker has met 10,000 of them"),
     _waiting("met-all", "10,000 wait, the seeker has met all of them"),
     _waiting("other-interests", "100,000 wait, all for other interests"),

@@ -1,4 +1,4 @@
-"""The programs that are measured and the store below them."""
+"""The measured programs, and the store below them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PROJECT = BENCH.parent
 #: Seconds in which a server must answer its health check.
 START_TIMEOUT = 30.0
 
-#: A limit that is worked out for every event and never reached: the limiter's cost belongs into the figures.
+#: A limit that is checked for every event and never reached: the figures include the limiter's cost.
 NEVER_REACHED = "100000"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the servers that are compared."""
+    """A kind of server to compare."""
 
     name: str
     title: str
     command: tuple[str, ...]
-    #: Whether a client is let in by the `session` event rather than by the CONNECT answer before it.
+    #: Whether the `session` event, not the CONNECT answer before it, shows that a client was accepted.
     sends_session: bool
     environ: Callable[[int, str], Mapping[str, str]]
 
@@ -71,18 +71,18 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Running:
-    """Servers that are up."""
+    """Running servers."""
 
-    #: WebSocket address of each server, in the order of starting.
+    #: WebSocket address of each server, in order of start.
     urls: list[str]
-    #: Every process of every server: masters, workers.
+    #: All processes of all servers: masters, workers.
     pids: list[int]
     redis_pid: int
     programs: list[Program]
 
 
 def _redis_binary() -> str:
-    """Debian's redis-server where it is installed, else the Valkey that the project embeds."""
+    """Return Debian's redis-server if it is installed, else the Valkey that the project embeds."""
     installed = shutil.which("redis-server")
     if installed:
         return installed
@@ -93,10 +93,10 @@ def _redis_binary() -> str:
 
 @contextmanager
 def redis(*, core: int) -> Iterator[tuple[Program, int]]:
-    """A store of our own, empty and written to no disk; gives the program and its port once it answers."""
+    """Run our own store, empty and without disk writes; yield the program and its port once it answers."""
     port = free_port()
     command = [_redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    # A subscriber that falls behind at full load would be cut off, and the Node server's process with it.
+    # The store would cut off a subscriber that falls behind at full load, and with it the Node server's process.
     command += ["--client-output-buffer-limit", "pubsub 0 0 0"]
     with Program(command, core=core, cwd=Path("/")) as program:
         _wait_until_listening(program, port)
@@ -105,9 +105,9 @@ def redis(*, core: int) -> Iterator[tuple[Program, int]]:
 
 @contextmanager
 def serving(kind: Kind, count: int) -> Iterator[Running]:
-    """`count` servers of this kind, each with one worker on a port of its own, on one store.
+    """Run `count` servers of this kind on one store, each with one worker on its own port.
 
-    The store shares the load's core: it is no part of what is compared, and both kinds of server use it as they need.
+    The store shares the load's core: it is not part of the comparison, and both kinds of server use it as they need.
     """
     server_core, load_core = cores()
     with ExitStack() as stack:
@@ -140,7 +140,7 @@ def _wait_until_listening(program: Program, port: int) -> None:
 
 
 def _wait_until_healthy(program: Program, port: int) -> None:
-    """Return when `GET /health` answers 200.
+    """Wait until `GET /health` answers 200.
 
     Raises:
         ProgramFailed: the server ended, or did not become healthy in time.

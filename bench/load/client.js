@@ -6,8 +6,8 @@
  *     client.emit("find-match");
  *     console.log(await matched);
  *
- * `message` events and acknowledgements go, unparsed, to `onMessage` and `onAck` when these are set: a relay that counts
- * does not need to know what it counts.
+ * `message` events and acknowledgements go to `onMessage` and `onAck`, unparsed, if these are set: a relay that counts
+ * messages does not need to parse them.
  */
 
 "use strict";
@@ -24,7 +24,7 @@ const {
 } = require("./packets");
 const { Connection } = require("./websocket");
 
-/** Milliseconds until a connection attempt or an awaited event is given up. */
+/** Milliseconds after which a connection attempt or an awaited event has failed. */
 const TIMEOUT_MS = 30_000;
 
 const PATH = "/socket.io/?EIO=4&transport=websocket";
@@ -32,19 +32,19 @@ const PATH = "/socket.io/?EIO=4&transport=websocket";
 class Client {
   /**
    * @param {string} url  the server, as `ws://host:port`
-   * @param {{awaitSession?: boolean}} options  awaitSession: connected means that the `session` event came (AniMoChat),
-   *     not just the CONNECT answer
+   * @param {{awaitSession?: boolean}} options  awaitSession: wait for the `session` event (AniMoChat), not just for the
+   *     CONNECT answer
    */
   constructor(url, { awaitSession = false } = {}) {
     this.url = url;
     this.awaitSession = awaitSession;
-    /** @type {((data: Buffer) => void) | undefined} every `message` event's packet */
+    /** @type {((data: Buffer) => void) | undefined} gets every `message` event's packet */
     this.onMessage = undefined;
-    /** @type {((data: Buffer) => void) | undefined} every ACK packet */
+    /** @type {((data: Buffer) => void) | undefined} gets every ACK packet */
     this.onAck = undefined;
-    /** @type {((name: string, argument: unknown) => void) | undefined} every other event */
+    /** @type {((name: string, argument: unknown) => void) | undefined} gets every other event */
     this.onEvent = undefined;
-    /** @type {((reason: Error) => void) | undefined} the connection ended without `close()` */
+    /** @type {((reason: Error) => void) | undefined} called if the connection ended without `close()` */
     this.onLost = undefined;
     this.waiting = new Map();
     this.closing = false;
@@ -54,7 +54,7 @@ class Client {
     return new Client(url, options).open();
   }
 
-  /** Connect; resolves with the client when the server has let it in. */
+  /** Connect; resolve with the client once the server has accepted it. */
   open() {
     return new Promise((resolve, reject) => {
       this.settle = { resolve, reject };
@@ -71,17 +71,17 @@ class Client {
     this.connection.send(eventPacket(name, argument, ackId));
   }
 
-  /** Write a frame made by `Client.frame`: no encoding each time. */
+  /** Write a frame made by `Client.frame`, which saves encoding it each time. */
   write(frame) {
     this.connection.write(frame);
   }
 
-  /** A frame of this event for `write`. */
+  /** Return a frame of this event for `write`. */
   static frame(name, argument, ackId) {
     return maskedFrame(eventPacket(name, argument, ackId));
   }
 
-  /** The argument of the next event of this name that comes after this call. */
+  /** Return the argument of the next event of this name after this call. */
   once(name) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`no ${name} in ${TIMEOUT_MS} ms`)), TIMEOUT_MS);

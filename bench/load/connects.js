@@ -1,5 +1,5 @@
 /**
- * Connections per second: clients come as fast as the server lets them in, a bounded number at a time, and stay.
+ * Connections per second: clients connect as fast as the server accepts them, a bounded number at a time, and stay.
  *
  * Options: urls, count, warmup (connections before the measured ones), concurrency, serverPids, redisPid, awaitSession.
  */

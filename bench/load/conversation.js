@@ -1,8 +1,8 @@
 /**
- * Conversation check: everybody is matched at once, then both say ten things each, acknowledged, all rooms at the same time.
+ * Conversation check: everyone is matched at once; then both send ten acknowledged messages, in all rooms at the same time.
  *
- * Every message must arrive at the partner once and in its sender's order; where the server numbers messages (`seq`),
- * a room's numbers must be 1 … 20 without a gap, rise for each sender, and be the same in message and acknowledgement.
+ * Every message must reach the partner once and in its sender's order. If the server numbers messages (`seq`), a room's
+ * numbers must be 1 … 20 without a gap, rise for each sender, and be the same in message and acknowledgement.
  *
  * Options: urls, users, perPerson, serverPids, redisPid, awaitSession.
  */
@@ -16,7 +16,7 @@ const { assertNoneLost, closeAll, connectAll } = require("./crowd");
 const { matchingMistakes } = require("./matching");
 const { until } = require("./until");
 
-/** Milliseconds within which each person says everything it has to say, at random moments. */
+/** Milliseconds within which each person sends all messages, at random moments. */
 const SPREAD_MS = 4000;
 
 /** Milliseconds until missing messages count as lost. */
@@ -29,7 +29,7 @@ class Person {
     this.perPerson = perPerson;
     this.matches = [];
     this.heard = []; // messages from the partner
-    this.acks = []; // acknowledgement by number of what was said
+    this.acks = []; // acknowledgements by message number
     this.errors = [];
     client.onMessage = (data) => {
       const [, message] = packetArguments(data);
@@ -53,7 +53,7 @@ class Person {
     };
   }
 
-  /** Say everything, in order, at random moments. */
+  /** Send all messages, in order, at random moments. */
   async speak() {
     for (let said = 0; said < this.perPerson; said += 1) {
       await sleep((Math.random() * 2 * SPREAD_MS) / this.perPerson);
@@ -66,7 +66,7 @@ class Person {
   }
 }
 
-/** What is wrong in the room of these two, as sentences. */
+/** Return the mistakes in the room of these two, as sentences. */
 function roomMistakes(one, two) {
   const mistakes = [...one.errors, ...two.errors];
   const numbers = [];
@@ -112,7 +112,7 @@ async function run(options) {
   if (mistakes.length === 0) {
     await Promise.all(people.map((person) => person.speak()));
     await until(() => people.every((person) => person.isDone()), DEADLINE_MS);
-    await sleep(500); // what comes twice comes now
+    await sleep(500); // duplicates arrive now
     const byUserId = new Map(people.map((person) => [person.matches[0].userId, person]));
     for (const person of people) {
       const partner = byUserId.get(person.matches[0].partnerId);

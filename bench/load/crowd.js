@@ -1,10 +1,10 @@
-/** Many clients at once: connecting them, pairing them, and noticing when one is lost. */
+/** Connect many clients at once, pair them, and notice when one is lost. */
 
 "use strict";
 
 const { Client } = require("./client");
 
-/** Connection attempts under way at the same time, where nothing else is asked. */
+/** Default number of connection attempts under way at the same time. */
 const CONCURRENCY = 50;
 
 /** Connections that ended without being closed by us; a scenario with one of these has failed. */
@@ -13,7 +13,7 @@ const lost = [];
 /**
  * Connect `count` clients, the i-th to `urls[i % urls.length]`.
  *
- * Resolves with them in that order; rejects as soon as one is refused.
+ * Resolves with them in that order; rejects once one is refused.
  */
 async function connectAll(urls, count, options, concurrency = CONCURRENCY) {
   const clients = new Array(count);
@@ -32,9 +32,9 @@ async function connectAll(urls, count, options, concurrency = CONCURRENCY) {
 }
 
 /**
- * Make a room of these two and nobody else: nobody may be waiting when this is called.
+ * Match these two with each other: no other client may be waiting when this is called.
  *
- * Matching is random, so who is to meet whom is settled by searching two at a time.
+ * Matching is random, so two chosen clients meet by searching alone.
  */
 async function pair(first, second) {
   const waiting = first.once("waiting");
@@ -54,8 +54,8 @@ async function pair(first, second) {
 /**
  * Connect and pair `count` pairs.
  *
- * The partners of pair i are on `urls[i % n]` and `urls[(i + 1) % n]`: on one URL both are on the same server, on several
- * never.
+ * The partners of pair i are on `urls[i % n]` and `urls[(i + 1) % n]`: with one URL both are on the same server, with
+ * several never.
  */
 async function connectPairs(urls, count, options) {
   const firsts = await connectAll(urls, count, options);

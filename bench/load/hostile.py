@@ -1,9 +1,9 @@
-"""Connections that mean harm, until the process is ended; who is cut off comes again after five seconds.
+"""Hostile connections, until the process is ended; a client that was cut off connects again after five seconds.
 
     python load/hostile.py '{"url": "ws://127.0.0.1:3001", "count": 1000, "addresses": 4, "kinds": null}'
 
-`addresses`: of the loopback network that they come from (127.0.1.1, 127.0.1.2, …); `kinds`: else all. Prints a line of
-JSON every second: by kind of attack, how many are connected now, how many were cut off or refused so far.
+`addresses`: number of loopback addresses to use (127.0.1.1, 127.0.1.2, …); `kinds`: default all. Prints a line of JSON
+every second: for each kind of attack, how many are connected now, and how many were cut off or refused so far.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from urllib.parse import urlsplit
 
 from websockets.frames import Frame, Opcode
 
-#: Seconds between two looks, until a connection is tried again, between the drops of a slow sender, and until all have
-#: come: not in one moment, as the honest are to meet the attack and not its first second.
+#: Seconds between two reports, until a connection is tried again, between the drops of a slow sender, and until all
+#: have connected: not at once, because honest clients are measured during the attack, not in its first second.
 LOOK, AGAIN, DROP, ARRIVING = 1.0, 5.0, 0.5, 2.0
 
-#: Bytes of a flood that are written at once, and how often in a row where the socket takes them.
+#: Bytes of a flood per write, and writes in a row while the socket accepts them.
 BLOCK, IN_A_ROW = 16 * 1024, 8
 
-#: Bytes that the kernel keeps of a connection while the server doesn't read them. By default it is megabytes: they
-#: would fill the attacker's own machine, and here that is also the load's and the store's.
+#: Bytes that the kernel buffers for a connection while the server doesn't read. The default is megabytes, which would
+#: fill the attacker's own machine, and here that of the load and the store as well.
 SEND_BUFFER = 64 * 1024
 
 CONNECT = "40"
@@ -44,21 +44,21 @@ LARGE_FIELDS = (
 
 
 def frame(data: str | bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True) -> bytes:
-    """A client's frame."""
+    """Return a client's frame."""
     return Frame(opcode, data.encode() if isinstance(data, str) else data, fin).serialize(mask=True)
 
 
 def event(name: str, *arguments: object, ack: str = "") -> bytes:
-    """The frame of a Socket.IO event."""
+    """Return the frame of a Socket.IO event."""
     return frame(f"42{ack}{json.dumps([name, *arguments])}")
 
 
 def block(one: bytes) -> bytes:
-    """So many of one frame that they fill a block."""
+    """Repeat a frame until it fills a block."""
     return one * -(-BLOCK // len(one))
 
 
-#: What a client sends next, given the body of the last answer; empty at first.
+#: The client's next bytes, given the body of the last response; empty at first.
 Conversation = Generator[bytes, bytes, None]
 
 
@@ -68,13 +68,13 @@ def request(target: str, fields: str = "", method: str = "GET", body: bytes | No
 
 
 def asking(one: bytes) -> Conversation:
-    """The same request as often as it is answered."""
+    """Send the same request again after each response."""
     while True:
         yield one
 
 
 def posting(body: bytes) -> Conversation:
-    """A session on long polling that posts the same payload as often as it is answered."""
+    """Open a session on long polling, and post the same payload again after each response."""
     target = "/socket.io/?EIO=4&transport=polling"
     answer = yield request(target)
     target += "&sid=" + json.loads(answer[1:])["sid"]
@@ -93,7 +93,7 @@ def handshake() -> bytes:
 
 
 class Attacker(asyncio.Protocol):
-    """One connection. It comes to be as a stranger to the server, or as a client that has sent CONNECT."""
+    """One connection. It starts as a bare connection, or as a client that has sent CONNECT."""
 
     def __init__(self, talks: bool, begin: Callable[[Attacker], None], count: dict[str, int]) -> None:
         self._talks = talks
@@ -132,7 +132,7 @@ class Attacker(asyncio.Protocol):
                 self._say(body)
 
     def converse(self, conversation: Conversation) -> None:
-        """Send what it yields, each when the last is answered."""
+        """Send the bytes that the conversation yields, each after the last response."""
         self._conversation = conversation
         self._say(None)
 
@@ -144,7 +144,7 @@ class Attacker(asyncio.Protocol):
             self.transport.abort()
 
     def eof_received(self) -> None:
-        self.transport.abort()  # what is still to be written would be waited for
+        self.transport.abort()  # closing would wait for unsent bytes
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -161,12 +161,12 @@ class Attacker(asyncio.Protocol):
         self._write_more()
 
     def flood(self, data: bytes) -> None:
-        """Write it as often as the socket takes it."""
+        """Write the data as often as the socket accepts it."""
         self._flood = data
         self._write_more()
 
     def repeat(self, seconds: float, data: bytes) -> None:
-        """Write it every so many seconds."""
+        """Write the data every `seconds` seconds."""
 
         def again() -> None:
             if self._writable:
@@ -204,7 +204,7 @@ def oversized_frames(attacker: Attacker) -> None:
 
 
 def slow_reader(attacker: Attacker) -> None:
-    """It asks for answers and takes none."""
+    """Request answers and read none."""
     attacker.transport.pause_reading()
     attacker.repeat(LOOK, event("cancel-match", ack="1") * 20)
 
@@ -227,7 +227,7 @@ def silent(attacker: Attacker) -> None:
     pass
 
 
-#: What each does once its WebSocket is open and CONNECT is sent.
+#: Attacks over an open WebSocket, after CONNECT was sent.
 TALKERS: dict[str, Callable[[Attacker], None]] = {
     "flood of messages": flooding(event("send-message", "buy this")),
     "flood of typing": flooding(event("typing", True)),
@@ -243,7 +243,7 @@ TALKERS: dict[str, Callable[[Attacker], None]] = {
     "silent": silent,
 }
 
-#: What each does with a bare connection.
+#: Attacks over a bare connection.
 STRANGERS: dict[str, Callable[[Attacker], None]] = {
     "slow head": slow_head,
     "never a word": silent,
@@ -263,7 +263,7 @@ KINDS = [*TALKERS, *STRANGERS]
 
 
 async def attack(kind: str, target: tuple[str, int], address: str, delay: float, count: dict[str, int]) -> None:
-    """Attack for ever, from `delay` seconds on."""
+    """Attack without end, after `delay` seconds."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(delay)
     while True:
@@ -294,7 +294,7 @@ async def main(url: str, count: int, addresses: int, kinds: list[str] | None) ->
         )
         for number, kind in enumerate(chosen[number % len(chosen)] for number in range(count))
     ]
-    while not any(one.done() for one in attacks):  # one that ends was a mistake of ours
+    while not any(one.done() for one in attacks):  # one that ends has a bug
         print(json.dumps(counts), flush=True)
         await asyncio.sleep(LOOK)
     await asyncio.gather(*attacks)

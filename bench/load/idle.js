@@ -1,8 +1,8 @@
 /**
- * Idle connections: what each costs in the server's resident memory.
+ * Idle connections: how much of the server's resident memory each takes.
  *
- * Taken as a difference between two crowds, so that what the server needs once (code, pools, the first connections'
- * buffers) is not charged to connections.
+ * The difference between two crowds is measured, so that one-time costs of the server (code, pools, the first
+ * connections' buffers) don't count.
  *
  * Options: urls, first (people in the first crowd), count (people added), settleS, serverPids, redisPid, awaitSession.
  */
@@ -26,7 +26,7 @@ async function run(options) {
   await settle();
   const after = residentKilobytes(options.serverPids);
   const redisAfter = residentKilobytes([options.redisPid]);
-  // At rest: pings and whatever the server does by itself.
+  // Idle: only pings and the server's own background work.
   const meter = new CpuMeter(options);
   await settle();
   const used = meter.stop();

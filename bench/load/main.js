@@ -1,9 +1,9 @@
 /**
- * Runs one scenario against servers that are already running.
+ * Run one scenario against servers that are already running.
  *
  *     node main.js relay '{"urls": ["ws://127.0.0.1:3001"], "pairs": 100, …}'
  *
- * Prints the result as one line of JSON; anything that went wrong ends the process with status 1 and a line on stderr.
+ * Prints the result as one line of JSON; a failure ends the process with status 1 and a line on stderr.
  */
 
 "use strict";

@@ -1,9 +1,9 @@
-/** What must be true of everybody's `matched` events. */
+/** Rules for all `matched` events. */
 
 "use strict";
 
 /**
- * What is wrong with these matches, as sentences.
+ * Return the mistakes in these matches, as sentences.
  *
  * @param {Array<Array<{roomId: string, userId: string, partnerId: string}>>} matches  each person's `matched` events
  */
@@ -32,10 +32,10 @@ function matchingMistakes(matches) {
 }
 
 /**
- * What is wrong with these matches, made while everybody insists on sharing an interest, as sentences.
+ * Return the mistakes in these matches, made during everyone's interest wait, as sentences.
  *
  * @param {Array<Array<{roomId: string, interests: string[]}>>} matches  each person's `matched` events
- * @param {string[][]} wanted  what each person named
+ * @param {string[][]} wanted  each person's interests
  */
 function interestMistakes(matches, wanted) {
   const mistakes = [];

@@ -1,8 +1,8 @@
 /**
- * Open loop: `rate` messages a second over `rooms` rooms whatever the server does, and how long each takes.
+ * Open loop: `rate` messages per second over `rooms` rooms, whatever the server does, and how long each takes.
  *
- * Times run from sending to receipt, by one clock. Also given is the time from the moment at which a message was due:
- * where it is much longer, the generator could not keep its own timetable, and the machine was too busy to measure.
+ * Times run from sending to receipt, by one clock. The time from the moment at which a message was due is given, too:
+ * if it is much longer, the generator could not keep its own schedule, and the machine was too busy to measure.
  *
  * Options: urls, rooms, rate, warmupS, seconds, serverPids, redisPid, awaitSession.
  * Result: p50, p99 and the longest in milliseconds, p99 from the due moment, CPU per message.
@@ -18,10 +18,10 @@ const { CpuMeter } = require("./processes");
 const { percentile } = require("./statistics");
 const { until } = require("./until");
 
-/** Length of a message, in bytes: its number and filling. */
+/** Length of a message in bytes: its number and padding. */
 const LENGTH = 40;
 
-/** Milliseconds after the window until a message counts as lost; and those in which one that comes twice is noticed. */
+/** Milliseconds after the window until a message counts as lost, and in which duplicates are noticed. */
 const DEADLINE_MS = 10_000;
 const AFTERMATH_MS = 300;
 

@@ -1,8 +1,8 @@
 /**
- * Engine.IO v4 and Socket.IO v5 packets as text, as far as the load generator needs them, and frames made in advance.
+ * Engine.IO v4 and Socket.IO v5 packets as text, as far as the load generator needs them, and prepared frames.
  *
- * A stock client spends more time on a message than the servers that are measured here; this is what makes one core of
- * load enough for one core of server.
+ * A stock client spends more time on a message than the measured servers; this makes one core of load enough for one
+ * core of server.
  */
 
 "use strict";
@@ -12,7 +12,7 @@ const { Sender } = require("ws");
 
 const TEXT_OPCODE = 1;
 
-/** Character codes by which incoming packets are told apart. */
+/** Character codes that tell incoming packets apart. */
 const CODE = Object.freeze({
   OPEN: 0x30, // "0…"
   PING: 0x32, // "2"
@@ -28,29 +28,29 @@ const CODE = Object.freeze({
 const CONNECT_PACKET = "40";
 const PONG_PACKET = "3";
 
-/** An EVENT packet; with `ackId` it asks for an acknowledgement. */
+/** Return an EVENT packet; with `ackId` it asks for an acknowledgement. */
 function eventPacket(name, argument, ackId) {
   const args = argument === undefined ? [name] : [name, argument];
   return `42${ackId ?? ""}${JSON.stringify(args)}`;
 }
 
-/** `["name", ...arguments]` of an EVENT packet, or `[argument]` of an ACK packet. */
+/** Return `["name", ...arguments]` of an EVENT packet, or `[argument]` of an ACK packet. */
 function packetArguments(data) {
   const text = data.toString("utf8");
   return JSON.parse(text.slice(text.indexOf("[")));
 }
 
-/** The acknowledgement id of an ACK packet. */
+/** Return the acknowledgement id of an ACK packet. */
 function ackIdOf(data) {
   return Number.parseInt(data.toString("latin1", 2, 12), 10);
 }
 
-/** Whether an EVENT packet is a `message`: the only event that starts with "me". */
+/** Return whether an EVENT packet is a `message`: the only event that starts with "me". */
 function isMessageEvent(data) {
   return data[4] === CODE.LOWER_M && data[5] === CODE.LOWER_E;
 }
 
-/** A masked client frame, ready to be written to a socket as often as wished. */
+/** Return a masked client frame that can be written to a socket any number of times. */
 function maskedFrame(packet) {
   const data = Buffer.from(packet, "utf8");
   const maskBuffer = randomFillSync(Buffer.alloc(4));

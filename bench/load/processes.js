@@ -1,25 +1,25 @@
-/** What the servers' processes used, from /proc (Linux): CPU time and resident memory. */
+/** CPU time and resident memory of the servers' processes, from /proc (Linux). */
 
 "use strict";
 
 const { readFileSync } = require("node:fs");
 
-/** Microseconds in one clock tick: Linux shows 100 ticks a second to programs, whatever the kernel's own rate. */
+/** Microseconds per clock tick: Linux shows programs 100 ticks per second, whatever the kernel's own rate. */
 const TICK_US = 10_000;
 
-/** CPU time (user and system, all threads) that these processes used so far, in microseconds. */
+/** Return the CPU time (user and system, all threads) that these processes have used so far, in microseconds. */
 function cpuMicroseconds(pids) {
   let ticks = 0;
   for (const pid of pids) {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // The name stands in brackets and may hold spaces; utime and stime are the 12th and 13th after it.
+    // The name is in parentheses and may contain spaces; utime and stime are the 12th and 13th field after it.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     ticks += Number(fields[11]) + Number(fields[12]);
   }
   return ticks * TICK_US;
 }
 
-/** Resident memory of these processes together, in kB. */
+/** Return the resident memory of these processes together, in kB. */
 function residentKilobytes(pids) {
   let total = 0;
   for (const pid of pids) {
@@ -30,7 +30,7 @@ function residentKilobytes(pids) {
 }
 
 /**
- * Measures CPU time from its making to `stop`.
+ * Measures CPU time from its construction to `stop`.
  *
  *     const meter = new CpuMeter(options);
  *     …
@@ -46,7 +46,7 @@ class CpuMeter {
     this.startedAt = process.hrtime.bigint();
   }
 
-  /** loadShare: how much of one core the load generator itself took, 1 = all of it. */
+  /** loadShare: the load generator's own share of one core, 1 = all of it. */
   stop() {
     const elapsedS = Number(process.hrtime.bigint() - this.startedAt) / 1e9;
     const own = process.cpuUsage(this.own);

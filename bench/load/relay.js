@@ -1,8 +1,8 @@
 /**
- * Closed loop: in every pair one message is under way; whoever gets it answers at once.
+ * Closed loop: in every pair one message is under way; its receiver answers at once.
  *
  * Options: urls, pairs, text (a key of TEXTS), acks (boolean), warmupS, seconds, serverPids, redisPid, awaitSession.
- * Result: messages a second, server and Redis CPU per message in microseconds, the slowest and fastest pair's share.
+ * Result: messages per second, server and Redis CPU per message in microseconds, the slowest and fastest pair's share.
  */
 
 "use strict";
@@ -14,7 +14,7 @@ const { assertNoneLost, closeAll, connectPairs } = require("./crowd");
 const { CpuMeter } = require("./processes");
 const { TEXTS } = require("./texts");
 
-/** Every message asks for the acknowledgement of this id; nothing here has to tell them apart. */
+/** Every message asks for an acknowledgement with this id; nothing here needs to tell them apart. */
 const ACK_ID = 7;
 
 /** Acknowledgements that may be under way when the window opens or closes, per pair. */
@@ -36,7 +36,7 @@ async function run(options) {
           client.write(frame);
         }
       };
-      // The first message each way is looked at, the others are counted.
+      // The first message in each direction is checked, the others are counted.
       client.onMessage = (data) => {
         const [, message] = packetArguments(data);
         if (message.content !== text) {

@@ -1,10 +1,10 @@
 /**
- * Match storm: everybody asks at the same moment. How long until all are matched, and is each matched exactly once?
+ * Match storm: everyone searches at the same moment. How long until all are matched, and is each matched exactly once?
  *
  * Options: urls, users, serverPids, redisPid, awaitSession; interests: {of, most, waitMs}, for people who each name one to
- * `most` interests out of `of`, and insist on sharing one for waitMs.
+ * `most` interests out of `of`, with an interest wait of waitMs.
  * Result: seconds from the first `find-match` to the last `matched`. With interests: to the last of those who could share
- * one; left, who could not, and seconds_left, from the end of their wait to the last `matched` of these.
+ * one; left: people who could not; seconds_left: from the end of their wait to the last `matched` of these.
  */
 
 "use strict";
@@ -16,16 +16,16 @@ const { assertNoneLost, closeAll, connectAll } = require("./crowd");
 const { interestMistakes, matchingMistakes } = require("./matching");
 const { CpuMeter } = require("./processes");
 
-/** Milliseconds after which those who are still waiting are counted as left over. */
+/** Milliseconds after which people who still wait count as left over. */
 const DEADLINE_MS = 60_000;
 
-/** Milliseconds in which a second `matched` for somebody would still be noticed. */
+/** Milliseconds in which a second `matched` of a person would still be noticed. */
 const AFTERMATH_MS = 500;
 
-/** Let connecting settle, so that it is not measured as matching. */
+/** Milliseconds after connecting, so that its work is not measured as matching. */
 const SETTLE_MS = 1000;
 
-/** One to `most` different interests out of `of`. */
+/** Return one to `most` different interests out of `of`. */
 function someInterests({ of, most }) {
   const chosen = new Set();
   const count = 1 + Math.floor(Math.random() * most);
@@ -79,10 +79,10 @@ async function run(options) {
   const deadline = sleep(DEADLINE_MS, undefined, { ref: false });
   await Promise.race([interests ? everybodyAnswered : everybody, deadline]);
   const used = meter.stop();
-  // With interests: until just before the first of those who insist on a shared one no longer do.
+  // With interests: until just before the first interest wait ends.
   const rest = interests ? startedAt + interests.waitMs - SETTLE_MS - performance.now() : AFTERMATH_MS;
   if (rest < AFTERMATH_MS) {
-    throw new Error(`${answered.size} of ${clients.length} had an answer when nobody insisted on interests any more`);
+    throw new Error(`${answered.size} of ${clients.length} had an answer after all interest waits`);
   }
   await sleep(rest);
   const seconds = (finishedAt - startedAt) / 1000;

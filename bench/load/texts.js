@@ -1,11 +1,11 @@
-/** What the clients say. */
+/** The clients' messages. */
 
 "use strict";
 
-/** Scripts of one, two, three and four bytes a character, as people really mix them. */
+/** Scripts of one, two, three and four bytes per character, mixed as people do. */
 const NON_LATIN = "こんにちは、元気ですか？ Привет, как дела? नमस्ते 안녕하세요 你好，很高兴认识你 שלום 😀 ";
 
-/** `length` code points of `sample`, over and over, with no space at an end (servers trim). */
+/** Return `length` code points of `sample`, repeated, without a space at either end (servers trim). */
 function repeated(sample, length) {
   const points = Array.from(sample.repeat(Math.ceil(length / Array.from(sample).length))).slice(0, length);
   points[length - 1] = points[0];

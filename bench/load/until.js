@@ -1,13 +1,13 @@
-/** Waiting for something to become true. */
+/** Wait for a condition. */
 
 "use strict";
 
 const { setTimeout: sleep } = require("node:timers/promises");
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two checks. */
 const LOOK_MS = 50;
 
-/** Resolves when `condition()` holds, or after `deadlineMs`, whichever is first. */
+/** Resolve when `condition()` holds, or after `deadlineMs`. */
 async function until(condition, deadlineMs) {
   const deadline = performance.now() + deadlineMs;
   while (!condition() && performance.now() < deadline) {

@@ -1,8 +1,8 @@
 /**
- * The client's side of a WebSocket: a handshake written by hand on a plain socket, then the frames of `ws`.
+ * The client's side of a WebSocket: a handshake of our own on a plain socket, then the frames of `ws`.
  *
- * `ws`'s own client goes through Node's HTTP client, which costs the load generator as much per connection as the
- * connection costs a server; it would measure itself.
+ * `ws`'s own client uses Node's HTTP client, which costs the load generator as much per connection as the connection
+ * costs a server; it would measure itself.
  */
 
 "use strict";
@@ -23,8 +23,8 @@ class Connection {
   /**
    * @param {string} url  `ws://host:port`
    * @param {string} path  with query
-   * @param {{onText: (data: Buffer) => void, onEnd: (reason: Error) => void}} handlers  every text message; the end of the
-   *     connection, whatever the cause, once
+   * @param {{onText: (data: Buffer) => void, onEnd: (reason: Error) => void}} handlers  called for every text message;
+   *     called once at the end of the connection, whatever the cause
    */
   constructor(url, path, { onText, onEnd }) {
     const { hostname, port, host } = new URL(url);
@@ -60,7 +60,7 @@ class Connection {
     this.socket.destroy();
   }
 
-  /** The answer to the handshake; what follows it in the same chunk are frames already. */
+  /** Read the answer to the handshake; the rest of the chunk already contains frames. */
   receiveHead(chunk) {
     this.head = this.head === undefined ? chunk : Buffer.concat([this.head, chunk]);
     const end = this.head.indexOf(HEAD_END);

@@ -1,7 +1,7 @@
-"""The same chat as Flask-SocketIO tutorials write it: the scale on which the other figures stand.
+"""The same chat as in Flask-SocketIO tutorials: a scale for the other figures.
 
-Flask-SocketIO's own handlers, its Redis message queue switched on, a list of waiting people in the process, `emit` to a
-room. Nothing is done wrong on purpose and nothing is tuned. One process only: the waiting list is a variable.
+It has Flask-SocketIO's own handlers with its Redis message queue, a list of waiting people in the process, and `emit`
+to a room. Nothing is wrong on purpose and nothing is tuned. There is only one process: the waiting list is a variable.
 
 Environment: PORT, REDIS_URL.
 """
@@ -26,13 +26,13 @@ rooms: dict[str, str] = {}
 
 @app.get("/health")
 def health():
-    """Tell the benchmark that the server serves."""
+    """Report to the benchmark that the server serves."""
     return {"status": "ok"}
 
 
 @socketio.on("find-match")
 def find_match():
-    """Take whoever waits, or wait."""
+    """Pair the client with a waiting one, or let it wait."""
     if not waiting:
         waiting.append(request.sid)
         emit("waiting", {"cooldownMs": 0})
@@ -48,7 +48,7 @@ def find_match():
 
 @socketio.on("send-message")
 def send_message(content):
-    """Pass it on to the room."""
+    """Send the message to the room."""
     room_id = rooms.get(request.sid)
     if room_id is None:
         emit("error", {"code": "not-in-room", "message": "Not in a chat room"})
@@ -58,14 +58,14 @@ def send_message(content):
 
 @socketio.on("disconnect")
 def disconnect():
-    """Forget who has gone."""
+    """Forget a client that has left."""
     rooms.pop(request.sid, None)
     if request.sid in waiting:
         waiting.remove(request.sid)
 
 
 def message(room_id: str, sender_id: str, content: str) -> dict[str, object]:
-    """One message as it goes over the wire."""
+    """Return a message in its wire format."""
     return {
         "id": str(uuid.uuid4()),
         "roomId": room_id,

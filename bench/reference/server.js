@@ -2,10 +2,10 @@
  * The Node server that AniMoChat is measured against.
  *
  * Stock socket.io 4 with the stock Redis adapter on ioredis, so that any number of these processes, each on its own
- * port, serve one population. It speaks the same events as AniMoChat and does the least that is correct: strangers are
- * paired by one Lua script, a message is checked, gets an id and goes to its room but not to its sender.
+ * port, serve one population. It uses the same events as AniMoChat and does the minimum that is correct: one Lua script
+ * pairs strangers; a message is checked, gets an id and goes to its room but not to its sender.
  *
- * What AniMoChat does beyond this (storing, one order per room, recovery, cooldown, history, limits) is left out on
+ * AniMoChat's further features (storing, one order per room, recovery, cooldown, history, limits) are missing on
  * purpose: every one of these would only make this server slower.
  *
  * Environment: PORT, REDIS_URL, CLIENT_URL (as AniMoChat's).
@@ -27,13 +27,13 @@ const CLIENT_URL = process.env.CLIENT_URL ?? "*";
 /** Longest message, in code points. */
 const MAX_MESSAGE_LENGTH = 2000;
 
-/** Set of those who wait, each as `<server id> <socket id>`. */
+/** Set of waiting people, each as `<server id> <socket id>`. */
 const WAITING_KEY = "reference:waiting";
 
 /**
- * Pop somebody who waits, or wait oneself.
+ * Pop a waiting person, or wait.
  *
- * KEYS[1] the waiting set; ARGV[1] the seeker. Returns the partner, or nil when the seeker waits now.
+ * KEYS[1] the waiting set; ARGV[1] the seeker. Returns the partner, or nil if the seeker waits now.
  */
 const PAIR_UP = `
   redis.call("SREM", KEYS[1], ARGV[1])
@@ -68,7 +68,7 @@ const io = new Server(httpServer, {
   serveClient: false,
 });
 
-/** A refusal: to the acknowledgement where there is one, else as an `error` event. */
+/** Send a refusal: to the acknowledgement if there is one, else as an `error` event. */
 function refuse(socket, event, ack, code, message) {
   if (ack) {
     ack({ ok: false, error: { code, message } });
@@ -77,17 +77,17 @@ function refuse(socket, event, ack, code, message) {
   }
 }
 
-/** The room that this socket is in: `{roomId, userId, partnerId}`, or undefined. */
+/** Return the room that this socket is in: `{roomId, userId, partnerId}`, or undefined. */
 function currentChat(socket) {
   const chat = socket.data.chat;
   return chat && socket.rooms.has(chat.roomId) ? chat : undefined;
 }
 
-/** Put one half of a pair into its room, on the server that has its connection. */
+/** Put one member of a pair into its room, on the server that has its connection. */
 function enterRoom({ socketId, roomId, userId, partnerId }) {
   const socket = io.sockets.sockets.get(socketId);
   if (!socket) {
-    // Gone between the script and now: the other half must not wait for an answer that never comes.
+    // It left after the script ran: the other member must not wait for an answer that never comes.
     io.to(roomId).emit("partner-disconnected", { reason: "disconnected" });
     return;
   }
@@ -147,7 +147,7 @@ function leaveRoom(socket, reason) {
   }
 }
 
-/** Code points of `text`, without building an array of them. */
+/** Count the code points of `text`, without building an array of them. */
 function codePoints(text) {
   let count = 0;
   for (const _ of text) {
@@ -156,12 +156,12 @@ function codePoints(text) {
   return count;
 }
 
-/** Why this cannot be sent, as `[code, message]`, or undefined. */
+/** Return why this cannot be sent, as `[code, message]`, or undefined. */
 function mistakeIn(content) {
   if (content.length === 0) {
     return ["empty-message", "Message cannot be empty"];
   }
-  // A string of so many UTF-16 units has at most so many code points: most messages need no count.
+  // A string has at most as many code points as UTF-16 units: most messages need no count.
   if (content.length > MAX_MESSAGE_LENGTH && codePoints(content) > MAX_MESSAGE_LENGTH) {
     return ["message-too-long", `Message cannot be longer than ${MAX_MESSAGE_LENGTH} characters`];
   }
@@ -196,13 +196,13 @@ function sendMessage(socket, payload, ack) {
   }
 }
 
-/** The trailing argument, where it is an acknowledgement callback. */
+/** Return the trailing argument if it is an acknowledgement callback. */
 function ackOf(args) {
   const last = args.at(-1);
   return typeof last === "function" ? last : undefined;
 }
 
-/** Run a handler that talks to Redis; a store that is away must not end the process. */
+/** Run a handler that uses Redis; an outage of the store must not end the process. */
 function guarded(socket, event, work) {
   work().catch((error) => {
     console.error(`${event}: ${error.message}`);
@@ -242,7 +242,7 @@ io.on("connection", (socket) => {
   });
 });
 
-// The backlog that AniMoChat's gunicorn gets as well, so that a storm of connections is refused to neither.
+  // AniMoChat's gunicorn gets this backlog, too, so that neither refuses a storm of connections.
 httpServer.listen({ port: PORT, host: "127.0.0.1", backlog: 2048 });
 
 process.on("SIGTERM", () => process.exit(0));

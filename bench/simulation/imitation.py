@@ -1,4 +1,4 @@
-"""A lobby in memory that follows the matchmaking scripts' rules and takes the time that they were measured to take."""
+"""A lobby in memory that follows the matchmaking scripts' rules and takes their measured time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simulation.costs import Costs, Work
 
 
 def _numbers_of(source: str) -> dict[str, int]:
-    """The numbers that a script names at its beginning."""
+    """Return the constants at the beginning of a script."""
     found = re.findall(r"^local ([A-Z, ]+) = ([0-9, ]+)$", source, re.MULTILINE)
     return {
         name: int(number)
@@ -26,12 +26,12 @@ def _numbers_of(source: str) -> dict[str, int]:
 
 NUMBERS = _numbers_of(TICK.source)
 
-#: People drawn, people of one look, and what a tick may do: as in the scripts.
+#: People drawn, people per portion, and a tick's budget: as in the scripts.
 DRAW, PORTION, BUDGET, PERSON, MATCH = (NUMBERS[name] for name in ("DRAW", "PORTION", "BUDGET", "PERSON", "MATCH"))
 
 
 class Done(NamedTuple):
-    """What a script did: the store's work, the pairs that it matched, whether it is to be run again."""
+    """The result of a script: the store's work, the pairs that it matched, whether to run it again."""
 
     work: Work
     matches: list[tuple[int, int]]
@@ -39,32 +39,32 @@ class Done(NamedTuple):
 
 
 def outcome(matched: bool, looked: int) -> str:
-    """How a search ended, and after looking at about how many people: what its cost depends on."""
+    """Return how a search ended and about how many people it looked at: its cost depends on both."""
     size = 0 if looked == 0 else 16 if looked <= DRAW else 100
     return f"{'matched' if matched else 'waiting'} {size}"
 
 
 class Imitation:
-    """People are numbers. `rest`: seconds after a skip."""
+    """People are numbers. `rest`: seconds of cooldown after a skip."""
 
     def __init__(self, costs: Costs, rest: float, random: Random) -> None:
         self._costs = costs
         self._random = random
         self._rest = rest
-        # Lists: short ones, and millions of them.
+        # Lists: they are short, and there are millions of them.
         self._met: dict[int, list[int]] = defaultdict(list)
         self._pool: list[int] = []
         self._place: dict[int, int] = {}  # in the pool
         self._arrived: dict[int, int] = {}
         self._arrivals = 0
         self._resting: list[tuple[float, int]] = []
-        self._rests: dict[int, float] = {}  # until when: entries of _resting that are still true
-        self._searching: dict[int, int] = {}  # how far the search has come, in arrivals
+        self._rests: dict[int, float] = {}  # until when: valid entries of _resting
+        self._searching: dict[int, int] = {}  # the search's position, in arrivals
         self._waiting: set[int] = set()
         self._ticked = -math.inf
 
     def have_met(self, a: int, b: int) -> None:
-        """They will not be matched."""
+        """Keep these two from being matched."""
         self._met[a].append(b)
         self._met[b].append(a)
 
@@ -88,7 +88,7 @@ class Imitation:
         return Done(work, [] if partner is None else [(person, partner)])
 
     def skip(self, person: int, now: float) -> Done:
-        """`next_match` in a room."""
+        """Run `next_match` in a room."""
         self._waiting.add(person)
         self._rests[person] = now + self._rest
         heapq.heappush(self._resting, (now + self._rest, person))
@@ -107,7 +107,7 @@ class Imitation:
                 spent += PERSON
                 began = self._searching.pop(person, None)
                 self._rests.pop(person, None)
-                if person not in self._waiting:  # found by another one of these
+                if person not in self._waiting:  # matched with an earlier one of these
                     continue
                 partner, looked, done = self._seek(person) if began is None else self._go_on(person, began)
                 work = work.and_then(self._costs.draw(("tick", outcome(partner is not None, looked)), self._random))
@@ -124,7 +124,7 @@ class Imitation:
         return Done(self._costs.draw((script, ""), self._random), [])
 
     def _rested(self, now: float) -> Iterator[int]:
-        """A tick's worth of those whose rest is over."""
+        """Yield one tick's worth of people whose cooldown is over."""
         for _ in range(BUDGET // PERSON):
             while self._resting and self._rests.get(self._resting[0][1]) != self._resting[0][0]:
                 heapq.heappop(self._resting)
@@ -133,11 +133,11 @@ class Imitation:
             yield self._resting[0][1]
 
     def _searched(self) -> Iterator[int]:
-        """A tick's worth of those who are to be searched for."""
+        """Yield one tick's worth of people to search for."""
         yield from list(self._searching)[: BUDGET // PERSON]
 
-    # The search, as matchmaking/scripts/include/search.lua has it. Returns the partner, how many people were looked at,
-    # and whether that is all.
+    # The search, as in matchmaking/scripts/include/search.lua. Returns the partner, how many people were looked at,
+    # and whether the search is complete.
 
     def _seek(self, person: int) -> tuple[int | None, int, bool]:
         size = len(self._pool)
@@ -187,11 +187,11 @@ class Imitation:
 
     @property
     def waiting(self) -> int:
-        """How many are in the pool."""
+        """Return how many people are in the pool."""
         return len(self._pool)
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The smallest value that so many (0 to 1) do not exceed; NaN of none."""
+    """Return the smallest value that this share (0 to 1) of the values does not exceed; NaN if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else math.nan

@@ -1,4 +1,4 @@
-"""The same lobby by the real scripts on a real store, in the simulation's time; and what each script takes there."""
+"""The same lobby with the real scripts on a real store, in the simulation's time; it measures each script's cost."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ MAIN_THREAD = ("used_cpu_user_main_thread", "used_cpu_sys_main_thread")
 
 
 class Real:
-    """Stands in the place of an `Imitation`. Each script's work goes to `costs` as well: its time from reading the
-    command to writing the answer, by the store's own account (`INFO cpu`), and its commands (`INFO commandstats`).
+    """Replaces an `Imitation`. It adds each script's work to `costs`: its time from reading the command to writing the
+    reply, as the store reports it (`INFO cpu`), and its commands (`INFO commandstats`).
     """
 
     def __init__(self, url: str, workers: int) -> None:
         self._lobby = Lobby(url)
-        # now, so that it is in nobody's work
+        # now, so that no script's work includes it
         self._lobby.load_scripts(*presence.SCRIPTS, *matchmaking.SCRIPTS, *rooms.SCRIPTS)
         self._workers = [self._lobby.worker, *(self._lobby.add_worker() for _ in range(workers - 1))]
         self._people: dict[int, Person] = {}
         self._met: list[tuple[int, int]] = []
-        #: Of ticks that had nothing to do.
+        #: The work of ticks that had nothing to do.
         self._idle: list[Work] = []
         self.costs = Costs()
-        # What asking for the time takes, which is in each time.
+        # The time of the measurement itself, which is part of each measured time.
         asked = [self._busy() for _ in range(101)]
         self._asking = statistics.median(after - before for before, after in itertools.pairwise(asked))
 
@@ -52,7 +52,7 @@ class Real:
         self._met += [(a, b), (b, a)]
 
     def _write_met(self) -> None:
-        """All at once, before the first connection."""
+        """Write all history at once, before the first connection."""
         until = START + HISTORY_MS
         with self._lobby.batch() as batch:
             for person, other in self._met:
@@ -97,7 +97,7 @@ class Real:
             self.costs.add(("tick", "idle"), work)
             self._idle.append(work)
         elif handled == 1 and self._idle:
-            # One person's part is what is beyond an idle tick; what several take together is put together of such.
+            # One person's part is the difference to an idle tick; the work of several people is the sum of such parts.
             idle = Work(statistics.median(work.seconds for work in self._idle[-100:]), self._idle[-1].commands)
             self.costs.add(("tick", outcome(bool(matches), min(size, DRAW))), work.without(idle))
         return Done(work, matches, again)
@@ -108,7 +108,7 @@ class Real:
         return Done(work, self._matches())
 
     def _measured(self, now: float, run: Callable[[], T]) -> tuple[Work, T]:
-        """Seconds that the store's thread was busy with it: not those in which other programs had its core."""
+        """Return the seconds for which the store's thread was busy with it, without those of other programs."""
         self._lobby.now = START + int(now * 1000)
         commands = self._lobby.commands()
         before = self._busy()
@@ -116,7 +116,7 @@ class Real:
         seconds = max(0.0, self._busy() - before - self._asking)
         return Work(seconds, self._lobby.commands() - commands), result
 
-    # What the store says
+    # The store's answers
 
     def _size(self, name: str) -> int:
         return int(self._lobby.pipeline.execute("ZCARD", TAG + name))
@@ -136,12 +136,12 @@ class Real:
         return min(size, DRAW if size > 2 * self._size(f":met:{person}") else PORTION)
 
     def _busy(self) -> float:
-        """Seconds of CPU that the store's main thread has used so far."""
+        """Return the seconds of CPU that the store's main thread has used so far."""
         lines = self._lobby.pipeline.execute("INFO", "cpu").decode().splitlines()
         return sum(float(line.partition(":")[2]) for line in lines if line.startswith(MAIN_THREAD))
 
     def _matches(self) -> list[tuple[int, int]]:
-        """The pairs that the workers were told of since last asked."""
+        """Return the pairs in the notices since the last call."""
         pairs = {}
         for _, data in self._lobby.listen():
             for notice in msgspec.json.decode(data):

@@ -1,4 +1,4 @@
-"""The people of one lobby as SimPy processes, and the one thread of the store that all their scripts go through."""
+"""The people of one lobby as SimPy processes, and the store's one thread, which runs all of their scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEARTBEAT = 1.0
 
 
 class Lobby(Protocol):
-    """Imitation or Real."""
+    """An Imitation or Real."""
 
     def have_met(self, a: int, b: int) -> None: ...
     def connect(self, person: int, now: float) -> Done: ...
@@ -33,27 +33,27 @@ class Lobby(Protocol):
 
 @dataclass
 class Aggregates:
-    """What was seen in the measured time, in seconds and numbers."""
+    """Measurements of the measured time, in seconds and numbers."""
 
     seconds: float = 0.0
     scripts: Counter[str] = field(default_factory=Counter)
     busy: Counter[str] = field(default_factory=Counter)
-    #: That the scripts executed; and the one that executed most, by the tens of seconds in which it ran.
+    #: Commands of all scripts; and of the script with most commands, by ten seconds.
     commands: int = 0
     longest: Counter[int] = field(default_factory=Counter)
-    #: From when somebody may be matched (asked, or the rest is over) until matched.
+    #: Seconds from the moment at which a person may be matched (search, or end of the cooldown) to the match.
     waits: list[float] = field(default_factory=list)
-    #: From asking a script until it has run.
+    #: Seconds from calling a script to its end.
     delays: list[float] = field(default_factory=list)
     matches: int = 0
 
     @property
     def load(self) -> float:
-        """Of the store's one thread."""
+        """Return the load of the store's one thread."""
         return sum(self.busy.values()) / self.seconds
 
     def summary(self) -> dict[str, float]:
-        """By name, for tables and comparisons."""
+        """Return the figures by name, for tables and comparisons."""
         return {
             "matches/s": self.matches / self.seconds,
             "scripts/s": sum(self.scripts.values()) / self.seconds,
@@ -69,7 +69,7 @@ class Aggregates:
 
 
 class Town:
-    """`people` are online on average, on so many `workers`. Make one and `run` it, or go through its `steps`, once."""
+    """`people` are online on average, on `workers` workers. Call `run`, or iterate over `steps`, once."""
 
     def __init__(self, lobby: Lobby, people: int, workers: int, behaviour: Behaviour, seed: int) -> None:
         self._lobby = lobby
@@ -90,13 +90,13 @@ class Town:
             self._env.process(self._repeat(worker, lambda: HEARTBEAT, self._heartbeat))
 
     def run(self, warm_up: float, seconds: float) -> Aggregates:
-        """Simulate; figures are of the time after `warm_up`."""
+        """Simulate; figures cover the time after `warm_up`."""
         for _ in self.steps(warm_up, seconds, seconds):
             pass
         return self.figures
 
     def steps(self, warm_up: float, seconds: float, step: float) -> Iterator[None]:
-        """As `run`, so many seconds at a time."""
+        """Do the same as `run`, in steps of this many seconds."""
         self._env.run(until=warm_up)
         self._measuring = True
         while self.figures.seconds < seconds:
@@ -104,12 +104,12 @@ class Town:
             self._env.run(until=warm_up + self.figures.seconds)
             yield
 
-    # At the beginning: a lobby as it is found at any time
+    # The start: a lobby as at any later time
 
     def _populate(self, people: int) -> None:
         random, behaviour = self._random, self._behaviour
         everybody = [self._new() for _ in range(people)]
-        # As many again were here in the last 24 hours.
+        # As many other people were here in the last 24 hours.
         self._offline = [self._new() for _ in range(people)]
         known = everybody + self._offline
         for person in known:
@@ -120,7 +120,7 @@ class Town:
         for person in everybody:
             self._ends[person] = behaviour.in_the_middle_of("visit", random)
             self._lobby.connect(person, 0.0)
-        # All search at once, in a moment of no time; those who are matched are then in the middle of their chats.
+        # All search at the same moment; people who are matched are then in the middle of their chats.
         for person in everybody:
             for pair in self._lobby.find(person, 0.0).matches:
                 self._begin(pair, behaviour.in_the_middle_of("chat", random))
@@ -152,7 +152,7 @@ class Town:
         yield self._env.timeout(self._random.expovariate(1 / mean))
         self._may_be_matched[person] = self._env.now
         yield from self._script("find", lambda: self._lobby.find(person, self._env.now))
-        # Whose visit ends while nobody is found gives up.
+        # A person whose visit ends without a match gives up.
         if person in self._may_be_matched:
             self._env.process(self._give_up(person))
 
@@ -193,7 +193,7 @@ class Town:
             yield from self._search_after(leaver, behaviour.pause_mean)
 
     def _after(self, person: int) -> Generator[Any, Any, None]:
-        """The partner has gone."""
+        """React to the end of a chat by the partner."""
         if self._ends.get(person, 0.0) <= self._env.now:
             yield self._env.timeout(self._random.expovariate(1 / self._behaviour.reaction_mean))
             yield from self._go(person)
@@ -217,7 +217,7 @@ class Town:
         yield from self._script("heartbeat", lambda: self._lobby.heartbeat(worker, self._env.now))
 
     def _script(self, name: str, run: Callable[[], Done]) -> Generator[Any, Any, bool]:
-        """Wait for the store, keep it for as long as the script takes; its matches begin then."""
+        """Wait for the store, occupy it for the script's time; its matches begin then."""
         asked = self._env.now
         with self._store.request() as turn:
             yield turn
