@@ -1,4 +1,4 @@
-"""The payloads of the wire protocol ("What a client sends", "What a client gets"), as types that validate and encode.
+"""The payloads of the wire protocol ("Client events", "Server events"), as types that validate and encode.
 
 Field names are the wire's. Fields that a client sends beyond these are ignored: payload fields may be added.
 """
