@@ -21,7 +21,7 @@ from animochat.web.cors import origin_check
 #: gunicorn's status for an application that can't be loaded: its master stops instead of trying again.
 EXIT_APP_LOAD_ERROR = 4
 
-#: The extension, as Flask-SocketIO's documentation has it; `init_app` is called by the factory.
+#: The extension, as in Flask-SocketIO's documentation; the factory calls `init_app`.
 socketio = SocketIO()
 
 
@@ -43,10 +43,10 @@ def _is_served_otherwise() -> bool:
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Make the Flask application of one worker. Opens no connection: the worker starts it once it serves.
+    """Make the Flask application of one worker. It opens no connection: the worker starts it once it serves.
 
-    `settings` come from the environment where they are not given. Raises SettingsError, and exits where a server is
-    about to run it that can't.
+    `settings`: by default those of the environment. Raises SettingsError; exits if a server that can't run it is about
+    to do so.
     """
     if _is_served_otherwise():
         refuse_other_servers()
@@ -75,5 +75,5 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def longest_recovery(max_message_length: int) -> int:
-    """Return the bytes of the messages that someone may have missed: a whole log of control characters, of six each."""
+    """Return the size of the messages that a client may miss: a full log of control characters, six bytes each."""
     return LOG_LENGTH * (6 * max_message_length + FRAME_OVERHEAD)

@@ -1,4 +1,4 @@
-"""Kinds of values that an environment variable may hold: how each is read, and the words for what is allowed.
+"""Kinds of values of environment variables: how each is parsed, and the description of allowed values.
 
 integer(1, 65_535).read("80")      -> 80
 integer(1, 65_535).read("http")    raises BadValue: "'http' is not a whole number from 1 to 65535"
@@ -17,10 +17,10 @@ from typing import Any
 from animochat.store.url import masked_url as masked_url
 from animochat.store.url import problem
 
-#: Characters that a secret needs at least: 16 random ones can't be guessed offline.
+#: Minimal length of a secret: 16 random characters can't be guessed offline.
 MIN_SECRET_LENGTH = 16
 
-#: Upper bound of a rate, a second: far above anything that a worker can serve.
+#: Upper bound of a rate per second: far above anything that a worker can serve.
 MAX_RATE = 100_000
 
 _LOBBY = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
@@ -31,13 +31,13 @@ _ORIGIN = re.compile(
     re.ASCII,
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Schemes that no page's origin has: someone who writes one means another.
+# Schemes that no page's origin has: an operator who writes one means another.
 _NO_PAGES = {"ftp", "ws", "wss"}
 _TRAILING_SLASHES = re.compile(r"(?<=[^/:])/+$|(?<=://)/+$")
 
 
 class BadValue(ValueError):
-    """A value that is not allowed. `problems` has one line for each mistake, fit for the operator to read."""
+    """A value that is not allowed. `problems` has one line for each mistake, for the operator."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -47,7 +47,7 @@ class BadValue(ValueError):
 @dataclass(frozen=True)
 class Kind:
     """A kind of value. `read` parses a text and raises BadValue; `allowed` completes "… is not"; a `secret` is never
-    shown, and its white space counts.
+    shown, and its white space is kept.
     """
 
     read: Callable[[str], Any]
@@ -78,7 +78,7 @@ def integer(low: int, high: int) -> Kind:
 
 
 def rate() -> Kind:
-    """Return the kind of a rate, a second; 0 means no limit."""
+    """Return the kind of a rate per second; 0 means no limit."""
 
     def parse(text: str) -> float | None:
         return float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) and float(text) <= MAX_RATE else None
@@ -134,7 +134,7 @@ def name() -> Kind:
 
 
 def secret() -> Kind:
-    """Return the kind of a secret. Its mistakes show its length only."""
+    """Return the kind of a secret. Its mistakes show only its length."""
 
     def read(text: str) -> str:
         if len(text) < MIN_SECRET_LENGTH:
@@ -160,10 +160,10 @@ def origins() -> Kind:
 
 
 def _written_origin(entry: str) -> str | None:
-    """Return the origin that a person means: a host in its own letters, a slash at the end."""
+    """Return the origin that a person means, who may write a host in its own letters, or a slash at the end."""
     scheme, mark, rest = _TRAILING_SLASHES.sub("", entry).partition("://")
     if not rest.isascii():
-        # As browsers do (UTS 46); the codec "idna" is of an older standard, which makes "ss" of "ß".
+        # As browsers do (UTS 46); the codec "idna" implements an older standard, which makes "ss" of "ß".
         letters = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", rest).lower()).replace("\u3002", ".")
         host, colon, port = letters.partition(":")
         labels = [label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in host.split(".")]
@@ -172,7 +172,7 @@ def _written_origin(entry: str) -> str | None:
 
 
 def normalized_origin(origin: str) -> str | None:
-    """Return an origin as browsers send it: lower case, no default port. None if it isn't one, as "null" isn't."""
+    """Return an origin as browsers send it: lower case, no default port. None if it isn't one, such as "null"."""
     match = _ORIGIN.fullmatch(origin.lower())
     if match is None:
         return None
@@ -197,7 +197,7 @@ def host() -> Kind:
         try:
             return str(ipaddress.ip_address(address)) if "%" not in address else None
         except ValueError:
-            # A name whose last part is a number would be an IPv4 address that is wrong.
+            # A name whose last part is a number would be a malformed IPv4 address.
             return text.lower() if _HOST_NAME.fullmatch(text.lower()) else None
 
     return _kind(parse, "an IP address like 127.0.0.1, ::1, 0.0.0.0 (all IPv4) or :: (all), or the name of a host")

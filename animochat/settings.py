@@ -82,7 +82,7 @@ class Settings:
 
     # A comment above a default gives its reason.
 
-    # Where Node chat servers listen by custom, so that an existing page finds this one.
+    # The usual port of Node chat servers, so that an existing page finds this one.
     port: int = _setting(3001, integer(1, 65_535), "Server", "TCP port.", essential=True)
     # A container and a laptop are reached from outside; where a proxy is on the same machine, it alone is.
     host: str = _setting(
@@ -90,8 +90,8 @@ class Settings:
         host(),
         "Server",
         "Address to listen on; `0.0.0.0` is all IPv4 addresses, `::` is all addresses.",
-        "Behind a proxy on the same machine set `127.0.0.1`, so that nobody gets around the proxy, its TLS, and the "
-        "addresses of clients that it names.",
+        "Behind a proxy on the same machine set `127.0.0.1`, so that clients can't bypass the proxy, its TLS, and the "
+        "client addresses that it sets.",
         essential=True,
     )
     app_env: str = _setting(
@@ -112,7 +112,7 @@ class Settings:
         "Origins of other pages that may use the server, comma separated; `*` for any.",
         "The server's own page is always allowed. App shells and extensions have origins too: "
         "`capacitor://localhost`, `https://tauri.localhost`, `app://-`, `file://`, `chrome-extension://<id>`. "
-        "`null` is that of every local file and sandboxed frame, whoever made it. A refused origin is logged once.",
+        "`null` is that of every local file and sandboxed frame, of any author. A refused origin is logged once.",
         essential=True,
     )
     # None: what needs an absolute address is left relative, or comes from the request.
@@ -156,7 +156,7 @@ class Settings:
         "Lowest level of the lines in the log.",
         "At `debug` there is a line for each connection that comes and goes. Message text is in none.",
     )
-    # None only in development: whoever starts the workers starts an embedded store and sets REDIS_URL for them.
+    # None only in development: the master starts an embedded store and sets REDIS_URL for the workers.
     redis_url: str | None = _setting(
         None,
         store_url(),
@@ -168,7 +168,7 @@ class Settings:
         default_note=f"in development an embedded store; in production {DEFAULT_REDIS_URL}",
         essential=True,
     )
-    # Flask-SocketIO's own name, so that other processes need to know the store alone.
+    # Flask-SocketIO's own name, so that other processes need to know only the store.
     message_queue_channel: str = _setting(
         "flask-socketio",
         name(),
@@ -177,7 +177,7 @@ class Settings:
         "The databases of a store share it: deployments in different databases that other processes emit to need "
         "different ones.",
     )
-    # A certificate that nobody checks protects from nobody on the way.
+    # An unchecked certificate does not protect from attackers on the way.
     redis_tls_verify: bool = _setting(
         True,
         flag(),

@@ -1,4 +1,4 @@
-"""Long work is done in portions, and whoever talks meanwhile has a turn in between."""
+"""Slice long-running work so that it never starves the event loop."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import gevent
 
-#: Seconds of work in a row, and of the pause after it: any time but none.
+#: Seconds of work without a pause, and of each pause; any pause longer than 0 will do.
 WORK, PAUSE = 0.0005, 0.001
 
 
 class TimeSlice:
-    """One's turn at the event loop, from here on. `yield_if_due()` is for each round of the work.
+    """A slice of the event loop's time, which starts now. Call `yield_if_due()` in each round of the work.
 
-    `pause` takes the place of the pause after each turn.
+    `pause` replaces the pause after each slice.
     """
 
     __slots__ = ("_pause", "_until")
@@ -24,10 +24,10 @@ class TimeSlice:
         self._until = time.perf_counter() + WORK
 
     def yield_if_due(self) -> None:
-        """When the turn has been long enough, let go first whatever is ready, what came over the network included.
+        """Pause if the slice is used up, so that everything ready runs first, including arrived network data.
 
-        `gevent.sleep(0)` doesn't: gevent goes on with the greenlets that are ready, the one that sleeps among them,
-        until there are none, and only then looks at its sockets.
+        `gevent.sleep(0)` is not enough: gevent first runs all ready greenlets, the sleeping one included, until there
+        are none, and only then checks its sockets.
         """
         if time.perf_counter() >= self._until:
             if self._pause is None:

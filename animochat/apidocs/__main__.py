@@ -10,7 +10,7 @@ from animochat.apidocs.typescript import typescript
 
 
 def documents(root: Path) -> dict[Path, str]:
-    """Return the files of the repository at `root` that are made, with what each has to hold."""
+    """Return the generated files of the repository at `root`, each with its content."""
     readme = root / "README.md"
     return {
         root / "docs/animochat.d.ts": typescript(),

@@ -1,7 +1,7 @@
 """The events as an AsyncAPI 3 document: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 
-It describes the server: what clients send it receives. A message's payload is the event's argument, `null` standing for
-none; an operation's reply is what the acknowledgement callback gets.
+It describes the server: the events that clients send are received here. A message's payload is the event's argument,
+`null` stands for none; an operation's reply is the argument of the acknowledgement callback.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ SERVERS = {
 
 
 def schemas(types: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The JSON schema of each type, and the components that they refer to."""
+    """Return the JSON schema of each type, and the components that they refer to."""
     own, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     return list(own), dict(components)
 
 
 @functools.cache
 def asyncapi() -> dict[str, Any]:
-    """The document."""
+    """Return the document."""
     clients, servers = len(CLIENT_EVENTS), len(SERVER_EVENTS)
     types = [client.argument for client in CLIENT_EVENTS] + [server.argument for server in SERVER_EVENTS]
     types += [client.answer for client in CLIENT_EVENTS]

@@ -17,9 +17,9 @@ from animochat.web.payloads import Accepted, Banned, Bans, Failed, Healthy, Live
 
 @dataclass(frozen=True)
 class Route:
-    """`answers`: the type of the JSON by status. `media`: the type of an answer that isn't JSON of ours.
+    """A route. `answers`: the type of the JSON by status. `media`: the type of an answer that isn't our JSON.
 
-    `body`: the type of the request's JSON. `query`: its parameters, as the document has them.
+    `body`: the type of the request's JSON. `query`: its parameters, in the document's form.
     """
 
     path: str
@@ -32,7 +32,7 @@ class Route:
 
     @property
     def for_operator(self) -> bool:
-        """Whether it needs ADMIN_TOKEN."""
+        """Return whether it needs ADMIN_TOKEN."""
         return self.path.startswith("/admin/")
 
 
@@ -99,7 +99,7 @@ STATUS = {200: "Success", 503: "The store is unavailable"}
 
 @functools.cache
 def openapi() -> dict[str, Any]:
-    """The document."""
+    """Return the document."""
     types = [kind for route in ROUTES for kind in [*route.answers.values(), *([route.body] if route.body else [])]]
     payloads, components = schemas([*types, Failed])
     schema_of = dict(zip([*types, Failed], payloads, strict=True))

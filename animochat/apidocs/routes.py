@@ -1,4 +1,4 @@
-"""`GET /docs`: the documents to be read, without a script, and for machines."""
+"""`GET /docs`: the documents as a page without a script, and for machines."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ blueprint = Blueprint(
 
 @blueprint.get("")
 def read() -> Response:
-    """The page: every event, type and route, from the documents below."""
+    """Return the page: every event, type and route, from the documents below."""
     return _page().response()
 
 
 @blueprint.get("/static/<path:filename>")
 def static(filename: str) -> Response:
-    """The page's only file."""
+    """Return the page's only file."""
     if filename != STYLE.name:
         raise NotFound
     return _style().response()
@@ -42,23 +42,23 @@ def static(filename: str) -> Response:
 
 @blueprint.get("/asyncapi.json")
 def events() -> Response:
-    """The events."""
+    """Return the events."""
     return _asyncapi().response()
 
 
 @blueprint.get("/openapi.json")
 def http() -> Response:
-    """The HTTP routes."""
+    """Return the HTTP routes."""
     return _openapi().response()
 
 
 @blueprint.get("/animochat.d.ts")
 def types() -> Response:
-    """The events, for TypeScript."""
+    """Return the events, for TypeScript."""
     return _typescript().response()
 
 
-# None of it changes while the process lives: made once, when it is first asked for.
+# Nothing here changes while the process lives: each is made once, at its first use.
 
 
 @lru_cache(maxsize=1)
@@ -100,7 +100,7 @@ def _typescript() -> CachedAnswer:
 
 
 def _bound(schema: dict[str, Any]) -> str:
-    """What a field's schema says beyond its type."""
+    """Return the bounds in a field's schema."""
     words = {"maxLength": "at most {} characters", "maxItems": "at most {}", "minimum": "at least {}"}
     options = [schema, *schema.get("anyOf", [])]
     bounds = [text.format(option[name]) for option in options for name, text in words.items() if name in option]

@@ -27,7 +27,7 @@ ACKNOWLEDGE = """\
 export type Acknowledge<Answer> = (answer: Answer | Refused) => void;
 """
 
-#: The stock `emitWithAck` finds an answer's type only where the callback can't be left out, and none after `timeout`.
+#: The stock `emitWithAck` infers an answer's type only if the callback is required, and never after `timeout`.
 SOCKET = """\
 type StockSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
 type AllButLast<List> = List extends [...infer Others, unknown] ? Others : never;
@@ -43,13 +43,13 @@ export interface ChatSocket extends StockSocket {
 }
 """
 
-#: The stock client hands listeners the offset behind the argument (protocol, "Coming back").
+#: The stock client passes the offset to listeners, after the argument (protocol, "Coming back").
 OFFSET = "offset: string"
 
 
 @functools.cache
 def typescript() -> str:
-    """The whole file."""
+    """Return the whole file."""
     document = asyncapi()
     messages = document["components"]["messages"]
     parts = [HEAD, ACKNOWLEDGE]
@@ -74,7 +74,7 @@ def typescript() -> str:
 
 
 def _parameters(schema: dict[str, Any], acknowledge: str) -> str:
-    """What goes with an event: the argument, where there is one, and the callback."""
+    """Return an event's parameters: the argument, if there is one, and the callback."""
     kind = written(schema)
     if kind == "null":
         return acknowledge
@@ -99,7 +99,7 @@ def _interface(name: str, schema: dict[str, Any]) -> str:
 
 
 def written(schema: dict[str, Any]) -> str:
-    """A JSON schema as a TypeScript type. Knows what msgspec makes of our payloads, and refuses anything else."""
+    """Return a JSON schema as a TypeScript type. Raise an error for schemas that our payloads don't have."""
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2])
     if "const" in schema:
