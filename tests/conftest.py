@@ -1,4 +1,4 @@
-"""The fixtures: real stores, real servers, stock clients. What they are made of is in helpers/.
+"""The fixtures: real stores, real servers, stock clients. helpers/ has their parts.
 
 def test_something(server, connect):
     anna, bert = connect(server), connect(server)
@@ -27,10 +27,10 @@ from tests.helpers.api_documents import UNDOCUMENTED
 from tests.helpers.people import NodePool
 from tests.helpers.servers import ROOT, Client, NodeClient, PythonClient, Server, find_redis_6, find_redis_server
 
-#: Continuous integration installs everything that tests need, so there a skipped test is a missing one.
+#: Continuous integration installs everything that tests need, so there a skipped test is a failure.
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
-#: Name -> the program.
+#: Name -> function that finds the program.
 STORES = {"valkey": find_binary, "redis": find_redis_server, "redis-6.2": find_redis_6}
 
 
@@ -53,7 +53,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Print what was skipped for want of what, and the one command that installs it: the run's last words."""
+    """Print at the end which programs skipped tests lack, and the one command that installs them."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(config, "workerinput"):
         return
@@ -74,7 +74,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def documented() -> Iterator[None]:
-    """Whatever a test's stock clients get, the documents describe."""
+    """Check that everything a test's stock clients receive is documented."""
     yield
     seen, UNDOCUMENTED[:] = list(UNDOCUMENTED), []
     assert not seen, f"{len(seen)} messages differ from the documents, the first: {seen[0]}"
@@ -85,7 +85,7 @@ def documented() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def store_processes() -> Iterator[Callable[[str], str]]:
-    """One of STORES -> URL of a store of that kind; skips when this machine has none."""
+    """Return a function: one of STORES -> URL of a store of that kind. It skips the test if the machine has none."""
     running: dict[str, EmbeddedStore] = {}
 
     def url(name: str) -> str:
@@ -106,13 +106,13 @@ def _emptied(url: str) -> str:
 
 @pytest.fixture
 def store_url(store_processes: Callable[[str], str]) -> str:
-    """An empty store: the embedded Valkey."""
+    """Return an empty store: the embedded Valkey."""
     return _emptied(store_processes("valkey"))
 
 
 @pytest.fixture(params=STORES)
 def redis_url(request: pytest.FixtureRequest, store_processes: Callable[[str], str]) -> str:
-    """An empty store; the test runs on the embedded Valkey, the machine's redis-server and Redis 6.2."""
+    """Return an empty store; the test runs on the embedded Valkey, the machine's redis-server and Redis 6.2."""
     return _emptied(store_processes(request.param))
 
 
@@ -120,7 +120,7 @@ def redis_url(request: pytest.FixtureRequest, store_processes: Callable[[str], s
 
 
 class _Servers:
-    """Starts servers and ends them."""
+    """Starts servers and stops them."""
 
     def __init__(self, directory: Path, default_store: Callable[[], str]) -> None:
         self.directory = directory
@@ -130,7 +130,7 @@ class _Servers:
     def __call__(
         self, *, redis_url: str | None = "", workers: int = 1, env: dict[str, str] | None = None, **options: Any
     ) -> Server:
-        """A server that answers. `redis_url` None: none is set; not given: this test's store. See support.Server."""
+        """Start a server; return once it answers. `redis_url`: None: none is set; by default this test's store."""
         url = self.default_store() if redis_url == "" else redis_url
         environment = {**({"REDIS_URL": url} if url else {}), **(env or {})}
         directory = self.directory / f"server{len(self.started)}"
@@ -153,7 +153,7 @@ class _Servers:
 
 @pytest.fixture
 def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[_Servers]:
-    """A factory of servers that share this test's store (`redis_url` if the test asks for it, else `store_url`)."""
+    """Return a factory of servers that share this test's store (`redis_url` if the test uses it, else `store_url`)."""
     store = "redis_url" if "redis_url" in request.fixturenames else "store_url"
     factory = _Servers(tmp_path, lambda: request.getfixturevalue(store))
     yield factory
@@ -162,13 +162,13 @@ def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[_Servers
 
 @pytest.fixture
 def server(servers: _Servers) -> Server:
-    """One server with one worker."""
+    """Return one server with one worker."""
     return servers()
 
 
 @pytest.fixture(scope="module")
 def module_store() -> Iterator[str]:
-    """A store for all tests of a module, which is never emptied: an embedded Valkey."""
+    """Return a store for all tests of a module, which is never emptied: an embedded Valkey."""
     store = EmbeddedStore.start()
     yield store.url
     store.stop()
@@ -176,7 +176,7 @@ def module_store() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def module_servers(module_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Servers]:
-    """A factory of servers that live as long as the module's tests, on the module's store."""
+    """Return a factory of servers that live as long as the module's tests, on the module's store."""
     factory = _Servers(tmp_path_factory.mktemp("module"), lambda: module_store)
     yield factory
     factory.end()
@@ -184,7 +184,7 @@ def module_servers(module_store: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def module_server(module_servers: _Servers) -> Server:
-    """One server for all tests of a module: for tests that leave nothing behind."""
+    """Return one server for all tests of a module that leave nothing behind."""
     return module_servers()
 
 
@@ -193,7 +193,7 @@ def module_server(module_servers: _Servers) -> Server:
 
 @pytest.fixture(scope="module")
 def crowd_process() -> Iterator[Crowd]:
-    """Many stock clients in one Node process, for all tests of a module; each sends its own away."""
+    """Return many stock clients in one Node process, for all tests of a module; each test disconnects its own."""
     crowd = Crowd()
     yield crowd
     crowd.close()
@@ -201,7 +201,7 @@ def crowd_process() -> Iterator[Crowd]:
 
 @pytest.fixture(scope="session")
 def node_processes() -> Iterator[NodePool]:
-    """Node processes that one test after the other uses."""
+    """Return Node processes that one test after another uses."""
     pool = NodePool()
     yield pool
     pool.close()
@@ -209,7 +209,7 @@ def node_processes() -> Iterator[NodePool]:
 
 @pytest.fixture
 def connect(node_processes: NodePool) -> Iterator[Callable[..., Client]]:
-    """A factory of connected clients: `connect(server, kind="python" | "node", **options)`, see helpers/servers.py."""
+    """Return a factory of connected clients: `connect(server, kind="python" | "node", **options)`."""
     clients: list[Client] = []
 
     def factory(server: Server | str, kind: str = "python", **options: Any) -> Client:
@@ -229,7 +229,7 @@ def connect(node_processes: NodePool) -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture(params=["python", "node"])
 def stock_client(request: pytest.FixtureRequest) -> str:
-    """The kinds of client for `connect`: the test runs once with each."""
+    """Return a kind of client for `connect`: the test runs once with each."""
     if request.param == "node" and shutil.which("node") is None:
         pytest.skip("node is not installed")
     return str(request.param)

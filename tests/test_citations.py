@@ -1,4 +1,4 @@
-"""What the documents cite exists: files, and in docs/operations.md log lines, metrics and classes."""
+"""Everything that documents cite exists: files, and in docs/operations.md log lines, metrics and classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.helpers.servers import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "bench/README.md", ROOT / "examples/README.md", *ROOT.glob("docs/**/*.md")]
 
-#: Folders of the repository that documents cite files of.
+#: Folders with files that documents cite.
 FOLDERS = "animochat|bench|deploy|docs|examples|tests|tools"
 
 SOURCES = "".join(path.read_text("utf-8") for path in ROOT.glob("animochat/**/*.py"))

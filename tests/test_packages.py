@@ -1,4 +1,4 @@
-"""`make test` installs what tests need where it may, and says in the end what is missing where it may not."""
+"""`make test` installs the programs that tests need, if it may; otherwise it lists the missing ones at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.helpers.servers import ROOT
 
 SCRIPT = ROOT / "tools/test_packages"
 
-#: Package -> the program that the script looks for. (Daemons' programs are found beside PATH too.)
+#: Package -> its program, for which the script looks. (Daemons' programs may be outside PATH.)
 PROGRAMS = {
     "redis-server": "redis-server",
     "chromium": "chromium",
@@ -24,7 +24,7 @@ PROGRAMS = {
     "spin": "spin",
 }
 
-#: Stands for apt-get: notes how it was called, refuses $REFUSED, and puts the programs of other packages beside itself.
+#: Replaces apt-get: records its calls, refuses $REFUSED, and creates the programs of other packages in its folder.
 APT = r"""#!/usr/bin/env bash
 echo "$*" >>"$HERE/calls"
 [[ $* = *" $REFUSED"* ]] && exit 100
@@ -41,7 +41,7 @@ exit 0
 
 
 class Machine:
-    """A PATH of its own, without any of the programs, for a user who is root or not."""
+    """A PATH without any of the programs, for root or another user."""
 
     def __init__(self, directory: Path, user: int) -> None:
         self.directory = directory
@@ -78,7 +78,7 @@ def anyone(tmp_path: Path) -> Machine:
     return Machine(tmp_path, 1000)
 
 
-def test_root_gets_what_is_missing_and_nothing_twice(root: Machine) -> None:
+def test_root_installs_missing_programs_once(root: Machine) -> None:
     assert root.run().returncode == 0
     installed = set(root.calls[-1].split())
     assert installed >= set(PROGRAMS)
@@ -89,20 +89,20 @@ def test_root_gets_what_is_missing_and_nothing_twice(root: Machine) -> None:
     assert not [call for call in root.calls[calls:] if set(call.split()) & set(PROGRAMS)]
 
 
-def test_a_package_that_cannot_be_had_keeps_no_other_away(root: Machine) -> None:
+def test_an_unavailable_package_does_not_prevent_others(root: Machine) -> None:
     result = root.run(refused="prometheus")
     assert result.returncode == 1
     assert "can't be installed: prometheus" in result.stderr
     assert {package for package in PROGRAMS if not root.has(package)} == {"prometheus"}
 
 
-def test_lists_that_cannot_be_updated_keep_nothing_away(root: Machine) -> None:
+def test_failed_updates_of_package_lists_do_not_prevent_installing(root: Machine) -> None:
     assert root.run(refused="update").returncode == 0
     assert all(root.has(package) for package in PROGRAMS)
 
 
 @pytest.mark.parametrize("apt", [True, False])
-def test_who_may_not_install_gets_one_line_and_the_command(anyone: Machine, apt: bool) -> None:
+def test_other_users_get_one_line_and_the_command(anyone: Machine, apt: bool) -> None:
     if not apt:
         (anyone.directory / "apt-get").unlink()
     result = anyone.run()
@@ -117,7 +117,7 @@ def test_who_may_not_install_gets_one_line_and_the_command(anyone: Machine, apt:
     assert not anyone.calls
 
 
-def test_the_last_words_are_what_was_skipped_for_want_of_what_and_how_to_install_it(anyone: Machine) -> None:
+def test_the_last_lines_list_missing_programs_and_the_command_to_install_them(anyone: Machine) -> None:
     environ = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
     environ["PATH"] = str(anyone.directory)
     tests = ["tests/telemetry/test_metrics.py", "-k", "alert", "-q", "-p", "no:cacheprovider"]

@@ -1,4 +1,4 @@
-"""Configuration: what is read, the defaults of the protocol, and a clear line for each mistake."""
+"""Configuration: the variables that are read, the protocol's defaults, and a clear line for each mistake."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from animochat.settings import Settings, SettingsError
 from animochat.store.url import parse
 from tests.helpers.servers import ROOT
 
-#: The protocol's "Configuration" table: variable, a value other than its default, what it reads as, its default.
+#: The protocol's "Configuration" table: variable, a value other than its default, its parsed form, its default.
 TABLE = [
     ("PORT", "8080", 8080, 3001),
     ("HOST", "::1", "::1", "0.0.0.0"),
@@ -70,7 +70,7 @@ def test_every_variable_is_read_and_has_the_protocols_default(name, text, value,
     assert getattr(Settings(), name.lower()) == default
 
 
-def test_there_is_no_setting_beside_the_table():
+def test_the_table_lists_every_setting():
     assert {field.name.upper() for field in dataclasses.fields(Settings)} == {row[0] for row in TABLE}
 
 
@@ -97,11 +97,11 @@ def test_node_env_counts_where_app_env_is_unset():
         "rediss://store.example?ssl_cert_reqs=none",
     ],
 )
-def test_the_store_may_be_given_in_each_of_these_forms(url):
+def test_every_form_of_the_store_s_address_is_accepted(url):
     assert Settings.from_environ({"REDIS_URL": url}).redis_url == url
 
 
-def test_in_production_the_store_is_on_localhost_unless_said_otherwise():
+def test_in_production_the_default_store_is_on_localhost():
     assert Settings.from_environ({"APP_ENV": "production"}).redis_url == "redis://localhost:6379"
 
 
@@ -121,14 +121,14 @@ def test_a_host_is_an_address_or_a_name(written, read):
     assert Settings.from_environ({"HOST": written}).host == read
 
 
-def test_on_heroku_one_proxy_is_trusted_unless_said_otherwise():
+def test_on_heroku_one_proxy_is_trusted_by_default():
     assert Settings.from_environ({"DYNO": "web.1"}).trusted_proxies == 1
     assert Settings.from_environ({"DYNO": "web.1", "TRUSTED_PROXIES": "0"}).trusted_proxies == 0
     assert Settings.from_environ({"DYNO": ""}).trusted_proxies == 0
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "rediss+sentinel", "rediss+cluster"])
-def test_a_certificate_is_not_checked_where_the_operator_says_so(scheme):
+def test_certificate_checks_can_be_switched_off(scheme):
     url = f"{scheme}://:secret@host" + ("/mymaster" if "sentinel" in scheme else "")
 
     def checks(url, **environ):
@@ -222,7 +222,7 @@ def test_a_bad_value_is_named_with_its_variable_in_one_line(name, value):
     assert "\n" not in line
 
 
-#: The ends of what is allowed, and what is just beyond them.
+#: Both ends of each allowed range, and the values just beyond them.
 ENDS = [
     ("PORT", ("1", "65535"), ("0", "65536")),
     ("WEB_CONCURRENCY", ("1", "1000"), ("0", "1001")),
@@ -250,7 +250,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("name", "good", "bad"), ENDS, ids=[row[0] for row in ENDS])
-def test_a_value_may_be_at_either_end_of_its_range_and_not_beyond(name, good, bad):
+def test_a_range_includes_both_ends_and_nothing_beyond(name, good, bad):
     for value in good:
         assert Settings.from_environ({name: value})
     for value in filter(None, bad):
@@ -258,13 +258,13 @@ def test_a_value_may_be_at_either_end_of_its_range_and_not_beyond(name, good, ba
         assert line.startswith(f"{name}: ")
 
 
-def test_white_space_around_a_value_does_not_count_but_in_a_secret():
+def test_surrounding_white_space_is_ignored_except_in_secrets():
     settings = Settings.from_environ({"PORT": " 80 ", "LOG_LEVEL": "error\n", "SECRET_KEY": " " + "x" * 15})
     assert (settings.port, settings.log_level, settings.secret_key) == (80, "error", " " + "x" * 15)
     assert Settings.from_environ({"PORT": "  "}).port == 3001
 
 
-def test_frames_have_no_limit_where_one_of_their_rates_has_none():
+def test_frames_have_no_limit_if_one_of_their_rates_has_none():
     assert Settings().rate_frames == 2 * (5 + 5 + 1 + 10)
     for name in ("rate_messages", "rate_typing", "rate_searches", "rate_refusals"):
         assert Settings(**{name: 0}).rate_frames == 0
@@ -318,7 +318,7 @@ def test_several_origins_are_separated_by_commas():
     assert Settings.from_environ({"CLIENT_URL": "*"}).client_url == ("*",)
 
 
-#: As the shells of apps and the extensions of browsers send them.
+#: Origins as app shells and browser extensions send them.
 SHELLS = [
     "capacitor://localhost", "ionic://localhost", "tauri://localhost", "https://tauri.localhost", "http://localhost",
     "app://-", "app://.", "app://obsidian.md", "file://", "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
@@ -327,7 +327,7 @@ SHELLS = [
 ]  # fmt: skip
 
 
-def test_origins_of_app_shells_and_extensions_are_taken_as_they_are_sent():
+def test_origins_of_app_shells_and_extensions_are_accepted_as_sent():
     assert Settings.from_environ({"CLIENT_URL": ",".join(SHELLS)}).client_url == tuple(SHELLS)
 
 

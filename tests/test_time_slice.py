@@ -1,4 +1,4 @@
-"""Long work lets those have their turn who talk meanwhile."""
+"""Long work yields to other work in between."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from animochat import time_slice
 from animochat.time_slice import TimeSlice
 
 
-def test_in_between_it_is_heard_what_comes_over_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_data_is_handled_between_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_slice, "WORK", 0.0)
     here, there = gevent.socket.socketpair()
     happened: list[object] = []
@@ -30,10 +30,10 @@ def test_in_between_it_is_heard_what_comes_over_the_network(monkeypatch: pytest.
     assert happened[-1] == 19
 
 
-def test_nobody_pauses_before_the_turn_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_pause_before_the_slice_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_slice, "WORK", 60.0)
     happened = []
     piece = TimeSlice()
-    gevent.spawn(happened.append, "somebody else")
+    gevent.spawn(happened.append, "other work")
     piece.yield_if_due()
     assert happened == []

@@ -1,4 +1,4 @@
-"""A token bucket on its own. Time is passed in."""
+"""A token bucket alone, with the test's own time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_a_bucket_holds_ten_seconds_worth_and_no_more() -> None:
     assert bucket.take(2, 2000.0) > 0, "and no further"
 
 
-def test_a_bucket_says_when_there_is_a_token_again_and_then_there_is_one() -> None:
+def test_a_bucket_returns_the_time_until_the_next_token() -> None:
     bucket = TokenBucket()
     now = 1000.0
     for _ in range(30):
@@ -31,14 +31,14 @@ def test_without_a_rate_there_is_no_limit() -> None:
     assert {bucket.take(0, 1000.0) for _ in range(1000)} == {0}
 
 
-def test_a_slow_rate_still_allows_one_at_once() -> None:
+def test_a_slow_rate_still_allows_one_immediately() -> None:
     bucket = TokenBucket()
     assert bucket.take(0.01, 1000.0) == 0
     assert bucket.take(0.01, 1000.0) > 99_000
     assert bucket.take(0.01, 1101.0) == 0
 
 
-def test_what_is_drained_comes_back_with_time() -> None:
+def test_drained_tokens_return_with_time() -> None:
     bucket = TokenBucket()
     assert bucket.take(1, 1000.0) == 0
     bucket.drain(100)

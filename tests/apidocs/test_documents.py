@@ -1,4 +1,4 @@
-"""What client authors read: the documents fit their standards, the server and what is really on the wire."""
+"""The documents for client authors: they fit their standards, the server, and the actual traffic."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def parsed(*documents: dict[str, Any]) -> list[dict[str, Any]]:
-    """What AsyncAPI's own parser makes of each document, see asyncapi/parse.mjs."""
+    """Return each document as AsyncAPI's own parser reads it, see asyncapi/parse.mjs."""
     if not (ROOT / "tests/apidocs/asyncapi/node_modules").exists():
         pytest.skip("AsyncAPI's parser is not installed: `make test` does it")
     result = subprocess.run(
@@ -53,7 +53,7 @@ def parsed(*documents: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_the_events_are_an_asyncapi_document_by_the_official_parser() -> None:
-    """Without a complaint, but for 3.0 not being the newest version: any reader of version 3 takes it."""
+    """The parser's only complaint is that 3.0 is not the newest version: any parser of version 3 accepts it."""
     wrong, torn = copy.deepcopy(asyncapi()), copy.deepcopy(asyncapi())
     wrong["operations"]["find-match"]["action"] = "shout"
     torn["components"]["messages"]["matched"]["payload"]["$ref"] += "Nowhere"
@@ -70,7 +70,7 @@ def test_the_routes_are_a_valid_openapi_document() -> None:
     openapi_spec_validator.validate(openapi())
 
 
-def test_the_types_compile_and_refuse_what_the_server_would(tmp_path: Path) -> None:
+def test_the_types_compile_and_reject_invalid_payloads(tmp_path: Path) -> None:
     result = subprocess.run(
         [ROOT / "node_modules/.bin/tsc", "-p", ROOT / "tests/apidocs/ts"], capture_output=True, text=True, check=False
     )
@@ -94,7 +94,7 @@ def test_every_error_code_is_described() -> None:
 
 
 def test_every_route_is_described() -> None:
-    # but files, and the operator's pages, which are for a browser alone
+    # except files, and the operator's pages, which are only for a browser
     left_out = {"admin.index", "admin.charts", "admin.login", "admin.logout"}
     left_out |= {"documents.static", "page.static", "page.versioned"}
     found = {
@@ -150,7 +150,7 @@ def test_errors_of_routes_are_as_described(server: Server) -> None:
     validator(described, "routes").validate(server.get("/nowhere").json())
 
 
-def test_the_protocol_for_people_names_everything() -> None:
+def test_the_protocol_document_names_everything() -> None:
     words = set(re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", PROTOCOL, flags=re.DOTALL)))
     names = {event.name for event in CLIENT_EVENTS} | {event.name for event in SERVER_EVENTS}
     names |= set(ErrorCode.__args__) | set(Limits.__struct_fields__)  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ def test_the_protocol_for_people_names_everything() -> None:
 # The documents and the wire
 
 
-def test_what_the_documents_do_not_say_is_noticed() -> None:
+def test_undocumented_fields_are_noticed() -> None:
     def wrong(name: str, payload: Any) -> bool:
         return not MESSAGES[name].is_valid(payload)
 
@@ -188,7 +188,7 @@ def test_what_the_documents_do_not_say_is_noticed() -> None:
     assert wrong("session", {**session, "room": {**room, "messages": [{**message, "type": "picture"}]}})
 
 
-def test_every_event_described_is_seen_and_as_described(server: Server, connect: Connect, stock_client: str) -> None:
+def test_every_documented_event_is_seen_as_documented(server: Server, connect: Connect, stock_client: str) -> None:
     wait_until_empty(server)
     answers: dict[str, list[bool]] = {event.name: [] for event in CLIENT_EVENTS}
 
@@ -202,7 +202,7 @@ def test_every_event_described_is_seen_and_as_described(server: Server, connect:
         return clients[-1]
 
     anna, bert = join(), join()
-    for event in CLIENT_EVENTS:  # each refused once
+    for event in CLIENT_EVENTS:  # refuse each once
         ask(anna, event.name, 5)
     ask(anna, "find-match", {"interests": ["chess"]})
     ask(anna, "cancel-match")
@@ -239,7 +239,7 @@ def test_every_event_described_is_seen_and_as_described(server: Server, connect:
     anna.wait("announcement")
     for client in (anna, carl, again):
         client.wait("online-count")
-        goodbye(client)  # so that nobody is waited for
+        goodbye(client)  # so that no grace time is pending
 
     seen = {event for client in clients for event in client.events()}
     # `offset` follows the events of an extension (tests/server/test_flask_socketio.py)
@@ -248,12 +248,12 @@ def test_every_event_described_is_seen_and_as_described(server: Server, connect:
     assert UNDOCUMENTED == []
 
 
-def test_an_offset_trails_exactly_the_events_that_the_documents_say() -> None:
-    # tests/helpers/servers.py takes it off the others; one that remained would be one argument too many
+def test_an_offset_follows_exactly_the_documented_events() -> None:
+    # tests/helpers/servers.py removes it from the others; one that remained would be one argument too many
     assert WITHOUT_OFFSET & set(MESSAGES) == {event.name for event in SERVER_EVENTS if not event.offset}
 
 
-# What is served
+# The documentation routes
 
 
 def test_the_documents_are_served_without_a_script_and_name_everything(server: Server) -> None:

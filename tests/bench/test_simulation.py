@@ -20,7 +20,7 @@ from simulation.imitation import Imitation
 
 @pytest.fixture
 def costs() -> Costs:
-    """A millisecond and ten commands for everything, but for a tick that is refused."""
+    """Return a cost of a millisecond and ten commands for everything except a refused tick."""
     costs = Costs()
     for key in (("find", "matched 16"), ("find", "waiting 0"), ("skip", ""), ("leave", ""), ("disconnect", ""),
                 ("tick", "idle"), ("tick", "matched 16"), ("tick", "waiting 0")):  # fmt: skip
@@ -42,21 +42,21 @@ def test_people_who_have_met_are_not_matched_and_others_are(lobby: Imitation) ->
     assert lobby.waiting == 1
 
 
-def test_who_skips_is_matched_when_the_rest_is_over(lobby: Imitation) -> None:
+def test_a_skipper_is_matched_after_the_cooldown(lobby: Imitation) -> None:
     lobby.find(1, 0.0)
     lobby.skip(2, 0.0)
     assert lobby.tick(0, 4.9).matches == []
     assert lobby.tick(0, 5.0).matches == [(2, 1)]
 
 
-def test_who_leaves_is_not_matched(lobby: Imitation) -> None:
+def test_a_person_who_leaves_is_not_matched(lobby: Imitation) -> None:
     lobby.find(1, 0.0)
     lobby.disconnect(1, 0.0)
     assert lobby.find(2, 0.0).matches == []
 
 
-def test_a_search_that_took_in_a_part_of_the_pool_goes_on(lobby: Imitation) -> None:
-    """Everybody has met everybody, but for the last one and the seeker."""
+def test_a_search_through_a_part_of_the_pool_continues(lobby: Imitation) -> None:
+    """Everyone has met everyone, except the last person and the seeker."""
     people = range(1, 302)
     for person in people:
         for other in range(1, person):
@@ -73,8 +73,8 @@ def test_a_search_that_took_in_a_part_of_the_pool_goes_on(lobby: Imitation) -> N
     assert matches == [(999, people[-1])]
 
 
-def test_a_tick_takes_what_its_people_take_together_and_stops_where_the_script_does(lobby: Imitation) -> None:
-    """Each counts as 5 of its budget of 50, and everybody who waits already and is looked at as 1."""
+def test_a_tick_costs_the_sum_of_its_people_and_stops_at_the_script_s_budget(lobby: Imitation) -> None:
+    """Each person counts as 5 of its budget of 50, and each waiting person that it looks at as 1."""
     for person in range(11):
         lobby.skip(person, 0.0)
         for other in range(person):
@@ -86,14 +86,14 @@ def test_a_tick_takes_what_its_people_take_together_and_stops_where_the_script_d
     assert done.work.commands == 10 + 7 * 10
 
 
-def test_a_tick_does_nothing_where_all_was_done_just_before(lobby: Imitation) -> None:
+def test_a_tick_does_nothing_right_after_a_complete_one(lobby: Imitation) -> None:
     lobby.tick(0, 0.0)
     assert lobby.tick(1, 0.031).work.commands == 2
     assert lobby.tick(1, 0.032).work.commands == 10
 
 
 def test_it_comes_close_to_the_real_scripts(store_url: str) -> None:
-    """Within half, since a tiny run has few events; bench/simulate.py itself asks for 15 % of a longer one."""
+    """The bound is a half, since a tiny run has few events; bench/simulate.py itself demands 15 % of a longer run."""
     other = EmbeddedStore.start()
     try:
         _, checked = calibrate_and_check((store_url, other.url), (120, 160), (1, 2), 30.0)

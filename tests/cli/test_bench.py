@@ -1,5 +1,5 @@
-"""`animochat bench`: a crowd against a real server, within bounds, and what it takes for a broken promise. And that the
-scripts in bench/ start, which take too long to be run here.
+"""`animochat bench`: simulated users against a real server, within bounds, and how broken promises are detected. Also
+that the scripts in bench/, which take too long to run here, can start.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from tests.helpers.people import running, stats
 from tests.helpers.servers import ROOT, free_port
 
 
-def test_a_crowd_lives_against_a_real_server_and_its_report_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_simulated_users_run_against_a_real_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "report.json"
     line = ["--lobby", "cebu"]
     line += ["--people", "40", "--seconds", "6", "--think", "0.3", "--chat", "1.5", "--json", str(file)]
@@ -43,29 +41,29 @@ def test_a_crowd_lives_against_a_real_server_and_its_report_says_so(
     for times in outcome["milliseconds"].values():
         assert 0 <= times["p50"] <= times["p90"] <= times["p99"] <= times["max"]
     assert "promises     kept" in printed.out
-    assert "5/6 s" in printed.err  # no terminal: a line now and then
+    assert "5/6 s" in printed.err  # no terminal: occasional lines
 
 
 @pytest.mark.parametrize("script", ["capacity", "durability", "faults", "rolling_deploy", "soak"])
-def test_what_a_script_of_bench_takes_from_the_tests_is_found(script: str) -> None:
+def test_a_bench_script_finds_its_imports_from_the_tests(script: str) -> None:
     """One of them has the name of a folder of the tests."""
     subprocess.run([sys.executable, ROOT / "bench" / f"{script}.py", "--help"], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1:3001", "http://[2001:db8::1]:3001"])
-def test_a_server_elsewhere_is_left_alone(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_on_another_machine_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main([url]) == 2
     assert "--yes-i-run-this-server" in capsys.readouterr().err
 
 
-def test_what_can_not_run_is_told_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_run_is_refused_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["localhost:3001"]) == 2
     assert bench.main([f"http://127.0.0.1:{free_port()}"]) == 2
     assert "ConnectionRefusedError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ["--people 0", "--people 20001", "--seconds 0", "--seconds 3601", "--think 0"])
-def test_it_is_bounded(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_are_bounded(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         bench.main(["http://127.0.0.1:1", *line.split()])
     assert ended.value.code == 2
@@ -76,7 +74,7 @@ NAMES = {"anna": "bert", "bert": "anna"}
 
 @pytest.fixture
 def run() -> RunStats:
-    """anna and bert chat in the room r."""
+    """Return a run in which anna and bert chat in the room r."""
     stats = RunStats()
     for client, partner in NAMES.items():
         stats.matched(client, {"roomId": "r", "userId": f"u-{client}", "partnerId": f"u-{partner}"})
@@ -95,7 +93,7 @@ def hear(stats: RunStats, receiver: str, seq: int, room: str = "r") -> None:
 
 
 def end(stats: RunStats) -> dict[str, int]:
-    """anna leaves; the mistakes by then."""
+    """Let anna leave; return the mistakes by then."""
     stats.note("anna", "leaving", "r", 0.0)
     stats.ended("bert", "left", 0.0)
     stats.settle(SETTLED)
@@ -107,7 +105,7 @@ def test_a_conversation_that_is_right_has_no_mistakes(run: RunStats) -> None:
     for seq in (1, 3):
         say(run, "anna", seq)
         hear(run, "bert", seq)
-    say(run, "bert", 2)  # anna, who left, need not have got it
+    say(run, "bert", 2)  # anna, who left, need not have received it
     assert end(run) == {}
     assert run.excused == {Excuse.RECEIVER_LEFT: 1}
 
@@ -127,7 +125,7 @@ def test_someone_in_two_rooms_is_noticed(run: RunStats) -> None:
     assert run.mistakes == {"in two rooms": 1}
 
 
-def test_an_answer_on_its_way_is_waited_for(run: RunStats) -> None:
+def test_acknowledgements_under_way_are_waited_for(run: RunStats) -> None:
     run.said("anna", "r", "anna 1")
     run.note("anna", "leaving", "r", 0.0)
     run.ended("bert", "left", 0.0)

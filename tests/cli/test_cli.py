@@ -1,4 +1,4 @@
-"""Starting and stopping: `animochat serve`, `gunicorn wsgi:app`, the embedded store, mistakes in the configuration."""
+"""Start and stop: `animochat serve`, `gunicorn wsgi:app`, the embedded store, mistakes in the configuration."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ COMMANDS = ["serve", "gunicorn"]
 
 
 def embedded_store(server):
-    """The address and the process id of the embedded store of a server, as its log and the store itself have them."""
+    """Return the address and the process id of a server's embedded store, from its log and from the store itself."""
     (url,) = set(re.findall(r"unix://\S+", server.log()))
     with redis.Redis.from_url(url) as client:
         return url, client.info("server")["process_id"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_in_development_a_server_starts_with_nothing_and_says_so_in_one_line(servers, command):
+def test_in_development_a_server_starts_without_settings_and_logs_one_line(servers, command):
     server = servers(redis_url=None, command=command, workers=2)
     assert server.get("/health").status_code == 200
     url, _ = embedded_store(server)
@@ -39,7 +39,7 @@ def test_in_development_a_server_starts_with_nothing_and_says_so_in_one_line(ser
 
 @pytest.mark.parametrize(
     ("command", "number"),
-    # either becomes the same gunicorn: how it ends is looked at once
+    # either becomes the same gunicorn, so the way it ends is tested with one
     [("gunicorn", signal.SIGTERM), *(("serve", number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL))],
 )
 def test_the_embedded_store_ends_with_the_server(servers, command, number):
@@ -61,7 +61,7 @@ def test_with_redis_url_no_store_is_started_and_no_password_is_shown(servers, st
     assert "hunter2" not in server.log()
 
 
-def test_options_say_where_to_listen_and_how_many_workers_there_are(servers, monkeypatch):
+def test_options_set_the_address_and_the_number_of_workers(servers, monkeypatch):
     calls = []
     monkeypatch.setattr(os, "execv", lambda *call: calls.append(call))
     for name in ("HOST", "PORT", "WEB_CONCURRENCY"):
@@ -128,12 +128,12 @@ def test_a_port_in_use_ends_the_start_and_leaves_no_store(servers, tmp_path):
     eventually(lambda: not list(tmp_path.glob("animochat-*")), what="end of the second store")
 
 
-def test_the_version_is_told():
+def test_the_version_is_printed():
     result = subprocess.run([sys.executable, "-m", "animochat", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == f"animochat {__version__}\n"
 
 
-def test_production_without_an_operator_says_at_the_start_that_nobody_reads_the_reports(servers):
+def test_production_without_an_admin_token_logs_a_warning(servers):
     production = {"APP_ENV": "production"}
     assert servers(env=production).log().count("ADMIN_TOKEN is unset") == 1
     for environment in ({**production, "ADMIN_TOKEN": "correct horse battery staple"}, {}):

@@ -1,4 +1,4 @@
-"""`animochat announce`, `bans` and `reports`: what the operator's page does, from a shell, on the store itself."""
+"""`animochat announce`, `bans` and `reports`: the operator's actions, from a shell, on the store itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lobby(store_url: str) -> Iterator[Lobby]:
 
 @pytest.fixture
 def run(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line: its exit status, and everything it printed."""
+    """Return a function that runs a command line: it returns the exit status and the output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REDIS_URL", store_url)
 
@@ -46,7 +46,7 @@ def run(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 @pytest.fixture
 def report(lobby: Lobby) -> str:
-    """The id of anna's report on bert, who said something ugly."""
+    """Return the id of anna's report on bert, who sent an insult."""
     anna, _ = lobby.pair("anna", "bert")
     evidence = [Said("reported", 1_900_000_000_000, "Look \x1b[2J\nreporter: me")]
     anna.report("spam", "he \x1b]0;sells", evidence)
@@ -74,7 +74,7 @@ def test_lists_are_json_for_programs(run: Run, report: str) -> None:
     assert json.loads(run("reports", "list", "--json", "--offset", "1")[1])["reports"] == []
 
 
-def test_whom_a_report_is_on_is_banned_and_the_ban_is_lifted(run: Run, report: str, lobby: Lobby) -> None:
+def test_a_reported_person_is_banned_and_the_ban_is_lifted(run: Run, report: str, lobby: Lobby) -> None:
     assert run("reports", "ban", report, "--hours", "2", "--note", " sells ") == (0, "bert is banned.\n")
     assert lobby.moderation.reports(0, 10)[0] == 0
     _, (ban,) = lobby.moderation.bans(0, 10)
@@ -95,7 +95,7 @@ def test_a_report_is_dismissed_once(run: Run, report: str, lobby: Lobby) -> None
     assert f"no open report has the id {report}" in printed
 
 
-def test_a_person_is_banned_for_good_only_where_that_is_said(run: Run, lobby: Lobby) -> None:
+def test_a_permanent_ban_needs_an_explicit_option(run: Run, lobby: Lobby) -> None:
     assert run("bans", "add", "carl")[0] == 2
     assert run("bans", "add", "carl", "--hours", "1", "--for-good")[0] == 2
     assert lobby.moderation.bans(0, 10) == (0, [])
@@ -104,14 +104,14 @@ def test_a_person_is_banned_for_good_only_where_that_is_said(run: Run, lobby: Lo
     assert (ban.person, ban.until) == ("carl", None)
 
 
-def test_everybody_hears_an_announcement(run: Run, lobby: Lobby) -> None:
+def test_an_announcement_is_published_to_everyone(run: Run, lobby: Lobby) -> None:
     lobby.ear.subscribe("flask-socketio")
     assert run("announce", " Back in five minutes ") == (0, "Sent.\n")
     ((_, message),) = lobby.ear.messages()
     assert json.loads(message)["data"] == [{"text": "Back in five minutes"}]
 
 
-def test_they_are_about_every_lobby_or_one(run: Run, lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_concern_every_lobby_or_one(run: Run, lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOBBIES", "main,cebu")
     lobby.ear.subscribe("flask-socketio")
     assert run("announce", "to all")[0] == run("announce", "--lobby", "cebu", "to some")[0] == 0
@@ -120,7 +120,7 @@ def test_they_are_about_every_lobby_or_one(run: Run, lobby: Lobby, monkeypatch: 
     assert "person:carl  cebu  permanently" in run("bans", "list")[1]
     assert run("bans", "list", "--lobby", "main") == (0, "0 of 0 bans\n")
     assert run("bans", "lift", "person:carl")[0] == 0
-    assert run("announce", "--lobby", "davao", "to nobody") == (
+    assert run("announce", "--lobby", "davao", "to no one") == (
         2,
         "animochat: unknown lobby davao: LOBBIES is main, cebu\n",
     )
@@ -130,15 +130,15 @@ def test_they_are_about_every_lobby_or_one(run: Run, lobby: Lobby, monkeypatch: 
     "line",
     ["announce", "announce ''", "bans add carl --hours 0", "bans add c!rl --hours 1", "bans list --count 101", "bans"],
 )
-def test_a_mistake_in_the_line_changes_nothing(run: Run, lobby: Lobby, line: str) -> None:
+def test_a_mistake_on_the_command_line_changes_nothing(run: Run, lobby: Lobby, line: str) -> None:
     status, printed = run(*(word.strip("'") for word in line.split(" ")))
     assert status == 2
     assert "usage:" in printed
     assert lobby.moderation.bans(0, 10) == (0, [])
 
 
-def test_what_is_not_there_and_a_store_that_is_not_there_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("bans", "lift", "person:nobody") == (1, "animochat: no ban has the id person:nobody\n")
+def test_a_missing_ban_and_a_missing_store_are_errors(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("bans", "lift", "person:unknown") == (1, "animochat: no ban has the id person:unknown\n")
     assert run("reports", "ban", "none", "--hours", "1")[0] == 1
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
     assert run("bans", "list")[0] == 1

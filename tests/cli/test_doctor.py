@@ -1,4 +1,4 @@
-"""`animochat doctor`: one line for each check, what to change, and an exit status."""
+"""`animochat doctor`: one line for each check, advice, and an exit status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def store_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
 
 @pytest.fixture
 def store(store_process: RedisServer) -> Iterator[redis.Redis]:
-    """A client of a store that is as it should be; what a test changes there is undone."""
+    """Return a client of a well configured store; a test's changes are undone."""
     names = ["maxmemory", "maxmemory-policy", "appendonly", "slowlog-log-slower-than"]
     with store_process.client() as client:
         client.flushall()
@@ -45,7 +45,7 @@ def store(store_process: RedisServer) -> Iterator[redis.Redis]:
         for name, value in before.items():
             if client.config_get(name)[name] != value:
                 client.config_set(name, value)
-        # A store that has just been told to keep a file can't be stopped before it has written it.
+        # A store that has just switched on a file can't be stopped before it has written it.
         writing = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
         eventually(lambda: not any(client.info("persistence")[name] for name in writing), what="the append-only file")
 
@@ -54,7 +54,7 @@ def store(store_process: RedisServer) -> Iterator[redis.Redis]:
 def examine(
     store_process: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Examine:
-    """Runs the doctor with these settings: its exit status, and each check's line."""
+    """Return a function that runs the doctor with settings: it returns the exit status, and each check's line."""
 
     def run(**settings: str) -> tuple[int, dict[str, str]]:
         monkeypatch.chdir(tmp_path)  # no .env here
@@ -69,7 +69,7 @@ def examine(
     return run
 
 
-def test_a_place_as_it_should_be_has_a_good_line_for_each_check(store: redis.Redis, examine: Examine) -> None:
+def test_a_good_environment_has_a_good_line_for_each_check(store: redis.Redis, examine: Examine) -> None:
     status, lines = examine()
     assert status == 0
     assert {line.split(":")[0] for line in lines.values()} == {"ok"}
@@ -77,7 +77,7 @@ def test_a_place_as_it_should_be_has_a_good_line_for_each_check(store: redis.Red
     assert {"permissions", "clock", "heartbeats"} <= lines.keys()
 
 
-def test_it_works_as_a_program_before_any_server_runs_with_the_embedded_store(tmp_path: Path) -> None:
+def test_the_doctor_runs_as_a_program_with_the_embedded_store(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "animochat", "doctor"],
         cwd=tmp_path,
@@ -95,19 +95,19 @@ def test_it_works_as_a_program_before_any_server_runs_with_the_embedded_store(tm
 def test_every_mistake_in_the_settings_is_an_error(examine: Examine, capsys: pytest.CaptureFixture[str]) -> None:
     status, lines = examine(PORT="http", SECRET_KEY="hunter2")
     assert status == 2
-    assert "SECRET_KEY" in lines["settings"]  # the last of them
+    assert "SECRET_KEY" in lines["settings"]  # the last mistake
     assert "hunter2" not in str(lines)
     assert lines["the rest"].startswith("skipped")
 
 
-def test_a_store_that_is_not_there_is_an_error(examine: Examine) -> None:
+def test_a_missing_store_is_an_error(examine: Examine) -> None:
     status, lines = examine(REDIS_URL=f"redis://anna:hunter2@127.0.0.1:{free_port()}")
     assert status == 2
     assert "can't be reached" in lines["store"]
     assert "hunter2" not in str(lines)
 
 
-def test_a_wrong_password_is_told_and_not_shown(
+def test_a_wrong_password_is_reported_and_not_shown(
     store: redis.Redis, store_process: RedisServer, examine: Examine
 ) -> None:
     status, lines = examine(REDIS_URL=store_process.url.replace("//", "//anna:hunter2@"))
@@ -117,7 +117,7 @@ def test_a_wrong_password_is_told_and_not_shown(
     assert "anna" not in str(lines)
 
 
-def test_a_store_that_drops_what_it_holds_is_an_error(store: redis.Redis, examine: Examine) -> None:
+def test_an_evicting_store_is_an_error(store: redis.Redis, examine: Examine) -> None:
     store.config_set("maxmemory", "100mb")
     store.config_set("maxmemory-policy", "volatile-lru")
     status, lines = examine()
@@ -126,7 +126,7 @@ def test_a_store_that_drops_what_it_holds_is_an_error(store: redis.Redis, examin
     assert "set it to noeviction" in lines["eviction"]
 
 
-def test_a_store_that_could_drop_but_has_no_bound_is_a_warning(store: redis.Redis, examine: Examine) -> None:
+def test_an_evicting_store_without_a_bound_is_a_warning(store: redis.Redis, examine: Examine) -> None:
     store.config_set("maxmemory-policy", "allkeys-lru")
     status, lines = examine()
     assert status == 1
@@ -141,7 +141,7 @@ def test_a_store_that_is_nearly_full_is_a_warning(store: redis.Redis, examine: E
 
 
 @pytest.mark.parametrize(("environment", "expected"), [("production", "warning"), ("development", "ok")])
-def test_a_store_that_forgets_is_a_warning_in_production(
+def test_a_store_without_persistence_is_a_warning_in_production(
     store: redis.Redis, examine: Examine, environment: str, expected: str
 ) -> None:
     store.config_set("appendonly", "no")
@@ -158,7 +158,7 @@ def test_a_replica_is_an_error(store: redis.Redis, examine: Examine) -> None:
     assert "replica" in lines["role"]
 
 
-def test_a_user_who_may_not_do_what_the_server_does_is_an_error(
+def test_a_user_with_too_few_rights_is_an_error(
     store: redis.Redis, store_process: RedisServer, examine: Examine
 ) -> None:
     store.acl_setuser("clerk", enabled=True, passwords=["+hunter2"], keys=["*"], channels=["*"], commands=["+@all"])
@@ -184,7 +184,7 @@ def test_a_user_who_may_not_do_what_the_server_does_is_an_error(
     assert "EVALSHA" in examine(REDIS_URL=url)[1]["permissions"]
 
 
-def test_what_a_user_may_not_look_at_is_skipped(
+def test_checks_without_permission_are_skipped(
     store: redis.Redis, store_process: RedisServer, examine: Examine
 ) -> None:
     commands = ["+@all", "-info", "-config"]
@@ -195,7 +195,7 @@ def test_what_a_user_may_not_look_at_is_skipped(
     assert lines["permissions"].startswith("ok")
 
 
-def test_every_command_that_scripts_and_python_send_is_asked_about() -> None:
+def test_every_command_of_scripts_and_python_is_checked() -> None:
     asked = {command for _, command, _ in store_checks._wanted({}, ["main"])}
     assert {"ZADD", "XADD", "PUBSUB NUMSUB", "ZRANDMEMBER", "TIME"} <= asked
     sources = [path.read_text() for path in (ROOT / "animochat").rglob("*.py") if path.parent.name != "commands"]
@@ -204,7 +204,7 @@ def test_every_command_that_scripts_and_python_send_is_asked_about() -> None:
     assert sent <= asked
 
 
-def test_every_lobby_is_looked_at(store: redis.Redis, store_process: RedisServer, examine: Examine) -> None:
+def test_every_lobby_is_checked(store: redis.Redis, store_process: RedisServer, examine: Examine) -> None:
     store.zadd(keys.lobby("cebu") + ":workers", {"silent": 1, "living": 4_000_000_000_000})
     store.acl_setuser("few", enabled=True, nopass=True, keys=["{lobby:main}*", "{room:*", "animochat:*"],
                       channels=["{lobby:*"], categories=["+@all"])  # fmt: skip
@@ -224,7 +224,7 @@ def test_nothing_is_written_to_the_store(store: redis.Redis, examine: Examine) -
     assert store.dbsize() == 0
 
 
-def test_a_slow_log_that_keeps_what_people_say_is_a_warning(store: redis.Redis, examine: Examine) -> None:
+def test_a_slow_log_that_keeps_message_text_is_a_warning(store: redis.Redis, examine: Examine) -> None:
     assert "slow log" not in examine()[1]
     status, lines = examine(STORE_MESSAGES="0")
     assert status == 1
@@ -258,7 +258,7 @@ def test_a_cluster_that_does_not_serve_every_slot_is_an_error(tmp_path: Path, ex
     assert "0 of 16384 slots" in lines["cluster"]
 
 
-def test_a_worker_that_fell_silent_beside_living_ones_is_a_warning(store: redis.Redis, examine: Examine) -> None:
+def test_a_silent_worker_beside_live_ones_is_a_warning(store: redis.Redis, examine: Examine) -> None:
     now = time.time() * 1000
     workers = f"{keys.lobby()}:workers"
     store.zadd(workers, {"quiet": now - 60_000})
@@ -270,7 +270,7 @@ def test_a_worker_that_fell_silent_beside_living_ones_is_a_warning(store: redis.
     assert "lively" not in lines["heartbeats"]
 
 
-def test_a_port_that_another_program_has_is_an_error(store: redis.Redis, examine: Examine) -> None:
+def test_a_port_of_another_program_is_an_error(store: redis.Redis, examine: Examine) -> None:
     with socket.create_server(("0.0.0.0", 0)) as other, pytest.MonkeyPatch.context() as patience:
         patience.setattr(host_checks, "PORT_TIMEOUT", 0.1)  # it listens, and never answers
         status, lines = examine(PORT=str(other.getsockname()[1]))
@@ -278,20 +278,20 @@ def test_a_port_that_another_program_has_is_an_error(store: redis.Redis, examine
     assert "another program" in lines["port"]
 
 
-def test_a_port_that_our_server_has_is_fine(module_server: Server, store: redis.Redis, examine: Examine) -> None:
+def test_a_port_of_our_server_is_fine(module_server: Server, store: redis.Redis, examine: Examine) -> None:
     status, lines = examine(PORT=str(module_server.port))
     assert status == 0
     assert lines["port"] == f"ok: AniMoChat {__version__} runs on port {module_server.port}"
 
 
-def test_a_platform_whose_proxy_is_not_believed_is_a_warning(store: redis.Redis, examine: Examine) -> None:
+def test_an_untrusted_proxy_of_the_platform_is_a_warning(store: redis.Redis, examine: Examine) -> None:
     status, lines = examine(RENDER="true")
     assert status == 1
     assert "TRUSTED_PROXIES=1" in lines["proxies"]
     assert examine(RENDER="true", TRUSTED_PROXIES="1")[0] == 0
 
 
-def test_on_heroku_its_router_is_believed_unless_said_otherwise(store: redis.Redis, examine: Examine) -> None:
+def test_heroku_s_router_is_trusted_by_default(store: redis.Redis, examine: Examine) -> None:
     status, lines = examine(DYNO="web.1")
     assert status == 0
     assert lines["proxies"].startswith("ok: 1 trusted")
@@ -311,14 +311,14 @@ def test_a_port_that_is_open_beside_the_proxy_is_a_warning(
     assert examine(TRUSTED_PROXIES="1")[0] == 0
 
 
-def test_an_address_to_listen_on_that_is_not_ours_is_an_error(store: redis.Redis, examine: Examine) -> None:
+def test_a_foreign_listen_address_is_an_error(store: redis.Redis, examine: Examine) -> None:
     for host, said in (("192.0.2.1", "no address of this machine"), ("host.invalid", "is not known here")):
         status, lines = examine(HOST=host)
         assert status == 2
         assert said in lines["port"]
 
 
-def test_a_certificate_that_is_not_checked_is_a_warning_but_on_heroku() -> None:
+def test_an_unchecked_certificate_is_a_warning_except_on_heroku() -> None:
     def certificate(url: str, **environ: str) -> str:
         settings = Settings.from_environ({"REDIS_URL": url, **environ})
         findings = host_checks.machine_findings(settings, environ)

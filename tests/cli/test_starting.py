@@ -1,4 +1,4 @@
-"""Each way to start the server works, or is refused at once, in one line that says what to do instead."""
+"""Each way to start the server works, or is refused at once, in one line with advice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """An empty directory with a short name and the two files of a platform's plain `gunicorn wsgi:app`."""
+    """Return an empty directory with a short name and the two files of a platform's plain `gunicorn wsgi:app`."""
     with tempfile.TemporaryDirectory(prefix="animochat-test-") as path:
         for name in ("wsgi.py", "gunicorn.conf.py"):
             (Path(path) / name).symlink_to(ROOT / name)
@@ -33,14 +33,14 @@ def directory() -> Iterator[Path]:
 
 
 def answers(url: str) -> bool:
-    """Whether /health there says that all works."""
+    """Return whether /health there reports that all works."""
     with contextlib.suppress(requests.RequestException):
         return requests.get(f"{url}/health", timeout=5).status_code == 200
     return False
 
 
 class Started:
-    """A server that was started by any command; `log` is all that it has printed."""
+    """A server started by any command; `log` is everything that it has printed."""
 
     def __init__(self, command: list[str], directory: Path, env: dict[str, str]) -> None:
         self.port = free_port()
@@ -59,7 +59,7 @@ class Started:
         return self._log.read_text(errors="replace")
 
     def serves(self) -> bool:
-        """Whether /health says that all works; fails when the process has ended."""
+        """Return whether /health reports that all works; fail if the process has ended."""
         assert self.process.poll() is None, self.log
         return answers(self.url)
 
@@ -139,14 +139,14 @@ REFUSED = {
 @pytest.mark.parametrize("store", ["a store", "embedded"])
 def test_a_way_to_start_that_is_refused_in_one_line(start: Any, store_url: str, way: str, store: str) -> None:
     command, advice = REFUSED[way]
-    # one worker: where two fail at once, gunicorn's master may show a traceback of its own
+    # one worker: if two fail at the same time, gunicorn's master may print a traceback of its own
     environment = {"WEB_CONCURRENCY": "1", **({"REDIS_URL": store_url} if store == "a store" else {})}
     server = start(*command, env=environment)
     assert server.process.wait(30) != 0
     lines = {line.partition("] [")[2] or line for line in server.log.splitlines()}
     (ours,) = [line for line in lines if line.startswith("animochat: ")]
     assert advice in ours
-    # beside it stands only what gunicorn itself says of its start and end
+    # besides it there are only gunicorn's own lines about its start and end
     others = [line for line in lines if line != ours and "INFO]" not in line]
     assert all(re.search("App failed to load|exited with code 4|Shutting down", line) for line in others), lines
 
@@ -169,7 +169,7 @@ def test_from_the_parent_of_a_folder_called_animochat(start: Any, directory: Pat
     "name", ["x" * (96 - len("/tmp/")), "a#b", "a b", "a%20b", "a?b", "ü"], ids=["long", "#", "space", "%", "?", "ü"]
 )
 def test_temporary_files_may_be_anywhere(start: Any, name: str) -> None:
-    """With the embedded store, whose socket's path has to be short and to fit into a URL."""
+    """With the embedded store, the socket's path has to be short and to fit into a URL."""
     place = Path("/tmp") / name
     place.mkdir(exist_ok=True)
     try:
@@ -179,7 +179,7 @@ def test_temporary_files_may_be_anywhere(start: Any, name: str) -> None:
 
 
 def masters(server: Started) -> list[int]:
-    """The process ids of all that have listened, in that order."""
+    """Return the process ids of all masters that have listened, in that order."""
     return [int(pid) for pid in re.findall(r"\[(\d+)\] \[INFO\] AniMoChat is at ", server.log)]
 
 
@@ -189,7 +189,7 @@ def test_usr2_replaces_the_master_and_its_replacement(start: Any, store_url: str
     try:
         for generation in (1, 2):
             eventually(lambda n=generation: len(masters(server)) == n and answers(server.url), 30)
-            # a master whose own master still ends ignores it
+            # a master ignores it while its own master is still ending
             eventually(lambda n=generation: server.log.count("Master has been promoted") == n - 1, 30)
             os.kill(masters(server)[-1], signal.SIGUSR2)
             eventually(lambda n=generation: len(masters(server)) == n + 1, 30, server.log)
@@ -203,7 +203,7 @@ def test_usr2_replaces_the_master_and_its_replacement(start: Any, store_url: str
         eventually(lambda: not any(map(alive, masters(server))), 30)
 
 
-def test_usr2_is_refused_where_the_store_is_embedded(start: Any) -> None:
+def test_usr2_is_refused_with_an_embedded_store(start: Any) -> None:
     server = start(*SERVE)
     eventually(server.serves, 30)
     os.kill(server.process.pid, signal.SIGUSR2)
@@ -239,7 +239,7 @@ def test_a_file_dot_env_that_may_not_be_read_is_named_in_one_line(start: Any, di
 
 @pytest.fixture(scope="module", params=["ja_JP EUC-JP", "de_DE ISO-8859-1"])
 def locale(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a locale that is not UTF-8, made for this test."""
+    """Return the environment of a locale that is not UTF-8, made for this test."""
     language, encoding = request.param.split()
     path = tmp_path_factory.mktemp("locales")
     name = f"{language}.{encoding}"
@@ -270,7 +270,7 @@ def test_any_locale_will_do(start: Any, directory: Path, store_url: str, locale:
         assert b"Traceback" not in shown.stderr
 
 
-#: Makes everything read-only but /dev/shm, and leaves no other place for temporary files.
+#: Makes everything read-only except /dev/shm, and leaves no other place for temporary files.
 READ_ONLY = """
 mount --make-rprivate /
 for place in /tmp /var/tmp /usr/tmp /run; do
@@ -302,7 +302,7 @@ def test_a_read_only_root_without_tmp_is_enough(start: Any, store_processes: Any
 @pytest.mark.skipif(
     not may_mount() or ROOT.is_relative_to("/tmp"), reason="only root may mount file systems, and not over itself"
 )
-def test_where_nothing_can_be_written_the_start_says_so_in_one_line(start: Any) -> None:
+def test_a_start_without_a_writable_place_fails_with_one_line(start: Any) -> None:
     command = read_only(SERVE, "mount -t tmpfs -o ro,size=4k tmpfs /dev/shm; mount -o remount,bind,ro /dev")
     for store in ({}, {"REDIS_URL": "redis://127.0.0.1:1"}):
         server = start(*command, env=store)
@@ -312,7 +312,7 @@ def test_where_nothing_can_be_written_the_start_says_so_in_one_line(start: Any) 
 
 
 def test_no_file_is_read_in_whatever_encoding_the_locale_has(start: Any, store_url: str) -> None:
-    """Python says so itself, where it is asked to (PEP 597)."""
+    """Python itself warns about it, if asked to (PEP 597)."""
     env = {"REDIS_URL": store_url, "PYTHONWARNDEFAULTENCODING": "1", "PYTHONWARNINGS": "always::EncodingWarning"}
     server = start(*SERVE, env=env)
     eventually(server.serves, 30)

@@ -1,4 +1,4 @@
-"""What the charts show: the last hour, for each worker and for all, on a real store whose time is passed in."""
+"""The data of the charts: the last hour, for each worker and for all, on a real store with the test's own time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def workers(redis_url: str) -> Iterator[Workers]:
     workers.pipeline.close()
 
 
-# Medians and the like, of buckets
+# Quantiles of buckets
 
 BOUNDS = (1.0, 2.0, 4.0)
 
@@ -72,7 +72,7 @@ def test_a_quantile_is_in_the_bucket_of_the_value_that_it_stands_for(values: lis
     assert lower <= told <= upper
 
 
-# Who measures what
+# Measurements
 
 
 def test_each_worker_is_shown_and_all_together(workers: Workers) -> None:
@@ -99,7 +99,7 @@ def test_each_worker_is_shown_and_all_together(workers: Workers) -> None:
     assert workers.portion().workers == {"one": "host of one", "two": "host of two"}
 
 
-def test_what_was_counted_is_told_once(workers: Workers) -> None:
+def test_counts_are_reported_once(workers: Workers) -> None:
     workers.add("one")
     for messages in (5, 5, 8):
         workers.metrics["one"].messages = messages
@@ -121,7 +121,7 @@ def test_two_readings_of_one_worker_in_one_interval_are_one(workers: Workers) ->
     assert (interval.all.messages_per_minute, interval.all.online_users) == (36, 1)
 
 
-def test_what_the_store_did_not_take_is_a_gap(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readings_that_the_store_refused_leave_a_gap(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     workers.add("one")
     metrics = workers.metrics["one"]
 
@@ -142,7 +142,7 @@ def test_what_the_store_did_not_take_is_a_gap(workers: Workers, monkeypatch: pyt
     assert [interval.all.messages_per_minute for interval in workers.portion().intervals] == [6, 18]
 
 
-def test_a_worker_that_is_gone_stays_in_the_chart_as_far_as_it_came(workers: Workers) -> None:
+def test_an_ended_worker_stays_in_the_chart(workers: Workers) -> None:
     workers.add("one", "two")
     workers.tell()
     workers.pass_time()
@@ -192,10 +192,10 @@ def test_an_hour_is_kept_and_no_more(workers: Workers) -> None:
     life = workers.pipeline.execute("PTTL", keys.READINGS)
     assert 0 < life <= KEPT_MS
     workers.pass_time(360)
-    assert workers.times() == [], "nobody has thrown them away, but they are old"
+    assert workers.times() == [], "they still exist, but they are old"
 
 
-def test_only_so_many_are_kept_whoever_wrote_them(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_readings_is_bounded_over_all_workers(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MAX_READINGS", 6)
     workers.add("one", "two", "three")
     for _ in range(4):
@@ -205,7 +205,7 @@ def test_only_so_many_are_kept_whoever_wrote_them(workers: Workers, monkeypatch:
     assert workers.times() == [2, 3]
 
 
-def test_who_knows_some_gets_what_came_after(workers: Workers) -> None:
+def test_a_request_with_a_time_returns_later_intervals(workers: Workers) -> None:
     workers.add("one")
     for _ in range(4):
         workers.tell()
@@ -295,17 +295,17 @@ def test_the_operator_gets_them_as_json(client: FlaskClient, workers: Workers) -
     assert ask(client, since=str(time)).json["intervals"] == []
 
 
-def test_nobody_else_gets_them(client: FlaskClient) -> None:
+def test_readings_need_the_operator_s_token(client: FlaskClient) -> None:
     assert ask(client, token="wrong").status_code == 401
     assert client.get("/admin/api/readings").status_code == 401
 
 
 @pytest.mark.parametrize("since", ["-1", str(2**53 + 1)])
-def test_a_time_that_is_none_is_refused(client: FlaskClient, since: str) -> None:
+def test_a_malformed_time_is_refused(client: FlaskClient, since: str) -> None:
     assert ask(client, since=since).status_code == 400
 
 
-def test_what_is_measured_is_what_the_metrics_have() -> None:
+def test_readings_fit_the_metrics_bounds() -> None:
     """The slices of `counted` fit the histograms' bounds."""
     metrics = Metrics()
     metrics.match_wait.observe(WAITS[-1])

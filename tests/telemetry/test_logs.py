@@ -1,4 +1,4 @@
-"""Log lines: one an event, JSON in production, with the ids that say what belongs together."""
+"""Log lines: one per event, JSON in production, with ids that connect related lines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def failing() -> Any:
 @pytest.mark.parametrize(
     "text", ["plain", 'quotes "', "two\nlines", "\r\x1b[2J", "a\u2028b", "Grüße 👋", "\ud800", "nul \0"]
 )
-def test_an_event_is_one_line_whatever_is_in_it(text: str) -> None:
+def test_an_event_is_always_one_line(text: str) -> None:
     for formatter in (HumanFormatter(), JsonFormatter()):
         line = formatter.format(record("Seen: %s", text))
         assert len(line.splitlines()) == 1
@@ -47,7 +47,7 @@ def test_an_event_is_one_line_whatever_is_in_it(text: str) -> None:
     assert json.loads(line)["message"] == f"Seen: {text}"
 
 
-def test_a_line_of_production_says_when_where_and_how_bad() -> None:
+def test_a_line_in_production_has_time_logger_and_level() -> None:
     line = json.loads(JsonFormatter().format(record("Full")))
     assert datetime.strptime(line.pop("time"), "%Y-%m-%dT%H:%M:%S.%fZ") is not None
     assert line.pop("pid") > 0
@@ -103,7 +103,7 @@ def test_an_access_log_has_no_query_and_no_whole_address() -> None:
     assert '"GET /socket.io/ HTTP/1.1" 200 10 "https://chat.example/" /socket.io/ ' in line
 
 
-def test_what_a_greenlet_was_called_with_is_not_shown_when_it_fails(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_greenlet_s_arguments_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Greenlet:
         def __repr__(self) -> str:
             return "<Greenlet: say('my secret')>"
@@ -114,7 +114,7 @@ def test_what_a_greenlet_was_called_with_is_not_shown_when_it_fails(caplog: pyte
     assert "secret" not in caplog.text
 
 
-def test_a_request_that_fails_is_logged_with_its_connection_and_costs_none_behind_it(
+def test_a_failing_request_is_logged_with_its_connection_and_does_not_block_later_ones(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     connection = Connection(SimpleNamespace(), "main")  # type: ignore[arg-type]
@@ -159,7 +159,7 @@ def test_in_production_every_line_is_json_and_a_connections_lines_carry_its_id(s
     for line in lines():
         if "connection" in line:
             said = by_connection.setdefault(line["connection"], [])
-            if line["message"] not in said:  # registered again where the worker's subscription came later
+            if line["message"] not in said:  # registered again if the worker's subscription came later
                 said.append(line["message"])
     annas, berts = sorted(by_connection.values(), key=lambda messages: "Lost" in messages)
     until_then = ["Connected from 127.0.0.0/24", "Registered: idle", "Refused: invalid-payload", "Matched"]
@@ -170,7 +170,7 @@ def test_in_production_every_line_is_json_and_a_connections_lines_carry_its_id(s
     assert asked["logger"] == "gunicorn.access"
 
 
-def test_nothing_below_the_level_that_was_asked_for_is_logged(servers: Callable[..., Server]) -> None:
+def test_lines_below_the_log_level_are_not_written(servers: Callable[..., Server]) -> None:
     server = servers(env={"LOG_LEVEL": "warning"})
     RawClient(server).drop()
     server.stop()

@@ -1,4 +1,4 @@
-"""What the operator watches: `GET /metrics`, right over all workers, and the dashboard and alerts that use it."""
+"""`GET /metrics`: correct over all workers; and the dashboard and alerts that use it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ TOKEN = "a token of at least sixteen characters"
 STATS: dict[str, Any] = {"main": {key: 0 for key, _, _ in SYSTEM}}
 
 
-# What one worker counts
+# One worker's counters
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0, 1.0000001, 2.0, 1000.0])
-def test_a_histogram_has_the_buckets_that_prometheus_would_have(value: float) -> None:
+def test_a_histogram_has_prometheus_buckets(value: float) -> None:
     ours, registry = Histogram((0.5, 1.0, 2.0)), prometheus_client.CollectorRegistry()
     theirs = prometheus_client.Histogram("h", "h", buckets=(0.5, 1.0, 2.0), registry=registry)
     ours.observe(value)
@@ -58,7 +58,7 @@ def test_a_histogram_has_the_buckets_that_prometheus_would_have(value: float) ->
     assert ours.sum == value
 
 
-def test_the_table_says_what_a_worker_counts() -> None:
+def test_the_table_lists_all_fields_of_metrics() -> None:
     metrics = Metrics()
     assert len(metrics.numbers()) == SIZE
     for metric in TABLE:
@@ -80,7 +80,7 @@ def directory(tmp_path: Path) -> RunDirectory:
 
 
 def numbers(messages: float = 0, waiting: float = 0) -> list[float]:
-    """One counter and one gauge, in the middle of all others."""
+    """Return the numbers with one counter and one gauge set."""
     metrics = Metrics()
     metrics.messages = messages  # type: ignore[assignment]
     metrics.people["waiting"] = waiting  # type: ignore[assignment]
@@ -88,7 +88,7 @@ def numbers(messages: float = 0, waiting: float = 0) -> list[float]:
 
 
 def shown(totals: Totals) -> tuple[float, float, int, int]:
-    """Messages, people waiting, living workers, workers that have ended."""
+    """Return messages, people waiting, live workers, ended workers."""
     values = {family.name: family for family in families(totals, {})}
     waiting = next(s for s in values["animochat_people"].samples if s.labels == {"state": "waiting"})
     return values["animochat_messages"].samples[0].value, waiting.value, totals.workers, totals.ended
@@ -109,7 +109,7 @@ def test_without_a_run_directory_a_worker_shows_itself() -> None:
     assert shown(alone.totals()) == (3, 1, 1, 0)
 
 
-def test_what_a_worker_counted_outlives_it_and_what_it_had_open_does_not(directory: RunDirectory) -> None:
+def test_counters_outlive_their_worker_and_gauges_do_not(directory: RunDirectory) -> None:
     one, two = SharedMetrics.join(directory), SharedMetrics.join(directory)
     one.write(numbers(3, 1))
     two.write(numbers(4, 2))
@@ -131,9 +131,7 @@ def test_no_counter_goes_backwards_however_often_workers_are_replaced(directory:
     assert len(list(Path(directory.path_of("")).iterdir())) == 3, "the living, and one file of the dead"
 
 
-def test_whoever_holds_the_lock_for_long_holds_up_nobody(
-    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_is_held_for_long_blocks_no_one(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_metrics, "_PATIENCE", 0.02)
     one, two = SharedMetrics.join(directory), SharedMetrics.join(directory)
     one.write(numbers(3, 1))
@@ -147,7 +145,7 @@ def test_whoever_holds_the_lock_for_long_holds_up_nobody(
         assert shown(three.totals()) == (7, 1, 2, 1)
 
 
-def test_the_living_show_themselves_again_where_their_files_were_removed(directory: RunDirectory) -> None:
+def test_live_workers_create_removed_files_again(directory: RunDirectory) -> None:
     one, two = SharedMetrics.join(directory), SharedMetrics.join(directory)
     shutil.rmtree(directory.path)
     one.write(numbers(3, 1))
@@ -155,7 +153,7 @@ def test_the_living_show_themselves_again_where_their_files_were_removed(directo
     assert shown(one.totals()) == shown(two.totals()) == (7, 3, 2, 0)
 
 
-def test_numbers_of_another_version_are_left_alone(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_of_another_version_are_ignored(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(shared_metrics, "_PREFIX", ".metrics-another-")
         other = SharedMetrics.join(directory)
@@ -180,7 +178,7 @@ def app_with(settings: Settings, stats: dict[str, Any] = STATS) -> Any:
 @pytest.mark.parametrize(
     "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}, {"Authorization": f"Basic {TOKEN}"}]
 )
-def test_where_there_is_a_token_nobody_sees_the_metrics_without_it(headers: dict[str, str]) -> None:
+def test_with_a_metrics_token_requests_need_it(headers: dict[str, str]) -> None:
     client = app_with(Settings(metrics_token=TOKEN))
     answer = client.get("/metrics", headers=headers)
     assert answer.status_code == 401
@@ -190,7 +188,7 @@ def test_where_there_is_a_token_nobody_sees_the_metrics_without_it(headers: dict
     assert TOKEN not in answer.text
 
 
-def test_with_the_token_or_where_there_is_none_everybody_does() -> None:
+def test_metrics_are_shown_with_the_token_or_if_none_is_set() -> None:
     answer = app_with(Settings(metrics_token=TOKEN)).get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 200
     assert TOKEN not in answer.text
@@ -199,13 +197,13 @@ def test_with_the_token_or_where_there_is_none_everybody_does() -> None:
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
 
 
-def test_a_scraper_that_wants_openmetrics_gets_it() -> None:
+def test_openmetrics_is_served_on_request() -> None:
     answer = app_with(Settings()).get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
 
 
-def test_without_the_store_the_metrics_say_so() -> None:
+def test_metrics_show_that_the_store_is_down() -> None:
     answer = app_with(Settings(), {"main": Unavailable()}).get("/metrics")
     assert answer.status_code == 200
     assert "animochat_store_up 0.0" in answer.text
@@ -213,7 +211,7 @@ def test_without_the_store_the_metrics_say_so() -> None:
     assert "animochat_store_up 1.0" in app_with(Settings()).get("/metrics").text
 
 
-def test_a_lobby_whose_node_is_gone_takes_no_other_one_s_numbers_away() -> None:
+def test_a_lobby_without_a_node_does_not_hide_the_others() -> None:
     text = app_with(Settings(), {**STATS, "campus": Unavailable()}).get("/metrics").text
     assert "animochat_store_up 0.0" in text
     assert 'animochat_system_people_online{lobby="main"} 0.0' in text
@@ -224,7 +222,7 @@ def test_a_lobby_whose_node_is_gone_takes_no_other_one_s_numbers_away() -> None:
 
 
 def exported() -> dict[str, tuple[str, dict[str, set[str]]]]:
-    """name -> type, labels with their values; of everything that is exported."""
+    """Return all exported metrics: name -> type, labels with their values."""
     found = {}
     for family in families(Totals([0.0] * SIZE, 1, 0), STATS):
         labels: dict[str, set[str]] = {}
@@ -237,14 +235,14 @@ def exported() -> dict[str, tuple[str, dict[str, set[str]]]]:
 
 
 def series() -> set[str]:
-    """Every name that a query may use."""
+    """Return every name that a query may use."""
     names = set()
     for name, (kind, _) in exported().items():
         names |= {name + suffix for suffix in (["_bucket", "_count", "_sum"] if kind == "histogram" else [""])}
     return names
 
 
-def test_the_document_lists_what_is_exported_and_nothing_else() -> None:
+def test_the_document_lists_exactly_the_exported_metrics() -> None:
     rows = re.findall(r"^\| `(animochat_\w+)` \| (\w+) \| (.*?)\| ", (ROOT / "docs/metrics.md").read_text(), re.M)
     documented = {}
     for name, kind, label in rows:
@@ -255,7 +253,7 @@ def test_the_document_lists_what_is_exported_and_nothing_else() -> None:
 
 
 def prometheus_version() -> str:
-    """The one label value that is not listed: the version."""
+    """Return the one label value that is not listed: the version."""
     return next(iter(exported()["animochat_build_info"][1]["version"]))
 
 
@@ -278,7 +276,7 @@ def queries(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["grafana.json", "alerts.yml"])
-def test_every_metric_that_is_asked_for_exists(name: str) -> None:
+def test_every_queried_metric_exists(name: str) -> None:
     asked = queries(name)
     assert len(asked) >= 8
     for query in asked:
@@ -289,18 +287,18 @@ def test_every_metric_that_is_asked_for_exists(name: str) -> None:
             assert any(value in labels.get(label, ()) for _, labels in exported().values()), query
 
 
-def test_the_dashboard_shows_everything_that_is_measured() -> None:
+def test_the_dashboard_shows_every_metric() -> None:
     text = "\n".join(queries("grafana.json"))
     missing = [name for name in exported() if name not in text]
     assert missing == ["animochat_build_info"] or missing == []
 
 
 @pytest.mark.may_skip
-def test_prometheus_takes_the_alert_rules_and_the_dashboards_queries(tmp_path: Path) -> None:
+def test_prometheus_accepts_the_alert_rules_and_the_dashboards_queries(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
-    # As rules, with Grafana's variables filled in: what checks rules checks queries.
+    # As rules, with Grafana's variables filled in: the check of rules also checks queries.
     asked = [query.replace("$__rate_interval", "1m").replace("$instance", ".*") for query in queries("grafana.json")]
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(asked)]
     of_dashboard = tmp_path / "dashboard.yml"
@@ -315,13 +313,13 @@ def test_prometheus_takes_the_alert_rules_and_the_dashboards_queries(tmp_path: P
 
 @pytest.fixture(scope="module")
 def pair(module_servers: Any) -> Server:
-    """One server with two workers."""
+    """Return one server with two workers."""
     server: Server = module_servers(workers=2, env={**NO_RATES, "METRICS_TOKEN": TOKEN})
     return server
 
 
 def scrape(server: Server) -> dict[str, float]:
-    """`name{label}` -> value, as a scraper reads it."""
+    """Return `name{label}` -> value, as a scraper reads it."""
     answer = server.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 200
     found = {}
@@ -338,7 +336,7 @@ def both(now: dict[str, float], name: str, *labels: str) -> float:
 
 
 def readings(server: Server) -> dict[str, str]:
-    """The workers in the last hour's readings, and their hosts; as if the interval that goes on were over."""
+    """Return the workers in the last hour's readings, and their hosts, as if the current interval were over."""
     pipeline = DirectPipeline(server.redis_url)
     try:
         later = int(time.time() * 1000) + INTERVAL_MS
@@ -356,7 +354,7 @@ def meeting(pair: Server, connect: Callable[..., Client]) -> tuple[Client, Clien
     return anna, bert
 
 
-def test_whichever_worker_is_asked_it_tells_of_all_that_happened(
+def test_every_worker_reports_the_numbers_of_all(
     pair: Server, meeting: tuple[Client, Client], connect: Callable[..., Client]
 ) -> None:
     anna, bert = meeting
@@ -385,7 +383,7 @@ def test_whichever_worker_is_asked_it_tells_of_all_that_happened(
         now = scrape(pair)
         return now if {name: now[name] for name in expected} == expected else None
 
-    for _ in range(6):  # each request may meet either worker, and each writes down how it stands once a second
+    for _ in range(6):  # each request may reach either worker, and each worker writes its numbers once per second
         now = eventually(told, what="all that happened")
     assert both(now, "animochat_delivery_seconds_count", "local", "remote") == 10
     assert both(now, "animochat_connections", "websocket", "polling") == 2
@@ -399,18 +397,18 @@ def test_each_worker_adds_its_readings_to_those_of_the_last_hour(pair: Server) -
     assert set(hosts.values()) == {socket.gethostname()}
 
 
-def test_the_rest_after_a_skip_is_no_waiting_for_a_partner() -> None:
+def test_the_cooldown_does_not_count_as_waiting() -> None:
     lobby = Chat(Settings()).lobbies["main"]
     connection = Connection(SimpleNamespace(sid="", send=lambda packet: None), "main")  # type: ignore[arg-type]
     request = Request(connection, "find-match", SimpleNamespace(interests=[]), None, 0.0)
     begun, asked_at = time.monotonic(), []
-    for _ in range(2):  # the second time it waits already
+    for _ in range(2):  # the second time the person waits already
         lobby.namespace._search(request, lambda *_: Search("waiting", cooldown_ms=5_000))
         asked_at.append(connection.asked_at)
     assert asked_at[0] == asked_at[1] >= begun + 5
 
 
-def test_a_client_that_comes_back_is_counted(pair: Server, connect: Callable[..., Client]) -> None:
+def test_a_recovered_session_is_counted(pair: Server, connect: Callable[..., Client]) -> None:
     name = "animochat_recoveries_total{recovered}"
     before = scrape(pair)[name]
     node = connect(pair, "node", transports=["websocket"], reconnect=True, reconnectionDelay=50)
@@ -429,10 +427,10 @@ def test_requests_for_the_other_workers_sessions_are_counted(pair: Server, conne
     eventually(handed_over, what="a hand-over")
 
 
-def test_killing_a_worker_takes_nothing_back(pair: Server, meeting: tuple[Client, Client]) -> None:
+def test_killing_a_worker_decreases_no_counter(pair: Server, meeting: tuple[Client, Client]) -> None:
     anna, bert = meeting
     say(anna, bert, "hello")
-    # What a worker counts in its last second may be lost; what was shown may not.
+    # A worker's counts of the last second may be lost, but none that was shown.
     before = eventually(lambda: (now := scrape(pair))["animochat_messages_total"] >= 1 and now, what="the message")
     told = set(readings(pair))
     victims = pair.worker_pids()

@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry: of what waits for the store, with nothing of anybody in them; none where nobody asked."""
+"""Spans for OpenTelemetry: they cover waits for the store, contain nothing personal, and are off by default."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 
 class Session:
-    """An Engine.IO session that keeps what it is sent."""
+    """An Engine.IO session that keeps everything sent to it."""
 
     sid, remote_addr = "worker-session", "203.0.113.77"
 
@@ -55,7 +55,7 @@ def until(done: Callable[[], Any]) -> None:
 
 
 def asked(store_url: str) -> tuple[Any, Session]:
-    """A connection that has searched, then asked for what it may not."""
+    """Return a connection that has searched, and then sent a request that is refused."""
     chat, session = Chat(Settings(redis_url=store_url)), Session()
     chat.engine = SimpleNamespace(sockets={})  # type: ignore[assignment]
     chat.start()
@@ -69,7 +69,7 @@ def asked(store_url: str) -> tuple[Any, Session]:
 
 
 @cooperative
-def test_a_search_is_a_span_that_says_nothing_of_anybody(store_url: str, spans: InMemorySpanExporter) -> None:
+def test_a_search_is_a_span_without_personal_data(store_url: str, spans: InMemorySpanExporter) -> None:
     connection, session = asked(store_url)
     finished = {span.name: span for span in spans.get_finished_spans()}
     assert {"connect", "find-match", "leave-room", "store batch"} <= set(finished)
@@ -81,7 +81,7 @@ def test_a_search_is_a_span_that_says_nothing_of_anybody(store_url: str, spans: 
 
 
 @cooperative
-def test_a_span_of_what_failed_says_by_which_code(store_url: str, spans: InMemorySpanExporter) -> None:
+def test_a_failed_span_has_the_error_code(store_url: str, spans: InMemorySpanExporter) -> None:
     asked(store_url)
     (failed,) = [span for span in spans.get_finished_spans() if span.name == "leave-room"]
     assert not failed.status.is_ok
@@ -89,7 +89,7 @@ def test_a_span_of_what_failed_says_by_which_code(store_url: str, spans: InMemor
     assert failed.events == ()
 
 
-def test_an_unexpected_exceptions_words_are_in_no_span(spans: InMemorySpanExporter) -> None:
+def test_an_unexpected_exception_s_text_is_in_no_span(spans: InMemorySpanExporter) -> None:
     with pytest.raises(ValueError, match="secret"), tracing.span("find-match"):
         raise ValueError("my secret")
     (span,) = spans.get_finished_spans()
@@ -106,28 +106,26 @@ def test_an_unexpected_exceptions_words_are_in_no_span(spans: InMemorySpanExport
         {"OTEL_SDK_DISABLED": "TRUE", "OTEL_TRACES_EXPORTER": "console"},
     ],
 )
-def test_where_nobody_asks_nothing_is_traced(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+def test_tracing_is_off_by_default(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     tracing.start(environ)
     assert tracing.span("find-match") is tracing.span("store batch", commands=1)
     assert caplog.text == ""
 
 
-def test_whoever_asks_without_opentelemetry_installed_is_told(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_opentelemetry_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     tracing.start({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"})
     assert "animochat[otel]" in caplog.text
     assert tracing.span("find-match") is tracing.span("connect")
 
 
-def test_whoever_asks_for_an_exporter_that_is_not_there_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_exporter_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     tracing.start({"OTEL_TRACES_EXPORTER": "nowhere"})
     assert "'nowhere'" in caplog.text
     assert tracing.span("find-match") is tracing.span("connect")
 
 
-def test_a_server_sends_its_spans_the_last_ones_too(servers: Callable[..., Server]) -> None:
+def test_a_server_sends_all_spans_including_the_last(servers: Callable[..., Server]) -> None:
     server = servers(env={**NO_RATES, "OTEL_TRACES_EXPORTER": "console"})
     anna = RawClient(server)
     anna.call("find-match", {"interests": [INTEREST]})
