@@ -157,7 +157,7 @@ class Node:
             return WITHIN_SCRIPT_CLASSES.get(within[2], redis.ResponseError)(within[1]) if within else exc
 
     def _refused(self, error: redis.ResponseError) -> Unavailable | redis.ResponseError:
-        """Return the error for the caller. Log whether a script has a bug or the store is full: operators must know."""
+        """Log a refusal (an error for a bug in a script, else a warning); return Unavailable. Pass on redirections."""
         if self._in_cluster and isinstance(error, REDIRECTIONS):
             return error
         METRICS.store_failures["refused"] += 1

@@ -86,7 +86,7 @@ class Outages:
             for known, last in list(self._refused.items()):
                 if known[0] == server and now - last > QUIET:
                     del self._refused[known]
-                    log.warning("The store%s takes commands again (it said %s)", _at(server), known[1])
+                    log.warning("The store%s accepts commands again (it refused some: %s)", _at(server), known[1])
 
     def _find_reason(self, part: str, failure: _Failure, error: Exception, url: str) -> None:
         verb = "can't be reached" if isinstance(error, BROKEN) else "refuses this worker"

@@ -18,8 +18,8 @@ LOOK = 1.0
 
 #: Beginning or end of OpenSSL's error word -> its meaning here.
 _TLS_ERRORS = {
-    "CERTIFICATE_REQUIRED": "the store asks for a certificate of ours: set ssl_certfile and ssl_keyfile",
-    "HANDSHAKE_FAILURE": "TLS: no cipher in common, or the store asks for a certificate of ours (ssl_certfile)",
+    "CERTIFICATE_REQUIRED": "the store requires a client certificate: set ssl_certfile and ssl_keyfile",
+    "HANDSHAKE_FAILURE": "TLS: no cipher in common, or the store requires a client certificate (ssl_certfile)",
     "ALERT_UNKNOWN_CA": "the store does not trust our certificate (ssl_certfile)",
     "ALERT_BAD_CERTIFICATE": "the store does not accept our certificate (ssl_certfile)",
     "ALERT_CERTIFICATE_EXPIRED": "our certificate has expired (ssl_certfile)",
@@ -41,14 +41,14 @@ def reason(error: BaseException, url: str) -> str:
     if is_ambiguous(error, url):
         for host, port in address.hosts:
             if address.tls and _speaks_plain(address.at(host, port)):
-                return "it speaks no TLS: the address has to begin with redis, not rediss, or the port is another one"
+                return "it has no TLS: the address has to begin with redis, not rediss, or the port is wrong"
             if not address.tls and _speaks_tls(address.at(host, port)):
-                return "it speaks TLS: the address has to begin with rediss"
+                return "it requires TLS: the address has to begin with rediss"
     if isinstance(error, (redis.TimeoutError, TimeoutError)):
         return "no answer in time"
     if address.tls and isinstance(error, BROKEN):
         has_one = "ssl_certfile" in dict(address.options)
-        question = "does it accept our certificate" if has_one else "does it ask for a certificate of ours"
+        question = "does it accept our certificate" if has_one else "does it require a client certificate"
         return f"the connection was closed (with TLS: {question}, ssl_certfile?)"
     return "the connection was closed" if isinstance(error, BROKEN) else type(error).__name__
 
@@ -64,11 +64,11 @@ def _known(error: BaseException) -> str | None:
     if isinstance(error, redis.AuthenticationError):
         return "user or password is wrong, or missing"
     if "max number of clients reached" in str(error):
-        return "it has no room for more clients (maxclients)"
+        return "it has reached its limit of clients (maxclients)"
     if isinstance(error, redis.exceptions.BusyLoadingError):
         return "it is still loading its data"
     if isinstance(error, MasterNotFoundError):
-        return "no Sentinel names a primary that is there"
+        return "no Sentinel names a reachable primary"
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _certificate(cause)
@@ -79,11 +79,11 @@ def _known(error: BaseException) -> str | None:
         if isinstance(cause, ConnectionRefusedError):
             return "the connection is refused"
         if isinstance(cause, socket.gaierror):
-            return "the name of its host is not known"
+            return "its host name is unknown"
         if isinstance(cause, FileNotFoundError):
-            return "there is no such socket"
+            return "its socket does not exist"
         if isinstance(cause, PermissionError):
-            return "we may not use its socket"
+            return "no permission to use its socket"
     if isinstance(error, redis.ResponseError):
         return str(error).split(" ")[0][:40]  # the rest may contain a secret
     # An error of exactly this class is our own (store/cluster.py).

@@ -116,7 +116,9 @@ def test_refused_commands_are_logged_once_and_so_is_their_end(lines: Callable[[]
     assert lines() == []
     clock.now += 1
     known.accepted("")
-    assert lines() == [f"The store takes commands again (it said {word})" for word in ("OutOfMemoryError", "MISCONF")]
+    assert lines() == [
+        f"The store accepts commands again (it refused some: {word})" for word in ("OutOfMemoryError", "MISCONF")
+    ]
     known.accepted("")
     assert lines() == []
 
@@ -192,7 +194,7 @@ def stores(directory: Path) -> Iterator[Callable[..., int]]:
         ("good", "no", "rediss", "ssl_ca_certs={0}/other.pem", "certificate is not trusted"),
         ("named", "no", "rediss", "ssl_ca_certs={0}/ca.pem", "certificate is for another name"),
         ("old", "no", "rediss", "ssl_ca_certs={0}/ca.pem", "certificate has expired"),
-        ("good", "yes", "rediss", "ssl_ca_certs={0}/ca.pem", "a certificate of ours"),
+        ("good", "yes", "rediss", "ssl_ca_certs={0}/ca.pem", "a client certificate"),
         (
             "good",
             "yes",
@@ -208,10 +210,10 @@ def stores(directory: Path) -> Iterator[Callable[..., int]]:
             "does not belong to the certificate",
         ),
         ("good", "no", "rediss", "ssl_ca_certs={0}/good.key", "ssl_ca_certs has no certificate"),
-        ("good", "no", "redis", "", "it speaks TLS"),
-        ("good", "yes", "redis", "", "it speaks TLS"),
-        ("good", "no", "redis", "username=u&password=p", "it speaks TLS"),
-        ("", "no", "rediss", "", "it speaks no TLS"),
+        ("good", "no", "redis", "", "it requires TLS"),
+        ("good", "yes", "redis", "", "it requires TLS"),
+        ("good", "no", "redis", "username=u&password=p", "it requires TLS"),
+        ("", "no", "rediss", "", "it has no TLS"),
         ("", "no", "redis", "username=u&password=hunter2", "user or password is wrong"),
     ],
 )
@@ -250,9 +252,9 @@ def test_certificate_checks_can_be_switched_off(stores: Callable[..., int], stor
     ("url", "said"),
     [
         (URL, "the connection is refused"),
-        ("redis://no.such.host.invalid", "the name of its host is not known"),
-        ("unix:///no/such/socket", "there is no such socket"),
-        ("redis+sentinel://127.0.0.1:1/mymaster", "no Sentinel names a primary that is there"),
+        ("redis://no.such.host.invalid", "its host name is unknown"),
+        ("unix:///no/such/socket", "its socket does not exist"),
+        ("redis+sentinel://127.0.0.1:1/mymaster", "no Sentinel names a reachable primary"),
     ],
 )
 def test_other_mistakes_are_named_too(url: str, said: str) -> None:
@@ -285,7 +287,7 @@ def test_a_missing_store_is_logged_once_for_each_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong", "said"), [("", "rediss", "it speaks no TLS"), ("good", "redis", "it speaks TLS")]
+    ("name", "wrong", "said"), [("", "rediss", "it has no TLS"), ("good", "redis", "it requires TLS")]
 )
 def test_a_worker_logs_once_that_the_store_speaks_tls_or_does_not(
     tmp_path: Path, stores: Callable[..., int], name: str, wrong: str, said: str
