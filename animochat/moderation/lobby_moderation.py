@@ -151,14 +151,14 @@ class LobbyModeration:
         return next((slot for slot, name in zip("ab", members, strict=False) if name == person.encode()), None)
 
     def block_partner(self, person: str, connection: str, room_id: str = "") -> Parting:
-        """Keep the two people of a room apart, and end it if it goes on. `room_id`: "" for the person's present one."""
+        """Keep the two people of a room apart, and end it if it exists. `room_id`: "" for the person's present one."""
         args = [person, connection, room_id, BLOCK_MS, self._report_window_ms, self._now()]
         return read_parting(self._pipeline.call(BLOCK_PARTNER, self._lobby, args))
 
     def report_partner(
         self, room_id: str, reason: str, details: str, evidence: Sequence[Said], person: str, connection: str
     ) -> Parting:
-        """Keep a report with its evidence, then as `block_partner`. A person's first report on a room counts.
+        """Keep a report with its evidence; then do as `block_partner`. A person's first report on a room counts.
 
         Raises RateLimited if the person, or the address, has filed too many within the hour.
         """

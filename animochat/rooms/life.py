@@ -45,7 +45,7 @@ class _Opening(NamedTuple):
 class LogLife:
     """Opens and closes the logs of one lobby. `lobby`: its tag; `ended_life_ms`: how long ended rooms' logs last.
 
-    `report_window_ms`: how long an ended room's members are remembered.
+    `report_window_ms`: how long an ended room's members are kept.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Every way in which a room ends, for tests of the rules that hold whichever it was."""
+"""Every way in which a room ends, for tests of rules that hold for all of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def vanish_then(second: Callable[[Person], object]) -> Callable[[Lobby, Person, 
 
 
 def reaped(lobby: Lobby, anna: Person, bert: Person) -> None:
-    """Both were on a worker that is killed, and nobody comes back."""
+    """Kill the worker of both people; neither comes back."""
     other = lobby.add_worker()
     lobby.worker.kill()
     lobby.pass_time(5001)
@@ -32,7 +32,7 @@ def reaped(lobby: Lobby, anna: Person, bert: Person) -> None:
 
 
 def lost(lobby: Lobby, anna: Person, bert: Person) -> None:
-    """The store has lost the room's record alone."""
+    """Remove only the room's record, as if the store had lost it."""
     lobby.pipeline.execute("DEL", f"{keys.lobby()}:room:{anna.room}")
     for person in (anna, bert):
         person.resync()
@@ -43,7 +43,7 @@ def ban(lobby: Lobby, anna: Person, bert: Person) -> None:
 
 
 def suspended(lobby: Lobby, anna: Person, bert: Person) -> None:
-    """By a report that is one too many."""
+    """Suspend the person by one report too many."""
     lobby.moderation._auto_suspend_reports = 1
     anna.report()
 

@@ -34,7 +34,7 @@ def lobby(redis_url: str) -> Iterator[Lobby]:
 
 
 def contents(lobby: Lobby) -> dict[bytes, bytes]:
-    """Everything in the store."""
+    """Return everything in the store."""
     return {key: lobby.pipeline.execute("DUMP", key) for key in lobby.pipeline.execute("KEYS", "*")}
 
 
@@ -43,12 +43,12 @@ def since_end(lobby: Lobby, room: str) -> int:
 
 
 def until(lobby: Lobby, room: str, ms: int) -> None:
-    """Time passes until the room ended `ms` ago."""
+    """Let time pass until the room ended `ms` ago."""
     lobby.pass_time(ms - since_end(lobby, room))
 
 
 def left(lobby: Lobby, first: str = "anna", second: str = "bert") -> tuple[Person, Person, str]:
-    """Two people whose room the second one has left, and the room."""
+    """Return two people whose room the second one has left, and the room."""
     anna, bert = lobby.pair(first, second)
     room = anna.room or ""
     bert.leave()
@@ -63,15 +63,15 @@ def write(worker: Worker, room: str, *texts: str) -> None:
         worker.rooms.append(Entry(room, "a", "x", "", number, 1, "", body, lambda *result: None))
 
 
-# Who may be reported, and until when
+# The time for reports
 
 
-#: Where the store lost the record, no one can say who was there; who is suspended can't report.
+#: Without the room's record its members are unknown; a suspended person can't report.
 REPORTABLE = {name: end for name, end in ENDS.items() if name not in ("the record is lost", "suspended")}
 
 
 @pytest.mark.parametrize("end", REPORTABLE.values(), ids=REPORTABLE.keys())
-def test_however_a_room_ended_its_members_can_report_and_block_for_15_minutes(lobby: Lobby, end: End) -> None:
+def test_after_every_kind_of_end_members_can_report_and_block_for_15_minutes(lobby: Lobby, end: End) -> None:
     anna, bert = lobby.people("anna", "bert")
     anna.connect(address="annas")
     anna.find()
@@ -94,7 +94,7 @@ def test_however_a_room_ended_its_members_can_report_and_block_for_15_minutes(lo
     assert contents(lobby) == before
 
 
-def test_of_100_reports_100_arrive_with_their_evidence_before_15_minutes_are_over_and_none_after_16(
+def test_reports_are_accepted_with_their_evidence_for_15_minutes_and_refused_after_16(
     lobby: Lobby,
 ) -> None:
     pairs = [left(lobby, f"a{number}", f"b{number}") for number in range(100)]
@@ -117,7 +117,7 @@ def test_of_100_reports_100_arrive_with_their_evidence_before_15_minutes_are_ove
     assert lobby.moderation.reports(0, 1)[0] == 100
 
 
-def test_nothing_of_a_room_is_in_the_store_once_it_can_no_longer_be_reported(lobby: Lobby) -> None:
+def test_all_traces_of_a_room_are_deleted_after_the_time_for_reports(lobby: Lobby) -> None:
     lobby.worker.rooms.life._ended_life_ms = lobby.worker.rooms.life._report_window_ms = 50
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room or ""
@@ -132,7 +132,7 @@ def test_nothing_of_a_room_is_in_the_store_once_it_can_no_longer_be_reported(lob
     assert anna.connect().last_room is None
 
 
-def test_where_the_window_is_closed_nothing_can_be_named_after_the_end(lobby: Lobby) -> None:
+def test_without_a_report_window_ended_rooms_can_not_be_named(lobby: Lobby) -> None:
     lobby.moderation._report_window_ms = lobby.worker.rooms.life._report_window_ms = 0
     anna, _, room = left(lobby)
     assert anna.report(room=room) == ("not-in-room", 0, "")
@@ -140,7 +140,7 @@ def test_where_the_window_is_closed_nothing_can_be_named_after_the_end(lobby: Lo
     assert lobby.pipeline.execute("EXISTS", f"{TAG}:past:{room}") == 0
 
 
-def test_a_room_taken_twice_from_the_agenda_is_remembered_no_longer(lobby: Lobby) -> None:
+def test_taking_a_room_twice_from_the_agenda_does_not_extend_its_life(lobby: Lobby) -> None:
     _, _, room = left(lobby)
     lobby.worker.rooms.life.close_ended()
     lobby.pipeline.execute("PEXPIRE", f"{TAG}:past:{room}", 60_000)
@@ -149,7 +149,7 @@ def test_a_room_taken_twice_from_the_agenda_is_remembered_no_longer(lobby: Lobby
     assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:past:{room}") <= 60_000
 
 
-# Who may report
+# Only members may report
 
 
 @pytest.mark.parametrize("act", [Person.block, lambda person, room: person.report(room=room)], ids=["block", "report"])
@@ -169,11 +169,11 @@ def test_only_members_can_name_a_room_and_nothing_changes_for_others(
 
 
 @pytest.mark.parametrize("named", ["", "nonsense", "F" * 16, "f" * 15, "f" * 17, "\ud800" * 16, "f" * 16 + "\n"])
-def test_a_name_that_no_room_has_is_no_one_s_past_room(lobby: Lobby, named: str) -> None:
+def test_an_unknown_room_has_no_members(lobby: Lobby, named: str) -> None:
     assert lobby.moderation.past_slot(named, "anna") is None
 
 
-def test_a_replaced_connection_can_name_no_room(lobby: Lobby) -> None:
+def test_a_replaced_connection_can_not_name_a_room(lobby: Lobby) -> None:
     anna, _, room = left(lobby)
     old = anna.conn
     anna.connect()
@@ -183,10 +183,10 @@ def test_a_replaced_connection_can_name_no_room(lobby: Lobby) -> None:
     assert lobby.moderation.reports(0, 1) == (0, [])
 
 
-# What counts
+# Counting
 
 
-def test_a_person_s_second_report_on_a_room_counts_no_more_and_changes_nothing(lobby: Lobby) -> None:
+def test_a_person_s_second_report_on_a_room_changes_nothing(lobby: Lobby) -> None:
     anna, bert, room = left(lobby)
     anna.report("threat", "first", room=room)
     before = contents(lobby)
@@ -253,7 +253,7 @@ def test_the_address_is_the_one_that_the_partner_had_in_the_room(lobby: Lobby) -
     assert lobby.hash(f":report:{room}")["address"] == "then"
 
 
-def test_naming_a_past_room_leaves_the_present_one_and_a_search_alone(lobby: Lobby) -> None:
+def test_naming_a_past_room_does_not_affect_the_present_room_or_search(lobby: Lobby) -> None:
     anna, _, past = left(lobby)
     lobby.people("carl")[0].find()
     anna.find()
@@ -298,7 +298,7 @@ def test_a_pair_that_was_blocked_after_the_end_does_not_meet_in_200_searches_wit
         lobby.pass_time(1000)
 
 
-def test_enough_reports_after_the_end_suspend_someone_who_is_with_others_by_then(lobby: Lobby) -> None:
+def test_enough_reports_after_the_end_suspend_a_person_in_another_room(lobby: Lobby) -> None:
     lobby.moderation._auto_suspend_reports = 1
     anna, bert, room = left(lobby)
     lobby.people("carl")[0].find()
@@ -309,10 +309,10 @@ def test_enough_reports_after_the_end_suspend_someone_who_is_with_others_by_then
     assert lobby.rooms() == []
 
 
-# What a client needs to know after a reload
+# After a reload
 
 
-def test_a_person_s_last_room_is_known_to_both_after_a_reload_for_as_long_as_it_may_be_named(lobby: Lobby) -> None:
+def test_after_a_reload_both_get_their_last_room_while_it_may_be_named(lobby: Lobby) -> None:
     anna, bert, room = left(lobby)
     ended = lobby.now
     lobby.pass_time(1000)

@@ -48,7 +48,7 @@ class OwnNamespace(Namespace):  # type: ignore[misc]
         emit("welcome", {"namespace": request.namespace})  # type: ignore[attr-defined]
 
     def on_disconnect(self, reason: str) -> None:
-        self.socketio.emit("somebody left", {"reason": reason}, namespace="/own")
+        self.socketio.emit("someone left", {"reason": reason}, namespace="/own")
 
     def on_my_event(self, data: Any) -> None:
         emit("my_response", data)
@@ -94,7 +94,7 @@ def _register(socketio: Any, namespace: str) -> None:
 
     @socketio.on("disconnect", namespace=namespace)
     def on_disconnect(reason: str) -> None:
-        emit("somebody left", {"sid": request.sid, "reason": reason}, broadcast=True)  # type: ignore[attr-defined]
+        emit("someone left", {"sid": request.sid, "reason": reason}, broadcast=True)  # type: ignore[attr-defined]
 
     @socketio.on("my event", namespace=namespace)
     def my_event(json: Any) -> None:

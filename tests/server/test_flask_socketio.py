@@ -1,4 +1,4 @@
-"""What a Flask-SocketIO user expects: each use as its documentation shows it, here and on a stock server.
+"""Flask-SocketIO's API: each use in its documentation, on this server and on a stock server.
 
 The stock server proves that a test is right. The application is `stock_app.py`.
 """
@@ -180,7 +180,7 @@ def test_unnamed_events(connect: Connect) -> None:
     assert user.wait("json") == [{"a": 1}]
 
 
-def test_what_a_handler_returns_is_acknowledged(connect: Connect) -> None:
+def test_a_handler_s_return_value_is_the_acknowledgement(connect: Connect) -> None:
     user = connect()
     assert user.call("two arguments", 1, "two") == ("two", 1)
     assert user.call("nothing") is None
@@ -233,19 +233,19 @@ def test_a_server_disconnects_a_client(connect: Connect) -> None:
     sid = anna.sid
     anna.emit("goodbye")
     anna.wait("disconnect")
-    assert bert.wait("somebody left") == [{"sid": sid, "reason": "server disconnect"}]
+    assert bert.wait("someone left") == [{"sid": sid, "reason": "server disconnect"}]
 
 
 def test_the_disconnect_handler_is_called(connect: Connect) -> None:
     anna, bert = connect(), connect()
     sid = anna.sid
     anna.client.disconnect()
-    (left,) = bert.wait("somebody left")
+    (left,) = bert.wait("someone left")
     assert left["sid"] == sid
     assert left["reason"] in ("client disconnect", "transport close")
 
 
-def test_what_a_handler_knows_of_its_client(connect: Connect, url: str) -> None:
+def test_a_handler_has_its_client_s_request(connect: Connect, url: str) -> None:
     user = connect(path="?flavour=sweet", auth={"token": "none"}, transports=["websocket"])
     assert user.call("who am i") == {
         "sid": user.sid,
@@ -264,7 +264,7 @@ def test_a_client_has_a_session_of_its_own(connect: Connect) -> None:
     assert [anna.call("visit"), anna.call("visit"), bert.call("visit")] == [1, 2, 1]
 
 
-def test_a_failure_is_given_to_the_error_handler(connect: Connect, namespace: str) -> None:
+def test_a_failure_calls_the_error_handler(connect: Connect, namespace: str) -> None:
     which = "own" if namespace == "/own" else "default"
     assert connect().call("fail", "no!") == {which: "no!", "event": "fail"}
 
@@ -323,7 +323,7 @@ def test_a_connection_is_refused_with_a_reason(connect: Connect, url: str, names
     client.shutdown()
 
 
-def test_an_offset_follows_an_event_that_ends_in_a_string_and_no_other(our_url: str) -> None:
+def test_an_offset_follows_only_events_that_end_in_a_string(our_url: str) -> None:
     """Stock clients that recover take a string at the end of any event for the offset."""
     user = User(our_url, "/")
     user.wait("session")

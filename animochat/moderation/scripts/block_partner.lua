@@ -4,13 +4,13 @@
 --          :met:<person>, :rooms, :ended (sorted sets), :clock (string)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
--- ARGV[3]  the room that the partner is, or was, in; '' for the one that the person is in
+-- ARGV[3]  the present or past room of both; '' for the person's present one
 -- ARGV[4]  milliseconds for which the two do not meet again
 -- ARGV[5]  milliseconds after its end for which a room may be named
 -- ARGV[6]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  {'unknown'}                  the store doesn't know this connection
---          {'not-in-room'}              nor was the person in a room of that name lately. Nothing was changed
+--          {'not-in-room'}              the person was not in a room of that name lately, either. Nothing was changed
 --          {'left', version, room}      the partner's worker gets a notice that the person has left
 --          {'past'}                     the room had ended before
 -- @include presence/now

@@ -24,7 +24,7 @@
 -- ARGV[16] time in milliseconds, or '' for the store's clock
 --
 -- Returns  {'unknown'}                  the store doesn't know this connection
---          {'not-in-room'}              nor was the person in that room lately. Nothing was changed
+--          {'not-in-room'}              the person was not in that room lately, either. Nothing was changed
 --          {'limited', ms}              too many by this person, or from this address; the next one may be filed after
 --                                       this time. Nothing was changed
 --          {'left', version, room}      the partner's worker gets a notice that the person has left

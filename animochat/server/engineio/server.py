@@ -93,7 +93,7 @@ class EngineServer(engineio.Server):
         self.sockets: dict[str, EngineSocket] = {}
         #: ended sessions whose last packets wait for a poll
         self.closing: dict[str, EngineSocket] = {}
-        #: what an application keeps of a session, by id; the layer above forgets it
+        #: an application's data of a session, by id; the layer above removes it
         self.user_sessions: dict[str, dict[str, Any]] = {}
         self._proxy_noticed = False
         #: refuse new sessions, because the worker is about to stop

@@ -1,5 +1,5 @@
--- How many ms a person has to wait before another report, 0 for none. filed: a list of {key, limit}: the sorted sets of
--- reports by the person and from the address, and how many each may have within an hour (0: any number).
+-- Return how many ms a person has to wait before another report, 0 for none. filed: a list of {key, limit}: the sorted
+-- sets of reports by the person and from the address, each with its limit per hour (0: any number).
 local HOUR = 3600000
 local function limited(filed, now)
   local since, wait = '(' .. now - HOUR, 0

@@ -1,5 +1,5 @@
--- The partner of a person in a room that ended less than `window` ms ago, and the partner's address then (a keyed hash,
--- or ''); nil where the person was not in it, or it ended earlier, or the store does not know the room.
+-- Return a person's partner in a room that ended less than `window` ms ago, and the partner's address at that time (a
+-- keyed hash, or ''); nil if the person was not in it, if it ended earlier, or if the store does not know the room.
 local function past_partner(lobby, room, person, now, window)
   local past = redis.call('HMGET', lobby .. ':past:' .. room, 'a', 'b', 'ended', 'address:a', 'address:b')
   if not past[3] or now - past[3] >= window then return nil end
