@@ -1,4 +1,4 @@
-"""What STORE_WAIT costs per message, and what a failover loses without it: a primary and a replica on this machine.
+"""The cost of STORE_WAIT per message, and the losses of a failover without it: a primary and a replica on this machine.
 
     .venv/bin/python bench/durability.py                          # 100 conversations, 5 s for each row; half a minute
     .venv/bin/python bench/durability.py --rooms 10 --seconds 2   # a look
@@ -48,7 +48,7 @@ WORKER = "bench"
 
 
 class Conversations:
-    """Rooms in each of which someone sends the next message when the last one was answered."""
+    """Rooms in which a person sends the next message once the last one is acknowledged."""
 
     def __init__(self, url: str, wait: str, rooms: int) -> None:
         self._pipeline = Pipeline(url, SCRIPTS, wait=wait)

@@ -48,7 +48,7 @@ LEVEL, FEW = 0.02, 3.0
 SLOW, ROOM_LIFE = re.compile(r"store: keys (\{room:|.*:past:)"), 900
 GROWING = re.compile(r"store: (memory|keys .*:met:)")
 
-#: What is random in a key's name, and stands as `*` in its pattern.
+#: The random part of a key's name, which its pattern replaces by `*`.
 IDS = re.compile(
     r"(?<=\{room:)[^}]+|(?<=:person:).+|(?<=:room:).+|(?<=:worker:).+|(?<=:history:).+|(?<=:interest:).+|(?<=:met:).+|(?<=:past:).+"
 )
