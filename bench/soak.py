@@ -8,9 +8,9 @@ Counted are each worker's memory, descriptors and greenlets, the store's memory,
 subscription or all connections cut by the store, a pause of the store, or the death of the last worker (the others live
 throughout). Everything has to be level: over the second half of the run the straight line through the samples may rise
 by no more than the samples scatter around it, or by 2 % of their mean. Rooms that are over are kept for 15 minutes, so
-a run of less than 30 says nothing about them. The history of matches is kept for longer than any run, and with it the
-store's memory grows. The exit status is 1 where something else rises, or where a promise was broken to someone
-(animochat/loadtest/history.py).
+a run of less than 30 says nothing about them. What is known of a person, and whom they met, is kept for an hour and
+more, and with it the store's memory grows. The exit status is 1 where something else rises, or where a promise was
+broken to someone (animochat/loadtest/history.py).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LEVEL, FEW = 0.02, 3.0
 
 #: Series that become level once the first rooms are forgotten, and the seconds until then; and those that never do.
 SLOW, ROOM_LIFE = re.compile(r"store: keys (\{room:|.*:past:)"), 900
-GROWING = re.compile(r"store: (memory|keys .*:met:)")
+GROWING = re.compile(r"store: (memory|keys .*:(met|person):)")
 
 #: The random part of a key's name, which its pattern replaces by `*`.
 IDS = re.compile(
@@ -81,17 +81,19 @@ Samples = dict[str, list[tuple[float, float]]]
 def _worker(pid: int, directory: Path) -> dict[str, float]:
     status = Path(f"/proc/{pid}/status").read_text()
     found = {"memory, MB": int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024}
-    found["descriptors"] = len(os.listdir(f"/proc/{pid}/fd"))
     with contextlib.suppress(FileNotFoundError, ValueError):
         found["greenlets"] = int((directory / f"greenlets.{pid}").read_text())
     return found
 
 
 def _sample(server: Server, store: RedisServer, samples: Samples, at: float) -> None:
+    descriptors = 0
     for pid in server.worker_pids():
         with contextlib.suppress(FileNotFoundError):  # it has just ended
+            descriptors += len(os.listdir(f"/proc/{pid}/fd"))
             for name, value in _worker(pid, server.directory).items():
                 samples[f"worker {pid}: {name}"].append((at, value))
+    samples["workers: descriptors"].append((at, descriptors))  # together: people change worker
     with contextlib.suppress(redis.RedisError), store.client() as client:
         samples["store: memory, MB"].append((at, client.info("memory")["used_memory"] / 2**20))
         patterns = Counter(IDS.sub("*", key) for key in client.scan_iter(count=1_000))

@@ -192,6 +192,7 @@ class SimulatedUser:
 
     def _lost(self) -> None:
         self._note("gone", self._room)
+        self._room = ""  # the next visit is someone else's
         for event in (self._ready, self._matched, self._alone):
             event.set()
 

@@ -15,6 +15,7 @@ import pytest
 from animochat.cli import bench
 from animochat.loadtest.history import Excuse
 from animochat.loadtest.run_stats import MAX_TIMES, SETTLED, RunStats, Times
+from animochat.loadtest.users import Behavior, SimulatedUser
 from tests.helpers.people import running, stats
 from tests.helpers.servers import ROOT, free_port
 
@@ -133,6 +134,17 @@ def test_acknowledgements_under_way_are_waited_for(run: RunStats) -> None:
     run.stored("anna", "r", "anna 1", {"id": "r-1", "seq": 1}, 0.01)
     run.settle(SETTLED)
     assert run.mistakes == {"lost": 1}
+
+
+def test_a_user_whose_connection_is_lost_comes_back_as_someone_else(run: RunStats) -> None:
+    user = SimulatedUser("http://127.0.0.1:1", Behavior(), run, seed=1)
+    user.name, user._room = "anna", "r"
+    user._lost()
+    assert user._room == ""
+    say(run, "bert", 1)
+    run.finish()
+    assert run.mistakes == {}
+    assert run.excused == {Excuse.RECEIVER_LEFT: 1}
 
 
 def test_rooms_that_go_on_are_checked_at_the_end(run: RunStats) -> None:
