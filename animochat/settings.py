@@ -197,7 +197,7 @@ class Settings:
         "never in the store, and a person who reconnects to another worker misses the messages of the "
         "meantime (see [Not storing](architecture.md#not-storing)).",
     )
-    # What most operators choose for a chat: a failover may lose the last milliseconds.
+    # Most operators of a chat accept that a failover may lose the last milliseconds.
     store_wait: str = _setting(
         "0",
         choice("0", "replica", "aof"),

@@ -1,11 +1,11 @@
 """The cost of STORE_WAIT per message, and the losses of a failover without it: a primary and a replica on this machine.
 
     .venv/bin/python bench/durability.py                          # 100 conversations, 5 s for each row; half a minute
-    .venv/bin/python bench/durability.py --rooms 10 --seconds 2   # a look
+    .venv/bin/python bench/durability.py --rooms 10 --seconds 2   # a quick try
 
-Each conversation has one message unanswered at a time. Then the replica takes over while the primary goes on serving
-for a moment, as where the network between the two is cut, and the acknowledged messages that the replica lacks are
-counted: those from before, with the age of the oldest, and those from after it.
+Each conversation has one unacknowledged message at a time. Then the replica takes over while the primary continues for
+a moment, as if the network between the two were cut. The acknowledged messages that the replica lacks are counted:
+those from before the takeover, with the age of the oldest, and those from after it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ROWS = [
     ("aof, appendfsync everysec", "aof", "everysec"),
 ]
 
-#: Seconds that the primary goes on behind the replica's back.
+#: Seconds for which the primary continues after the takeover.
 BEHIND = 0.2
 
 WORKER = "bench"
@@ -57,7 +57,7 @@ class Conversations:
         self._names = [f"{number:016x}" for number in range(rooms)]
         for name in self._names:
             self._rooms.life.open(name, "a", 1)
-        #: Room and seq -> when it was acknowledged, and after how long (both in seconds).
+        #: Room and seq -> time of the acknowledgement, and time until it (both in seconds).
         self.acknowledged: dict[tuple[str, int], tuple[float, float]] = {}
         self._talking = [gevent.spawn(self._talk, name) for name in self._names]
 

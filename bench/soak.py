@@ -1,16 +1,16 @@
-"""Does anything grow? Simulated users talk for a long time, with faults now and then, and everything is counted.
+"""Check that nothing grows: simulated users chat for a long time, with occasional faults, and everything is counted.
 
     .venv/bin/python bench/soak.py                                # 500 people, 30 minutes
-    .venv/bin/python bench/soak.py --people 50 --seconds 120      # a look
+    .venv/bin/python bench/soak.py --people 50 --seconds 120      # a quick try
     .venv/bin/python bench/soak.py --json soak.json               # with every sample
 
-Counted are each worker's memory, descriptors and greenlets, the store's memory, and its keys by pattern. A fault is a
+It counts each worker's memory, descriptors and greenlets, the store's memory, and its keys by pattern. A fault is a
 subscription or all connections cut by the store, a pause of the store, or the death of the last worker (the others live
 throughout). Everything has to be level: over the second half of the run the straight line through the samples may rise
-by no more than the samples scatter around it, or by 2 % of their mean. Rooms that are over are kept for 15 minutes, so
-a run of less than 30 says nothing about them. What is known of a person, and whom they met, is kept for an hour and
-more, and with it the store's memory grows. The exit status is 1 where something else rises, or where a promise was
-broken to someone (animochat/loadtest/history.py).
+by no more than the samples scatter around it, or by 2 % of their mean. Ended rooms are kept for 15 minutes, so a run of
+less than 30 shows nothing about them. A person's record and match history are kept for an hour and more, so the store's
+memory grows with them. The exit status is 1 if anything else rises, or if a promise was broken
+(animochat/loadtest/history.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.helpers.people import NO_RATES
 from tests.helpers.servers import ROOT, RedisServer, Server, find_redis_server
 
-#: Seconds that everything is given to end after the people's own time.
+#: Seconds in which everything has to end after the people's own time.
 MARGIN = 60
 
 #: Share of a mean, and number, that count as level.
@@ -116,7 +116,7 @@ def _break(server: Server, store: RedisServer, chance: random.Random, done: Coun
 
 
 def rise(samples: list[tuple[float, float]]) -> tuple[float, bool]:
-    """Return by how much the line through the samples rises from first to last, and whether that counts as level."""
+    """Return the rise of the line through the samples from first to last, and whether that counts as level."""
     times, values = zip(*samples, strict=True)
     line = statistics.linear_regression(times, values)
     total = line.slope * (times[-1] - times[0])
@@ -125,13 +125,13 @@ def rise(samples: list[tuple[float, float]]) -> tuple[float, bool]:
 
 
 def _report(samples: Samples, seconds: float) -> bool:
-    """Print a row for each series that lasted; return whether all are level."""
+    """Print a row for each lasting series; return whether all are level."""
     fine = True
     print("| | first | last | rise in the second half | |\n| --- | --- | --- | --- | --- |")
     for name, series in sorted(samples.items()):
         late = [(at, value) for at, value in series if at >= seconds / 2]
         if len(late) < 5 or late[0][0] > seconds * 0.6:
-            continue  # a worker that was killed, or that took its place
+            continue  # a killed worker, or its replacement
         total, level = rise(late)
         verdict = "level" if level else "RISES"
         if GROWING.match(name) or (SLOW.match(name) and seconds < 2 * ROOM_LIFE):
@@ -142,7 +142,7 @@ def _report(samples: Samples, seconds: float) -> bool:
 
 
 def _run(directory: Path, options: argparse.Namespace) -> tuple[Samples, Counter[str], dict[str, Any]]:
-    """Let everyone live for the time; return what was counted, the faults, and the people's report."""
+    """Run everyone for the given time; return the samples, the faults, and the people's report."""
     every = max(2.0, options.seconds / 120)
     samples: Samples = defaultdict(list)
     done: Counter[str] = Counter()
@@ -176,7 +176,7 @@ def _run(directory: Path, options: argparse.Namespace) -> tuple[Samples, Counter
 
 
 def main() -> int:
-    """Run it; the exit status is 1 where something rises or a promise was broken."""
+    """Run it; the exit status is 1 if a series rises or a promise was broken."""
     parser = argparse.ArgumentParser(description="Count what may grow while simulated users talk for a long time.")
     parser.add_argument("--people", type=int, default=500, help="simulated users (default 500)")
     parser.add_argument("--seconds", type=int, default=1_800, help="of the run (default 1800)")

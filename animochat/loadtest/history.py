@@ -1,19 +1,19 @@
-"""Records everything that happened to a crowd, in one order, and checks that it was right.
+"""Record everything that happened to a crowd, in one order, and check it.
 
 Each client records what it sent, what was acknowledged and what it received. `History.violations()` checks that
 
 - the partner received each acknowledged message exactly once, in its sender's order, under the `id` and `seq` that the
   sender received,
 - a place in a room's order (`seq`) belongs to one message, for both people,
-- nothing was stored or shown late, behind something that its sender said afterwards,
-- nothing was acknowledged that was sent to a room which someone knew to be over by then: a client had received its end,
-  or an acknowledgement of leaving it,
-- everything received was said by the partner, in a room where the receiver was,
-- nobody was in two rooms, nobody met someone twice (or someone they may not meet), and each room had two people,
-- in the end, partners agree that they are partners.
+- nothing was stored or shown late, after a later message of its sender,
+- no message was acknowledged that was sent to a room that some client knew to be over by then: it had received the end,
+  or an acknowledgement of leaving,
+- every received message was sent by the partner, in a room of the receiver,
+- no client was in two rooms, no two clients met twice (or although they must not), and each room had two people,
+- at the end, partners agree that they are partners.
 
-It knows clients by names that stay the same for a person, and rooms by `matched` and `session`. Everything that it lets
-pass is in `Excuse`, and counted (`History.excused`).
+It identifies clients by names that stay the same for a person, and rooms by `matched` and `session`. `Excuse` lists all
+exceptions, which are counted (`History.excused`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS = {
 
 
 class Excuse(Enum):
-    """What is no violation, and why. The value is the reason, for reports."""
+    """Reasons why something is no violation. The value is the text for reports."""
 
     ON_ITS_WAY = "the check was made while messages could still arrive"
     RECEIVER_LEFT = "the receiver left, or was gone for ever, and received nothing of its sender's afterwards"
@@ -49,7 +49,7 @@ class Excuse(Enum):
 @dataclass
 class Stay:
     """A client's time in one room. `ended`: it received the end, or left; `left_behind`: it was there when it received
-    the end; `lost`: nobody chose that end; `gone`: it never comes back; `received` in the order of arrival, by `seq`.
+    the end; `lost`: no member chose that end; `gone`: it never comes back; `received` in order of arrival, by `seq`.
     """
 
     client: str
@@ -86,7 +86,7 @@ class Acknowledged:
 
 
 class History:
-    """`may_meet_again`: the store loses its history of matches, so that people may meet more than once."""
+    """`may_meet_again`: the store loses its match history, so that people may meet more than once."""
 
     def __init__(self, may_meet_again: bool = False, forbidden: list[tuple[str, str]] | None = None) -> None:
         self.may_meet_again = may_meet_again
@@ -101,19 +101,19 @@ class History:
         self.present: dict[str, Stay | None] = {}
         self.happened: Counter[str] = Counter()
         self._violations: list[str] = []
-        #: Excuses of what was recorded, and of the last check.
+        #: Excuses of recorded events, and of the last check.
         self._excused: Counter[Excuse] = Counter()
         self._excused_by_check: Counter[Excuse] = Counter()
 
     @property
     def excused(self) -> Counter[Excuse]:
-        """How often each excuse was used, up to the last check."""
+        """Return how often each excuse was used, up to the last check."""
         return self._excused + self._excused_by_check
 
     # Recording
 
     def event(self, client: str, name: str, argument: Any) -> None:
-        """The client received an event. "connect" with {recovered} and "disconnect" count as events."""
+        """Record an event that the client received. "connect" with {recovered} and "disconnect" count as events."""
         self.happened[name] += 1
         if name == "connect" and argument["recovered"]:
             self.happened["recovered"] += 1
@@ -172,7 +172,7 @@ class History:
     def _end(self, client: str, reason: str) -> None:
         stay = self.present.get(client)
         if stay is None or stay.ended:
-            self._violations.append(f"no room: {client} was told that its partner is gone, and had none")
+            self._violations.append(f"no room: {client} received the end of a partner, and had none")
         else:
             stay.ended = True
             self.over.add(stay.room)
@@ -180,7 +180,7 @@ class History:
             stay.lost = reason == "disconnected"
 
     def _session(self, client: str, room: dict[str, Any] | None) -> None:
-        """A new session says all that the client has to know; what it knew before no longer counts."""
+        """Replace the client's state by that of a new session."""
         stay = self.present.get(client)
         if stay is not None and (room is None or room["roomId"] != stay.room):
             stay.ended = True
@@ -218,14 +218,14 @@ class History:
     # Checking
 
     def counts(self) -> dict[str, int]:
-        """How much happened."""
+        """Return the number of each kind of event."""
         return dict(self.happened) | {
             "rooms": len({stay.room for stay in self.stays}),
             "received": sum(len(stay.received) for stay in self.stays),
         }
 
     def violations(self, settled: bool = True) -> list[str]:
-        """Return each violation in words. `settled`: everything is over, so nothing is on its way."""
+        """Return each violation in words. `settled`: everything is over, so no message is under way."""
         self._excused_by_check.clear()
         found = list(self._violations)
         rooms: dict[str, list[Stay]] = defaultdict(list)
@@ -256,7 +256,7 @@ class History:
                     staying = other if one.over else one
                     found.append(f"alone: {staying.client} is in {room}, which its partner knows to be over")
             elif settled and len(people) == 1 and not (stays[0].over or stays[0].gone):
-                found.append(f"alone: {stays[0].client} is in {room} with nobody")
+                found.append(f"alone: {stays[0].client} is in {room} without a partner")
         for pair, times in meetings.items():
             if times > 1 and self.may_meet_again:
                 self._excused_by_check[Excuse.MET_AGAIN] += times - 1
@@ -267,7 +267,7 @@ class History:
         return found
 
     def _check_received(self, rooms: dict[str, list[Stay]]) -> list[str]:
-        """Whatever was received, the partner said it once, in this order."""
+        """Check that the partner sent every received message once, in this order."""
         found = []
         place_of = {name: {text: i for i, text in enumerate(texts)} for name, texts in self.sent.items()}
         for stay in self.stays:
@@ -288,7 +288,7 @@ class History:
         return found
 
     def _check_order_of_storing(self) -> list[str]:
-        """A room has each person's messages in the order in which they were said."""
+        """Check that a room has each person's messages in the order of sending."""
         found = []
         place_of = {name: {text: i for i, text in enumerate(texts)} for name, texts in self.sent.items()}
         stored: dict[tuple[str, str], list[tuple[int, int, str]]] = defaultdict(list)
@@ -306,7 +306,7 @@ class History:
         return found
 
     def _check_places(self) -> list[str]:
-        """One `seq` of a room is one message, for sender and receiver."""
+        """Check that each `seq` of a room is one message, for sender and receiver."""
         found = []
         said: dict[tuple[str, int], set[str]] = defaultdict(set)
         for message in self.acknowledged:
@@ -326,7 +326,7 @@ class History:
         return found
 
     def _check_delivery(self, rooms: dict[str, list[Stay]], settled: bool) -> list[str]:
-        """Every acknowledged message arrived, or there is an excuse."""
+        """Check that every acknowledged message arrived, or is excused."""
         found = []
         stays = {(stay.client, stay.room): stay for stay in self.stays}
         for message in self.acknowledged:
@@ -349,9 +349,9 @@ class History:
         if receiver is None:
             return Excuse.RECEIVER_UNAWARE if sender.over else None
         if any(seq > message.seq for seq in receiver.seqs()):
-            return None  # what came behind it arrived
+            return None  # a later message arrived
         if receiver.left_behind:
-            return None  # last words come before the end
+            return None  # last messages come before the end
         if receiver.leaving or receiver.gone:
             return Excuse.RECEIVER_LEFT
         return Excuse.ROOM_LOST if receiver.ended else None

@@ -1,4 +1,4 @@
-"""Counts and times of a run, and whether the server kept its promises (docs/protocol.md, "Promises to clients")."""
+"""Measurements of a run, and whether the server kept its promises (docs/protocol.md, "Promises to clients")."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from animochat.loadtest.history import KINDS, Excuse, History, Stay
 
-#: Times that are kept of one kind; beyond that every second one goes, so that a long run has its whole course.
+#: Kept times of one kind; beyond, every second one is dropped, so that a long run is covered from start to end.
 MAX_TIMES = 200_000
 
-#: Seconds after a room's end in which answers that were under way have arrived.
+#: Seconds after a room's end in which acknowledgements under way have arrived.
 SETTLED = 5.0
 
 
 class Times:
-    """Durations in milliseconds, as seen on this machine's one clock."""
+    """Durations in milliseconds, measured with this machine's one clock."""
 
     def __init__(self) -> None:
         self._kept: list[float] = []
@@ -31,7 +31,7 @@ class Times:
                 self._step *= 2
 
     def percentiles(self) -> dict[str, float]:
-        """p50, p90, p99 and max in milliseconds; empty without any."""
+        """Return p50, p90, p99 and max in milliseconds; empty without any."""
         ordered = sorted(self._kept)
         if not ordered:
             return {}
@@ -41,16 +41,16 @@ class Times:
 
 
 class RunStats:
-    """One for a run: the simulated users report to it as things happen.
+    """The statistics of one run. Simulated users report everything as it happens.
 
     Each room has a history, which is checked and forgotten once the room is over, so that a long run needs no more
-    memory than a short one. Clients are known by names that stay the same for a person.
+    memory than a short one. A person's client keeps the same name.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
-        #: Promises that were broken, by kind; none is expected. And what was excused.
+        #: Broken promises, by kind; none is expected. And excused ones.
         self.mistakes: Counter[str] = Counter()
         self.excused: Counter[Excuse] = Counter()
         self.connecting, self.waiting = Times(), Times()
@@ -78,14 +78,14 @@ class RunStats:
             self._rooms[room].note(client, "sent", room=room, content=content)
 
     def stored(self, client: str, room: str, content: str, answer: dict[str, Any], seconds: float) -> None:
-        """Record the acknowledgement of a message, after so long."""
+        """Record the acknowledgement of a message, `seconds` after it was sent."""
         self.counts["acknowledged"] += 1
         self.acknowledging.add(seconds)
         if room in self._rooms:
             self._rooms[room].note(client, "acknowledged", content=content, id=answer["id"], seq=answer["seq"])
 
     def got(self, client: str, message: dict[str, Any], seconds: float | None) -> None:
-        """Record a message, after so long (None: its text does not say when it was sent)."""
+        """Record a message, `seconds` after it was sent (None: its text has no time of sending)."""
         self.counts["received"] += 1
         if seconds is not None:
             self.delivering.add(seconds)
@@ -105,20 +105,20 @@ class RunStats:
             self.mistakes[KINDS["no room"]] += 1
 
     def note(self, client: str, note: str, room: str, now: float) -> None:
-        """Record that the client is "leaving" the room, has "left" it, or is "gone" for ever."""
+        """Record that the client is "leaving" the room, has "left" it, or is "gone" forever."""
         if room in self._rooms:
             self._rooms[room].note(client, note, room=room)
             self._over.append((now, room))
 
     def settle(self, now: float) -> None:
-        """Check and forget the rooms that were over `SETTLED` seconds before `now`, for everyone in them."""
+        """Check and forget the rooms that were over for all members `SETTLED` seconds before `now`."""
         while self._over and self._over[0][0] <= now - SETTLED:
             room = self._over.popleft()[1]
             if room in self._rooms and all(stay.over or stay.gone for stay in self._rooms[room].stays):
                 self._check(room)
 
     def finish(self) -> None:
-        """Check all other rooms. Nothing is on its way any more."""
+        """Check all other rooms. No message is under way any more."""
         for room in list(self._rooms):
             self._check(room)
 

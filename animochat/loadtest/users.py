@@ -1,6 +1,6 @@
-"""How people behave: they come, search, talk with pauses to think, and skip, leave, or are gone at once.
+"""The behaviour of simulated users: they connect, search, chat with pauses, and skip, leave, or drop the connection.
 
-All times are seconds with an exponential distribution around the means below: people have no rhythm, and no schedule.
+All times are seconds, exponentially distributed around the means below: people have no rhythm, and no schedule.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from animochat.loadtest.run_stats import RunStats
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "everybody", "talks", "on"]
 
-#: Refusals where our request and the partner's end crossed: nothing is wrong then.
+#: Refusals of a request that crossed the partner's end of the room: they are no errors.
 CROSSED = ("not-in-room", "already-in-room")
 
-#: Seconds that somebody is away before coming back, as somebody new; also after being refused.
+#: Seconds between a user's end and its return as a new person; also after a refusal.
 AWAY = 5.0
 
 #: Seconds to wait for the server's first event before it counts as unavailable.
@@ -32,11 +32,11 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Behavior:
-    """Means in seconds: `think` between two messages of one person, `chat` of a conversation until one has enough,
-    `search` until somebody who finds nobody gives up.
+    """Means in seconds: `think` between two messages of one person, `chat` until a person ends a conversation, `search`
+    until a person without a match gives up.
 
-    `skip`, `leave`, `vanish`: the shares of people who, when they have enough, take the next one, stay without a
-    partner for a while, or are gone without a goodbye. All others say goodbye.
+    `skip`, `leave`, `vanish`: shares of the people who end a conversation by skipping, by leaving the room for a while,
+    or by dropping the connection. All others disconnect.
     """
 
     think: float = 6.0
@@ -48,7 +48,7 @@ class Behavior:
 
 
 class SimulatedUser:
-    """One of the crowd. `live` never returns; whoever spawned it kills it."""
+    """One simulated user. `live` never returns; the code that spawned it kills it."""
 
     def __init__(self, url: str, habits: Behavior, tally: RunStats, seed: int, lobby: str | None = None) -> None:
         self._url = url
@@ -58,7 +58,7 @@ class SimulatedUser:
         self._chance = random.Random(seed)
         self._seed = seed
         self._visits = 0
-        #: Of this visit: each visit is someone new.
+        #: the name during this visit: each visit is a new person
         self.name = ""
         self._client: Client
         self._ready, self._matched, self._alone = Event(), Event(), Event()
@@ -68,7 +68,7 @@ class SimulatedUser:
         self.state = "away"
 
     def live(self) -> None:
-        """Visit after visit, each as somebody new."""
+        """Connect again and again, each time as a new person."""
         while True:
             try:
                 self._visit()
@@ -78,7 +78,7 @@ class SimulatedUser:
             gevent.sleep(self._about(AWAY))
 
     def quit(self) -> None:
-        """Say goodbye, if there is a connection."""
+        """Disconnect, if connected."""
         if self.state not in ("away", "connecting"):
             self._client.goodbye()
 
@@ -108,7 +108,7 @@ class SimulatedUser:
             if not self._client.open:
                 break
             event = self._talk()
-        if event:  # it should go on, and can't
+        if event:  # the user should continue, but can't
             self._tally.refusals["connection lost"] += 1
 
     def _search(self, event: str) -> None:
@@ -121,7 +121,7 @@ class SimulatedUser:
         self._client.emit(event, answered=partial(self._left, before))
 
     def _talk(self) -> str:
-        """A conversation. Returns by which event it goes on: "" for not at all."""
+        """Chat with a partner. Return the event to continue with, or "" to stop."""
         habits = self._habits
         enough = time.monotonic() + self._about(habits.chat)
         while self._client.open:
@@ -160,7 +160,7 @@ class SimulatedUser:
         if not room:
             return
         started = time.monotonic()
-        # The text says when it was sent: all users have one clock.
+        # The text contains the time of sending: all users have the same clock.
         text = " ".join((*self._chance.choices(WORDS, k=self._chance.randint(1, 15)), f"{started:.6f}"))
         self._tally.said(name, room, text)
 
@@ -177,7 +177,7 @@ class SimulatedUser:
             self._tally.note(self.name, note, room, time.monotonic())
 
     def _left(self, room: str, answer: Any) -> None:
-        """Take the answer to leaving a room, or to searching ("" for no room)."""
+        """Handle the answer to leaving a room, or to searching ("" for no room)."""
         if answer["ok"]:
             self._note("left", room)
         self._refused(answer)
@@ -211,7 +211,7 @@ class SimulatedUser:
             self._listen(argument)
         elif event == "partner-disconnected":
             if self.state != "chatting":
-                return  # it crossed our leaving
+                return  # it crossed our leave
             self._tally.ended(self.name, argument["reason"], time.monotonic())
             self._room = ""
             self.state = "idle"

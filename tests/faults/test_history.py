@@ -417,7 +417,7 @@ def test_somebody_whose_partner_is_gone_without_a_word_is_found(history: History
 def test_somebody_who_was_matched_with_nobody_is_found() -> None:
     history = History()
     history.event("anna", "matched", {"roomId": ROOM, "userId": "u1", "partnerId": "u2"})
-    assert the_violation(history) == "alone: anna is in r1 with nobody"
+    assert the_violation(history) == "alone: anna is in r1 without a partner"
 
 
 def test_an_end_of_a_room_that_was_none_is_found(history: History) -> None:

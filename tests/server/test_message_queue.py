@@ -1,6 +1,6 @@
-"""The message queue: what any process emits reaches each addressed client once, on whichever worker and server.
+"""The message queue: an emit of any process reaches each addressed client once, on any worker and server.
 
-The other process knows the store's address alone, and has stock libraries.
+The other process knows only the store's address, and has stock libraries.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def test_each_client_on_each_worker_receives_what_another_process_emits_once(
             emit(
                 announcement("to all"),
                 announcement("to a lobby", to="lobby:main"),
-                announcement("to nobody", to="lobby:cebu"),
+                announcement("to no one", to="lobby:cebu"),
                 announcement("end"),
             )
             for client in clients:

@@ -1,7 +1,7 @@
-"""STORE_WAIT: what was acknowledged survives the loss of the primary, or of its memory; what was not is `unavailable`.
+"""STORE_WAIT: acknowledged messages survive the loss of the primary, or of its memory; others get `unavailable`.
 
-A worker's chat in this process, on a primary with a replica. The replica takes over while the primary goes on serving,
-as it does where the network between the two is cut.
+A worker's chat runs in this process, on a primary with a replica. The replica takes over while the primary continues,
+as if the network between the two were cut.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Stores = tuple[RedisServer, RedisServer]
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[Stores]:
-    """A primary and its replica, in sync."""
+    """Return a primary and its replica, in sync."""
     both = []
     for name in ("primary", "replica"):
         (tmp_path / name).mkdir()
@@ -49,7 +49,7 @@ def follow(replica: RedisServer, primary: RedisServer) -> None:
 
 
 def take_over(replica: RedisServer) -> None:
-    """The replica follows nobody any more; its primary does not know that it is replaced."""
+    """Make the replica a primary; its own primary does not know about it."""
     with replica.client() as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
 
@@ -60,7 +60,7 @@ def room_of(client: LocalClient) -> str:
 
 
 def stored(store: RedisServer, room: str) -> str:
-    """The room's log there."""
+    """Return the room's log there."""
     with store.client() as client:
         return repr(client.xrange(f"{{room:{room}}}:log"))
 
@@ -101,7 +101,7 @@ def test_a_message_that_no_replica_confirms_may_be_stored_and_its_repetition_say
         soon(lambda: bert.texts() == ["hello"], "the message, from the log")
         soon(lambda: not anna.connection.busy and not bert.connection.busy, "everything else goes on")
         assert anna.call("typing", True) == {"ok": True}
-        # Another worker does not take it for confirmed either: it waits for what others have written.
+        # Another worker does not treat it as confirmed either: it waits for the others' writes.
         other = start_chat(primary.url, STORE_WAIT="replica")
         try:
             moved = LocalClient(other, {"token": anna.payload("session")["token"]}).joined()
@@ -137,7 +137,7 @@ def test_a_message_waits_for_the_disk_where_there_is_one(tmp_path: Path, persist
 
 
 def finding(store: RedisServer, wait: str, user: str = "") -> CheckResult:
-    """What the doctor says of it."""
+    """Return the doctor's result."""
     url = store.url.replace("redis://", f"redis://{user}@") if user else store.url
     settings = Settings.from_environ({"REDIS_URL": url, "STORE_WAIT": wait})
     (found,) = [finding for finding in store_findings(url, settings) if finding.check == "confirmation"]

@@ -29,7 +29,7 @@ if record[2] then
   local room = redis.call('HMGET', lobby .. ':room:' .. record[2], 'a', 'b')
   local partner = room[1] == person and room[2] or room[1]
   end_room(lobby, record[2], person, 'skipped', now)
-  -- Nobody is skipped where the partner is away.
+  -- Leaving a partner who is away is no skip.
   if not (partner and redis.call('ZSCORE', lobby .. ':away', partner)) then
     rest = now + tonumber(ARGV[5])
     redis.call('HSET', lobby .. ':person:' .. person, 'rest', rest)
