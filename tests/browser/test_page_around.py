@@ -165,6 +165,42 @@ def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(serve
     expect(dora.page.locator(common)).to_be_hidden()
 
 
+def test_interests_can_be_changed_and_left_aside_while_waiting(servers, person, artifacts):
+    server = servers(env={"INTEREST_WAIT_MS": "60000"})
+    anna, bert, carla, dora = (person(server) for _ in range(4))
+    name = "What would you like to talk about?"
+    for someone, wish in ((anna, "ferns,"), (bert, "stamps,"), (carla, "tea,")):
+        someone.page.get_by_role("textbox", name=name).fill(wish)
+        someone.search()
+        expect(someone.page.locator("#waiting-hint")).to_have_text(re.compile("only one|share your interests"))
+    bert.page.get_by_role("textbox", name=name).fill("Ferns,")
+    for someone, common in ((anna, "ferns"), (bert, "Ferns")):
+        expect(someone.heading).to_have_text("Stranger")
+        expect(someone.page.locator("#common")).to_have_text(f"In common: {common}")
+    dora.search()
+    carla.page.screenshot(path=artifacts / "waiting.png")
+    carla.button("Match anyone now").click()
+    for someone in (carla, dora):
+        expect(someone.heading).to_have_text("Stranger")
+    carla.button("Stop").click()
+    carla.button("Meet someone new").click()  # the wish was for one search
+    expect(carla.button("Match anyone now")).to_be_visible()
+
+
+def test_someone_who_waits_can_invite_others_into_the_same_lobby(server, person):
+    anna = person(server, open=False)
+    anna.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    anna.page.add_init_script("delete Navigator.prototype.share")
+    anna.open("/?lobby=cebu")
+    anna.search()
+    anna.button("Invite someone").click()
+    expect(anna.notice).to_have_text("The link is copied. Send it to someone.")
+    assert anna.page.evaluate("navigator.clipboard.readText()") == f"{server.url}/?lobby=cebu"
+    anna.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('forbidden')); }")
+    anna.button("Invite someone").click()
+    expect(anna.notice).to_have_text(f"Send this link to someone: {server.url}/?lobby=cebu")
+
+
 # Those who run the place
 
 

@@ -24,6 +24,7 @@ const LEAVE_AGAIN_MS = 2_000;
 // No notice goes sooner, in milliseconds.
 const READING_MS = 1_500;
 
+let anyone = false; // this search is for anyone, whatever the interests
 let wish = null; // "talk", "rest", or null: whatever the server says, because the page has just been loaded
 let inRoom = false;
 let leaving = false; // `next-match` is under way
@@ -65,7 +66,7 @@ const safety = new Safety({
   done: settled,
   failed: complain,
 });
-export const interests = new Interests({ announce: (text) => view.announce(text) });
+export const interests = new Interests({ announce: (text) => view.announce(text), changed: interestsChanged });
 
 // --- what the person does
 
@@ -77,10 +78,10 @@ export async function search() {
     view.connecting(); // asked for as soon as there is a session
     return;
   }
-  view.waiting({ picky: interests.wanted.length > 0 });
+  view.waiting({ picky: wanted().length > 0 });
   if (unsaid) rest(unsaid); // first: the server hears both in this order
   try {
-    await connection.request("find-match", ...interests.wanted);
+    await connection.request("find-match", ...wanted());
   } catch (error) {
     // In a room by now: a search from before the connection was lost had come to its end.
     if (error.code === "offline" || inRoom || wish !== "talk") return;
@@ -90,6 +91,42 @@ export async function search() {
     // Whatever the server makes of it after all is to end where the page is now.
     if (error.code === "timeout") rest("cancel-match");
     if (error.code === "already-in-room") rest("leave-room");
+  }
+}
+
+/** Search for anyone from now on, this time. */
+export function matchAnyone() {
+  anyone = true;
+  document.getElementById("waiting-title").focus(); // the button goes
+  searchAgain();
+}
+
+function interestsChanged() {
+  anyone = false;
+  if (view.screen === "waiting") searchAgain();
+}
+
+/** Search with what is wanted now. A match that comes in between counts. */
+async function searchAgain() {
+  try {
+    await connection.request("cancel-match");
+  } catch {
+    return; // matched by now, or without a connection: then the next search says it
+  }
+  if (!inRoom && wish === "talk") search();
+}
+
+const wanted = () => (anyone ? [] : interests.wanted);
+
+/** Hand the address of this page, in this lobby, to someone else. */
+export async function invite() {
+  const url = location.href;
+  try {
+    if (navigator.share) await navigator.share({ title: document.title, text: say("about"), url });
+    else await navigator.clipboard.writeText(url);
+    if (!navigator.share) view.notice("invite.copied");
+  } catch (error) {
+    if (error.name !== "AbortError") view.notice("invite.link", { url }); // it was not just dismissed
   }
 }
 
@@ -130,12 +167,14 @@ export function leave() {
 /** Leave what was said in a chat that is over. */
 export function toStart() {
   wish = "rest";
+  anyone = false;
   leaveRoom();
   releaseBack();
   view.show("start");
 }
 
-export const isChatting = () => inRoom;
+/** Whether there is a chat to lose. */
+export const isChatting = () => inRoom && view.screen === "chat";
 
 /** Leave, and be someone new: neither this browser nor the server knows us any more. */
 export async function forgetMe() {
@@ -233,7 +272,7 @@ function waiting({ cooldownMs }) {
   if (wish !== "talk") return; // stopped in the meantime
   unsaid = null; // someone who waits has left
   leaveRoom();
-  view.waiting({ cooldownMs, picky: interests.wanted.length > 0 });
+  view.waiting({ cooldownMs, picky: wanted().length > 0 });
 }
 
 function matched({ roomId, userId, partnerId, interests }) {
@@ -257,6 +296,7 @@ function enterRoom({ roomId, partnerId, interests }) {
     if (draft?.roomId === roomId) composer.restore(draft.text);
   }
   inRoom = true;
+  anyone = false;
   safety.entered(roomId);
   holdBack();
   unsaid = null;

@@ -1,5 +1,5 @@
 /**
- * What somebody would like to talk about: chips on the start screen, remembered from visit to visit.
+ * What someone would like to talk about: chips on the start screen and while waiting, remembered from visit to visit.
  */
 import { keep, recall } from "./storage.js";
 import { isBlank } from "./text.js";
@@ -12,16 +12,18 @@ export class Interests {
   #names = recall("interests", []).filter((name) => typeof name === "string" && !isBlank(name));
   #limits = { maxInterests: Infinity, maxInterestLength: Infinity };
   #announce;
+  #changed;
 
-  /** `announce(text)` says aloud what changed. */
-  constructor({ announce }) {
+  /** `announce(text)` says aloud what changed; `changed()` is called then. */
+  constructor({ announce, changed }) {
     this.#announce = announce;
+    this.#changed = changed;
     this.#input.addEventListener("keydown", (event) => {
       if (event.isComposing || event.keyCode === 229) return;
       if (event.key === "Enter") {
         event.preventDefault();
         if (!isBlank(this.#input.value)) this.commit();
-        else if (!event.repeat) document.getElementById("start-button").click(); // nothing to add: off we go
+        else if (!event.repeat) document.querySelector(".start:not([hidden]) #start-button")?.click(); // nothing to add
       } else if (event.key === "Backspace" && this.#input.value === "" && this.#names.length) {
         this.#remove(this.#names.at(-1));
       }
@@ -56,8 +58,9 @@ export class Interests {
     return this.#names.length ? [{ interests: this.#names }] : [];
   }
 
-  /** What stands in the field becomes chips. What can't be one stays there, and says why. */
+  /** Make chips of the field's text. A part that can't be one stays there, and says why. */
   commit() {
+    const before = this.#names;
     const left = [];
     for (const part of this.#input.value.split(/[,;\n]/)) {
       const name = part.trim().replace(/\s+/gu, " ");
@@ -65,6 +68,7 @@ export class Interests {
     }
     this.#input.value = left.join(", ");
     this.#show();
+    if (this.#names !== before) this.#changed();
     return left.length === 0;
   }
 
@@ -96,6 +100,7 @@ export class Interests {
     this.#note.hidden = true;
     this.#announce(say("interests.removed", { name }));
     this.#show();
+    this.#changed();
   }
 
   #show() {

@@ -30,6 +30,8 @@ async function start() {
 const pressed = {
   "start-button": start,
   "waiting-stop": chat.stop,
+  "waiting-anyone": chat.matchAnyone,
+  invite: chat.invite,
   stop: chat.leave,
   "ended-stop": chat.toStart,
   "ended-next": chat.search,

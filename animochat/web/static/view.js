@@ -31,6 +31,7 @@ export class View {
   #partner = "here";
   #toast = 0;
   #waiting = 0;
+  #picky = false;
   #announced = 0;
 
   constructor({ attention }) {
@@ -48,6 +49,7 @@ export class View {
     clearInterval(this.#waiting);
     this.#waiting = 0;
     document.body.dataset.screen = screen;
+    $(screen === "waiting" ? "waiting-interests" : "start-interests").append($("interests-field"));
     this.#attention.title(TITLES[screen] ?? null);
     for (const section of document.querySelectorAll("main > .screen")) section.hidden = section.id !== screen;
     if (!changed) return;
@@ -58,8 +60,11 @@ export class View {
     else $(`${screen}-title`).focus();
   }
 
-  /** Looking for somebody. `cooldownMs` > 0: the pause after a skip is counted down first. */
+  /** Looking for someone. `cooldownMs` > 0: the pause after a skip is counted down first. */
   waiting({ cooldownMs = 0, picky = false } = {}) {
+    this.#picky = picky;
+    $("waiting-anyone").hidden = !picky;
+    $("waiting-interests").hidden = false;
     if (this.#waiting && cooldownMs === 0) return; // that is what is shown
     this.show("waiting");
     const since = performance.now();
@@ -70,7 +75,7 @@ export class View {
       $("lookout").classList.toggle("resting", resting);
       write($("waiting-title"), resting ? "waiting.resting" : "waiting.title");
       if (resting) write($("waiting-hint"), "waiting.cooldown", { n: seconds(cooldownMs - passed) });
-      else write($("waiting-hint"), this.#hint(passed - cooldownMs, picky));
+      else write($("waiting-hint"), this.#hint(passed - cooldownMs));
     };
     tick();
     this.#waiting = setInterval(tick, 250);
@@ -80,6 +85,7 @@ export class View {
   /** The page was loaded again in the middle of a chat, and the server has not said yet what became of it. */
   returning({ stays = false } = {}) {
     this.show("waiting", { stays });
+    $("waiting-anyone").hidden = $("waiting-interests").hidden = true;
     write($("waiting-title"), "waiting.returningTitle");
     write($("waiting-hint"), "waiting.returning");
   }
@@ -91,10 +97,10 @@ export class View {
     write($("waiting-hint"), "waiting.connecting");
   }
 
-  #hint(passed, picky) {
+  #hint(passed) {
     if (this.#online !== null && this.#online <= 1) return "waiting.alone";
     if (passed > SLOW_MS) return "waiting.slow";
-    return picky ? "waiting.interests" : "waiting.hint";
+    return this.#picky ? "waiting.interests" : "waiting.hint";
   }
 
   /** A stranger is there. Each gets a colour, so that a new one looks like a new one. */
