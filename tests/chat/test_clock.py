@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from animochat.matchmaking.service import TICK_GAP_MS
 from animochat.rooms import service as rooms
 from tests.helpers.store import COOLDOWN_MS, GRACE_MS, HOUR_MS, INTEREST_WAIT_MS, TICK_MS, Lobby
 
@@ -91,6 +92,20 @@ def test_people_are_shown_the_stores_own_time(lobby: Lobby, ms: int) -> None:
     lobby.tick()
     anna, _ = lobby.pair("anna", "bert")
     assert lobby.hash(f":room:{anna.room}")["since"] == str(lobby.now)
+
+
+@pytest.mark.parametrize("ms", [-HOUR_MS, 6000, HOUR_MS])
+def test_time_goes_on_once_workers_tick_again(lobby: Lobby, ms: int) -> None:
+    """The clock was set, or no worker ticked for a while. Ticks as workers send them, which may have nothing to do."""
+    anna, _ = lobby.pair("anna", "bert")
+    lobby.matchmaking.tick(TICK_GAP_MS)
+    lobby.set_clock(ms)
+    assert anna.next().cooldown_ms == COOLDOWN_MS
+    for _ in range(COOLDOWN_MS // TICK_MS + 2):
+        lobby.worker.heartbeat()
+        lobby.matchmaking.tick(TICK_GAP_MS)
+        lobby.now += TICK_MS
+    assert "anna" not in lobby.sorted_set(":resting")
 
 
 def test_no_time_passes_while_nobody_looks(lobby: Lobby) -> None:

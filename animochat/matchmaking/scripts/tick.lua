@@ -17,7 +17,8 @@
 local lobby, seed, history = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local now = clock(ARGV[4])
 local since = now - tonumber(redis.call('GET', lobby .. ':ticked') or 0)
-if since >= 0 and since < tonumber(ARGV[3]) then return 0 end
+-- A clock that is held shows the time of the last tick for as long as no tick saves it.
+if not clock_held and since >= 0 and since < tonumber(ARGV[3]) then return 0 end
 -- Save the lobby's clock (presence/now). A full store refuses this: then time stands still for the people who wait.
 redis.pcall('SET', lobby .. ':clock', string.format('%.0f %.0f', now, clock_ahead), 'PX', LIFE)
 

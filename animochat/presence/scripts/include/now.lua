@@ -6,13 +6,15 @@
 -- while the store or all workers are away.
 local STEP = 5000
 local clock_ahead = 0
+local clock_held = false -- whether time stood still until now; a tick lets it go on
 local function clock(override)
   local store, last = wall_clock(override), redis.call('GET', KEYS[1] .. ':clock')
   if not last then return store end
   local seen, ahead = string.match(last, '^(%d+) (%S+)$')
   seen = tonumber(seen)
   local now = store + tonumber(ahead)
-  if now < seen or now > seen + STEP then now = seen end
+  clock_held = now < seen or now > seen + STEP
+  if clock_held then now = seen end
   clock_ahead = now - store
   return now
 end
