@@ -81,7 +81,7 @@ def test_a_lobby_that_has_been_closed_meanwhile_says_so(servers, person):
     expect(anna.heading).to_have_text("This lobby doesn’t exist.")
     anna.page.get_by_role("link", name="Go to the start page").click()
     expect(anna.page.locator("#online")).to_be_visible()
-    expect(anna.page.get_by_role("navigation")).to_have_count(0)
+    expect(anna.page.get_by_role("navigation", name="Lobby")).to_have_count(0)
 
 
 def test_interests_become_chips_that_are_remembered(server, person):
