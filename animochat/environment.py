@@ -6,6 +6,8 @@ integer(1, 65_535).read("http")    raises BadValue: "'http' is not a whole numbe
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import re
 import unicodedata
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from animochat.store.url import masked_url as masked_url
 from animochat.store.url import problem
@@ -31,6 +34,7 @@ _ORIGIN = re.compile(
     re.ASCII,
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}", re.ASCII)
 # Schemes that no page's origin has: an operator who writes one means another.
 _NO_PAGES = {"ftp", "ws", "wss"}
 _TRAILING_SLASHES = re.compile(r"(?<=[^/:])/+$|(?<=://)/+$")
@@ -223,3 +227,47 @@ def store_url() -> Kind:
         return text
 
     return Kind(read, "an address as in docs/stores.md")
+
+
+def url(*schemes: str, credentials: bool = False) -> Kind:
+    """Return the kind of an address of a server. Its mistakes do not show it: it may have secrets in it.
+
+    `credentials`: whether it may have a user and a password.
+    """
+    allowed = f"an address that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    allowed += "" if credentials else " and has no user or password"
+
+    def read(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            # asking for the port checks it
+            good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not parts.fragment
+        except ValueError:
+            good = False
+        if not good or not re.fullmatch("[!-~]+", text) or ("@" in parts.netloc and not credentials):
+            raise BadValue(f"the value is not {allowed}")
+        return text
+
+    return Kind(read, allowed)
+
+
+def webhook_secret() -> Kind:
+    """Return the kind of a secret of the Standard Webhooks scheme. Its mistakes do not show it."""
+    allowed = "whsec_ and 24 to 64 random bytes in base64"
+
+    def read(text: str) -> str:
+        encoded = text.removeprefix("whsec_").rstrip("=")
+        try:
+            size = len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
+        except binascii.Error:
+            size = 0
+        if not 24 <= size <= 64:
+            raise BadValue(f"the value is not {allowed}")
+        return text
+
+    return Kind(read, allowed)
+
+
+def mailbox() -> Kind:
+    """Return the kind of an e-mail address."""
+    return _kind(lambda text: text if _MAILBOX.fullmatch(text) else None, "an e-mail address")

@@ -21,6 +21,7 @@ from animochat.environment import (
     host,
     integer,
     lobbies,
+    mailbox,
     name,
     origins,
     page_address,
@@ -28,6 +29,8 @@ from animochat.environment import (
     secret,
     store_url,
     text,
+    url,
+    webhook_secret,
 )
 from animochat.store.url import unverified
 
@@ -358,6 +361,56 @@ class Settings:
         choice("mask", "refuse"),
         "Moderation",
         "`mask` the match with asterisks, or `refuse` the message with `invalid-payload`.",
+    )
+    webhook_url: str | None = _setting(
+        None,
+        url("http", "https"),
+        "Moderation",
+        "Address to which reports and bans are posted, signed by the Standard Webhooks scheme.",
+        "[moderation.md](moderation.md#alerts) has the events. It needs `WEBHOOK_SECRET`. Redirects are not followed.",
+        default_note="nothing is posted",
+        essential=True,
+    )
+    webhook_secret: str | None = _setting(
+        None,
+        webhook_secret(),
+        "Moderation",
+        "Signs what is posted to `WEBHOOK_URL`; the receiver has the same.",
+        '`echo "whsec_$(openssl rand -base64 32)"` makes one.',
+        default_note="nothing is posted",
+    )
+    # What people wrote goes to no other system unless the operator wants it there.
+    webhook_evidence: bool = _setting(
+        False,
+        flag(),
+        "Moderation",
+        "Whether alerts of reports have the reporter's words and the messages of the chat.",
+        "The receiver then has to delete them in time too.",
+    )
+    # The receiver is on the internet; an address inside is more often a mistake, or somebody else's trick with DNS.
+    webhook_allow_private: bool = _setting(
+        False,
+        flag(),
+        "Moderation",
+        "Whether `WEBHOOK_URL` may lead to a private, loopback or link-local address.",
+        "0: such an address is refused, also where a name leads to it.",
+    )
+    alert_email: str | None = _setting(
+        None,
+        mailbox(),
+        "Moderation",
+        "Mailbox that gets the same alerts where `WEBHOOK_URL` is unset.",
+        "It needs `SMTP_URL`, and is the sender too.",
+        default_note="no e-mail is sent",
+        essential=True,
+    )
+    smtp_url: str | None = _setting(
+        None,
+        url("smtp", "smtps", credentials=True),
+        "Moderation",
+        "The mail server for `ALERT_EMAIL`: `smtp://user:password@host:587`, or `smtps://` for TLS at once.",
+        "With `smtp://` STARTTLS is used where the server has it; a password is never sent without TLS.",
+        default_note="no e-mail is sent",
     )
     metrics_token: str | None = _setting(
         None,

@@ -27,8 +27,11 @@ from animochat.chat.stall import StallDetector
 from animochat.matchmaking import service as matchmaking
 from animochat.moderation import lobby_moderation as moderation
 from animochat.moderation.access import OperatorAccess
+from animochat.moderation.alerts import INTERVAL, AlertQueue, AlertSender
 from animochat.moderation.announcements import Announcements
+from animochat.moderation.lobby_moderation import OpenReports
 from animochat.moderation.service import ModerationService
+from animochat.moderation.webhooks import alert_transport
 from animochat.moderation.words import word_filter
 from animochat.presence import service as presence
 from animochat.protocol.errors import Unavailable
@@ -108,6 +111,10 @@ class Chat:
             [lobby.moderation for lobby in self.lobbies.values()],
             Announcements(self.pipeline, settings.message_queue_channel),
         )
+        send = alert_transport(settings)
+        queues = [AlertQueue(self.pipeline, self.worker_id, name) for name in self.lobbies]
+        #: One for each lobby, where the operator wants alerts.
+        self._alerts = [] if send is None else [AlertSender(queue, send) for queue in queues]
         self.subscriptions = Subscriptions(url, [lobby.listener for lobby in self.lobbies.values()], outages)
         self._monitor = Monitor(self._sample)
         #: This worker's Engine.IO server, set by the factory.
@@ -157,6 +164,7 @@ class Chat:
                 gevent.spawn(self._repeat, HEARTBEAT, lobby.beat),
                 gevent.spawn(self._repeat, matchmaking.TICK_INTERVAL, lobby.tick),
             ]
+        self._loops += [gevent.spawn(self._repeat, INTERVAL, alerts.run) for alerts in self._alerts]
         self._loops += [
             gevent.spawn(self._repeat, HEARTBEAT, self._stall.check),
             gevent.spawn(self._repeat, HEARTBEAT, self.on_heartbeat),
@@ -199,6 +207,7 @@ class Chat:
 
         Clients who are still here, because there was no time to drain, are closed all at once.
         """
+        gather([alerts.stop for alerts in self._alerts], timeout / 2)
         gevent.killall(self._loops)
         self._admit_nobody()
         for connection in self._connections():
@@ -252,6 +261,11 @@ class Chat:
     def lobby_stats(self, timeout: float | None = None) -> dict[str, dict[str, int] | Unavailable]:
         """Each lobby's numbers, as far as they are to be had within `timeout` seconds. Waits for the store."""
         asked = gather([lobby.presence.stats for lobby in self.lobbies.values()], timeout)
+        return dict(zip(self.lobbies, asked, strict=True))
+
+    def open_reports(self, timeout: float | None = None) -> dict[str, OpenReports | Unavailable]:
+        """Return each lobby's open reports in numbers, as far as `timeout` seconds allow. Waits for the store."""
+        asked = gather([lobby.moderation.open_reports for lobby in self.lobbies.values()], timeout)
         return dict(zip(self.lobbies, asked, strict=True))
 
     def metrics(self) -> Totals:

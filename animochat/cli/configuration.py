@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dotenv import load_dotenv
 
+from animochat.moderation.alert_settings import check_alert_settings
 from animochat.moderation.words import word_filter
 from animochat.settings import Settings, SettingsError
 
@@ -21,6 +22,7 @@ def read_settings() -> Settings:
     _read_dot_env(Path.cwd() / ".env")
     settings = Settings.from_environ(os.environ)
     word_filter(settings)  # report mistakes in its file before anything starts
+    check_alert_settings(settings)
     return settings
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from animochat.moderation.access import TRY_TOKEN
+from animochat.moderation.alerts import SETTLE_ALERT, TAKE_ALERT
 from animochat.protocol.errors import RateLimited
 from animochat.protocol.room_record import Parting, read_parting
 from animochat.store import keys
@@ -26,6 +27,7 @@ BAN_PERSON = load("moderation/ban_person")
 BAN_ADDRESS = load("moderation/ban_address")
 LIST_BANS = load("moderation/list_bans")
 LIFT_BAN = load("moderation/lift_ban")
+COUNT_REPORTS = load("moderation/count_reports")
 
 #: All scripts of this folder.
 SCRIPTS = [
@@ -37,7 +39,10 @@ SCRIPTS = [
     BAN_ADDRESS,
     LIST_BANS,
     LIFT_BAN,
+    COUNT_REPORTS,
     TRY_TOKEN,
+    TAKE_ALERT,
+    SETTLE_ALERT,
 ]
 
 HOUR_MS = 3600 * 1000
@@ -115,6 +120,13 @@ class Ban(msgspec.Struct, rename="camel"):
     report: str
 
 
+class OpenReports(msgspec.Struct):
+    """How many reports are open, by reason, and the age of the oldest in milliseconds (0 where none is)."""
+
+    by_reason: dict[str, int]
+    oldest_ms: int
+
+
 class LobbyModeration:
     """The scripts of this folder for one lobby. All methods wait for the store; all raise Unavailable.
 
@@ -181,6 +193,12 @@ class LobbyModeration:
         """Return the ids of all open reports and when they were filed, in the order of `reports`."""
         return self._order("reports")
 
+    def open_reports(self) -> OpenReports:
+        """Return how many are open, by reason, and how old the oldest is."""
+        age, *counts = self._pipeline.call(COUNT_REPORTS, self._lobby, [REPORT_MS, self._now()])
+        values = iter(counts)
+        return OpenReports({name.decode(): count for name, count in zip(values, values, strict=True)}, age)
+
     def dismiss(self, report: str) -> bool:
         """Close a report. Return False if no such report is open."""
         return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report]))
@@ -245,7 +263,7 @@ class LobbyModeration:
 
         `address`: the address that was banned along with it in another lobby, which has the person's own ban.
         """
-        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address]))
+        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address, self._now()]))
 
     def _order(self, index: str) -> list[tuple[str, float]]:
         flat = iter(self._execute("ZRANGE", f":{index}", 0, -1, "WITHSCORES"))

@@ -5,7 +5,7 @@ Field names are the wire's. Fields that a client sends beyond these are ignored:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -110,6 +110,11 @@ class SendMessage(Argument):
             raise EmptyMessage
 
 
+#: Reasons of a report.
+Reason = Literal["harassment", "sexual", "spam", "underage", "threat", "other"]
+REASONS: tuple[str, ...] = get_args(Reason)
+
+
 class BlockPartner(Argument):
     """`block-partner`. `roomId`: a room that may have ended; without it the present one."""
 
@@ -119,7 +124,7 @@ class BlockPartner(Argument):
 class ReportPartner(Argument):
     """`report-partner`. `roomId`: as in `block-partner`."""
 
-    reason: Literal["harassment", "sexual", "spam", "underage", "threat", "other"]
+    reason: Reason
     details: Annotated[str, Meta(max_length=MAX_DETAILS)] | None = None
     roomId: str | None = None
 

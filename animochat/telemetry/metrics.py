@@ -129,6 +129,14 @@ TABLE = (
     Metric("queued_messages", "store_queue_messages", GAUGE, "Messages waiting for the next batch."),
     Metric("queued_bytes", "client_queue_bytes", GAUGE, "Bytes queued for slow clients."),
     Metric(
+        "alerts",
+        "alerts_total",
+        COUNTER,
+        "Tries to send an alert to the operator, by outcome.",
+        "outcome",
+        ("sent", "failed", "given-up"),
+    ),
+    Metric(
         "handovers",
         "handovers_total",
         COUNTER,
@@ -201,6 +209,7 @@ class Metrics:
         self.queued_commands = 0
         self.queued_messages = 0
         self.queued_bytes = 0
+        self.alerts = {"sent": 0, "failed": 0, "given-up": 0}
         self.handovers = {"taken": 0, "gone": 0, "late": 0}
         self.loop_lag = Histogram(LATENCIES)
         self.gc_pause = {"0": Histogram(LATENCIES), "1": Histogram(LATENCIES), "2": Histogram(LATENCIES)}

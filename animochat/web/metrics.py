@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, cast
 
+import gevent
 from flask import Blueprint, Response, current_app, request
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -16,7 +17,9 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from animochat import __version__
+from animochat.moderation.lobby_moderation import OpenReports
 from animochat.protocol.errors import Unavailable
+from animochat.protocol.payloads import REASONS
 from animochat.server.process.shared_metrics import Totals
 from animochat.telemetry import metrics
 from animochat.web.health import STORE_TIMEOUT
@@ -40,9 +43,10 @@ def show() -> Response:
     """200 whatever the store does; 401 where METRICS_TOKEN is set and not shown as a bearer token."""
     chat = current_app.extensions["animochat"]
     _check_token(chat.settings.metrics_token)
-    stats = chat.lobby_stats(STORE_TIMEOUT)
+    asked = [gevent.spawn(question, STORE_TIMEOUT) for question in (chat.lobby_stats, chat.open_reports)]
+    stats, reports = (greenlet.get() for greenlet in asked)
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return Response(encode(_Families(families(chat.metrics(), stats))), content_type=content_type)
+    return Response(encode(_Families(families(chat.metrics(), stats, reports))), content_type=content_type)
 
 
 def _check_token(token: str | None) -> None:
@@ -63,8 +67,12 @@ class _Families:
         return self._collected
 
 
-def families(totals: Totals, stats: Mapping[str, dict[str, int] | Unavailable]) -> Iterator[Metric]:
-    """Everything in Prometheus' terms. `stats`: each lobby's numbers, or that the store did not answer."""
+def families(
+    totals: Totals,
+    stats: Mapping[str, dict[str, int] | Unavailable],
+    reports: Mapping[str, OpenReports | Unavailable] | None = None,
+) -> Iterator[Metric]:
+    """Everything in Prometheus' terms. `stats`, `reports`: each lobby's, or that the store did not answer."""
     numbers = iter(totals.numbers)
     for metric in metrics.TABLE:
         yield _family(metric, numbers)
@@ -78,9 +86,26 @@ def families(totals: Totals, stats: Mapping[str, dict[str, int] | Unavailable]) 
         for lobby, told in answered.items():
             family.add_metric([lobby], told[key])
         yield family
+    yield from _reports({lobby: told for lobby, told in (reports or {}).items() if not isinstance(told, Unavailable)})
     info = GaugeMetricFamily(metrics.PREFIX + "build_info", "The version that answers.", labels=["version"])
     info.add_metric([__version__], 1)
     yield info
+
+
+def _reports(open_reports: Mapping[str, OpenReports]) -> Iterator[Metric]:
+    """Return nothing where no lobby's store answers, so that a silence does not look like an empty list."""
+    if not open_reports:
+        return
+    name, text = metrics.PREFIX + "system_open_reports", "Open reports in the lobby, by reason."
+    numbers = GaugeMetricFamily(name, text, labels=["lobby", "reason"])
+    name, text = metrics.PREFIX + "system_oldest_report_seconds", "Age of the oldest open report in the lobby."
+    ages = GaugeMetricFamily(name, text, labels=["lobby"])
+    for lobby, told in open_reports.items():
+        for reason in REASONS:
+            numbers.add_metric([lobby, reason], told.by_reason.get(reason, 0))
+        ages.add_metric([lobby], told.oldest_ms / 1000)
+    yield numbers
+    yield ages
 
 
 def _plain(name: str, text: str, value: float) -> Metric:

@@ -25,6 +25,7 @@ from animochat.chat.connections import Connection
 from animochat.chat.namespace import Request
 from animochat.chat.worker import Chat
 from animochat.matchmaking.service import Search
+from animochat.moderation.lobby_moderation import OpenReports
 from animochat.protocol.errors import Unavailable
 from animochat.server.process import shared_metrics
 from animochat.server.process.run_directory import RunDirectory
@@ -41,6 +42,7 @@ from tests.helpers.store import DirectPipeline
 TOKEN = "a token of at least sixteen characters"
 
 STATS: dict[str, Any] = {"main": {key: 0 for key, _, _ in SYSTEM}}
+REPORTS: dict[str, Any] = {"main": OpenReports({}, 0)}
 
 
 # One worker's counters
@@ -169,7 +171,13 @@ def test_numbers_of_another_version_are_ignored(directory: RunDirectory, monkeyp
 def app_with(settings: Settings, stats: dict[str, Any] = STATS) -> Any:
     app = Flask("animochat", static_folder=None)
     metrics = Totals([0.0] * SIZE, 1, 0)
-    chat = SimpleNamespace(settings=settings, lobby_stats=lambda timeout: stats, metrics=lambda: metrics)
+    reports = {lobby: told if isinstance(told, Unavailable) else REPORTS["main"] for lobby, told in stats.items()}
+    chat = SimpleNamespace(
+        settings=settings,
+        lobby_stats=lambda timeout: stats,
+        open_reports=lambda timeout: reports,
+        metrics=lambda: metrics,
+    )
     app.extensions["animochat"] = chat
     web.register(app)
     return app.test_client()
@@ -224,7 +232,7 @@ def test_a_lobby_without_a_node_does_not_hide_the_others() -> None:
 def exported() -> dict[str, tuple[str, dict[str, set[str]]]]:
     """Return all exported metrics: name -> type, labels with their values."""
     found = {}
-    for family in families(Totals([0.0] * SIZE, 1, 0), STATS):
+    for family in families(Totals([0.0] * SIZE, 1, 0), STATS, REPORTS):
         labels: dict[str, set[str]] = {}
         for sample in family.samples:
             for label, value in sample.labels.items():
@@ -246,9 +254,8 @@ def test_the_document_lists_exactly_the_exported_metrics() -> None:
     rows = re.findall(r"^\| `(animochat_\w+)` \| (\w+) \| (.*?)\| ", (ROOT / "docs/metrics.md").read_text(), re.M)
     documented = {}
     for name, kind, label in rows:
-        names = re.findall(r"`([^`]+)`", label)
-        values = {str(v) for v in names[1:]}
-        documented[name] = (kind, {names[0]: values or {prometheus_version()}} if names else {})
+        labels = [re.findall(r"`([^`]+)`", part) for part in label.split(";") if "`" in part]
+        documented[name] = (kind, {names[0]: set(names[1:]) or {prometheus_version()} for names in labels})
     assert documented == exported()
 
 

@@ -3,7 +3,7 @@
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :past:<room>,
 --          :report:<report>, :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :ended, :pool,
 --          :resting, :selective, :searching, :away, :interest:<interest> (sorted sets), :worker:<worker> (set),
---          :online, :clock (strings)
+--          :online, :clock (strings), and those of moderation/alert
 -- ARGV[1]  person, or '' for the reported one
 -- ARGV[2]  report, or ''
 -- ARGV[3]  milliseconds, or '' for a permanent ban
@@ -13,6 +13,7 @@
 --
 -- Returns  the person, or nil if there is no such report
 -- @include presence/now
+-- @include moderation/alert
 -- @include moderation/ban
 local lobby, person, report = KEYS[1], ARGV[1], ARGV[2]
 local now = clock(ARGV[6])
@@ -29,4 +30,8 @@ for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
   end
 end
 redis.call('DEL', open)
+alert(
+  lobby, now, 'ban.set', 'person', person, 'until', until_when < math.huge and shown(until_when) or '',
+  'address', ARGV[4] ~= '' and 1 or 0, 'report', report
+)
 return person

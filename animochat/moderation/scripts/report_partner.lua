@@ -6,6 +6,7 @@
 --          :report:<report>, :ban:<subject> (hashes), :met:<person>, :rooms, :ended, :reports, :reported:<person>,
 --          :reporter:<person>, :reporter-address:<keyed hash>, :bans, :pool, :resting, :selective, :searching, :away,
 --          :interest:<interest> (sorted sets), :worker:<worker> (set), :online, :clock (strings)
+--          and those of moderation/alert
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  the room that the report and the evidence are about
@@ -33,6 +34,7 @@
 -- @include presence/now
 -- @include presence/shown
 -- @include moderation/part
+-- @include moderation/alert
 -- @include moderation/ban
 -- @include moderation/bound_reports
 -- @include moderation/limited
@@ -99,6 +101,7 @@ for _, index in ipairs({lobby .. ':reports', open}) do
   redis.call('PEXPIRE', index, kept)
 end
 bound_reports(lobby, tonumber(ARGV[11]), tonumber(ARGV[12]))
+alert(lobby, now, 'report.filed', 'report', id, 'reason', ARGV[4], 'reporter', person, 'reported', reported)
 
 local reply = leave()
 
@@ -115,6 +118,8 @@ if enough > 0 then
   local until_when = now + tonumber(ARGV[14])
   if count >= enough and banned_until(lobby, 'person:' .. reported) < until_when then
     ban(lobby, reported, '', now, until_when, {by = 'reports', note = count .. ' people', report = id})
+    local ends = shown(until_when)
+    alert(lobby, now, 'person.suspended', 'person', reported, 'until', ends, 'report', id, 'reports', count)
   end
 end
 return reply
