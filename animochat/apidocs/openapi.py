@@ -10,6 +10,7 @@ from typing import Any
 
 from animochat import __version__
 from animochat.apidocs.asyncapi import schemas
+from animochat.protocol.payloads import REASONS
 from animochat.telemetry.history import Portion
 from animochat.web.admin import MAX_PORTION, MAX_TIME, PORTION, AnnouncementRequest, BanRequest, PersonBanRequest
 from animochat.web.payloads import Accepted, Banned, Bans, Failed, Healthy, Live, Reports, Stats, Unhealthy
@@ -45,6 +46,10 @@ PORTION_PARAMETERS = [
     },
 ]
 
+REASON_PARAMETERS = [
+    {"name": "reason", "in": "query", "description": "Only this one", "schema": {"type": "string", "enum": [*REASONS]}}
+]
+
 SINCE_PARAMETERS = [
     {
         "name": "since",
@@ -72,7 +77,12 @@ ROUTES = [
     Route("/docs/asyncapi.json", "The events, as AsyncAPI 3."),
     Route("/docs/openapi.json", "The HTTP routes, as OpenAPI 3.1: this document."),
     Route("/docs/animochat.d.ts", "The events as types for TypeScript.", media="text/plain"),
-    Route("/admin/api/reports", "List open reports.", {200: Reports}, query=PORTION_PARAMETERS),
+    Route(
+        "/admin/api/reports",
+        "List open reports: threat and underage first, then the oldest.",
+        {200: Reports},
+        query=PORTION_PARAMETERS + REASON_PARAMETERS,
+    ),
     Route("/admin/api/reports/{report}/dismiss", "Dismiss a report.", {200: Accepted}, method="post"),
     Route(
         "/admin/api/reports/{report}/ban",

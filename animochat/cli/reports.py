@@ -17,6 +17,7 @@ from animochat.cli.moderating import (
 )
 from animochat.moderation.lobby_moderation import Report
 from animochat.moderation.service import ModerationService
+from animochat.protocol.payloads import REASONS
 from animochat.web.admin import BanRequest
 
 
@@ -27,7 +28,9 @@ def main(arguments: list[str]) -> int:
         description="List open reports with their messages; ban the reported person, or dismiss a report.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    add_portion(commands.add_parser("list", help="list open reports, oldest first"))
+    listing = commands.add_parser("list", help="list open reports: threat and underage first, then the oldest")
+    add_portion(listing)
+    listing.add_argument("--reason", choices=REASONS, default="", help="show reports of this reason only")
     ban = commands.add_parser("ban", help="ban the reported person and resolve all reports on them")
     ban.add_argument("report", help="the report's id, as `reports list` shows it")
     add_ban(ban)
@@ -43,7 +46,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _list(oversight: ModerationService, options: argparse.Namespace) -> int:
-    total, reports = oversight.reports(options.offset, options.count, options.lobby)
+    total, reports = oversight.reports(options.offset, options.count, options.lobby, options.reason)
     if options.json:
         print_json({"open": total, "reports": reports})
         return 0

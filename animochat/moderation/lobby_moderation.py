@@ -22,6 +22,7 @@ from animochat.store.scripts import load
 BLOCK_PARTNER = load("moderation/block_partner")
 REPORT_PARTNER = load("moderation/report_partner")
 LIST_REPORTS = load("moderation/list_reports")
+ORDER_REPORTS = load("moderation/order_reports")
 DISMISS_REPORT = load("moderation/dismiss_report")
 BAN_PERSON = load("moderation/ban_person")
 BAN_ADDRESS = load("moderation/ban_address")
@@ -34,6 +35,7 @@ SCRIPTS = [
     BLOCK_PARTNER,
     REPORT_PARTNER,
     LIST_REPORTS,
+    ORDER_REPORTS,
     DISMISS_REPORT,
     BAN_PERSON,
     BAN_ADDRESS,
@@ -184,14 +186,19 @@ class LobbyModeration:
 
     # For the operator (service.py runs these for all lobbies)
 
-    def reports(self, offset: int, count: int) -> tuple[int, list[Report]]:
-        """Return how many reports are open, and `count` of them after the first `offset`, the oldest first."""
-        total, *found = self._pipeline.call(LIST_REPORTS, self._lobby, [offset, count, REPORT_MS, self._now()])
+    def reports(self, offset: int, count: int, reason: str = "") -> tuple[int, list[Report]]:
+        """Return how many reports are open, and `count` of them after the first `offset`.
+
+        Threat and underage come first, then the oldest. `reason`: only reports of this one.
+        """
+        args = [offset, count, REPORT_MS, reason, self._now()]
+        total, *found = self._pipeline.call(LIST_REPORTS, self._lobby, args)
         return total, [_report(self.lobby, *report) for report in found]
 
-    def report_order(self) -> list[tuple[str, float]]:
-        """Return the ids of all open reports and when they were filed, in the order of `reports`."""
-        return self._order("reports")
+    def report_order(self, reason: str = "") -> list[tuple[str, float]]:
+        """Return the ids of all open reports and their ranks, in the order of `reports`."""
+        flat = iter(self._pipeline.call(ORDER_REPORTS, self._lobby, [reason]))
+        return [(name.decode(), rank) for name, rank in zip(flat, flat, strict=True)]
 
     def open_reports(self) -> OpenReports:
         """Return how many are open, by reason, and how old the oldest is."""

@@ -41,9 +41,10 @@ class ModerationService:
         """Return the lobbies' names."""
         return list(self._lobbies)
 
-    def reports(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Report]]:
+    def reports(self, offset: int, count: int, lobby: str | None = None, reason: str = "") -> tuple[int, list[Report]]:
         chosen = self._chosen(lobby)
-        return _merged([m.reports for m in chosen], [m.report_order for m in chosen], offset, count)
+        somes = [partial(m.reports, reason=reason) for m in chosen]
+        return _merged(somes, [partial(m.report_order, reason) for m in chosen], offset, count)
 
     def bans(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Ban]]:
         """List bans. A banned address appears once, with the lobby of the person banned along with it."""

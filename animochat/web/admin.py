@@ -20,6 +20,7 @@ from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedM
 
 from animochat.moderation.lobby_moderation import HOUR_MS, Ban, Report
 from animochat.moderation.service import ModerationService
+from animochat.protocol.payloads import REASONS
 from animochat.telemetry.history import MetricHistory
 from animochat.web import operator
 from animochat.web.errors import http_error
@@ -102,15 +103,17 @@ def ask_for_the_token(error: Unauthorized) -> ResponseReturnValue:
 def index() -> ResponseReturnValue:
     """Open reports, bans, and a line to everyone: of all lobbies, or of one (`?lobby=`).
 
-    `?reports=` and `?bans=`: how many to leave out of each list.
+    `?reason=`: only reports of this one. `?reports=` and `?bans=`: how many to leave out of each list.
     """
-    lobby = _lobby(request.args.get("lobby"))
+    lobby, reason = _lobby(request.args.get("lobby")), _reason()
     return render_template(
         "admin.html",
-        reports=_page("reports", partial(_oversight().reports, lobby=lobby), PORTION),
+        reports=_page("reports", partial(_oversight().reports, lobby=lobby, reason=reason), PORTION),
         bans=_page("bans", partial(_oversight().bans, lobby=lobby), MAX_PORTION),
         lobby=lobby,
         lobbies=_oversight().lobbies,
+        reason=reason,
+        reasons=REASONS,
         time_of=_time_of,
     )
 
@@ -169,7 +172,7 @@ def _charts_or_index() -> str:
 
 @blueprint.get("/api/reports")
 def list_reports() -> Response:
-    total, reports = _oversight().reports(*_portion(), _lobby(request.args.get("lobby")))
+    total, reports = _oversight().reports(*_portion(), _lobby(request.args.get("lobby")), _reason())
     return _json({"open": total, "reports": reports})
 
 
@@ -239,6 +242,14 @@ def _lobby(name: str | None) -> str | None:
     if name is not None and name not in _oversight().lobbies:
         raise NotFound("Unknown lobby")
     return name
+
+
+def _reason() -> str:
+    """Return `?reason=`, or "" for all. Raises BadRequest."""
+    reason = request.args.get("reason", "")
+    if reason and reason not in REASONS:
+        raise BadRequest(f"reason must be one of {', '.join(REASONS)}")
+    return reason
 
 
 def _body(kind: type[T]) -> T:

@@ -72,7 +72,7 @@ class Failed(Struct):
 
 
 class Reports(Struct):
-    """Reports, oldest first. `open`: the number of all open reports."""
+    """Reports: threat and underage first, then the oldest. `open`: how many such are open."""
 
     open: int
     reports: list[Report]

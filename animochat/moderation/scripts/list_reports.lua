@@ -1,30 +1,30 @@
--- List open reports, the oldest first.
+-- List open reports: threat and underage first, then the oldest.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :reports, :reported:<person>, :bans (sorted sets),
---          :report:<room> (hashes)
+--          :report:<report> (hashes)
 -- ARGV[1]  how many to leave out
 -- ARGV[2]  how many to return
 -- ARGV[3]  milliseconds for which a report is kept
--- ARGV[4]  time in milliseconds, or '' for the store's clock
+-- ARGV[4]  reason, or '' for all
+-- ARGV[5]  time in milliseconds, or '' for the store's clock
 --
--- Returns  {how many are open, {id, how many open reports the reported person has,
+-- Returns  {how many of that reason are open, {id, how many open reports the reported person has,
 --           end of that person's ban ('inf': permanent) or '', {field, value, …}}, …}
 -- @include presence/now
-local lobby, reports = KEYS[1], KEYS[1] .. ':reports'
-local now = clock(ARGV[4])
-redis.call('ZREMRANGEBYSCORE', reports, '-inf', now - ARGV[3])
-local result = {redis.call('ZCARD', reports)}
-for _, id in ipairs(redis.call('ZRANGE', reports, ARGV[1], ARGV[1] + ARGV[2] - 1)) do
+-- @include moderation/ranked_reports
+local lobby = KEYS[1]
+local now = clock(ARGV[5])
+redis.call('ZREMRANGEBYSCORE', lobby .. ':reports', '-inf', now - ARGV[3])
+local ranked = ranked_reports(lobby, ARGV[4])
+local result = {#ranked}
+for i = ARGV[1] + 1, math.min(ARGV[1] + ARGV[2], #ranked) do
+  local id = ranked[i][1]
   local key = lobby .. ':report:' .. id
   local reported = redis.call('HGET', key, 'reported')
-  if reported then
-    local until_when = redis.call('ZSCORE', lobby .. ':bans', 'person:' .. reported)
-    result[#result + 1] = {
-      id, redis.call('ZCOUNT', lobby .. ':reported:' .. reported, '(' .. now - ARGV[3], '+inf'),
-      until_when and tonumber(until_when) > now and until_when or '', redis.call('HGETALL', key),
-    }
-  else
-    redis.call('ZREM', reports, id)
-  end
+  local until_when = redis.call('ZSCORE', lobby .. ':bans', 'person:' .. reported)
+  result[#result + 1] = {
+    id, redis.call('ZCOUNT', lobby .. ':reported:' .. reported, '(' .. now - ARGV[3], '+inf'),
+    until_when and tonumber(until_when) > now and until_when or '', redis.call('HGETALL', key),
+  }
 end
 return result

@@ -1,0 +1,13 @@
+-- The order of open reports: threat and underage first, then the oldest.
+--
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :reports (sorted set), :report:<report> (hashes)
+-- ARGV[1]  reason, or '' for all
+--
+-- Returns  {id, rank, …}, as ranked_reports has them
+-- @include moderation/ranked_reports
+local result = {}
+for _, report in ipairs(ranked_reports(KEYS[1], ARGV[1])) do
+  result[#result + 1] = report[1]
+  result[#result + 1] = report[2]
+end
+return result
