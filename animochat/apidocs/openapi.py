@@ -13,7 +13,19 @@ from animochat.apidocs.asyncapi import schemas
 from animochat.protocol.payloads import REASONS
 from animochat.telemetry.history import Portion
 from animochat.web.admin import MAX_PORTION, MAX_TIME, PORTION, AnnouncementRequest, BanRequest, PersonBanRequest
-from animochat.web.payloads import Accepted, Banned, Bans, Failed, Healthy, Live, Reports, Stats, Unhealthy
+from animochat.web.payloads import (
+    Accepted,
+    Actions,
+    Banned,
+    Bans,
+    Failed,
+    Healthy,
+    Live,
+    Reports,
+    ResolvedReports,
+    Stats,
+    Unhealthy,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,15 @@ ROUTES = [
         {200: Reports},
         query=PORTION_PARAMETERS + REASON_PARAMETERS,
     ),
+    Route(
+        "/admin/api/reports/resolved",
+        "List resolved reports, the latest first.",
+        {200: ResolvedReports},
+        query=PORTION_PARAMETERS + REASON_PARAMETERS,
+    ),
+    Route(
+        "/admin/api/actions", "List what moderators did, the latest first.", {200: Actions}, query=PORTION_PARAMETERS
+    ),
     Route("/admin/api/reports/{report}/dismiss", "Dismiss a report.", {200: Accepted}, method="post"),
     Route(
         "/admin/api/reports/{report}/ban",
@@ -129,7 +150,9 @@ def openapi() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"operator": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN"}},
+            "securitySchemes": {
+                "operator": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN, or a moderator's token"}
+            },
         },
     }
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "simulate people to measure what a deployment can serve",
     "announce": "send an announcement to everyone who is connected",
     "bans": "list, add and lift bans",
+    "moderators": "add, list and revoke moderators; show what they did",
     "reports": "list open reports with their messages, and resolve them",
 }
 

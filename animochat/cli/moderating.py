@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import logging
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -15,8 +17,10 @@ import msgspec
 from animochat.cli.configuration import settings_or_exit
 from animochat.moderation.announcements import Announcements
 from animochat.moderation.lobby_moderation import HOUR_MS, SCRIPTS, LobbyModeration
+from animochat.moderation.moderators import SHELL
 from animochat.moderation.service import ModerationService
 from animochat.protocol.errors import Unavailable
+from animochat.settings import Settings
 from animochat.store.embedded import running_stores
 from animochat.store.pipeline import Pipeline
 from animochat.web.admin import MAX_PORTION, PORTION
@@ -29,7 +33,32 @@ EXIT_USAGE = 2
 
 
 def moderate(action: Callable[[ModerationService], int], lobby: str | None = None) -> int:
-    """Run `action` on the store's lobbies and return the exit status.
+    """Run `action` on the moderation service, in the name of the user of the shell, and return the exit status.
+
+    `lobby` is the one that the action is about; it has to exist.
+    """
+
+    def on_store(pipeline: Pipeline, settings: Settings) -> int:
+        lobbies = [
+            LobbyModeration(pipeline, settings.reports_per_hour, settings.auto_suspend_reports, name)
+            for name in settings.lobbies
+        ]
+        announcements = Announcements(pipeline, settings.message_queue_channel)
+        return action(ModerationService(lobbies, announcements).acting_as(shell_user()))
+
+    return with_store(on_store, lobby)
+
+
+def shell_user() -> str:
+    """Return the user of the operating system, as the log names whoever uses the shell."""
+    try:
+        return SHELL + getpass.getuser()
+    except (KeyError, OSError, ImportError):  # an id without a name, as containers have it
+        return f"{SHELL}{os.getuid()}"
+
+
+def with_store(action: Callable[[Pipeline, Settings], int], lobby: str | None = None) -> int:
+    """Run `action` with the store and return the exit status.
 
     The store is the one at REDIS_URL or, without that, the embedded store of the server that runs in this folder.
     `lobby`: the lobby concerned; it has to exist.
@@ -45,15 +74,7 @@ def moderate(action: Callable[[ModerationService], int], lobby: str | None = Non
     pipeline = Pipeline(urls[0], SCRIPTS)
     pipeline.start()
     try:
-        return action(
-            ModerationService(
-                [
-                    LobbyModeration(pipeline, settings.reports_per_hour, settings.auto_suspend_reports, name)
-                    for name in settings.lobbies
-                ],
-                Announcements(pipeline, settings.message_queue_channel),
-            )
-        )
+        return action(pipeline, settings)
     except Unavailable:
         return complain("the store is unavailable, and probably nothing was changed: run `animochat doctor`")
     finally:

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="list open reports: threat and underage first, then the oldest")
     add_portion(listing)
+    listing.add_argument("--resolved", action="store_true", help="show resolved reports, the latest first")
     listing.add_argument("--reason", choices=REASONS, default="", help="show reports of this reason only")
     ban = commands.add_parser("ban", help="ban the reported person and resolve all reports on them")
     ban.add_argument("report", help="the report's id, as `reports list` shows it")
@@ -46,13 +47,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _list(oversight: ModerationService, options: argparse.Namespace) -> int:
-    total, reports = oversight.reports(options.offset, options.count, options.lobby, options.reason)
+    state = "resolved" if options.resolved else "open"
+    total, reports = oversight.reports(options.offset, options.count, options.lobby, options.reason, state)
     if options.json:
-        print_json({"open": total, "reports": reports})
+        print_json({"total" if options.resolved else "open": total, "reports": reports})
         return 0
     for report in reports:
         _print(report)
-    print(f"{len(reports)} of {total} open reports")
+    print(f"{len(reports)} of {total} {state} reports")
     return 0
 
 
@@ -61,6 +63,8 @@ def _print(report: Report) -> None:
     address = "" if report.has_address else ", no address known"
     print(f"{report.id}  {report.lobby}  {report.reason}  {time_of(report.filed_at)}")
     print(f"  against {report.reported} ({report.reports} open{banned}{address}), by {report.reporter}")
+    if report.resolved_at:
+        print(f"  {report.state} by {shown(report.resolved_by)}, {time_of(report.resolved_at)}")
     if report.details:
         print(f"  details: {shown(report.details)}")
     for said in report.evidence:

@@ -5,6 +5,7 @@ A ban's subject is `person:<person>` or `address:<keyed hash>`. The store never 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 
 from animochat.moderation.access import TRY_TOKEN
 from animochat.moderation.alerts import SETTLE_ALERT, TAKE_ALERT
+from animochat.moderation.moderators import ADD_MODERATOR, OWNER, REVOKE_MODERATOR, Action
 from animochat.protocol.errors import RateLimited
 from animochat.protocol.room_record import Parting, read_parting
 from animochat.store import keys
@@ -28,6 +30,7 @@ BAN_PERSON = load("moderation/ban_person")
 BAN_ADDRESS = load("moderation/ban_address")
 LIST_BANS = load("moderation/list_bans")
 LIFT_BAN = load("moderation/lift_ban")
+LOG_ANNOUNCEMENT = load("moderation/log_announcement")
 COUNT_REPORTS = load("moderation/count_reports")
 
 #: All scripts of this folder.
@@ -41,10 +44,13 @@ SCRIPTS = [
     BAN_ADDRESS,
     LIST_BANS,
     LIFT_BAN,
+    LOG_ANNOUNCEMENT,
     COUNT_REPORTS,
     TRY_TOKEN,
     TAKE_ALERT,
     SETTLE_ALERT,
+    ADD_MODERATOR,
+    REVOKE_MODERATOR,
 ]
 
 HOUR_MS = 3600 * 1000
@@ -71,6 +77,9 @@ MAX_OPEN_BYTES = 16 * 1024 * 1024
 #: Milliseconds after its end for which a room may be named in a block or a report, unless set otherwise.
 REPORT_WINDOW_MS = 15 * 60 * 1000
 
+#: Actions of a lobby's log that are listed at most; the log has ten times as many.
+MAX_LISTED = 10_000
+
 #: Milliseconds of an automatic suspension.
 SUSPENSION_MS = HOUR_MS
 
@@ -83,11 +92,12 @@ class Said(msgspec.Struct):
     content: str
 
 
-class Report(msgspec.Struct, rename="camel"):
+class Report(msgspec.Struct, rename="camel", omit_defaults=True):
     """A report. `filed_at`: Unix ms. `state`: "open", "dismissed" or "banned". `reports`: open reports on this person.
 
     `has_address`: the reported person's address can be banned as well. `banned_until`: Unix ms, for one who is banned
-    already (null: permanently, where `banned` is true).
+    already (null: permanently, where `banned` is true). `resolved_at` (Unix ms) and `resolved_by`: absent while it is
+    open.
     """
 
     id: str
@@ -103,13 +113,15 @@ class Report(msgspec.Struct, rename="camel"):
     reports: int
     banned: bool
     banned_until: int | None
+    resolved_at: int | None = None
+    resolved_by: str = ""
 
 
 class Ban(msgspec.Struct, rename="camel"):
     """A ban. `id`: its subject. `person`: the banned person, or for an address's ban the person it belongs to. `lobby`:
     that person's. Times are Unix ms; `until` is null for a permanent ban.
 
-    `by`: "operator" or "reports". `report`: the id of the report that led to the ban, or "".
+    `by`: as in the log of actions, or "reports". `report`: the id of the report that led to the ban, or "".
     """
 
     id: str
@@ -154,8 +166,15 @@ class LobbyModeration:
         self._reports_per_address = reports_per_address
         self._auto_suspend_reports = auto_suspend_reports
         self._report_window_ms = report_window_ms
+        self._by = OWNER
         self._lobby = [keys.lobby(lobby)]
         self._now: Callable[[], int | str] = clock or (lambda: "")
+
+    def acting_as(self, by: str) -> LobbyModeration:
+        """Return the same for a moderator, whose actions the log then has. Otherwise they are the owner's."""
+        acting = copy.copy(self)
+        acting._by = by
+        return acting
 
     # For people who chat
 
@@ -186,18 +205,19 @@ class LobbyModeration:
 
     # For the operator (service.py runs these for all lobbies)
 
-    def reports(self, offset: int, count: int, reason: str = "") -> tuple[int, list[Report]]:
-        """Return how many reports are open, and `count` of them after the first `offset`.
+    def reports(self, offset: int, count: int, reason: str = "", state: str = "open") -> tuple[int, list[Report]]:
+        """Return how many reports there are, and `count` of them after the first `offset`.
 
-        Threat and underage come first, then the oldest. `reason`: only reports of this one.
+        `state`: "open", threat and underage first, then the oldest; "resolved", the latest first. `reason`: only
+        reports of this one.
         """
-        args = [offset, count, REPORT_MS, reason, self._now()]
+        args = [offset, count, REPORT_MS, state, reason, self._now()]
         total, *found = self._pipeline.call(LIST_REPORTS, self._lobby, args)
         return total, [_report(self.lobby, *report) for report in found]
 
-    def report_order(self, reason: str = "") -> list[tuple[str, float]]:
-        """Return the ids of all open reports and their ranks, in the order of `reports`."""
-        flat = iter(self._pipeline.call(ORDER_REPORTS, self._lobby, [reason]))
+    def report_order(self, reason: str = "", state: str = "open") -> list[tuple[str, float]]:
+        """Return the ids of all such reports and their ranks, in the order of `reports`."""
+        flat = iter(self._pipeline.call(ORDER_REPORTS, self._lobby, [state, reason]))
         return [(name.decode(), rank) for name, rank in zip(flat, flat, strict=True)]
 
     def open_reports(self) -> OpenReports:
@@ -206,9 +226,15 @@ class LobbyModeration:
         values = iter(counts)
         return OpenReports({name.decode(): count for name, count in zip(values, values, strict=True)}, age)
 
+    def actions(self, count: int) -> tuple[int, list[Action]]:
+        """Return how many actions are listed, MAX_LISTED at most, and the latest `count`, the latest first."""
+        total = min(MAX_LISTED, self._execute("XLEN", ":actions"))
+        entries = self._execute("XREVRANGE", ":actions", "+", "-", "COUNT", min(count, MAX_LISTED))
+        return total, [_action(self.lobby, *entry) for entry in entries]
+
     def dismiss(self, report: str) -> bool:
         """Close a report. Return False if no such report is open."""
-        return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report]))
+        return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report, self._by, self._now()]))
 
     def subject(self, person: str, report: str = "") -> tuple[str, str] | None:
         """Return the person to ban, given or reported, and that person's known address or "".
@@ -242,13 +268,13 @@ class LobbyModeration:
         self._ban(person, "", ms, address, note)
 
     def _ban(self, person: str, report: str, ms: int | None, address: str, note: str) -> str | None:
-        args = [person, report, "" if ms is None else ms, address, note, self._now()]
+        args = [person, report, "" if ms is None else ms, address, note, self._by, self._now()]
         banned = self._pipeline.call(BAN_PERSON, self._lobby, args)
         return None if banned is None else str(banned.decode())
 
     def ban_address(self, address: str, person: str, home: str, ms: int | None, note: str, report: str) -> None:
         """Ban the address (a keyed hash) of a person whose lobby, `home`, is another one."""
-        args = [address, person, home, "" if ms is None else ms, note, report, self._now()]
+        args = [address, person, home, "" if ms is None else ms, note, report, self._by, self._now()]
         self._pipeline.call(BAN_ADDRESS, self._lobby, args)
 
     def bans(self, offset: int, count: int) -> tuple[int, list[Ban]]:
@@ -270,7 +296,11 @@ class LobbyModeration:
 
         `address`: the address that was banned along with it in another lobby, which has the person's own ban.
         """
-        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address, self._now()]))
+        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address, self._by, self._now()]))
+
+    def log_announcement(self) -> None:
+        """Write to the log that an announcement is made, without its text."""
+        self._pipeline.call(LOG_ANNOUNCEMENT, self._lobby, [self._by, self._now()])
 
     def _order(self, index: str) -> list[tuple[str, float]]:
         flat = iter(self._execute("ZRANGE", f":{index}", 0, -1, "WITHSCORES"))
@@ -311,15 +341,23 @@ def _report(lobby: str, report: bytes, reports: int, until: bytes, flat: list[by
         int(fields["filed"]),
         fields["state"],
         fields["reason"],
-        fields["details"],
+        fields.get("details", ""),
         fields["reporter"],
         fields["reported"],
-        msgspec.json.decode(fields["evidence"], type=list[Said]),
+        msgspec.json.decode(fields.get("evidence", "[]"), type=list[Said]),
         bool(fields["address"]),
         reports,
         until != b"",
         _until(until) if until else None,
+        int(fields["resolved"]) if "resolved" in fields else None,
+        fields.get("by", ""),
     )
+
+
+def _action(lobby: str, entry: bytes, flat: list[bytes]) -> Action:
+    fields = _fields(flat)
+    at, by, what = int(fields.pop("at")), fields.pop("by"), fields.pop("what")
+    return Action(entry.decode(), lobby, at, by, what, fields)
 
 
 def _ban(lobby: str, subject: bytes, until: bytes, flat: list[bytes]) -> Ban:

@@ -7,12 +7,14 @@ was done already. Lifting a ban ends in the person's own lobby, too.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from animochat.moderation.announcements import Announcements
 from animochat.moderation.lobby_moderation import Ban, LobbyModeration, Report
+from animochat.moderation.moderators import Action
 from animochat.protocol.errors import Unavailable
 from animochat.store.gather import gather
 
@@ -36,15 +38,29 @@ class ModerationService:
         self._announcements = announcements
         self._lobbies = {moderation.lobby: moderation for moderation in lobbies}
 
+    def acting_as(self, by: str) -> ModerationService:
+        """Return the same service for a moderator, whose actions the logs then have."""
+        acting = copy.copy(self)
+        acting._lobbies = {name: moderation.acting_as(by) for name, moderation in self._lobbies.items()}
+        return acting
+
     @property
     def lobbies(self) -> list[str]:
         """Return the lobbies' names."""
         return list(self._lobbies)
 
-    def reports(self, offset: int, count: int, lobby: str | None = None, reason: str = "") -> tuple[int, list[Report]]:
+    def reports(
+        self, offset: int, count: int, lobby: str | None = None, reason: str = "", state: str = "open"
+    ) -> tuple[int, list[Report]]:
         chosen = self._chosen(lobby)
-        somes = [partial(m.reports, reason=reason) for m in chosen]
-        return _merged(somes, [partial(m.report_order, reason) for m in chosen], offset, count)
+        somes = [partial(m.reports, reason=reason, state=state) for m in chosen]
+        return _merged(somes, [partial(m.report_order, reason, state) for m in chosen], offset, count)
+
+    def actions(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Action]]:
+        """Return how many actions the logs have, and `count` of them after the first `offset`, the latest first."""
+        logs = _check(_ask(self._chosen(lobby), lambda m: m.actions(offset + count)))
+        merged = sorted((action for _, actions in logs for action in actions), key=lambda action: -action.at)
+        return sum(total for total, _ in logs), merged[offset : offset + count]
 
     def bans(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Ban]]:
         """List bans. A banned address appears once, with the lobby of the person banned along with it."""
@@ -94,6 +110,7 @@ class ModerationService:
     def announce(self, text: str, lobby: str | None = None) -> None:
         if self._announcements is None:
             raise Unavailable
+        _check(_ask(self._chosen(lobby), lambda m: m.log_announcement()))
         self._announcements.announce(text, lobby)
 
     def _chosen(self, lobby: str | None) -> list[LobbyModeration]:

@@ -19,6 +19,7 @@ from msgspec import Meta
 from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedMediaType
 
 from animochat.moderation.lobby_moderation import HOUR_MS, Ban, Report
+from animochat.moderation.moderators import Action
 from animochat.moderation.service import ModerationService
 from animochat.protocol.payloads import REASONS
 from animochat.telemetry.history import MetricHistory
@@ -101,15 +102,20 @@ def ask_for_the_token(error: Unauthorized) -> ResponseReturnValue:
 
 @blueprint.get("")
 def index() -> ResponseReturnValue:
-    """Open reports, bans, and a line to everyone: of all lobbies, or of one (`?lobby=`).
+    """Reports, bans, an announcement, and the log of actions: of all lobbies, or of one (`?lobby=`).
 
-    `?reason=`: only reports of this one. `?reports=` and `?bans=`: how many to leave out of each list.
+    `?state=resolved`: resolved reports. `?reason=`: only reports of this one. `?reports=`, `?bans=` and `?actions=`:
+    how many to leave out of each list.
     """
     lobby, reason = _lobby(request.args.get("lobby")), _reason()
+    state = "resolved" if request.args.get("state") == "resolved" else "open"
     return render_template(
         "admin.html",
-        reports=_page("reports", partial(_oversight().reports, lobby=lobby, reason=reason), PORTION),
+        reports=_page("reports", partial(_oversight().reports, lobby=lobby, reason=reason, state=state), PORTION),
         bans=_page("bans", partial(_oversight().bans, lobby=lobby), MAX_PORTION),
+        actions=_page("actions", partial(_oversight().actions, lobby=lobby), PORTION),
+        state=state,
+        operator=operator.name(),
         lobby=lobby,
         lobbies=_oversight().lobbies,
         reason=reason,
@@ -122,13 +128,13 @@ def index() -> ResponseReturnValue:
 class Page:
     """A page of a list of `total` entries: up to `size` of them, after the first `offset`."""
 
-    entries: Sequence[Report | Ban]
+    entries: Sequence[Report | Ban | Action]
     offset: int
     size: int
     total: int
 
 
-def _page(name: str, some: Callable[[int, int], tuple[int, Sequence[Report | Ban]]], size: int) -> Page:
+def _page(name: str, some: Callable[[int, int], tuple[int, Sequence[Report | Ban | Action]]], size: int) -> Page:
     """Return the page of a list that was asked for, or the last one: the list shrinks while the operator works."""
     offset = _offset(name)
     total, entries = some(offset, size)
@@ -148,10 +154,11 @@ def charts() -> ResponseReturnValue:
 def login() -> ResponseReturnValue:
     """Open a session with the token from the form."""
     operator.require_own_page()
-    if not operator.is_token(request.form.get("token", "").encode("utf-8", "replace")):
+    holder = operator.holder_of(request.form.get("token", "").encode("utf-8", "replace"))
+    if holder is None:
         raise Unauthorized
     response = make_response(redirect(url_for(_charts_or_index()), 303))
-    operator.open_session(response)
+    operator.open_session(response, holder)
     return response
 
 
@@ -174,6 +181,18 @@ def _charts_or_index() -> str:
 def list_reports() -> Response:
     total, reports = _oversight().reports(*_portion(), _lobby(request.args.get("lobby")), _reason())
     return _json({"open": total, "reports": reports})
+
+
+@blueprint.get("/api/reports/resolved")
+def list_resolved() -> Response:
+    total, reports = _oversight().reports(*_portion(), _lobby(request.args.get("lobby")), _reason(), "resolved")
+    return _json({"total": total, "reports": reports})
+
+
+@blueprint.get("/api/actions")
+def list_actions() -> Response:
+    total, actions = _oversight().actions(*_portion(), _lobby(request.args.get("lobby")))
+    return _json({"total": total, "actions": actions})
 
 
 @blueprint.post("/api/reports/<report>/dismiss")
@@ -234,7 +253,7 @@ def list_readings() -> Response:
 
 def _oversight() -> ModerationService:
     oversight: ModerationService = current_app.extensions["animochat"].moderation
-    return oversight
+    return oversight.acting_as(operator.name())
 
 
 def _lobby(name: str | None) -> str | None:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from flask import current_app, request
+from flask import current_app, g, request
 from itsdangerous import BadSignature, Signer
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response
 
 from animochat.moderation.access import OperatorAccess
+from animochat.moderation.moderators import OWNER, digest_of
 from animochat.server.addresses import client_address, group_of
 from animochat.settings import Settings
 from animochat.web.cookies import cookie
@@ -41,13 +42,25 @@ def require() -> None:
     header = request.headers.get("Authorization")
     if header is not None:
         scheme, _, token = header.partition(" ")
-        if scheme.lower() == "bearer" and is_token(token.encode("latin-1")):  # the bytes that were sent
+        if scheme.lower() == "bearer":
+            holder = holder_of(token.encode("latin-1"))  # the bytes that were sent
+            if holder is not None:
+                g.operator = OWNER if holder == OWNER else _access().moderators.name_of(holder)
+                if g.operator is not None:
+                    return
+    else:
+        session = _session()
+        g.operator = None if session is None else _access().holder(session)
+        if g.operator is not None:
+            if request.method not in _SAFE:
+                require_own_page()
             return
-    elif _has_session():
-        if request.method not in _SAFE:
-            require_own_page()
-        return
     raise Unauthorized("ADMIN_TOKEN or an operator's session is required", www_authenticate=WWWAuthenticate("bearer"))
+
+
+def name() -> str:
+    """Return who makes this request, which `require` has let pass: OWNER, or a moderator's name."""
+    return str(g.operator)
 
 
 def require_own_page() -> None:
@@ -67,26 +80,31 @@ def is_secret(shown: bytes, secret: str) -> bool:
     return hmac.compare_digest(hashlib.sha256(shown).digest(), hashlib.sha256(secret.encode()).digest())
 
 
-def is_token(token: bytes) -> bool:
-    """Return whether this is ADMIN_TOKEN, in the same time whatever is wrong with it. Count wrong ones, by address.
+def holder_of(token: bytes) -> str | None:
+    """Return OWNER for ADMIN_TOKEN, the digest of a moderator's token, or None, and count wrong ones, by address.
 
     Raises TooManyRequests, whether or not it is right, and Unavailable.
     """
-    right = is_secret(token, _token())
-    wait_ms = _access().try_token(_hidden_address(), right)
+    digest = digest_of(token)
+    holder: str | None = None
+    if is_secret(token, _token()):
+        holder = OWNER
+    elif _access().moderators.name_of(digest) is not None:
+        holder = digest
+    wait_ms = _access().try_token(_hidden_address(), holder is not None)
     if wait_ms:
         raise TooManyRequests("Too many wrong tokens", retry_after=wait_ms // 1000 + 1)
-    return right
+    return holder
 
 
-def open_session(response: Response) -> None:
-    """Make the browser that asked the operator's. Raises Unavailable."""
+def open_session(response: Response, holder: str) -> None:
+    """Open a session for the browser that asked. `holder`: as `holder_of` returned it. Raises Unavailable."""
     # Where TLS ends at a proxy, the proxy says so if it is trusted, and the page's origin.
     proxies = _settings().trusted_proxies
     secure = seen_scheme(request.environ, proxies) == "https" or request.headers.get("Origin", "").startswith("https:")
     response.set_cookie(
         COOKIE,
-        _signer().sign(_access().open_session(SESSION_SECONDS * 1000)).decode(),
+        _signer().sign(_access().open_session(SESSION_SECONDS * 1000, holder)).decode(),
         max_age=SESSION_SECONDS,
         path="/admin",
         secure=secure,
@@ -101,11 +119,6 @@ def close_session(response: Response) -> None:
     if session is not None:
         _access().end_session(session)
     response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
-
-
-def _has_session() -> bool:
-    session = _session()
-    return session is not None and _access().has_session(session)
 
 
 def _session() -> str | None:

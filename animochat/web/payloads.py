@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from animochat.moderation.lobby_moderation import Ban, Report
+from animochat.moderation.moderators import Action
 
 
 class Healthy(Struct):
@@ -76,6 +77,20 @@ class Reports(Struct):
 
     open: int
     reports: list[Report]
+
+
+class ResolvedReports(Struct):
+    """Resolved reports, the latest first. `total`: the number of all such."""
+
+    total: int
+    reports: list[Report]
+
+
+class Actions(Struct):
+    """What moderators did, the latest first. `total`: the number of all entries that are listed."""
+
+    total: int
+    actions: list[Action]
 
 
 class Bans(Struct):

@@ -1006,4 +1006,4 @@ def test_all_moderation_keys_expire_except_permanent_bans(lobby: Lobby) -> None:
     keys_there = [key.decode() for key in lobby.pipeline.execute("KEYS", "*")]
     assert {f"{TAG}:reports", f"{TAG}:reported:bert", f"{TAG}:reporter:anna", f"{TAG}:bans"} < set(keys_there)
     forever = {key for key in keys_there if lobby.pipeline.execute("PTTL", key) == -1}
-    assert forever == {f"{TAG}:counters", f"{TAG}:epoch", f"{TAG}:workers"} & forever
+    assert forever == {f"{TAG}:counters", f"{TAG}:epoch", f"{TAG}:workers", f"{TAG}:actions"} & forever

@@ -38,6 +38,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/admin/api/reports", None),
     ("POST", "/admin/api/reports/{report}/dismiss", {}),
     ("POST", "/admin/api/reports/{report}/ban", {"hours": 1}),
+    ("GET", "/admin/api/reports/resolved", None),
+    ("GET", "/admin/api/actions", None),
     ("GET", "/admin/api/bans", None),
     ("POST", "/admin/api/bans", {"person": "carl", "hours": 1}),
     ("DELETE", "/admin/api/bans/person:dora", None),

@@ -3,35 +3,35 @@
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :past:<room>,
 --          :report:<report>, :ban:<subject> (hashes), :bans, :reports, :reported:<person>, :rooms, :ended, :pool,
 --          :resting, :selective, :searching, :away, :interest:<interest> (sorted sets), :worker:<worker> (set),
---          :online, :clock (strings), and those of moderation/alert
+--          :online, :clock (strings), and those of moderation/alert, record and resolve
 -- ARGV[1]  person, or '' for the reported one
 -- ARGV[2]  report, or ''
 -- ARGV[3]  milliseconds, or '' for a permanent ban
 -- ARGV[4]  the address that is banned too (a keyed hash), or ''
 -- ARGV[5]  the operator's note, or ''
--- ARGV[6]  time in milliseconds, or '' for the store's clock
+-- ARGV[6]  the moderator
+-- ARGV[7]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  the person, or nil if there is no such report
 -- @include presence/now
 -- @include moderation/alert
 -- @include moderation/ban
+-- @include moderation/record
+-- @include moderation/resolve
 local lobby, person, report = KEYS[1], ARGV[1], ARGV[2]
-local now = clock(ARGV[6])
+local by, now = ARGV[6], clock(ARGV[7])
 if report ~= '' then
   person = redis.call('HGET', lobby .. ':report:' .. report, 'reported')
   if not person then return nil end
 end
 local until_when = ARGV[3] == '' and math.huge or now + tonumber(ARGV[3])
-ban(lobby, person, ARGV[4], now, until_when, {by = 'operator', note = ARGV[5], report = report})
+ban(lobby, person, ARGV[4], now, until_when, {by = by, note = ARGV[5], report = report})
 local open = lobby .. ':reported:' .. person
 for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
-  if redis.call('ZREM', lobby .. ':reports', id) > 0 then
-    redis.call('HSET', lobby .. ':report:' .. id, 'state', 'banned')
-  end
+  resolve(lobby, id, 'banned', now, by)
 end
 redis.call('DEL', open)
-alert(
-  lobby, now, 'ban.set', 'person', person, 'until', until_when < math.huge and shown(until_when) or '',
-  'address', ARGV[4] ~= '' and 1 or 0, 'report', report
-)
+local ends, with_address = until_when < math.huge and shown(until_when) or '', ARGV[4] ~= '' and 1 or 0
+alert(lobby, now, 'ban.set', 'person', person, 'until', ends, 'address', with_address, 'report', report)
+record(lobby, now, by, 'ban', 'person', person, 'until', ends, 'address', with_address, 'report', report)
 return person

@@ -1,16 +1,19 @@
 -- Dismiss a report: it doesn't count against the reported person any more, and its evidence is deleted.
 --
--- KEYS[1]  tag of the lobby; the script touches, behind it: :report:<room> (hash), :reports, :reported:<person>
---          (sorted sets)
+-- KEYS[1]  tag of the lobby; the script touches, behind it: :report:<report> (hash), :reports, :resolved,
+--          :reported:<person> (sorted sets), :actions (stream)
 -- ARGV[1]  report
+-- ARGV[2]  the moderator
+-- ARGV[3]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  1, or 0 if no such report is open
-local lobby, id = KEYS[1], ARGV[1]
-if redis.call('ZREM', lobby .. ':reports', id) == 0 then return 0 end
-local key = lobby .. ':report:' .. id
-local reported = redis.call('HGET', key, 'reported')
+-- @include presence/now
+-- @include moderation/record
+-- @include moderation/resolve
+local lobby, id, by, now = KEYS[1], ARGV[1], ARGV[2], clock(ARGV[3])
+local reported = resolve(lobby, id, 'dismissed', now, by)
 if not reported then return 0 end
-redis.call('HSET', key, 'state', 'dismissed')
-redis.call('HDEL', key, 'details', 'evidence')
+redis.call('HDEL', lobby .. ':report:' .. id, 'details', 'evidence')
 redis.call('ZREM', lobby .. ':reported:' .. reported, id)
+record(lobby, now, by, 'dismiss', 'report', id, 'person', reported)
 return 1
