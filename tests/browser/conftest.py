@@ -30,7 +30,9 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from animochat.moderation.announcements import Announcements
 from animochat.moderation.lobby_moderation import LobbyModeration
+from animochat.settings import Settings
 from tests.helpers.servers import Server, eventually
 from tests.helpers.store import DirectPipeline
 
@@ -171,11 +173,18 @@ def server(quick_server: Server) -> Server:
     return quick_server
 
 
+class Operator(LobbyModeration):
+    """The operator of a server's first lobby, on its store."""
+
+    def announce(self, text: str) -> None:
+        Announcements(self._pipeline, Settings().message_queue_channel).announce(text)
+
+
 @pytest.fixture
-def operator(server: Server) -> Iterator[LobbyModeration]:
-    """What those who run the place do."""
+def operator(server: Server) -> Iterator[Operator]:
+    """Return the operator of the server."""
     pipeline = DirectPipeline(server.redis_url)
-    yield LobbyModeration(pipeline, 0, 0)  # type: ignore[arg-type]
+    yield Operator(pipeline, 0, 0)  # type: ignore[arg-type]
     pipeline.close()
 
 
