@@ -379,7 +379,7 @@ class Settings:
         '`echo "whsec_$(openssl rand -base64 32)"` makes one.',
         default_note="nothing is posted",
     )
-    # What people wrote goes to no other system unless the operator wants it there.
+    # People's texts go to no other system unless the operator wants it.
     webhook_evidence: bool = _setting(
         False,
         flag(),
@@ -387,7 +387,7 @@ class Settings:
         "Whether alerts of reports have the reporter's words and the messages of the chat.",
         "The receiver then has to delete them in time too.",
     )
-    # The receiver is on the internet; an address inside is more often a mistake, or somebody else's trick with DNS.
+    # The receiver is on the internet; an internal address is more often a mistake, or an attack through DNS.
     webhook_allow_private: bool = _setting(
         False,
         flag(),

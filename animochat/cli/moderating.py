@@ -50,7 +50,7 @@ def moderate(action: Callable[[ModerationService], int], lobby: str | None = Non
 
 
 def shell_user() -> str:
-    """Return the user of the operating system, as the log names whoever uses the shell."""
+    """Return the operating system's user, the author in the log for actions from a shell."""
     try:
         return SHELL + getpass.getuser()
     except (KeyError, OSError, ImportError):  # an id without a name, as containers have it

@@ -1,8 +1,9 @@
-"""Alerts for the operator: one lobby's queue of them, and the loop that sends what is due.
+"""Alerts for the operator: one lobby's queue of them, and the loop that sends due ones.
 
-The scripts of this folder queue an alert within the step that it reports (scripts/include/alert.lua). Each worker asks
-for what is due; one has an alert at a time, with a lease that it renews while it sends. A worker that dies loses the
-lease, and another sends the alert, under the same id. What the receiver did not accept is tried again, later each time.
+The scripts of this folder queue an alert in the same step as the event that it reports (scripts/include/alert.lua).
+Workers look for due alerts; one worker at a time has an alert, with a lease that it renews while it sends. If it dies,
+it loses the lease, and another worker sends the alert, under the same id. Refused alerts are retried, with growing
+delays.
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ log = logging.getLogger(__name__)
 TAKE_ALERT = load("moderation/take_alert")
 SETTLE_ALERT = load("moderation/settle_alert")
 
-#: Milliseconds for which a worker has an alert, and seconds after which it renews that while it sends.
+#: Milliseconds for which a worker has an alert, and seconds after which it renews the lease while it sends.
 LEASE_MS = 2000
 RENEW = 0.5
 
-#: Seconds between two looks for what is due.
+#: Seconds between two looks for due alerts.
 INTERVAL = 0.5
 
-#: Milliseconds until the next try, after each that failed; after the last one the alert is given up: within a day.
+#: Milliseconds until the next try, after each failed one; after the last one the alert is given up: within a day.
 DELAYS_MS = tuple(1000 * s for s in (0.5, 1, 5, 30, 120, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600))
 
-#: Seconds that a worker which stops gives an alert that it is sending.
+#: Seconds that a stopping worker gives an alert that it is sending.
 FINISH = 3.0
 
 
 class DeliveryFailed(Exception):
-    """An alert was not accepted. The text says why, without the receiver's address or any secret."""
+    """An alert was not accepted. The text is the reason, without the receiver's address or any secret."""
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """An alert, as a worker has it for a lease. `id` is the same for each try; `at`: when it happened, Unix ms.
+    """An alert, in a worker's hands for a lease. `id` is the same for each try; `at`: time of the event, Unix ms.
 
-    `details` and `evidence` (JSON) are those of the report that it is about, or "".
+    `details` and `evidence` (JSON) are those of the report concerned, or "".
     """
 
     entry: str
@@ -63,7 +64,7 @@ class Alert(msgspec.Struct, frozen=True):
     evidence: bytes = b""
 
     def payload(self, with_words: bool) -> dict[str, Any]:
-        """Return it as a receiver gets it. `with_words`: with what people wrote, where that is known."""
+        """Return the receiver's form. `with_words`: include people's texts, if they are known."""
         data: dict[str, Any] = {"lobby": self.lobby, **self.fields}
         for name in ("until", "reports"):
             if name in data:
@@ -80,7 +81,7 @@ class Alert(msgspec.Struct, frozen=True):
 class AlertQueue:
     """The alerts of one lobby, for one worker. All methods wait for the store; all raise Unavailable.
 
-    `clock` (Unix ms) takes the place of the store's clock, for tests.
+    Tests replace the store's clock with `clock` (Unix ms).
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class AlertQueue:
         self._now: Callable[[], int | str] = clock or (lambda: "")
 
     def take(self) -> Alert | int | None:
-        """Return an alert that is due, or in how many milliseconds one is, or None where none waits."""
+        """Return a due alert, or the milliseconds until one is due, or None if none waits."""
         reply = self._pipeline.call(TAKE_ALERT, self._tag, [self._worker, LEASE_MS, self._now()])
         if len(reply) == 1:
             return None if reply[0] < 0 else int(reply[0])
@@ -110,11 +111,11 @@ class AlertQueue:
         return Alert(name, identity, tries, kind, at, self.lobby, fields, details.decode(), evidence)
 
     def postpone(self, alert: Alert, ms: float) -> bool:
-        """Let any worker take the alert after `ms`, and none before. False where another one has it by now."""
+        """Let any worker take the alert after `ms`, and none before. Return False if another worker has it by now."""
         return self._settle(alert, int(ms))
 
     def remove(self, alert: Alert) -> bool:
-        """Forget an alert that was sent or given up. False where another worker has it by now."""
+        """Forget a sent or given-up alert. Return False if another worker has it by now."""
         return self._settle(alert, "")
 
     def _settle(self, alert: Alert, ms: int | str) -> bool:
@@ -128,7 +129,7 @@ class AlertSender:
     def __init__(self, queue: AlertQueue, send: Callable[[Alert], None]) -> None:
         self._queue = queue
         self._send = send
-        #: Alerts that are over, and of which the store does not know that yet.
+        #: finished alerts that the store does not know to be finished yet
         self._over: list[Alert] = []
         self._failing = False
         self._stopping = False
@@ -136,7 +137,7 @@ class AlertSender:
         self._idle.set()
 
     def run(self) -> float:
-        """Send everything that is due. Return the seconds until the next look. Raises Unavailable."""
+        """Send all due alerts. Return the seconds until the next look. Raises Unavailable."""
         while not self._stopping:
             self._settle()
             taken = self._queue.take()
@@ -150,7 +151,7 @@ class AlertSender:
         return INTERVAL
 
     def stop(self) -> None:
-        """Take no more alerts, and wait for the one that is being sent, for FINISH seconds at most."""
+        """Take no more alerts, and wait for the one being sent, for FINISH seconds at most."""
         self._stopping = True
         self._idle.wait(FINISH)
 
@@ -160,7 +161,7 @@ class AlertSender:
             while not sending.ready():
                 sending.join(RENEW)
                 if not sending.ready() and not self._renew(alert):
-                    return  # this worker stood still, and another one has sent it or does
+                    return  # this worker stood still, and another one has sent it or is sending it
         finally:
             sending.kill()
         self._conclude(alert, sending)
@@ -177,10 +178,10 @@ class AlertSender:
         try:
             return self._queue.postpone(alert, LEASE_MS)
         except Unavailable:
-            return True  # nobody else gets it either
+            return True  # no other worker can get it either
 
     def _conclude(self, alert: Alert, sending: Greenlet) -> None:
-        if not sending.successful():  # a mistake of ours, which gevent has logged: as bad as a receiver that is away
+        if not sending.successful():  # a bug of ours, logged by gevent: treated like an unavailable receiver
             problem: str | None = type(sending.exception).__name__
         else:
             problem = sending.value

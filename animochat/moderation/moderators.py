@@ -1,7 +1,7 @@
-"""Moderators with names and tokens of their own, beside the owner, who has ADMIN_TOKEN.
+"""Moderators with their own names and tokens, in addition to the owner, who has ADMIN_TOKEN.
 
-The store has a digest of each token, which is 256 random bits, and so needs no salt. Everything is in the first lobby's
-slot. Who has done what is in each lobby's log (scripts/include/record.lua), which nothing edits.
+The store has a digest of each token, which is 256 random bits and so needs no salt. Everything is in the first lobby's
+slot. Each lobby's log has all actions with their authors (scripts/include/record.lua); nothing edits it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from animochat.store.scripts import load
 ADD_MODERATOR = load("moderation/add_moderator")
 REVOKE_MODERATOR = load("moderation/revoke_moderator")
 
-#: The owner, as bans and the log name whoever shows ADMIN_TOKEN; and what an automatic suspension is by.
+#: Names in bans and in the log: of the owner, who uses ADMIN_TOKEN, and of automatic suspensions.
 OWNER, REPORTS = "operator", "reports"
 
-#: Before the name of a user of the operating system, who used the shell.
+#: Prefix of the name of an operating system's user, who used the shell.
 SHELL = "shell:"
 
-#: Moderators at most.
+#: Maximal number of moderators.
 MAX_MODERATORS = 100
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 
 
 class Moderator(msgspec.Struct):
-    """A moderator. `since`: when the token was made, Unix ms."""
+    """A moderator. `since`: creation of the token, Unix ms."""
 
     name: str
     since: int
@@ -42,8 +42,8 @@ class Moderator(msgspec.Struct):
 class Action(msgspec.Struct):
     """An entry of the log. `at`: Unix ms. `by`: "operator", a moderator's name, or "shell:" and a user's name.
 
-    `what`: "ban", "dismiss", "lift", "announce", "add-moderator" or "revoke-moderator". `on`: what it was about
-    (`report`, `person`, …).
+    `what`: "ban", "dismiss", "lift", "announce", "add-moderator" or "revoke-moderator". `on`: its subjects (`report`,
+    `person`, …).
     """
 
     id: str
@@ -55,7 +55,7 @@ class Action(msgspec.Struct):
 
 
 class NameRefused(Exception):
-    """The text says why a moderator can't have that name."""
+    """The text is the reason why a moderator can't have that name."""
 
 
 def is_name(name: str) -> bool:
@@ -64,7 +64,7 @@ def is_name(name: str) -> bool:
 
 
 def digest_of(token: bytes) -> str:
-    """Return what the store knows of a token."""
+    """Return the digest of a token for the store."""
     return hashlib.sha256(b"animochat.moderator:" + token).hexdigest()
 
 

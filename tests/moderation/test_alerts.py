@@ -19,7 +19,7 @@ from animochat.settings import Settings, SettingsError
 from tests.helpers.receivers import SECRET, MailServer, Receiver
 from tests.helpers.store import TAG, Lobby
 
-WORDS = "what nobody else may read"
+WORDS = "only for the operator"
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def lobby(redis_url: str) -> Iterator[Lobby]:
 
 
 def queue(lobby: Lobby, worker: str = "worker0") -> AlertQueue:
-    """A worker that sends alerts, and has looked for some."""
+    """Return a worker's queue that has looked for alerts."""
     one = AlertQueue(lobby.pipeline, worker, clock=lobby.clock)  # type: ignore[arg-type]
     one.take()
     return one
@@ -52,7 +52,7 @@ def take_all(one: AlertQueue) -> list[Alert]:
     return taken
 
 
-# Queued with what they report
+# Queued together with the event
 
 
 def test_each_event_is_an_alert_with_what_it_is_about(lobby: Lobby) -> None:
@@ -87,7 +87,7 @@ def test_a_suspension_by_reports_is_an_alert_behind_the_report_s(lobby: Lobby) -
     assert suspended.payload(False)["data"] == expected
 
 
-def test_what_changes_nothing_is_no_alert(lobby: Lobby) -> None:
+def test_actions_without_an_effect_queue_no_alert(lobby: Lobby) -> None:
     one = queue(lobby)
     anna, _ = lobby.pair("anna", "bert")
     lobby.moderation = LobbyModeration(lobby.pipeline, 1, 0, clock=lobby.clock)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def test_what_changes_nothing_is_no_alert(lobby: Lobby) -> None:
     carl.conn = "of another connection"
     assert carl.report()[0] == "unknown"
     assert lobby.moderation.ban_reported("no-such-report", None, "", "") is None
-    assert not lobby.moderation.lift("person:nobody")
+    assert not lobby.moderation.lift("person:unknown")
     assert [alert.type for alert in take_all(one)] == ["report.filed"]
     anna.find()
     lobby.people("emil")[0].find()
@@ -105,12 +105,12 @@ def test_what_changes_nothing_is_no_alert(lobby: Lobby) -> None:
     assert one.take() is None
 
 
-def test_where_no_worker_sends_alerts_none_is_kept(lobby: Lobby) -> None:
+def test_without_a_sending_worker_no_alert_is_kept(lobby: Lobby) -> None:
     file(lobby)
     assert lobby.pipeline.execute("KEYS", f"{TAG}:alert*") == []
 
 
-def test_no_alert_in_the_store_has_what_people_wrote(lobby: Lobby) -> None:
+def test_alerts_in_the_store_contain_no_texts_of_people(lobby: Lobby) -> None:
     one = queue(lobby)
     room = file(lobby)
     assert WORDS not in str(lobby.pipeline.execute("XRANGE", f"{TAG}:alerts", "-", "+"))
@@ -128,7 +128,7 @@ def test_no_alert_in_the_store_has_what_people_wrote(lobby: Lobby) -> None:
     assert WORDS not in str(again.payload(True)), "the words of a dismissed report are deleted"
 
 
-def test_alerts_that_wait_have_a_bound_and_what_is_lost_holds_nothing_up(lobby: Lobby) -> None:
+def test_waiting_alerts_have_a_bound_and_dropped_ones_block_nothing(lobby: Lobby) -> None:
     one = queue(lobby)
     for person in ("first", "second", "third"):
         lobby.moderation.ban(person, None, "", "")
@@ -165,7 +165,7 @@ def test_one_worker_has_an_alert_until_its_lease_is_over(lobby: Lobby) -> None:
 
 
 class Send:
-    """Takes alerts, or fails as often as it is told to."""
+    """Accepts alerts, but fails the first `failures` times."""
 
     def __init__(self, failures: int = 0, problem: Exception | None = None) -> None:
         self.tried: list[str] = []
@@ -178,7 +178,7 @@ class Send:
             raise self.problem
 
 
-def test_what_fails_is_sent_again_later_each_time_and_given_up_in_the_end(lobby: Lobby) -> None:
+def test_failed_alerts_are_retried_with_growing_delays_and_then_given_up(lobby: Lobby) -> None:
     send = Send(failures=100)
     sender = AlertSender(queue(lobby), send)
     file(lobby)
@@ -197,7 +197,7 @@ def test_what_fails_is_sent_again_later_each_time_and_given_up_in_the_end(lobby:
     assert list(DELAYS_MS) == sorted(DELAYS_MS)
 
 
-def test_one_that_fails_holds_up_no_other(lobby: Lobby) -> None:
+def test_a_failing_alert_does_not_delay_others(lobby: Lobby) -> None:
     send = Send(failures=1)
     sender = AlertSender(queue(lobby), send)
     lobby.moderation.ban("first", None, "", "")
@@ -210,7 +210,7 @@ def test_one_that_fails_holds_up_no_other(lobby: Lobby) -> None:
     assert send.tried == [first, second, first]
 
 
-def test_what_was_accepted_is_not_sent_again_where_the_store_was_away_for_a_moment(lobby: Lobby) -> None:
+def test_an_accepted_alert_is_not_sent_again_after_an_outage_of_the_store(lobby: Lobby) -> None:
     one, send = queue(lobby), Send()
     sender = AlertSender(one, send)
     file(lobby)
@@ -286,7 +286,7 @@ def test_a_private_address_is_refused_before_anything_is_sent(host: str, receive
 def test_the_address_that_was_checked_is_the_one_that_is_used(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that leads elsewhere when it is looked up again does not get in."""
+    """A name whose second look-up returns another address does not bypass the check."""
     answers = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]]
     look_up = socket.getaddrinfo
     asked = []
@@ -339,7 +339,7 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 
-def test_a_failure_says_nothing_of_the_address_or_the_secret(receiver: Receiver) -> None:
+def test_failures_contain_neither_address_nor_secret(receiver: Receiver) -> None:
     receiver.close()
     with pytest.raises(DeliveryFailed) as failed:
         Webhook(receiver.url, SECRET, allow_private=True).send(ALERT)

@@ -1,4 +1,4 @@
-"""Moderators with tokens of their own (animochat/moderation/moderators.py), and the log of who did what."""
+"""Moderators with tokens of their own (animochat/moderation/moderators.py), and the log of their actions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def log_of(lobby: Lobby) -> list[tuple[str, str, dict[str, str]]]:
-    """Who did what on which, the first first."""
+    """Return author, action and subjects of each entry, the first one first."""
     actions = lobby.moderation.actions(100)[1]
     return [(action.by, action.what, action.on) for action in reversed(actions)]
 
@@ -108,9 +108,7 @@ def test_a_moderator_logs_in_and_acts_under_the_own_name(
     assert "Banned by maria" in page
 
 
-def test_revoking_ends_the_sessions_and_the_token_at_once_and_nobody_else_s(
-    moderators: Moderators, client: FlaskClient
-) -> None:
+def test_revoking_ends_only_the_moderator_s_token_and_sessions(moderators: Moderators, client: FlaskClient) -> None:
     maria, jose = moderators.add("maria", "shell:owner"), moderators.add("jose", "shell:owner")
     assert client.post("/admin/login", data={"token": maria}, headers=OWN).status_code == 303
     assert client.get("/admin/api/bans").status_code == 200
@@ -126,7 +124,7 @@ def test_revoking_ends_the_sessions_and_the_token_at_once_and_nobody_else_s(
     assert client.get("/admin/api/bans").status_code == 401, "another token of that name opens no old session"
 
 
-def test_a_session_of_before_there_were_moderators_is_the_owner_s(lobby: Lobby, client: FlaskClient) -> None:
+def test_a_session_from_before_moderators_existed_is_the_owner_s(lobby: Lobby, client: FlaskClient) -> None:
     assert client.post("/admin/login", data={"token": OWNER_TOKEN}, headers=OWN).status_code == 303
     (session,) = lobby.pipeline.execute("KEYS", f"{TAG}:operator:*")
     lobby.pipeline.execute("SET", session, 1, "KEEPTTL")
@@ -170,14 +168,14 @@ def test_each_action_is_in_the_log_with_who_and_on_what(
     assert lobby.pipeline.execute("PTTL", f"{TAG}:actions") == -1, "it does not expire"
 
 
-def test_what_was_not_done_is_not_in_the_log(lobby: Lobby, moderators: Moderators, client: FlaskClient) -> None:
+def test_failed_actions_are_not_in_the_log(lobby: Lobby, moderators: Moderators, client: FlaskClient) -> None:
     for path, body in (
         ("reports/none/dismiss", {}),
         ("reports/none/ban", {"hours": 1}),
         ("announcements", {"text": ""}),
     ):
         client.post(f"/admin/api/{path}", json=body, headers=bearer(OWNER_TOKEN))
-    client.delete("/admin/api/bans/person:nobody", headers=bearer(OWNER_TOKEN))
+    client.delete("/admin/api/bans/person:unknown", headers=bearer(OWNER_TOKEN))
     assert log_of(lobby) == []
 
 
@@ -193,7 +191,7 @@ def test_the_log_is_read_from_all_lobbies_the_latest_first_and_page_by_page(lobb
     assert service.actions(0, 10, "other")[0] == 2
 
 
-def test_resolved_reports_are_listed_with_by_whom_the_latest_first(lobby: Lobby, client: FlaskClient) -> None:
+def test_resolved_reports_are_listed_with_their_moderator_the_latest_first(lobby: Lobby, client: FlaskClient) -> None:
     first, second, left = file(lobby), file(lobby, "carl", "dora"), file(lobby, "emil", "fred")
     lobby.moderation.acting_as("maria").dismiss(first)
     lobby.pass_time(1000)
