@@ -1,6 +1,8 @@
 # Everything a developer types. Needs Python 3.10 or later (with venv), Node 18 or later (with npm) and make.
 
 PYTHON ?= python3
+# .python-version is for platforms that deploy. Here any Python from 3.10 on does: pyenv takes its own default.
+export PYENV_VERSION ?= $(shell command -v pyenv >/dev/null && pyenv global | paste -s -d : -)
 VENV := .venv
 BIN := $(VENV)/bin
 # Files that tell when a step was last done; it is done again when what it depends on has changed.
@@ -17,7 +19,7 @@ PAGE_LIBRARIES := $(addprefix animochat/web/static/vendor/,socket.io.esm.min.js 
 # Where `make wheel` puts the archives.
 DIST := dist
 
-.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site wheel constraints bench simulate screenshots model clean
+.PHONY: setup run-setup test-setup test-packages run test test-lowest coverage lint format documents site wheel sbom audit constraints bench simulate screenshots model clean
 
 setup: $(PYTHON_READY) $(NODE_READY) $(PAGE_LIBRARIES)
 
@@ -96,6 +98,14 @@ wheel: $(RUN_READY) $(PAGE_LIBRARIES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'setuptools>=77'
 	rm -f $(DIST)/animochat-*.whl $(DIST)/animochat-*.tar.gz
 	$(BIN)/python tools/build_backend.py $(DIST)
+
+# The wheel, and what it brings along (CycloneDX): Python's packages and the page's libraries.
+sbom: $(PYTHON_READY) wheel
+	$(BIN)/python tools/sbom.py $(DIST)
+
+# Known vulnerabilities of the versions in constraints.txt and package-lock.json; needs the indexes.
+audit: $(PYTHON_READY)
+	$(BIN)/python tools/audit.py
 
 # The versions that installing and CI use: the newest ones that setup.cfg allows.
 constraints: setup

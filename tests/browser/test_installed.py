@@ -12,6 +12,9 @@ from playwright.sync_api import expect
 
 from tests.helpers.installed import CONSTRAINTS, UV, InstalledServer, built, install, sources
 
+# Packages are installed.
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -100,7 +100,7 @@ def start_haproxy():
     started = []
 
     def start(file, *arguments, open_files=1024):
-        """With the limit of open files that a shell usually has, which nobody may raise."""
+        """With the limit of open files that a shell usually has, which can't be raised."""
         limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (open_files, open_files))
         program = shutil.which("haproxy", path=SEARCH)
         started.append(subprocess.Popen([program, "-db", "-f", str(file), *arguments], preexec_fn=limit))

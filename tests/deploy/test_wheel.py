@@ -16,6 +16,9 @@ from animochat import __version__
 from tests.helpers.installed import built, install, make_wheel, sources
 from tests.helpers.servers import ROOT
 
+# Archives are built, and packages installed.
+pytestmark = pytest.mark.timeout(180)
+
 PACKAGE = ROOT / "animochat"
 
 

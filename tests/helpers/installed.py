@@ -41,7 +41,7 @@ def make_wheel(sources: Path) -> subprocess.CompletedProcess[str]:
     ]
     options = [word for file in done for word in ("-o", file)]
     command = ["make", "wheel", f"VENV={BIN.parent}", *options]
-    return subprocess.run(command, cwd=sources, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(command, cwd=sources, capture_output=True, text=True, timeout=150, check=False)
 
 
 def built(sources: Path) -> list[Path]:
