@@ -163,6 +163,21 @@ def origins() -> Kind:
     return Kind(read, allowed)
 
 
+def embedders() -> Kind:
+    """Return the kind of a comma-separated list of web pages' origins, or `*`."""
+    every = origins()
+
+    def read(text: str) -> tuple[str, ...]:
+        found: tuple[str, ...] = every.read(text)
+        wrong = [origin for origin in found if origin != "*" and not origin.startswith(("http://", "https://"))]
+        if wrong:
+            raise BadValue(*(f"{origin!r} is not {allowed}" for origin in wrong))
+        return found
+
+    allowed = "the origin of a web page like https://www.example, or *"
+    return Kind(read, allowed)
+
+
 def _written_origin(entry: str) -> str | None:
     """Return the origin that a person means, who may write a host in its own letters, or a slash at the end."""
     scheme, mark, rest = _TRAILING_SLASHES.sub("", entry).partition("://")

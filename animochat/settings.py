@@ -17,6 +17,7 @@ from animochat.environment import (
     Kind,
     choice,
     directory,
+    embedders,
     flag,
     host,
     integer,
@@ -136,6 +137,15 @@ class Settings:
         "`terms.md`, `privacy.md` and `contact.md` (or `terms.es.md` and so on for one language) in Markdown, "
         "`security.txt`, `robots.txt` and `favicon.ico` as they are. Read at the start.",
         default_note="short texts made from the settings",
+    )
+    # A page that others may frame can be laid under a page that lures people into clicking.
+    embed_origins: tuple[str, ...] = _setting(
+        (),
+        embedders(),
+        "Server",
+        "Origins of other pages that may show the chat in a frame, comma separated; `*` for any.",
+        "They load `/widget.js` and have the element `<animochat-chat>` ([page.md](page.md#on-another-page)).",
+        default_note="none, and there is no `/widget.js`",
     )
     # One is right for a laptop; platforms set it by the machine's size.
     web_concurrency: int = _setting(

@@ -20,6 +20,7 @@ TABLE = [
     ("CLIENT_URL", "https://chat.example", ("https://chat.example",), ("http://localhost:5173",)),
     ("REDIS_URL", "rediss://user:password@store.example:6380/1", "rediss://user:password@store.example:6380/1", None),
     ("REDIS_TLS_VERIFY", "0", False, True),
+    ("EMBED_ORIGINS", "https://www.example", ("https://www.example",), ()),
     ("WEB_CONCURRENCY", "4", 4, 1),
     ("PUBLIC_URL", "https://Chat.example/below", "https://chat.example/below/", None),
     ("TEXTS_DIR", "docs", "docs", None),
@@ -80,7 +81,10 @@ def test_the_table_lists_every_setting():
     assert {field.name.upper() for field in dataclasses.fields(Settings)} == {row[0] for row in TABLE}
 
 
-@pytest.mark.parametrize("name", ["docs/configuration.md", ".env.example", "README.md", "docs/animochat.d.ts"])
+@pytest.mark.parametrize(
+    "name",
+    ["docs/configuration.md", ".env.example", "README.md", "docs/animochat.d.ts"],
+)
 def test_the_documents_agree_with_the_table(name):
     assert (ROOT / name).read_text("utf-8") == documents(ROOT)[ROOT / name], "run `make documents`"
 
@@ -205,6 +209,11 @@ def test_settings_cannot_be_changed():
         ("CLIENT_URL", "http://[:::]"),
         ("CLIENT_URL", "https://"),
         ("CLIENT_URL", "NULL"),
+        ("EMBED_ORIGINS", "www.example"),
+        ("EMBED_ORIGINS", "https://www.example; script-src *"),
+        ("EMBED_ORIGINS", "https://*.example"),
+        ("EMBED_ORIGINS", "null"),
+        ("EMBED_ORIGINS", "capacitor://localhost"),
         ("REDIS_URL", "localhost:6379"),
         ("REDIS_URL", "http://localhost:6379"),
         ("REDIS_URL", "redis://"),

@@ -71,7 +71,7 @@ def with_readme_table(readme: str) -> str:
 
 
 def _default(field: dataclasses.Field[Any], setting: Setting) -> str:
-    return setting.default_note if field.default is None else f"`{_plain(field.default)}`"
+    return setting.default_note if field.default in (None, ()) else f"`{_plain(field.default)}`"
 
 
 def _plain(value: Any) -> str:

@@ -73,6 +73,7 @@ SINCE_PARAMETERS = [
 
 ROUTES = [
     Route("/", "The chat page.", media="text/html"),
+    Route("/widget.js", "The chat as an element, for the pages of EMBED_ORIGINS.", media="text/javascript"),
     Route("/terms", "The operator's terms.", media="text/html"),
     Route("/privacy", "What is kept of a person, and for how long.", media="text/html"),
     Route("/contact", "How to reach the operator.", media="text/html"),

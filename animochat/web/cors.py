@@ -129,7 +129,8 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def add_headers(response: Response) -> Response:
-        if request.path.startswith("/admin"):  # for no other origin, whatever CLIENT_URL says
+        # /admin is for no other origin, whatever CLIENT_URL says, and /widget.js for those of EMBED_ORIGINS.
+        if request.path.startswith("/admin") or request.endpoint == "page.widget":
             return response
         # One answer differs from origin to origin, so caches must not mix them up.
         response.vary.add("Origin")

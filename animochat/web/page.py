@@ -14,6 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, render_template, request
 from werkzeug.exceptions import NotFound
 
+from animochat.environment import normalized_origin
 from animochat.web.cached import FILE_HEADERS, CachedAnswer, file_answer
 from animochat.web.cookies import cookie
 
@@ -99,6 +100,20 @@ def _not_found(language: str, root: str) -> CachedAnswer:
         "missing.html", say=texts(language).__getitem__, language=language, root=root, files=files()
     )
     return CachedAnswer(document.encode(), "text/html; charset=utf-8", {"Vary": "Accept, Accept-Language, Cookie"})
+
+
+@blueprint.get("/widget.js")
+def widget() -> Response:
+    """Serve the element for the pages of EMBED_ORIGINS; browsers keep it from others. 404 where there are none."""
+    embedders = current_app.extensions["animochat"].settings.embed_origins
+    if not embedders:
+        raise NotFound
+    response = _file("widget.js").response()
+    response.vary.add("Origin")
+    origin = normalized_origin(request.headers.get("Origin", ""))
+    if origin is not None and ("*" in embedders or origin in embedders):
+        response.headers["Access-Control-Allow-Origin"] = origin
+    return response
 
 
 @blueprint.get("/static/<path:filename>")

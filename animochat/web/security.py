@@ -8,10 +8,11 @@ from flask import Flask, Response, current_app, request
 
 from animochat.web.cors import seen_scheme
 
-# Own files only, nothing inline. The page posts no form, opens no frame and stands in none.
+# Own files only, nothing inline. The page posts no form and opens no frame. Pages of EMBED_ORIGINS may show the chat in
+# a frame; nothing else stands in one.
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src {connect};"
-    " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
 )
 
 _HEADERS = {
@@ -26,7 +27,6 @@ _HEADERS = {
 # What may stand in a Host header and is safe inside the policy: no space, comma or semicolon.
 _HOST = re.compile(r"[A-Za-z0-9._\-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", re.ASCII)
 
-
 # Browsers that were here once with TLS come back with it only, for a year: nobody on the way can take it off.
 _HSTS = "max-age=31536000"
 
@@ -37,13 +37,18 @@ def register(app: Flask) -> None:
 
 
 def _add_headers(response: Response) -> Response:
+    settings = current_app.extensions["animochat"].settings
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if seen_scheme(request.environ, current_app.extensions["animochat"].settings.trusted_proxies) == "https":
+    ancestors = "'none'"
+    if settings.embed_origins and request.endpoint == "page.index":
+        ancestors = " ".join(("'self'", *settings.embed_origins))
+        del response.headers["X-Frame-Options"]  # which knows no list
+    if seen_scheme(request.environ, settings.trusted_proxies) == "https":
         response.headers.setdefault("Strict-Transport-Security", _HSTS)
     if "animochat.request" in request.environ:  # what the log's lines about this request carry
         response.headers["X-Request-Id"] = request.environ["animochat.request"]
-    policy = _CONTENT_SECURITY_POLICY.format(connect=_connect_sources(request.host))
+    policy = _CONTENT_SECURITY_POLICY.format(connect=_connect_sources(request.host), ancestors=ancestors)
     response.headers.setdefault("Content-Security-Policy", policy)
     # What is not said to be cacheable is about this moment.
     response.headers.setdefault("Cache-Control", "no-store")

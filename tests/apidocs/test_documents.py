@@ -33,7 +33,7 @@ PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     numbers = {"SKIP_COOLDOWN_MS": "1", "RECONNECT_GRACE_MS": "60000", "MATCH_HISTORY_HOURS": "0"}
-    numbers["ADMIN_TOKEN"] = ADMIN_TOKEN
+    numbers |= {"ADMIN_TOKEN": ADMIN_TOKEN, "EMBED_ORIGINS": "*"}
     with running(tmp_path_factory.mktemp("documents"), **numbers) as (server,):
         yield server
 

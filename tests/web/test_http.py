@@ -639,6 +639,48 @@ def test_the_page_may_load_and_run_its_own_files_only(client):
     }
 
 
+EMBEDDER = "https://www.example"
+
+
+def test_only_the_chat_stands_in_frames_and_only_in_those_that_are_named():
+    settings = Settings(embed_origins=(EMBEDDER, "http://b.example:8080"), admin_token="a token of sixteen letters")
+    client = create_app(settings).test_client()
+    for path in ("/", "/?lobby=main", "/?lobby=nowhere"):
+        answer = client.get(path)
+        assert policy(answer)["frame-ancestors"] == f"'self' {EMBEDDER} http://b.example:8080"
+        assert "X-Frame-Options" not in answer.headers
+    for path in ("/admin", "/health/live", "/docs", "/nowhere", "/static/main.js", "/widget.js"):
+        answer = client.get(path)
+        assert policy(answer)["frame-ancestors"] == "'none'"
+        assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+@pytest.mark.parametrize(
+    ("embedders", "origin", "granted"),
+    [
+        ((EMBEDDER,), EMBEDDER, EMBEDDER),
+        ((EMBEDDER,), "https://WWW.example:443", EMBEDDER),
+        ((EMBEDDER,), FOREIGN, None),
+        ((EMBEDDER,), LISTED, None),  # CLIENT_URL is about another thing
+        ((EMBEDDER,), "null", None),
+        ((EMBEDDER,), None, None),
+        (("*",), FOREIGN, FOREIGN),
+    ],
+)
+def test_the_element_is_for_the_pages_that_may_have_it(embedders, origin, granted, caplog):
+    client = app_with(Settings(embed_origins=embedders, client_url=(LISTED,))).test_client()
+    answer = client.get("/widget.js", headers={"Origin": origin} if origin else {})
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/javascript")
+    assert answer.headers.get("Access-Control-Allow-Origin") == granted
+    assert "Origin" in answer.headers["Vary"]
+    assert not caplog.records
+
+
+def test_without_pages_that_may_have_it_there_is_no_element(client):
+    assert client.get("/widget.js").status_code == 404
+
+
 def test_a_file_opened_as_a_document_may_do_nothing(client):
     for path in ("/static/favicon.svg", "/static/main.js"):
         assert policy(client.get(path)) == {"default-src": "'none'", "frame-ancestors": "'none'"}

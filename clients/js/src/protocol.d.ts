@@ -1,0 +1,1 @@
+../../../docs/animochat.d.ts

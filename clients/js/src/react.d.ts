@@ -1,0 +1,3 @@
+import type { Chat, ChatOptions, ChatState } from "./core.js";
+
+export function useChat(url: string, options?: Omit<ChatOptions, "connect">): ChatState & { chat: Chat };
