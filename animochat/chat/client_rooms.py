@@ -91,8 +91,16 @@ class ClientRooms:
         connection.emit("partner-disconnected", PartnerDisconnected(reason), offset.IDLE)
 
     def leave(self, connection: Connection, room_id: str) -> None:
-        """Close the log of a room that the client itself has left: the one way out for it. Waits for the store."""
-        self.rooms.life.close(room_id)
+        """Close the log of a room that the client itself has left: the one way out for it. Waits for the store.
+
+        Raises Unavailable where the log may be open: the partner may still say something there, so leaving may not be
+        acknowledged. In a cluster the log's node may be gone for longer, and keeps nobody in the room.
+        """
+        try:
+            self.rooms.life.close(room_id)
+        except Unavailable:
+            if not self.rooms.logs_elsewhere:
+                raise
         self.connections.leave_room(connection, room_id)
 
 

@@ -5,6 +5,7 @@ While the store can't be reached, the ends that it has to know are kept, and rep
 
 from __future__ import annotations
 
+import contextlib
 import time
 from functools import partial
 
@@ -151,7 +152,8 @@ class Departures:
             gone = self._presence.disconnect(connection.person, connection.id, grace_ms)
             self._leaving.discard(connection.person)
             if gone and grace_ms is None and room is not None:
-                self._rooms.life.close(room.room_id)
+                with contextlib.suppress(Unavailable):  # nobody waits for the answer, and the agenda has the room
+                    self._rooms.life.close(room.room_id)
                 self._connections.leave_room(connection, room.room_id)
         except Unavailable:
             self._unreported.append((connection, grace_ms))

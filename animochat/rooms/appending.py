@@ -79,7 +79,12 @@ class Entry(NamedTuple):
 
 
 class Appender(Protocol):
-    """Stores messages. `log_may_be_ahead`: a room's log may contain messages that are not published yet."""
+    """Stores messages. `log_may_be_ahead`: a room's log may contain messages that are not published yet.
+
+    `logs_elsewhere`: a room's log may be on another node than its lobby, and away while the lobby is not.
+    """
+
+    logs_elsewhere: bool
 
     @property
     def log_may_be_ahead(self) -> bool: ...
@@ -95,6 +100,7 @@ class ServerAppender:
     """Appends on a single server. `stored` is called after each script call: new messages, all messages."""
 
     log_may_be_ahead = False
+    logs_elsewhere = False
 
     def __init__(self, call: AppendCall, log: Log, stored: Callable[[int, int], None]) -> None:
         self._call = call
@@ -124,6 +130,8 @@ class ServerAppender:
 
 class ClusterAppender:
     """Appends in a cluster. `stored`: as above; `repeat` publishes the hints that no worker has received."""
+
+    logs_elsewhere = True
 
     def __init__(
         self,

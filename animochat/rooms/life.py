@@ -6,12 +6,10 @@ A worker that has a member of the room does so at once; an agenda in the lobby's
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from animochat.protocol.errors import Unavailable
 from animochat.store import keys
 from animochat.store.gather import gather
 from animochat.store.node import Command, Request
@@ -89,10 +87,9 @@ class LogLife:
     def close(self, room_id: str) -> None:
         """Close the log of a room that is over, so that it accepts no further messages.
 
-        Waits for the store; if that can't be reached, the agenda still has the room.
+        Waits for the store. Raises Unavailable; the agenda has the room then, and some worker closes it.
         """
-        with contextlib.suppress(Unavailable):
-            self._pipeline.execute(*self._closing([room_id]))
+        self._pipeline.execute(*self._closing([room_id]))
 
     def begin_to_close(self, room_id: str, closed: Callable[[], None]) -> None:
         """Do the same without waiting. Call `closed` after the reply, which follows all earlier writes to the room;

@@ -92,6 +92,11 @@ class Rooms:
         """Return whether a room's log may contain messages that its lobby's workers have not received."""
         return self._appender().log_may_be_ahead
 
+    @property
+    def logs_elsewhere(self) -> bool:
+        """Return whether a room's log may be on another node than its lobby, and away while the lobby is not."""
+        return self._appender().logs_elsewhere
+
     def settle(self, room_id: str) -> None:
         """Wait until all messages appended to a room here are stored, and their publication is on its way."""
         self._appender().settle(room_id)

@@ -15,6 +15,8 @@ import pytest
 
 from animochat.chat.inbound import ChannelHandler
 from animochat.chat.worker import Chat
+from animochat.protocol.errors import Unavailable
+from animochat.rooms.life import CLOSE_ROOMS
 from animochat.rooms.service import Rooms
 from tests.helpers.local_chat import CLOSED, LocalClient, pair, start_chat
 from tests.helpers.store import cooperative, soon
@@ -294,6 +296,30 @@ def test_nobody_is_told_that_somebody_types_who_may_have_left_the_room(start: St
     anna.connection.stale = True
     assert anna.call("typing", True)["error"]["code"] == "unavailable"
     assert bert.payload("partner-typing") is None
+    chat.stop(1)
+
+
+@cooperative
+@pytest.mark.parametrize("event", ["leave-room", "next-match"])
+def test_leaving_is_not_acknowledged_while_the_partner_can_still_say_something(
+    start: Start, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    chat = start()
+    anna, bert = pair(chat)
+    execute, lost = chat.pipeline.execute, []
+
+    def lose_one(*command: Any) -> Any:
+        if command[:2] == ("EVALSHA", CLOSE_ROOMS.sha) and not lost:
+            lost.append(command)
+            raise Unavailable
+        return execute(*command)
+
+    monkeypatch.setattr(chat.pipeline, "execute", lose_one)
+    answer = anna.call(event)
+    assert answer["error"]["code"] == "unavailable", "its log may be open"
+    for person in (anna, bert):
+        soon(lambda person=person: person.payload("partner-disconnected"), "the end, from the store")
+    assert anna.call("leave-room")["error"]["code"] == "not-in-room"
     chat.stop(1)
 
 

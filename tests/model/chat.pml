@@ -28,7 +28,7 @@ hidden byte HOME1;              /* the worker that the second person comes to fi
 
 /* Mutations, and assumptions that are not made */
 hidden byte ACK_EARLY, LATE_WORDS, LAST_WORDS, SEARCH_ENDS, RESYNC_STEALS, NO_DEFER, NO_VERSIONS, NO_RESYNC, NO_STALE;
-hidden byte NO_WARY, NO_CLOSE, NO_ROUTE, NO_REAPER, NO_LOOK, SLOW_CONNECT;
+hidden byte NO_WARY, NO_CLOSE, CLOSE_LOST, NO_ROUTE, NO_REAPER, NO_LOOK, SLOW_CONNECT;
 
 #define ROOMS 4       /* rooms are numbered from 1; a run that makes more is cut off */
 #define SAID 5
@@ -77,7 +77,7 @@ bool subscribed[2] = true;
 bool stopped[2], dead[2];
 bool lapsed[2];                 /* stopped for longer than its lease */
 bool stalled[2];                /* goes on after that, and has not noticed yet */
-bool wary[2];                   /* Lifecycle._wary_until */
+bool wary[2];                   /* Arrivals.distrust_arrivals */
 
 /* THE WORKERS: Connection, one for each worker and person */
 typedef Connection {
@@ -527,7 +527,7 @@ inline perform(i, a, x1, x2, x3) {                   /* Connection.perform */
   fi
 }
 
-inline mark_stale(i) {                                    /* Lifecycle.mark_stale */
+inline mark_stale(i) {                                    /* Connection.mark_stale, Arrivals.resync */
   if
   :: !c[i].stale -> c[i].stale = true; perform(i, resync, 0, 0, 0)
   :: else
@@ -536,20 +536,20 @@ inline mark_stale(i) {                                    /* Lifecycle.mark_stal
 
 inline forget_queued(i) { do :: queue[i]?ev, _, _, _ :: empty(queue[i]) -> break od }
 
-inline remove(i, keep) {                             /* Lifecycle._close, .ban: the client is gone; keep: grace time */
+inline remove(i, keep) {                             /* Departures._end: the client is gone; keep: grace time */
   c[i].closed = true;
   forget_queued(i);
   perform(i, farewell, 1 - keep, 0, 0)
 }
 
-inline fetch_missed(i, r) {                          /* Lifecycle.fetch_missed */
+inline fetch_missed(i, r) {                          /* Delivery.fetch_missed */
   if
   :: !c[i].behind -> c[i].behind = true; perform(i, fetchmissed, r, 0, 0)
   :: else
   fi
 }
 
-inline begin_room(i, w, p, r) {                      /* Lifecycle.begin_room */
+inline begin_room(i, w, p, r) {                      /* ClientRooms.begin */
   c[i].room = r; c[i].wait = false; c[i].received = 0; c[i].behind = false;
   ask(w, open, p, r, 0, c[i].v);
   see_matched(i, p, r);
@@ -560,7 +560,7 @@ inline begin_room(i, w, p, r) {                      /* Lifecycle.begin_room */
   c[i].early = 0
 }
 
-inline deliver(i, p, r, s) {                         /* ChatNamespace.deliver, not deferred */
+inline deliver(i, p, r, s) {                         /* Delivery.deliver, not deferred */
   if
   :: c[i].room != r -> c[i].early = r
   :: c[i].room == r && s > c[i].received && !c[i].stale && !c[i].behind ->
@@ -648,13 +648,13 @@ inline begin(i, w, p) {
     :: else -> say_now(i, w, p, x, z)
     fi;
     finish(i)
-  :: ev == endroom && !c[i].closed ->                /* Lifecycle._end_room */
+  :: ev == endroom && !c[i].closed ->                /* ClientRooms._end */
     if
     :: c[i].room == x && !c[i].stale && !LAST_WORDS -> ask(w, rest, p, x, 0, 0)
     :: c[i].room == x && !c[i].stale && LAST_WORDS -> c[i].room = 0; see_ended(i, p, x); finish(i)
     :: else -> finish(i)
     fi
-  :: ev == fetchmissed && !c[i].closed ->            /* Lifecycle._fetch_missed */
+  :: ev == fetchmissed && !c[i].closed ->            /* Delivery._fetch_missed */
     c[i].behind = false;
     if
     :: c[i].room == x && !c[i].stale -> ask(w, attach, p, x, 0, c[i].v)
@@ -690,7 +690,7 @@ inline settle_actions(w) {
   }
 }
 
-inline check_stall(w) {                              /* StallDetector.check, Lobby.doubt_all */
+inline check_stall(w) {                              /* StallDetector.check, Lobby.mark_all_stale */
   if
   :: stalled[w] ->
     stalled[w] = false; wary[w] = true;
@@ -707,7 +707,7 @@ inline check_stall(w) {                              /* StallDetector.check, Lob
 /* What a client sent: x, y, z, u as it came. */
 inline client_event(i, w, p) {
   if
-  :: ev == connect ->                                /* Lifecycle.open, ._admit */
+  :: ev == connect ->                                /* Arrivals.open */
     c[i].id = u;
     if
     :: wary[w] && !NO_WARY -> see_disconnected(i, p, 0); c[i].id = 0
@@ -725,7 +725,7 @@ inline client_event(i, w, p) {
   fi
 }
 
-/* The end of a room that the client did not leave: Lifecycle._tell_end. */
+/* The end of a room that the client did not leave: ClientRooms.send_end. */
 inline tell_end(i, p, r, from, upto) {
   SEE_MESSAGES(i, p, r, from, upto);
   if
@@ -735,7 +735,7 @@ inline tell_end(i, p, r, from, upto) {
   see_ended(i, p, r)
 }
 
-/* The end of FIND and NEXT: ChatNamespace._follow, ._searching. */
+/* The end of FIND and NEXT: ChatNamespace._search, ._follow. */
 inline follow(i, w, p) {
   if
   :: c[i].nv > c[i].v -> c[i].v = c[i].nv
@@ -771,7 +771,7 @@ inline refused(i, p) {                               /* ChatNamespace._perform: 
 #define ENDED (c[i].kroom && !SAME && c[i].nended == c[i].kroom)
 
 /* What the store says of a connection's person becomes the connection's, and the client gets the difference:
- * Lifecycle._register, ._recover, ._resync behind their last answer. */
+ * Sync.reconcile behind its last answer. */
 inline reconcile(i, w, p) {
   okay = c[i].act == resync;
   c[i].registered = true; c[i].stale = false; c[i].asking = false;
@@ -831,7 +831,7 @@ inline on_registered(i, w, p) {                         /* the answer to CONNECT
   :: else ->
     c[i].state = st; c[i].nv = x; c[i].nroom = y; c[i].nended = z / 2; c[i].recovered = z % 2;
     if
-    /* Lifecycle._connect_again: into no state that the client did not ask for */
+    /* Sync._connect_again: into no state that the client did not ask for */
     :: c[i].act == resync && !c[i].twice && !c[i].asking && !(c[i].wait && c[i].kroom == 0) &&
        ((c[i].nroom && !SAME) || st == waiting) ->
       c[i].twice = true;
@@ -892,7 +892,7 @@ inline answer(i, w, p) {
       c[i].attached = x;
       j = w * 2 + 1 - p;
       if
-      :: c[j].id && !NO_LOOK && !(deferred[j]??[look, 0, eval(y), 0]) ->      /* Lifecycle._enter, .look */
+      :: c[j].id && !NO_LOOK && !(deferred[j]??[look, 0, eval(y), 0]) ->      /* Sync._attach */
         s2 = y; i = j; j = 1 - p; apply_or_defer(i, w, j, look, 0, s2, 0); i = w * 2 + p
       :: else
       fi;
@@ -926,7 +926,7 @@ inline answer(i, w, p) {
     :: else ->
       c[i].state = st; c[i].nv = x; c[i].nroom = y;
       if
-      :: z -> ask(w, close, p, z, 0, 0)              /* ChatNamespace._leave */
+      :: z -> ask(w, close, p, z, 0, 0)              /* ClientRooms.leave */
       :: !z && c[i].room && c[i].room != y ->        /* the partner ended it */
         if
         :: !SEARCH_ENDS -> ask(w, rest, p, c[i].room, 0, 0)
@@ -946,7 +946,8 @@ inline answer(i, w, p) {
       :: else -> c[i].room = 0; c[i].received = 0; see_acknowledgement(i, p, left); finish(i)
       fi
     fi
-  :: ev == close ->                                  /* LogLife.close: where it fails, the agenda has the room */
+  :: ev == close && st == unavailable && c[i].act != farewell && !CLOSE_LOST -> refused(i, p)
+  :: ev == close && (st != unavailable || c[i].act == farewell || CLOSE_LOST) ->      /* LogLife.close */
     if
     :: c[i].room == y -> c[i].room = 0; c[i].received = 0
     :: else
@@ -956,7 +957,7 @@ inline answer(i, w, p) {
     :: c[i].act == leave -> see_acknowledgement(i, p, left); finish(i)
     :: c[i].act == farewell -> finish(i)
     fi
-  :: ev == bye ->                                    /* Lifecycle._farewell; where it fails, .retry_farewells */
+  :: ev == bye ->                                    /* Departures._report_now; where it fails, .report_again */
     if
     :: st == unavailable -> ask(w, bye, p, c[i].id, 0, 0)
     :: st == ok && c[i].room && k[p].out -> ask(w, close, p, c[i].room, 0, 0)
@@ -1007,7 +1008,7 @@ proctype Worker(byte w) {
          if
          :: ev == replaced ->
            if
-           :: c[i].id == z && !c[i].closed ->        /* Lifecycle.replace */
+           :: c[i].id == z && !c[i].closed ->        /* Departures.replace */
              see_disconnected(i, p, 1); c[i].closed = true;
              if
              :: c[i].act == none -> c[i].act = done
@@ -1174,7 +1175,7 @@ init {
       SWITCH(LOSSES); SWITCH(CUTS); SWITCH(STOPS); SWITCH(DEATHS); SWITCH(GONE); SWITCH(BANS); SWITCH(MET); SWITCH(HOME1);
       SWITCH(ACK_EARLY); SWITCH(LATE_WORDS); SWITCH(LAST_WORDS); SWITCH(SEARCH_ENDS); SWITCH(RESYNC_STEALS);
       SWITCH(NO_DEFER); SWITCH(NO_VERSIONS); SWITCH(NO_RESYNC); SWITCH(NO_STALE); SWITCH(NO_WARY); SWITCH(NO_CLOSE);
-      SWITCH(NO_ROUTE); SWITCH(NO_REAPER); SWITCH(NO_LOOK); SWITCH(SLOW_CONNECT);
+      SWITCH(NO_ROUTE); SWITCH(NO_REAPER); SWITCH(NO_LOOK); SWITCH(SLOW_CONNECT); SWITCH(CLOSE_LOST);
     };
     losses = LOSSES;
     k[0].says = SAYS0; k[1].says = SAYS1; k[0].ends = ENDS0; k[1].ends = ENDS1;

@@ -35,6 +35,7 @@ CONFIGURATIONS = {
     "last-words": "MET=1 SAYS0=2 ENDS0=1 RETRIES=1",
     "both-end": IN_A_ROOM + "SAYS0=1 ENDS0=1 ENDS1=1 RETRIES=1",
     "lost-end": IN_A_ROOM + "LOSSES=1 CUTS=1 ENDS0=1 SAYS0=1 RETRIES=1",
+    "lost-leave": IN_A_ROOM + "LOSSES=1 ENDS0=1 SAYS1=1 RETRIES=1",
     "drop": IN_A_ROOM + "DROPS=1 ENDS1=1",
     "move": IN_A_ROOM + "DROPS=1 SAYS1=1 RETRIES=1",
     "stop": IN_A_ROOM + "DROPS=1 STOPS=1 SAYS0=2",
@@ -58,6 +59,7 @@ MUTATIONS = {
     "NO_STALE": "lost-end",
     "NO_WARY": "wait",
     "NO_CLOSE": "both-end",
+    "CLOSE_LOST": "lost-leave",
     "NO_ROUTE": "move",
     "NO_REAPER": "gone",
     "NO_LOOK": "stop",
@@ -90,7 +92,8 @@ class Model:
         self._here = Path(self._directory.name)
 
     def __enter__(self) -> Model:
-        output = self._run("spin", "-a", str(MODEL))
+        (self._here / MODEL.name).write_bytes(MODEL.read_bytes())  # SPIN's files stand beside it
+        output = self._run("spin", "-a", MODEL.name)
         if not (self._here / "pan.c").exists():
             raise RuntimeError(f"the model is not valid: {output}")
         # Without optimization: the compiler would take longer than the program.
