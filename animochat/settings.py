@@ -372,6 +372,14 @@ class Settings:
         "Moderation",
         "`mask` the match with asterisks, or `refuse` the message with `invalid-payload`.",
     )
+    appeal_url: str | None = _setting(
+        None,
+        url("http", "https"),
+        "Moderation",
+        "Address of a page where banned people can appeal.",
+        "`banned` errors have it, and the chat page links to it.",
+        default_note="banned people are not told how to appeal",
+    )
     webhook_url: str | None = _setting(
         None,
         url("http", "https"),

@@ -35,13 +35,15 @@ export interface Done {
   ok: true;
 }
 
-/** `error`: a refusal, with the refused event if there was one. */
+/** `error`: a refusal, with the refused event if there was one. `banned` may have a reason, and where to appeal. */
 export interface ErrorEvent {
   code: "already-in-room" | "banned" | "empty-message" | "invalid-payload" | "message-too-long" | "not-in-room" | "rate-limited" | "replaced" | "unavailable" | "unknown-lobby";
   message: string;
   event?: string;
   /** Milliseconds */
   retryAfterMs?: number;
+  reason?: "harassment" | "other" | "sexual" | "spam" | "threat" | "underage";
+  appealUrl?: string;
 }
 
 /** `find-match` and `next-match`. */

@@ -49,6 +49,7 @@ TABLE = [
     ("AUTO_SUSPEND_REPORTS", "3", 3, 0),
     ("WORD_FILTER_FILE", "words.txt", "words.txt", None),
     ("WORD_FILTER_ACTION", "refuse", "refuse", "mask"),
+    ("APPEAL_URL", "https://chat.example/appeal", "https://chat.example/appeal", None),
     ("WEBHOOK_URL", "https://alerts.example/chat?key=x", "https://alerts.example/chat?key=x", None),
     ("WEBHOOK_SECRET", f"whsec_{'A' * 32}", f"whsec_{'A' * 32}", None),
     ("WEBHOOK_EVIDENCE", "1", True, False),

@@ -34,6 +34,7 @@ class Departures:
         self._closed_grace_ms = settings.reconnect_grace_ms
         self._lost_grace_ms = settings.lost_grace_ms
         self._rate_refusals = settings.rate_refusals
+        self._appeal_url = settings.appeal_url or ""
         #: Connections that have ended while the store could not be reached.
         self._unreported: list[tuple[Connection, int | None]] = []
         #: People who have gone, while the store may not know it yet.
@@ -81,19 +82,22 @@ class Departures:
         """The person connected elsewhere. Does not wait."""
         self._expel(connection, Replaced())
 
-    def ban(self, connection: Connection, ms: int | None) -> None:
-        """The person, or the address, is banned, for that many milliseconds or without end (None). Does not wait."""
-        self._expel(connection, Banned(retry_after_ms=ms))
+    def ban(self, connection: Connection, ms: int | None, reason: str = "") -> None:
+        """The person, or the address, is banned, for that many milliseconds or without end (None). Does not wait.
+
+        `reason`: one of payloads.REASONS, or "".
+        """
+        self._expel(connection, Banned(ms, reason, self._appeal_url))
         connection.forget_queued()
         # A person's ban has ended everything in the store already; an address's has not.
         self._report(connection, None)
 
-    def ban_address(self, address: str, ms: int | None) -> None:
+    def ban_address(self, address: str, ms: int | None, reason: str = "") -> None:
         """Ban everyone who is connected from that address (a keyed hash), in slices."""
         time_slice = TimeSlice()
         for connection in self._connections:
             if not connection.closed and connection.address == address:
-                connection.apply_or_defer(partial(self.ban, connection, ms))
+                connection.apply_or_defer(partial(self.ban, connection, ms, reason))
             time_slice.yield_if_due()
 
     def refuse(self, connection: Connection, event: str | None, ack_id: str | None, error: ChatError) -> None:

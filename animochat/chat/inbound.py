@@ -66,11 +66,11 @@ class ChannelHandler:
 
     def _ban(self, notice: channel.Banned) -> None:
         if notice.address:
-            gevent.spawn(self._departures.ban_address, notice.address, notice.ms)
+            gevent.spawn(self._departures.ban_address, notice.address, notice.ms, notice.reason)
             return
         connection = self._connections.by_id.get(notice.connection_id)
         if connection is not None:
-            connection.apply_or_defer(partial(self._departures.ban, connection, notice.ms))
+            connection.apply_or_defer(partial(self._departures.ban, connection, notice.ms, notice.reason))
 
     # What changes a person's state
 

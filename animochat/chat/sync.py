@@ -143,7 +143,7 @@ class Sync:
         registration = standing.registration
         if registration.state in ("banned", "replaced"):
             if registration.state == "banned" and not connection.closed:
-                self.departures.ban(connection, registration.banned_ms)
+                self.departures.ban(connection, registration.banned_ms, registration.banned_reason)
             elif not connection.closed:
                 self.departures.replace(connection)
             return

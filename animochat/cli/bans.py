@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     lift.add_argument("ban", help="the ban's id, as `bans list` shows it")
     options = parser.parse_args(arguments)
     if options.command == "add":
-        fields = {name: getattr(options, name) for name in ("person", "hours", "address", "note", "lobby")}
+        fields = {name: getattr(options, name) for name in ("person", "hours", "address", "note", "reason", "lobby")}
         asked = checked(parser, PersonBanRequest, **fields)
         return moderate(lambda oversight: _ban(oversight, asked), asked.lobby)
     if options.command == "lift":
@@ -57,7 +57,7 @@ def _list(oversight: ModerationService, options: argparse.Namespace) -> int:
 
 def _ban(oversight: ModerationService, asked: PersonBanRequest) -> int:
     hours, note = milliseconds(asked.hours), asked.note.strip()
-    _, address = oversight.ban(asked.person, hours, asked.address, note, asked.lobby)
+    _, address = oversight.ban(asked.person, hours, asked.address, note, asked.lobby, asked.reason)
     print(f"{asked.person} is banned{', and so is the address' if address else ''}.")
     if asked.address and not address:
         print("No address of this person is known.")

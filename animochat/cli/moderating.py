@@ -20,6 +20,7 @@ from animochat.moderation.lobby_moderation import HOUR_MS, SCRIPTS, LobbyModerat
 from animochat.moderation.moderators import SHELL
 from animochat.moderation.service import ModerationService
 from animochat.protocol.errors import Unavailable
+from animochat.protocol.payloads import REASONS
 from animochat.settings import Settings
 from animochat.store.embedded import running_stores
 from animochat.store.pipeline import Pipeline
@@ -117,7 +118,8 @@ def add_ban(parser: argparse.ArgumentParser) -> None:
     how_long.add_argument("--hours", type=float, help="ban for this many hours")
     how_long.add_argument("--for-good", action="store_true", help="ban permanently")
     parser.add_argument("--address", action="store_true", help="also ban the IP address (a whole campus may share one)")
-    parser.add_argument("--note", default="", help="the reason, for other operators")
+    parser.add_argument("--reason", choices=REASONS, default="", help="tell the banned person this reason")
+    parser.add_argument("--note", default="", help="a note for other moderators")
 
 
 def milliseconds(hours: float | None) -> int | None:

@@ -39,7 +39,14 @@ def main(arguments: list[str]) -> int:
     dismiss.add_argument("report", help="the report's id")
     options = parser.parse_args(arguments)
     if options.command == "ban":
-        asked = checked(parser, BanRequest, hours=options.hours, address=options.address, note=options.note)
+        asked = checked(
+            parser,
+            BanRequest,
+            hours=options.hours,
+            address=options.address,
+            note=options.note,
+            reason=options.reason,
+        )
         return moderate(lambda oversight: _ban(oversight, options.report, asked))
     if options.command == "dismiss":
         return moderate(lambda oversight: _dismiss(oversight, options.report))
@@ -73,7 +80,7 @@ def _print(report: Report) -> None:
 
 
 def _ban(oversight: ModerationService, report: str, asked: BanRequest) -> int:
-    done = oversight.ban_reported(report, milliseconds(asked.hours), asked.address, asked.note.strip())
+    done = oversight.ban_reported(report, milliseconds(asked.hours), asked.address, asked.note.strip(), asked.reason)
     if done is None:
         return complain(f"no report has the id {shown(report)}")
     print(f"{done[0]} is banned{', and so is the address' if done[1] else ''}.")

@@ -117,11 +117,12 @@ class Report(msgspec.Struct, rename="camel", omit_defaults=True):
     resolved_by: str = ""
 
 
-class Ban(msgspec.Struct, rename="camel"):
+class Ban(msgspec.Struct, rename="camel", omit_defaults=True):
     """A ban. `id`: its subject. `person`: the banned person, or for an address's ban the person it belongs to. `lobby`:
     that person's. Times are Unix ms; `until` is null for a permanent ban.
 
-    `by`: as in the log of actions, or "reports". `report`: the id of the report that led to the ban, or "".
+    `by`: as in the log of actions, or "reports". `report`: the id of the report that led to the ban, or "". `reason`:
+    what the banned are told, or absent.
     """
 
     id: str
@@ -132,6 +133,7 @@ class Ban(msgspec.Struct, rename="camel"):
     by: str
     note: str
     report: str
+    reason: str = ""
 
 
 class OpenReports(msgspec.Struct):
@@ -256,25 +258,28 @@ class LobbyModeration:
             address = self._execute("HGET", f":report:{last[0].decode()}", "address")
         return person, (address or last_address or b"").decode()
 
-    def ban_reported(self, report: str, ms: int | None, address: str, note: str) -> str | None:
+    def ban_reported(self, report: str, ms: int | None, address: str, note: str, reason: str = "") -> str | None:
         """Ban the reported person as `ban` does. Return the person, or None if there is no such report."""
-        return self._ban("", report, ms, address, note)
+        return self._ban("", report, ms, address, note, reason)
 
-    def ban(self, person: str, ms: int | None, address: str, note: str) -> None:
+    def ban(self, person: str, ms: int | None, address: str, note: str, reason: str = "") -> None:
         """Ban a person for `ms`, or permanently (None), and an address with it (a keyed hash, or "").
 
-        Closes the connections concerned, and settles open reports on the person.
+        Closes the connections concerned, and settles open reports on the person. `reason`: the banned are told, "" for
+        none.
         """
-        self._ban(person, "", ms, address, note)
+        self._ban(person, "", ms, address, note, reason)
 
-    def _ban(self, person: str, report: str, ms: int | None, address: str, note: str) -> str | None:
-        args = [person, report, "" if ms is None else ms, address, note, self._by, self._now()]
+    def _ban(self, person: str, report: str, ms: int | None, address: str, note: str, reason: str) -> str | None:
+        args = [person, report, "" if ms is None else ms, address, note, self._by, reason, self._now()]
         banned = self._pipeline.call(BAN_PERSON, self._lobby, args)
         return None if banned is None else str(banned.decode())
 
-    def ban_address(self, address: str, person: str, home: str, ms: int | None, note: str, report: str) -> None:
+    def ban_address(
+        self, address: str, person: str, home: str, ms: int | None, note: str, report: str, reason: str = ""
+    ) -> None:
         """Ban the address (a keyed hash) of a person whose lobby, `home`, is another one."""
-        args = [address, person, home, "" if ms is None else ms, note, report, self._by, self._now()]
+        args = [address, person, home, "" if ms is None else ms, note, report, self._by, reason, self._now()]
         self._pipeline.call(BAN_ADDRESS, self._lobby, args)
 
     def bans(self, offset: int, count: int) -> tuple[int, list[Ban]]:
@@ -371,4 +376,5 @@ def _ban(lobby: str, subject: bytes, until: bytes, flat: list[bytes]) -> Ban:
         fields["by"],
         fields["note"],
         fields["report"],
+        fields.get("reason", ""),
     )

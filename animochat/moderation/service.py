@@ -70,18 +70,22 @@ class ModerationService:
     def dismiss(self, report: str) -> bool:
         return self._first(lambda moderation: moderation.dismiss(report) or None) is not None
 
-    def ban_reported(self, report: str, ms: int | None, address: bool, note: str) -> tuple[str, bool] | None:
+    def ban_reported(
+        self, report: str, ms: int | None, address: bool, note: str, reason: str = ""
+    ) -> tuple[str, bool] | None:
         found = self._first(lambda moderation: moderation.subject("", report))
         if found is None:
             return None
         home, (person, known) = found
         with_address = known if address else ""
-        ban = self._ban_elsewhere(home, with_address, person, ms, note, report)
-        banned = home.ban_reported(report, ms, with_address, note)
+        ban = self._ban_elsewhere(home, with_address, person, ms, note, report, reason)
+        banned = home.ban_reported(report, ms, with_address, note, reason)
         _check(ban)
         return None if banned is None else (banned, with_address != "")
 
-    def ban(self, person: str, ms: int | None, address: bool, note: str, lobby: str | None = None) -> tuple[str, bool]:
+    def ban(
+        self, person: str, ms: int | None, address: bool, note: str, lobby: str | None = None, reason: str = ""
+    ) -> tuple[str, bool]:
         """Ban in the person's lobby. A person that no lobby knows (any more) is banned in all of them."""
         if lobby is None:
             found = self._first(lambda moderation: moderation.subject(person))
@@ -89,12 +93,12 @@ class ModerationService:
             home = self._lobbies[lobby]
             found = home, home.subject(person) or (person, "")
         if found is None:
-            _check(_ask(self._chosen(None), lambda m: m.ban(person, ms, "", note)))
+            _check(_ask(self._chosen(None), lambda m: m.ban(person, ms, "", note, reason)))
             return person, False
         home, (_, known) = found
         with_address = known if address else ""
-        ban = self._ban_elsewhere(home, with_address, person, ms, note)
-        home.ban(person, ms, with_address, note)
+        ban = self._ban_elsewhere(home, with_address, person, ms, note, reason=reason)
+        home.ban(person, ms, with_address, note, reason)
         _check(ban)
         return person, with_address != ""
 
@@ -127,10 +131,17 @@ class ModerationService:
         return None
 
     def _ban_elsewhere(
-        self, home: LobbyModeration, address: str, person: str, ms: int | None, note: str, report: str = ""
+        self,
+        home: LobbyModeration,
+        address: str,
+        person: str,
+        ms: int | None,
+        note: str,
+        report: str = "",
+        reason: str = "",
     ) -> list[Unavailable | None]:
         others = [m for m in self._chosen(None) if m is not home] if address else []
-        return _ask(others, lambda m: m.ban_address(address, person, home.lobby, ms, note, report))
+        return _ask(others, lambda m: m.ban_address(address, person, home.lobby, ms, note, report, reason))
 
 
 def _merged(somes: Sequence[Some[Item]], orders: Sequence[Order], offset: int, count: int) -> tuple[int, list[Item]]:

@@ -43,6 +43,7 @@ class Registration:
     `state`: "idle", "waiting", "chatting", "replaced" or "banned". `recovered`: the requested session continues.
     `ended`: the room that the partner ended since the person last connected, and the reason; ("", "") for none.
     `interests`: the interests of a waiting person. `banned_ms`: the time left of a ban; None: permanent.
+    `banned_reason`: one of payloads.REASONS, or "".
     `last_room`: the person's last room that has ended, while it may be reported.
     """
 
@@ -55,6 +56,7 @@ class Registration:
     interests: tuple[str, ...] = ()
     room: RoomRecord | None = None
     banned_ms: int | None = None
+    banned_reason: str = ""
     last_room: PastRoom | None = None
 
 
@@ -107,7 +109,7 @@ class Presence:
         if state == "replaced":
             return Registration(state)
         if state == "banned":
-            return Registration(state, banned_ms=reply[1] if reply[1] >= 0 else None)
+            return Registration(state, banned_ms=reply[1] if reply[1] >= 0 else None, banned_reason=reply[2].decode())
         _, version, online, recovered, ended, last, *rest = reply
         room_ended, _, reason = ended.decode().partition(" ")
         past = PastRoom(last.split()[0].decode(), int(last.split()[1])) if last else None

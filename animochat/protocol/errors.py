@@ -74,7 +74,16 @@ class Replaced(ChatError):
 
 
 class Banned(ChatError):
-    """`retry_after_ms` is the time left; None for a permanent ban."""
+    """`retry_after_ms` is the time left; None for a permanent ban. `reason` and `appeal_url`: "" for none."""
 
     code = "banned"
     text = "You are banned from this chat"
+
+    def __init__(self, retry_after_ms: int | None = None, reason: str = "", appeal_url: str = "") -> None:
+        super().__init__(retry_after_ms=retry_after_ms)
+        self.reason = reason
+        self.appeal_url = appeal_url
+
+    def payload(self) -> dict[str, object]:
+        more = {"reason": self.reason, "appealUrl": self.appeal_url}
+        return super().payload() | {name: value for name, value in more.items() if value}

@@ -244,12 +244,14 @@ class Refusal(Struct):
 
 
 class ErrorEvent(Struct):
-    """`error`: a refusal, with the refused event if there was one."""
+    """`error`: a refusal, with the refused event if there was one. `banned` may have a reason, and where to appeal."""
 
     code: ErrorCode
     message: str
     event: str | UnsetType = UNSET
     retryAfterMs: Milliseconds | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+    appealUrl: str | UnsetType = UNSET
 
 
 Yes = Annotated[bool, Meta(extra_json_schema={"const": True})]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
@@ -21,7 +21,7 @@ from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedM
 from animochat.moderation.lobby_moderation import HOUR_MS, Ban, Report
 from animochat.moderation.moderators import Action
 from animochat.moderation.service import ModerationService
-from animochat.protocol.payloads import REASONS
+from animochat.protocol.payloads import REASONS, Reason
 from animochat.telemetry.history import MetricHistory
 from animochat.web import operator
 from animochat.web.errors import http_error
@@ -51,11 +51,15 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 class BanRequest(msgspec.Struct):
-    """`hours`: null for a permanent ban. Required, so that leaving it out never bans permanently."""
+    """`hours`: null for a permanent ban. Required, so that leaving it out never bans permanently.
+
+    `reason`: the banned are told; "" for none. `note`: for other moderators.
+    """
 
     hours: Annotated[float, Meta(gt=0, le=87_600)] | None
     address: bool = False
     note: Annotated[str, Meta(max_length=1_000)] = ""
+    reason: Reason | Literal[""] = ""
 
 
 class PersonBanRequest(BanRequest, kw_only=True):
@@ -205,7 +209,9 @@ def dismiss_report(report: str) -> Response:
 @blueprint.post("/api/reports/<report>/ban")
 def ban_reported(report: str) -> Response:
     asked = _body(BanRequest)
-    done = _oversight().ban_reported(report, _milliseconds(asked.hours), asked.address, asked.note.strip())
+    done = _oversight().ban_reported(
+        report, _milliseconds(asked.hours), asked.address, asked.note.strip(), asked.reason
+    )
     if done is None:
         raise NotFound("No report has this id")
     return _json({"ok": True, "person": done[0], "addressBanned": done[1]})
@@ -221,7 +227,7 @@ def list_bans() -> Response:
 def ban_person() -> Response:
     asked = _body(PersonBanRequest)
     hours, note, lobby = _milliseconds(asked.hours), asked.note.strip(), _lobby(asked.lobby)
-    person, address = _oversight().ban(asked.person, hours, asked.address, note, lobby)
+    person, address = _oversight().ban(asked.person, hours, asked.address, note, lobby, asked.reason)
     return _json({"ok": True, "person": person, "addressBanned": address})
 
 

@@ -69,9 +69,16 @@ def test_each_event_is_an_alert_with_what_it_is_about(lobby: Lobby) -> None:
         ),
         (
             "ban.set",
-            {"lobby": "main", "person": "bert", "until": lobby.now + HOUR_MS, "address": False, "report": room},
+            {
+                "lobby": "main",
+                "person": "bert",
+                "until": lobby.now + HOUR_MS,
+                "address": False,
+                "report": room,
+                "reason": "",
+            },
         ),
-        ("ban.set", {"lobby": "main", "person": "carl", "until": None, "address": True, "report": ""}),
+        ("ban.set", {"lobby": "main", "person": "carl", "until": None, "address": True, "report": "", "reason": ""}),
         ("ban.lifted", {"lobby": "main", "ban": "person:carl", "person": "carl"}),
     ]
     assert WORDS not in str(told)

@@ -160,7 +160,7 @@ def test_each_action_is_in_the_log_with_who_and_on_what(
     assert log_of(lobby) == [
         ("shell:owner", "add-moderator", {"name": "maria"}),
         ("maria", "dismiss", {"report": first, "person": "bert"}),
-        ("maria", "ban", {"person": "dora", "until": until, "address": "0", "report": second}),
+        ("maria", "ban", {"person": "dora", "until": until, "address": "0", "report": second, "reason": ""}),
         ("maria", "announce", {}),
         ("operator", "lift", {"ban": "person:dora", "person": "dora"}),
         ("shell:owner", "revoke-moderator", {"name": "maria"}),

@@ -10,7 +10,8 @@
 -- ARGV[4]  the address that is banned too (a keyed hash), or ''
 -- ARGV[5]  the operator's note, or ''
 -- ARGV[6]  the moderator
--- ARGV[7]  time in milliseconds, or '' for the store's clock
+-- ARGV[7]  the reason that the banned are given, or ''
+-- ARGV[8]  time in milliseconds, or '' for the store's clock
 --
 -- Returns  the person, or nil if there is no such report
 -- @include presence/now
@@ -19,19 +20,20 @@
 -- @include moderation/record
 -- @include moderation/resolve
 local lobby, person, report = KEYS[1], ARGV[1], ARGV[2]
-local by, now = ARGV[6], clock(ARGV[7])
+local by, now = ARGV[6], clock(ARGV[8])
 if report ~= '' then
   person = redis.call('HGET', lobby .. ':report:' .. report, 'reported')
   if not person then return nil end
 end
 local until_when = ARGV[3] == '' and math.huge or now + tonumber(ARGV[3])
-ban(lobby, person, ARGV[4], now, until_when, {by = by, note = ARGV[5], report = report})
+ban(lobby, person, ARGV[4], now, until_when, {by = by, note = ARGV[5], report = report, reason = ARGV[7]})
 local open = lobby .. ':reported:' .. person
 for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
   resolve(lobby, id, 'banned', now, by)
 end
 redis.call('DEL', open)
 local ends, with_address = until_when < math.huge and shown(until_when) or '', ARGV[4] ~= '' and 1 or 0
-alert(lobby, now, 'ban.set', 'person', person, 'until', ends, 'address', with_address, 'report', report)
-record(lobby, now, by, 'ban', 'person', person, 'until', ends, 'address', with_address, 'report', report)
+local about = {'person', person, 'until', ends, 'address', with_address, 'report', report, 'reason', ARGV[7]}
+alert(lobby, now, 'ban.set', unpack(about))
+record(lobby, now, by, 'ban', unpack(about))
 return person

@@ -117,7 +117,7 @@ if enough > 0 then
   end
   local until_when = now + tonumber(ARGV[14])
   if count >= enough and banned_until(lobby, 'person:' .. reported) < until_when then
-    ban(lobby, reported, '', now, until_when, {by = 'reports', note = count .. ' people', report = id})
+    ban(lobby, reported, '', now, until_when, {by = 'reports', note = count .. ' people', report = id, reason = ''})
     local ends = shown(until_when)
     alert(lobby, now, 'person.suspended', 'person', reported, 'until', ends, 'report', id, 'reports', count)
   end

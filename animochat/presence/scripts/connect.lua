@@ -14,7 +14,7 @@
 -- ARGV[8]  time in milliseconds, or '' for the store's clock
 -- ARGV[9]  the person's version as the connection knows it, when run again: the store may have lost later changes
 --
--- Returns  {'banned', ms}                 the person or the address, for ms more; -1: permanently. Nothing was changed
+-- Returns  {'banned', ms, reason}         the person or the address, for ms more; -1: permanently. Nothing was changed
 --          {'replaced'}                   a newer connection exists (only when run again)
 --          {'idle', version, online, recovered, ended, last}
 --                                         online: people online in the lobby; recovered: 1 if the session continues;
@@ -33,11 +33,15 @@
 -- @include rooms/room_as_seen
 local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local now = clock(ARGV[8])
-local banned = 0
-for _, until_when in ipairs(redis.call('ZMSCORE', lobby .. ':bans', 'person:' .. person, 'address:' .. ARGV[7])) do
-  if until_when then banned = math.max(banned, tonumber(until_when)) end
+local banned, by = 0, nil
+local subjects = {'person:' .. person, 'address:' .. ARGV[7]}
+for i, until_when in ipairs(redis.call('ZMSCORE', lobby .. ':bans', unpack(subjects))) do
+  if until_when and tonumber(until_when) > banned then banned, by = tonumber(until_when), subjects[i] end
 end
-if banned > now then return {'banned', banned < math.huge and banned - now or -1} end
+if banned > now then
+  local reason = redis.call('HGET', lobby .. ':ban:' .. by, 'reason') or ''
+  return {'banned', banned < math.huge and banned - now or -1, reason}
+end
 
 local key = lobby .. ':person:' .. person
 local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'kept', 'ended', 'spelled', 'v', 'last'}

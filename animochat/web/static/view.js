@@ -148,7 +148,7 @@ export class View {
     $("next").setAttribute("aria-disabled", pending);
   }
 
-  closed({ code, retryAfterMs }) {
+  closed({ code, retryAfterMs, reason, appealUrl }) {
     const key = `closed.${["replaced", "banned", "unknown-lobby"].includes(code) ? code : "broken"}`;
     write($("closed-title"), `${key}.title`);
     if (code === "banned" && retryAfterMs) {
@@ -156,6 +156,10 @@ export class View {
     } else {
       write($("closed-text"), `${key}.text`);
     }
+    $("closed-reason").hidden = !reason;
+    if (reason) write($("closed-reason"), `closed.banned.reason.${reason}`);
+    $("appeal").hidden = !appealUrl;
+    if (appealUrl) $("appeal").href = appealUrl;
     $("take-over").hidden = code !== "replaced";
     $("to-start").hidden = code !== "unknown-lobby";
     $("reload").hidden = key !== "closed.broken";

@@ -19,7 +19,7 @@ local function ban(lobby, person, address, now, until_when, fields)
   forget(lobby, person)
   if record[2] then
     count_online(lobby, -redis.call('SREM', lobby .. ':worker:' .. record[1], person))
-    local notice = {p = person, e = 'banned', conn = record[2], ms = left}
+    local notice = {p = person, e = 'banned', conn = record[2], ms = left, reason = reason_of(fields)}
     redis.call('PUBLISH', channel(lobby, record[1]), cjson.encode({notice}))
   end
   if address ~= '' then ban_address(lobby, address, now, until_when, fields) end
