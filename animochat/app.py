@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
+import gevent
 from flask import Flask
 
-from animochat import server, web
+from animochat import web
 from animochat.apidocs.routes import blueprint as documents
 from animochat.chat.extension import SocketIO
 from animochat.chat.server import ChatNamespace
@@ -15,6 +17,7 @@ from animochat.chat.worker import Chat
 from animochat.rooms.log import LOG_LENGTH
 from animochat.server.backlog import MAX_QUEUED
 from animochat.server.engineio.server import MAX_BACKLOG, MAX_PAYLOAD
+from animochat.server.process import loading
 from animochat.settings import FRAME_OVERHEAD, Settings
 from animochat.web.cors import origin_check
 
@@ -25,21 +28,18 @@ EXIT_APP_LOAD_ERROR = 4
 socketio = SocketIO()
 
 
-def refuse_other_servers() -> None:
-    """Exit with one line, unless this is one of our workers."""
-    if not server.in_worker:
-        print(
-            "animochat: no other server can run it: start it with `animochat serve`, or with gunicorn, its worker class"
-            " animochat.server.process.worker.Worker, and without --preload",
-            file=sys.stderr,
-        )
+def refuse_other_servers() -> Any:
+    """Exit with one line where the server that loads the application can't run it. Return gunicorn's worker."""
+    worker = loading.loading_worker()
+    problem = loading.NO_WORKER
+    if worker is not None:
+        from animochat.server.process.worker import unsupported  # late: it is part of gunicorn
+
+        problem = unsupported(worker.cfg) or ""
+    if problem:
+        print(f"animochat: {problem}", file=sys.stderr)
         sys.exit(EXIT_APP_LOAD_ERROR)
-
-
-def _is_served_otherwise() -> bool:
-    """Return whether `flask run` or gunicorn is about to serve the application, rather than a test or a script."""
-    flask = os.environ.get("FLASK_RUN_FROM_CLI") == "true" and "run" in sys.argv
-    return flask or os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
+    return worker
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -48,8 +48,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     `settings`: by default those of the environment. Raises SettingsError; exits if a server that can't run it is about
     to do so.
     """
-    if _is_served_otherwise():
-        refuse_other_servers()
+    worker = refuse_other_servers() if loading.is_about_to_serve() else None
     settings = settings or Settings.from_environ(os.environ)
     app = Flask("animochat", static_folder=None)
     chat = app.extensions["animochat"] = Chat(settings)
@@ -71,6 +70,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         trusted_proxies=settings.trusted_proxies,
     )
     socketio.on_namespace(ChatNamespace("/", chat.lobbies))
+    if worker is not None and not getattr(worker, "starts_chat", False):
+        gevent.spawn(chat.start)  # once gunicorn's own worker serves
     return app
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from animochat.cli.configuration import settings_or_exit
 from animochat.environment import masked_url
@@ -19,6 +19,9 @@ from animochat.telemetry import logs
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
+
+#: Seconds in which a worker of gunicorn's own classes tells the store that it ends.
+STOP_TIMEOUT = 2.0
 
 _settings = settings_or_exit()
 _store: EmbeddedStore | None = None
@@ -87,6 +90,13 @@ def pre_exec(server: Arbiter) -> None:
     if command[1].endswith("/gunicorn/__main__.py"):
         # `python -m gunicorn` runs this file by its path; modules next to it have names of Python's own.
         command[1:2] = ["-m", "gunicorn"]
+
+
+def worker_exit(server: Arbiter, worker: Any) -> None:
+    """In a worker that ends. One of gunicorn's own classes doesn't stop the chat by itself."""
+    chat = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("animochat")
+    if chat is not None and not getattr(worker, "starts_chat", False):
+        chat.stop(STOP_TIMEOUT)
 
 
 def on_exit(server: Arbiter) -> None:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from animochat import hooks
 from animochat.chat.connections import Connection, Connections
 from animochat.chat.delivery import Delivery, message_packet
 from animochat.chat.room import Room
@@ -37,7 +38,10 @@ class ClientRooms:
 
         The one way in, whether the answer to a search has the match or a notice does. Does not wait.
         """
-        METRICS.matches += record.slot == "a"  # there is one of each match in all
+        if record.slot == "a":  # there is one of each match in all
+            METRICS.matches += 1
+            details = {"room_id": record.room_id, "interests": record.interests, "since": record.since}
+            hooks.notify(hooks.matched, connection.lobby, **details)
         if connection.asked_at:
             METRICS.match_wait.observe(max(0.0, time.monotonic() - connection.asked_at))
         connection.enter_room(Room(record, connection.version))

@@ -9,17 +9,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flask_socketio
+import gevent
 from flask import Flask
 from flask import json as flask_json
 
 from animochat.chat.manager import ConnectionManager, QueueManager
 from animochat.chat.server import SocketIOServer
+from animochat.server.process import loading
+
+log = logging.getLogger(__name__)
 
 #: Where Socket.IO is.
 PATH = "/socket.io"
+
+#: Seconds in which a server that ends tells the store.
+STOP_TIMEOUT = 2.0
 
 #: Flask-SocketIO's name of the message queue.
 CHANNEL = "flask-socketio"
@@ -66,8 +76,23 @@ class SocketIO(flask_socketio.SocketIO):
             self.server.register_namespace(namespace_handler)
         chat.engine = self.server.eio
         chat.on_heartbeat = self.server.close_silent
-        self.sockio_mw = Dispatcher(self.server, app)
+        self.sockio_mw = Dispatcher(self.server, app, partial(_start, chat))
         app.wsgi_app = self.sockio_mw  # type: ignore[method-assign]
+
+    def run(self, app: Flask, *arguments: Any, **options: Any) -> None:
+        """Serve the application in this process, with gevent's own server. Options are Flask-SocketIO's.
+
+        Raises:
+            RuntimeError: gevent has not patched the standard library.
+        """
+        if not loading.is_patched():
+            raise RuntimeError(loading.NOT_PATCHED)
+        chat = app.extensions["animochat"]
+        gevent.spawn(chat.start)
+        try:
+            super().run(app, *arguments, **options)
+        finally:
+            chat.stop(STOP_TIMEOUT)
 
     def test_client(self, app: Flask, *arguments: Any, **options: Any) -> Any:
         """Return Flask-SocketIO's test client. From then on events reach this process alone, not the message queue."""
@@ -77,6 +102,15 @@ class SocketIO(flask_socketio.SocketIO):
             self.server.manager = local
             local.set_server(self.server)
         return super().test_client(app, *arguments, **options)
+
+
+def _start(chat: Any) -> None:
+    """Start a chat that no worker has started: gevent's own server runs the application."""
+    if not chat.started:
+        if loading.is_patched():
+            chat.start()
+        else:
+            log.error(loading.NOT_PATCHED)
 
 
 class _FlaskJson:
@@ -97,13 +131,15 @@ class _FlaskJson:
 class Dispatcher:
     """A WSGI application: Socket.IO at its path, with or without the slash behind it, and Flask everywhere else."""
 
-    def __init__(self, server: SocketIOServer, app: Flask) -> None:
+    def __init__(self, server: SocketIOServer, app: Flask, start: Callable[[], None]) -> None:
         self._server = server
+        self._start = start
         #: Flask's; Flask-SocketIO puts its debugger here.
         self.wsgi_app = app.wsgi_app
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         path = environ["PATH_INFO"]
         if path == PATH or path.startswith(PATH + "/"):
+            self._start()
             return self._server.handle_request(environ, start_response)
         return self.wsgi_app(environ, start_response)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import gevent
 
+from animochat import hooks
 from animochat.chat.arrivals import Arrivals
 from animochat.chat.broadcasts import send_online_count
 from animochat.chat.client_rooms import ClientRooms
@@ -110,6 +111,7 @@ class Lobby:
             reports_per_address=settings.reports_per_hour_per_address,
             report_window_ms=limits.reportAfterMs,
         )
+        self.rooms.life.on_ended = self._rooms_ended
         self.connections = Connections()
         handler = self._assemble(settings, limits, worker_id, words, check_stall)
         channels = [keys.worker_channel(worker_id, name), keys.everybody(name, pipeline.database)]
@@ -158,6 +160,10 @@ class Lobby:
             check_stall,
         )
         return ChannelHandler(self.connections, self.departures, client_rooms, delivery, self.rooms, check_stall)
+
+    def _rooms_ended(self, room_ids: list[str]) -> None:
+        for room_id in room_ids:
+            hooks.notify(hooks.room_ended, self.name, room_id=room_id)
 
     def tick(self) -> float:
         """Do what is due. Returns the seconds until the next tick. Raises Unavailable."""

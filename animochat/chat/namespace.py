@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import socketio
 
+from animochat import hooks
 from animochat.chat.client_rooms import GREETING, ClientRooms
 from animochat.chat.connections import Connection, Connections
 from animochat.chat.delivery import Delivery
@@ -190,10 +191,12 @@ class ChatNamespace(socketio.Namespace):
             Said("reporter" if entry.slot == slot else "reported", entry.timestamp, read_body(entry.body).content)
             for entry in self._rooms.evidence(room_id, person, slot)
         ]
-        return self._part(
+        answer = self._part(
             connection,
             self._moderation.report_partner(room_id, report.reason, report.details, evidence, person, connection.id),
         )
+        hooks.notify(hooks.reported, connection.lobby, room_id=room_id, reason=report.reason)
+        return answer
 
     def _room_of(self, connection: Connection, named: str | None) -> tuple[str, str]:
         """Return the room that a client means, and the client's slot there: the present one, or one that has ended.

@@ -124,6 +124,7 @@ class Chat:
         self._secret = settings.secret_key or secrets.token_urlsafe(32)
         self._started_at = time.monotonic()
         self._loops: list[Greenlet] = []
+        self.started = False
         self._agreement = Agreement(settings, self.pipeline, list(self.lobbies.values()))
         if settings.secret_key:
             self._tell_secret()
@@ -149,6 +150,9 @@ class Chat:
 
         Exits where the store has workers whose data are of another schema; this one has changed nothing there by then.
         """
+        if self.started:
+            return
+        self.started = True
         self._started_at = time.monotonic()
         tracing.start(os.environ)
         self.pipeline.start()

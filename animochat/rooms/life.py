@@ -60,6 +60,8 @@ class LogLife:
         self._ended_life_ms = ended_life_ms
         self._report_window_ms = report_window_ms
         self._openings: list[_Opening] = []
+        #: Called with rooms that have ended, by one worker for each room.
+        self.on_ended: Callable[[list[str]], None] = lambda room_ids: None
 
     def open(self, room_id: str, slot: str, version: int) -> None:
         """Let the log of a new room accept a member's messages.
@@ -107,6 +109,7 @@ class LogLife:
             closed = [room for rooms, answer in zip(slots, answers, strict=True) if answer == 1 for room in rooms]
             if closed:
                 self._pipeline.execute("ZREM", self._lobby + ":ended", *closed)
+                self.on_ended(closed)
             if len(reply) < PORTION:
                 return
 

@@ -26,6 +26,16 @@ def native_socket(sock: Any) -> NativeSocket:
     return native
 
 
+# gevent-websocket
+
+
+def take_websocket(websocket: Any) -> Any:
+    """Return the gevent socket of a WebSocket, which does nothing with it any more."""
+    sock = websocket.stream.handler.socket
+    websocket.closed = True
+    return sock
+
+
 # websockets
 
 

@@ -119,11 +119,12 @@ def test_a_way_to_start_that_works(start: Any, store_url: str, way: str) -> None
 REFUSED = {
     "sync": ([*GUNICORN, "-k", "sync"], "leave --worker-class out"),
     "gthread": ([*GUNICORN, "-k", "gthread", "--threads", "4"], "leave --worker-class out"),
-    "gevent": ([*GUNICORN, "-k", "gevent"], "leave --worker-class out"),
-    "gevent-websocket": (
-        [*GUNICORN, "-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"],
-        "leave --worker-class out",
+    "gevent, two workers": ([*GUNICORN, "-k", "gevent", "-w", "2"], "leave --worker-class out for more than one"),
+    "gevent-websocket, two workers": (
+        [*GUNICORN, "-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "-w", "2"],
+        "leave --worker-class out for more than one",
     ),
+    "gevent without WebSocket": ([*GUNICORN, "-k", "gunicorn.workers.ggevent.GeventPyWSGIWorker"], "can't serve it"),
     "preload": ([*GUNICORN, "--preload"], "without --preload"),
     "preloaded factory": ([GUNICORN[0], "--preload", "animochat:create_app()"], "without --preload"),
     "PROXY protocol": ([*GUNICORN, "--proxy-protocol", "auto"], "set TRUSTED_PROXIES"),

@@ -106,14 +106,14 @@ def stock_url() -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        eventually(lambda: _answers(url), 30, "a stock server")
+        eventually(lambda: answers(url), 30, "a stock server")
         yield url
     finally:
         process.kill()
         process.wait()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return requests.get(url + "/socket.io/?EIO=4&transport=polling", timeout=PATIENCE).status_code == 200
     except requests.ConnectionError:

@@ -10,11 +10,14 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import engineio
 import gevent.socket
 import pytest
+import socketio
 from gevent.pywsgi import Input, WSGIHandler
+from geventwebsocket.websocket import Stream, WebSocket
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
@@ -28,6 +31,7 @@ from animochat.server.library_internals import (
     free_parser,
     native_socket,
     remembers_nothing,
+    take_websocket,
 )
 
 PACKAGE = Path(animochat.__file__).parent
@@ -128,3 +132,31 @@ def test_only_one_module_uses_private_parts_of_libraries() -> None:
     modules = [path for path in PACKAGE.rglob("*.py") if path.name != "library_internals.py"]
     assert [reach for path in modules for reach in _reaches(path)] == []
     assert list(_reaches(Path(library_internals.__file__)))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (socketio.Server, "_get_event_handler", ["event", "namespace", "args"]),
+        (socketio.Server, "_trigger_event", ["event", "namespace", "args"]),
+        (socketio.Server, "_handle_connect", ["eio_sid", "namespace", "data"]),
+        (socketio.Server, "_handle_disconnect", ["eio_sid", "namespace", "reason"]),
+        (socketio.Server, "_handle_event_internal", ["server", "sid", "eio_sid", "data", "namespace", "id"]),
+        (socketio.Server, "_send_packet", ["eio_sid", "pkt"]),
+        (socketio.Server, "_send_eio_packet", ["eio_sid", "eio_pkt"]),
+        (socketio.Server, "_engineio_server_class", []),
+        (socketio.Manager, "_generate_ack_id", ["sid", "callback"]),
+        (socketio.PubSubManager, "_publish", ["data"]),
+        (socketio.PubSubManager, "_listen", []),
+    ],
+)
+def test_python_socketio_has_what_the_server_calls(owner: type, name: str, parameters: list[str]) -> None:
+    """What they do is in test_flask_socketio.py."""
+    assert list(inspect.signature(getattr(owner, name)).parameters) == ["self", *parameters]
+
+
+def test_gevent_websocket_lets_go_of_a_socket() -> None:
+    handler = SimpleNamespace(rfile=SimpleNamespace(read=None), socket=SimpleNamespace(sendall=None))
+    websocket = WebSocket({}, Stream(handler), handler)
+    assert take_websocket(websocket) is handler.socket
+    assert websocket.closed

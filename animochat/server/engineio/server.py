@@ -31,6 +31,7 @@ from animochat.server.limits import ConnectionLimits
 from animochat.server.throttle import ThrottleQueue
 from animochat.server.timers import TimerWheel
 from animochat.server.websocket.connection import LINGER, WebSocket
+from animochat.server.websocket.foreign import connection_of, must_stop
 from animochat.server.websocket.frames import FrameReader, websocket_frame
 from animochat.telemetry.logs import about
 from animochat.telemetry.metrics import METRICS
@@ -190,7 +191,7 @@ class EngineServer(engineio.Server):
         Raises:
             OSError: the client is gone.
         """
-        connection = environ.get("animochat.connection")
+        connection = connection_of(environ)
         if connection is None or not connection.websocket_requested:
             return None
         native, received = connection.accept_websocket(first)
@@ -239,6 +240,8 @@ class EngineServer(engineio.Server):
             log.debug("refused: %s", error)  # a client's mistake is no error of ours
             response = error.response()
         if response is None:
+            if must_stop(environ):
+                raise StopIteration  # gunicorn's own word for it
             return ()
         response = response.compressed(environ.get("HTTP_ACCEPT_ENCODING", ""))
         length = ("Content-Length", str(len(response.body)))

@@ -22,8 +22,8 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
+from gunicorn.workers.ggevent import GeventWorker
 
-from animochat import server as server_package
 from animochat.server.http.handler import RequestHandler, RequestServer
 from animochat.server.library_internals import VERSION, base_environ
 from animochat.server.process.handover import Handover
@@ -64,10 +64,16 @@ def tune_garbage_collector() -> None:
 def unsupported(cfg: Any) -> str | None:
     """Return which of gunicorn's settings keeps the server from working, and a remedy; None if none does."""
     if not issubclass(cfg.worker_class, Worker):
-        return (
-            f"the worker class {cfg.worker_class_str} can't serve it: leave --worker-class out,"
-            " or give animochat.server.process.worker.Worker"
-        )
+        if not _serves_alone(cfg.worker_class):
+            return (
+                f"the worker class {cfg.worker_class_str} can't serve it: leave --worker-class out,"
+                " or give animochat.server.process.worker.Worker"
+            )
+        if cfg.workers > 1:
+            return (
+                f"the worker class {cfg.worker_class_str} serves alone: leave --worker-class out for more than one"
+                " worker, or give animochat.server.process.worker.Worker"
+            )
     if cfg.preload_app:
         return "each worker has to load the application for itself: leave --preload out"
     if cfg.is_ssl:
@@ -80,10 +86,19 @@ def unsupported(cfg: Any) -> str | None:
     return None
 
 
+def _serves_alone(kind: Any) -> bool:
+    """Return whether a worker class of others can serve the chat, as the only worker."""
+    if issubclass(kind, GeventWebSocketWorker):
+        return True
+    return issubclass(kind, GeventWorker) and kind.server_class is None
+
+
 class Worker(GeventWebSocketWorker):
     """Serves one Flask application on gevent."""
 
     server_class = RequestServer
+    #: the factory leaves it to this worker
+    starts_chat = True
     wsgi_handler = RequestHandler
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -133,7 +148,6 @@ class Worker(GeventWebSocketWorker):
         signal.signal(signal.SIGTERM, self.handle_exit)
         signal.signal(signal.SIGQUIT, self.handle_quit)
         signal.signal(signal.SIGINT, self.handle_quit)
-        server_package.in_worker = True
         super().init_process()
 
     def run(self) -> None:
