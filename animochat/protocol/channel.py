@@ -1,4 +1,4 @@
-"""What workers send each other over their channels: the encoder and the decoder of each text, side by side.
+"""The texts that workers send each other over their channels: encoder and decoder of each, side by side.
 
 A text is a JSON list of notices, or a kind followed by fields in this order, divided by spaces:
 
@@ -119,7 +119,7 @@ class RelayedMessage(Struct, kw_only=True, frozen=True, gc=False):
 
     @property
     def look(self) -> Look:
-        """Return what makes the receiver look for this message."""
+        """Return the hint on which the receiver's worker fetches this message."""
         return Look(person=self.receiver, room_id=self.room_id)
 
 
@@ -129,7 +129,7 @@ def _decode_message(line: str) -> RelayedMessage:
 
 
 def encode_chain(messages: Iterable[RelayedMessage]) -> str:
-    """Return the text that brings messages to a worker in a cluster."""
+    """Return the text that sends messages to a worker in a cluster."""
     lines = (f"{m.receiver} {m.room_id} {m.seq} {m.timestamp} {m.previous} {m.body}" for m in messages)
     return "\n".join(("chain", *lines))
 
@@ -157,7 +157,7 @@ class Look(Struct, kw_only=True, frozen=True):
 
 
 def encode_looks(looks: Iterable[Look]) -> str:
-    """Return the text that makes people look into their rooms' logs."""
+    """Return the text on which a worker fetches people's missed messages from their rooms' logs."""
     return "\n".join(("look", *(f"{look.person} {look.room_id}" for look in looks)))
 
 
@@ -175,7 +175,7 @@ class RelayedEvent(Struct, kw_only=True, frozen=True, gc=False):
 
 
 def encode_event(event: RelayedEvent) -> str:
-    """Return the text that passes it on."""
+    """Return the text that relays the event."""
     return f"event {event.receiver} {event.room_id} {event.packet}"
 
 
@@ -194,7 +194,7 @@ _DECODERS: dict[str, Callable[[str], Any]] = {
 
 
 def decode(data: bytes) -> list[Any]:
-    """Return what a text has, in its order: notices, RelayedMessage, Look or RelayedEvent.
+    """Return the parts of a text in order: notices, RelayedMessage, Look or RelayedEvent.
 
     Raises ValueError or msgspec.DecodeError.
     """

@@ -99,7 +99,7 @@ class ClientEvent:
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """An event that a client gets. `offset`: whether the offset trails it, by which a lost connection is recovered."""
+    """An event that the server sends. `offset`: whether an offset trails it, for recovering the session."""
 
     name: str
     argument: Any
@@ -146,7 +146,7 @@ CLIENT_EVENTS = [
         ReportPartner,
         Done,
         "File a report with the room's messages, then as `block-partner`; also after the room has ended.",
-        rate="messages",  # each has the log read, whatever becomes of it
+        rate="messages",  # each makes the server read the log, even if it is refused
     ),
 ]
 

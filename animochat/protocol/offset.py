@@ -1,8 +1,8 @@
-"""Offsets: what a client knows, in a short string that travels behind each event and comes back when it reconnects.
+"""Offsets: the client's state in a short string, which trails each event and which the client returns on reconnecting.
 
-Socket.IO's clients keep the last event's trailing string and send it as `offset` when they take a session up again.
-Ours says how things stood for the client after that event. What it missed is the difference between that and the truth,
-so no server has to keep what it sent.
+Socket.IO's clients keep the last event's trailing string and send it as `offset` when they resume a session. Ours
+describes the client's state after that event. The client missed the difference between that and the store's state, so
+no server has to keep the events that it sent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OFFSET = re.compile(r"(i|w)|c\.([0-9a-f]{1,32})\.([ab])\.(-1|[0-9]{1,15})\.(p|a
 
 class Offset(NamedTuple):
     """`state`: "idle", "waiting" or "chatting". In a room: its id, the client's slot, the partner's last seq that
-    the client got, and whether the client was told that the partner is away.
+    the client got, and whether the client knows that the partner is away.
     """
 
     state: str
@@ -38,7 +38,7 @@ def chatting(room_id: str, slot: str, received: int, partner_away: bool = False)
 
 
 def parse(text: object) -> Offset | None:
-    """Return what a client says that it knows; None for a text that isn't an offset of ours."""
+    """Return the decoded offset; None for a text that isn't an offset of ours."""
     match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None

@@ -14,7 +14,7 @@ from animochat.protocol.payloads import decode, encode
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = "0123456"
 
-#: Most binary attachments that one packet may announce: they are refused, but have to be counted off.
+#: Most binary attachments that one packet may announce: the server refuses them, but has to skip them.
 MAX_ATTACHMENTS = 10
 
 #: Longest acknowledgement id, in digits: clients count from 0.
@@ -24,7 +24,7 @@ _HEAD = re.compile(r"(?:(\d{1,2})-)?(?:(/[^,]*),?)?(\d+)?", re.ASCII)
 
 
 class Malformed(ValueError):
-    """Not a packet that a client may send. `ack_id`: the acknowledgement asked for, where it can be read."""
+    """Not a packet that a client may send. `ack_id`: the id of the requested acknowledgement, where it can be read."""
 
     def __init__(self, why: str, ack_id: str | None = None) -> None:
         super().__init__(why)
@@ -42,7 +42,7 @@ class Packet(NamedTuple):
 
 
 def parse(text: str) -> Packet:
-    """Raises Malformed."""
+    """Return the decoded packet. Raises Malformed."""
     if text.startswith("2["):  # nearly every packet: an event in `/`, without an acknowledgement
         return Packet(EVENT, "/", None, _event_data(text[1:], None))
     kind = text[:1]
@@ -81,7 +81,7 @@ def _event_data(text: str, ack_id: str | None) -> list[Any]:
 
 
 def event(name: str, payload: Any = msgspec.UNSET, offset: str | None = None) -> str:
-    """An EVENT packet with one argument, or none, and behind it the offset, where the event has one."""
+    """Build an EVENT packet with at most one argument, followed by the offset, where the event has one."""
     arguments = [name] if payload is msgspec.UNSET else [name, payload]
     if offset is not None:
         arguments.append(offset)
@@ -89,16 +89,16 @@ def event(name: str, payload: Any = msgspec.UNSET, offset: str | None = None) ->
 
 
 def acknowledgement(ack_id: str, payload: Any) -> str:
-    """An ACK packet with one argument."""
+    """Build an ACK packet with one argument."""
     return ACK + ack_id + encode([payload]).decode()
 
 
 def connected(session_id: str, pid: str | None) -> str:
-    """The answer to CONNECT. `pid` is by what the client may take the session up again."""
+    """Build the answer to CONNECT. With `pid` the client may resume the session."""
     return CONNECT + encode({"sid": session_id, "pid": pid} if pid else {"sid": session_id}).decode()
 
 
 def refused(namespace: str, message: str, data: Any = None) -> str:
-    """The answer to a CONNECT that can't be: CONNECT_ERROR, with what stock clients call its `data`."""
+    """Build a CONNECT_ERROR packet. Stock clients pass `data` on as the error's `data`."""
     why = {"message": message} if data is None else {"message": message, "data": data}
     return CONNECT_ERROR + ("" if namespace == "/" else namespace + ",") + encode(why).decode()

@@ -30,11 +30,11 @@ MAX_DETAILS = 1000
 MAX_QUOTE = 200
 
 
-#: What the documents say of a number's unit.
+#: Units of numbers, as the documents show them.
 Milliseconds = Annotated[int, Meta(description="Milliseconds")]
 Time = Annotated[int, Meta(description="Unix time in milliseconds")]
 
-#: A message as JSON that is ready: it comes from the log as it was stored.
+#: A message as encoded JSON, as it is stored in the log.
 StoredMessage = Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Message"})]
 
 #: Every code of animochat/protocol/errors.py.
@@ -78,10 +78,10 @@ class Limits(Struct):
 
 
 class Argument(Struct):
-    """What comes with an event of a client's, beyond what its type says."""
+    """The argument of a client's event, with the checks that its type can't express."""
 
     def clean(self, limits: Limits) -> None:
-        """Remove what doesn't count, and check the rest. Raises ChatError."""
+        """Normalize the fields and check them. Raises ChatError."""
 
 
 class FindMatch(Argument):
@@ -294,27 +294,27 @@ decode_body = msgspec.json.Decoder(Body).decode
 
 
 def message_body(sender_id: str, content: str) -> str:
-    """The piece of JSON that is encoded once, stored, and sent on as it is."""
+    """Encode a message once, for the log and for the receiver."""
     return f'"senderId":"{sender_id}","content":{encode(content).decode()},"type":"text"'
 
 
 def reply_body(sender_id: str, content: str, original: Quote) -> str:
-    """As `message_body`, for a reply: the quote is stored with it, and goes wherever the message goes."""
+    """Encode a reply, as `message_body` does, with its quote."""
     return f'{message_body(sender_id, content)},"replyTo":{encode(original).decode()}'
 
 
 def read_body(body: str) -> Body:
-    """The piece of JSON from `message_body` or `reply_body`, decoded."""
+    """Decode the result of `message_body` or `reply_body`."""
     return decode_body(f"{{{body}}}")
 
 
 def message_json(room_id: str, seq: int, timestamp: int, body: str) -> str:
-    """A `message` payload, around the body that came from `message_body`."""
+    """Build a `message` payload around a body from `message_body`."""
     return f'{{"id":"{room_id}-{seq}","roomId":"{room_id}","seq":{seq},"timestamp":{timestamp},{body}}}'
 
 
 def latest(messages: list[bytes], most: int = MAX_HISTORY) -> list[bytes]:
-    """Return the last of the messages, as many as have `most` bytes together."""
+    """Return the latest messages that fit into `most` bytes together."""
     first = len(messages)
     while first and len(messages[first - 1]) <= most:
         first -= 1

@@ -37,7 +37,7 @@ class PastRoom(NamedTuple):
 
 
 class Departure(str, Enum):
-    """What became of a request to leave a room, to block or to report the partner.
+    """The outcome of a request to leave a room, or to block or report the partner.
 
     PAST: the room had ended before. UNKNOWN: the store does not know the connection that asks.
     """

@@ -1,4 +1,4 @@
-"""Whether a text has anything in it that can be seen."""
+"""Test whether a text has any visible character."""
 
 from __future__ import annotations
 

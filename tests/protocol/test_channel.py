@@ -1,4 +1,4 @@
-"""What workers send each other: each text comes out of the decoder as it went into the encoder, or into a script."""
+"""The texts between workers: decoding returns what the encoder, or a script, was given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from animochat.rooms.service import Entry
 from animochat.store import keys
 from tests.helpers.store import GRACE_MS, HOUR_MS, START, Lobby, Person
 
-#: Tries its own channel, which nobody listens on, with an empty text.
+#: Publishes an empty text on its own channel, without subscribers.
 SILENT = {"presence/check"}
 
 #: The scripts that publish, by their sources; so a new one needs a row in PUBLICATIONS.
@@ -27,7 +27,7 @@ PUBLISHING = {s.name for s in PRESENCE + MATCHMAKING + ROOMS + MODERATION if "'P
 
 
 class Scene:
-    """Two people, on a worker each, and what the workers' channels had of one script."""
+    """Two people, each on a worker of their own, and the texts that one script publishes on the workers' channels."""
 
     def __init__(self, lobby: Lobby) -> None:
         self.lobby = lobby
@@ -173,7 +173,7 @@ def test_a_script_s_publication_is_decoded_into_named_fields(
     publication(scene)
 
 
-def test_every_script_that_publishes_is_fed_through_the_decoder() -> None:
+def test_every_publishing_script_is_decoded() -> None:
     assert {name.partition("/")[2] for name in PUBLISHING} == {publication.__name__ for publication in PUBLICATIONS}
 
 
@@ -191,6 +191,6 @@ def test_a_worker_s_own_texts_are_decoded_as_they_were_encoded(body: str) -> Non
 @pytest.mark.parametrize(
     "text", [b"", b"shout\na", b"messages\na b", b"look\na", b"event a", b"typing a", b'[{"e":"new","p":"a"}]']
 )
-def test_a_text_that_is_none_of_these_is_refused(text: bytes) -> None:
+def test_an_unknown_text_is_refused(text: bytes) -> None:
     with pytest.raises((ValueError, msgspec.DecodeError)):
         channel.decode(text)

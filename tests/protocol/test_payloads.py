@@ -1,4 +1,4 @@
-"""What clients may send, to the last character, and what becomes of it."""
+"""The bounds of each payload that clients send, to the last character, and how it is normalized."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_bounds_are_those_of_the_documents() -> None:
     assert (payloads.MAX_DETAILS, payloads.MAX_QUOTE, LOG_LENGTH) == (1000, 200, 200)
 
 
-def test_texts_are_taken_up_to_their_bounds() -> None:
+def test_texts_are_accepted_up_to_their_bounds() -> None:
     for length in (64, 65):
         assert refuses("send-message", {"content": "hi", "clientId": "x" * length}) == (length > 64)
     for length in (1000, 1001):
@@ -50,18 +50,18 @@ def test_texts_are_taken_up_to_their_bounds() -> None:
 
 
 @pytest.mark.parametrize("args", [[], [True, True], [None], [1], ["true"]])
-def test_an_event_with_an_argument_has_exactly_that_one(args: list[Any]) -> None:
+def test_an_event_takes_exactly_its_one_argument(args: list[Any]) -> None:
     assert refuses("typing", *args)
     assert not refuses("typing", True)
 
 
 @pytest.mark.parametrize("args", [[0], [False], [""], [{}], [None, None]])
-def test_an_event_without_an_argument_has_none(args: list[Any]) -> None:
+def test_an_event_without_an_argument_takes_none(args: list[Any]) -> None:
     assert read("leave-room") is read("leave-room", None) is None
     assert refuses("leave-room", *args)
 
 
-def test_an_argument_may_be_left_out_where_nothing_has_to_be_named() -> None:
+def test_an_argument_without_required_fields_is_optional() -> None:
     assert interests() == interests(None) == interests({}) == interests({"interests": []}) == []
 
 
@@ -73,7 +73,7 @@ def test_a_plain_value_is_short_for_the_first_field(event: str, short: Any, fiel
     assert getattr(read(event, short), field) == short
 
 
-def test_interests_are_named_without_the_space_around_them() -> None:
+def test_interests_are_stripped() -> None:
     spelled = ["  tea ", "x" * 32, " " + "y" * 32 + "\n"]
     assert interests({"interests": spelled}) == ["tea", "x" * 32, "y" * 32]
     assert len(interests({"interests": [str(number) for number in range(10)]})) == 10
@@ -88,7 +88,7 @@ def test_an_interest_that_is_too_long_or_shows_nothing_is_refused(spelled: Any) 
 
 @pytest.mark.parametrize(("one", "other"), [("J\u030c", "\u01f0"), ("H\u0331", "\u1e96"), ("\u1e9e", "ss")])
 def test_spellings_that_differ_in_case_and_composition_are_one_interest(one: str, other: str) -> None:
-    """Folding the case may leave what can be composed."""
+    """Case folding may leave characters that can be composed."""
     assert by_name([one]).keys() == by_name([other]).keys()
 
 
