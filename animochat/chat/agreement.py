@@ -1,6 +1,6 @@
-"""Whether a worker's set-up fits those of the other workers on its store, and the store fits what is kept there.
+"""Check that a worker's set-up fits those of the other workers on its store, and that the store fits its data.
 
-Looked at while it serves; what does not fit is logged once, until it is over.
+A worker checks it while it serves, and logs each disagreement once until it is over.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ COMPARE = 6.0
 #: Seconds that the first look, before the worker begins, may take.
 START_TIMEOUT = 1.0
 
-#: Tells whether the store keeps anything. Nothing depends on it: who may not run it need not.
+#: Shows whether the store keeps data on disk. A user without permission for it loses only this check.
 LOOK = ("INFO", "persistence")
 
-#: At how many looks in a row it has to be so where that is not two: what was recorded may just have been lost.
+#: Looks in a row that must show the disagreement before it is logged, where not two: its record may just be lost.
 LOOKS = {"older": 3}
 
 
@@ -69,7 +69,7 @@ class Agreement:
 
     def _look_at_bans(self) -> None:
         bans = sum(lobby.moderation.bans(0, 1)[0] for lobby in self._lobbies)
-        self._looked_at_bans = True  # a store that does not let us look is asked once
+        self._looked_at_bans = True  # a store that refuses the command is asked once
         if bans and keeps_nothing(self._pipeline.execute(*LOOK).decode()):
             text = "The store has kept nothing on its disk since it started: a restart of it ends all bans, %s now."
             log.warning(text + " Set appendonly yes there", bans)

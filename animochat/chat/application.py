@@ -1,7 +1,7 @@
-"""One client's dealings with the application's own handlers: other namespaces, and events of its own in `/`.
+"""One client's packets for the application's own handlers: other namespaces, and the application's events in `/`.
 
-A client that has none costs nothing. Handlers may wait, so they run in greenlets; a client's packets are taken in their
-order, and a handler of an event does not hold up the next one.
+A client without any costs nothing. Handlers may wait, so they run in greenlets; a client's packets are handled in
+order, and a handler of an event does not delay the next one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEFT = "left"
 
 
 class Server(Protocol):
-    """What is needed of the Socket.IO server (server.py)."""
+    """The parts of the Socket.IO server (server.py) that ApplicationClient uses."""
 
     manager: Any
     async_handlers: bool

@@ -1,4 +1,4 @@
-"""How a client comes: accepted at once, identified, and registered or recovered when the store has answered.
+"""New clients: accept at once, identify, and register or recover when the store has answered.
 
 Registering is one round trip (and one more for someone who is in a room). While the store can't be reached,
 connections stay: they get `unavailable`, and are registered when it is back.
@@ -27,7 +27,7 @@ from animochat.telemetry.metrics import METRICS
 #: Seconds that a client waits for a worker which has just started to learn the secret.
 SECRET_TIMEOUT = 2.0
 
-#: Seconds after this worker stood still in which it admits nobody: clients that come then may have waited for it.
+#: Seconds after a stall in which this worker admits no one: clients that connect then may have waited for it.
 WARY = 1.0
 
 
@@ -49,34 +49,34 @@ class Arrivals:
         self._check_stall = check_stall
         self._secret_known = Event()
         self._stopping = False
-        #: Until when nobody is admitted (monotonic, in seconds).
+        #: The worker admits no one until then (monotonic, in seconds).
         self._wary_until = 0.0
         #: Asked before a CONNECT is answered: the data of the application's refusal, or None.
         self.on_connect: Callable[[Connection], dict[str, Any] | None] = lambda connection: None
         #: One for all connections, which keep it.
         self._resync_later = self.resync
 
-    # Who is admitted
+    # Admission
 
     def admit_nobody(self) -> None:
-        """Send the clients that come from now on elsewhere: this worker is about to stop."""
+        """Send clients that connect from now on elsewhere: this worker is about to stop."""
         self._stopping = True
 
     def distrust_arrivals(self) -> None:
-        """Have the clients that connect now connect again: this worker stood still, and they may have given up long ago
-        and be elsewhere. The newest connection wins, and this one would not be it.
+        """Make the clients that connect now connect again: this worker stood still, and they may have moved to another
+        one since. The newest connection wins, and this one may not be the newest.
         """
         self._wary_until = time.monotonic() + WARY
 
     def _turn_away(self, connection: Connection) -> bool:
-        """Have a client connect again, to a worker that stays, where this one admits nobody. Return whether it did."""
+        """Send a client to another worker if this one admits no one. Return whether it did."""
         if not self._stopping and time.monotonic() >= self._wary_until:
             return False
         connection.transport.hang_up()
         return True
 
     def know_secret(self, secret: str) -> None:
-        """Nobody can be registered before the secret is known that all workers share."""
+        """Start registering clients: the worker has the secret that all workers share."""
         self._sync.tokens = Tokens(secret, self._lobby)
         self._secret_known.set()
 
@@ -166,7 +166,7 @@ class Arrivals:
     # It is here
 
     def resync(self, connection: Connection) -> None:
-        """Bring a connection and the store together again. Does not wait."""
+        """Resynchronize a connection with the store. Does not wait."""
         connection.perform(partial(self._resync, connection))
 
     def _resync(self, connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What goes to everyone who is connected, in slices that leave the loop to others in between."""
+"""Events for all connected clients, sent in slices that don't block the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a room begins and ends for a client that is connected here: one place for each.
+"""The beginning and the end of a room for a client that is connected here.
 
 `begin`: a match was made. `end`, `finish`: the partner, or the store, has ended the room. `leave`: the client has.
 """
@@ -98,7 +98,7 @@ class ClientRooms:
         """Close the log of a room that the client itself has left: the one way out for it. Waits for the store.
 
         Raises Unavailable where the log may be open: the partner may still say something there, so leaving may not be
-        acknowledged. In a cluster the log's node may be gone for longer, and keeps nobody in the room.
+        acknowledged. In a cluster the log's node may be gone for longer, and does not keep anyone in the room.
         """
         try:
             self.rooms.life.close(room_id)

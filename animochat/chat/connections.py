@@ -34,7 +34,7 @@ MAX_QUEUED = 100
 
 
 class Transport(Protocol):
-    """What a connection needs of its Engine.IO session (server/engineio/server.py)."""
+    """The parts of an Engine.IO session (server/engineio/server.py) that a connection uses."""
 
     sid: str
     remote_addr: str
@@ -149,7 +149,7 @@ class Connection:
         self.transport.send(packets.event(name, payload))
 
     def offset(self) -> str:
-        """Return how things stand for the client (protocol/offset.py)."""
+        """Return the client's state as an offset (protocol/offset.py)."""
         if self.room is not None:
             return self.room.offset(self.room.received)
         return offset.WAITING if self.waiting else offset.IDLE
@@ -168,7 +168,7 @@ class Connection:
         self.emit_volatile("online-count", online)
 
     def take_online_count(self, online: int) -> bool:
-        """Note the number where it is due, and return whether it is. The first one comes with the session."""
+        """Record the number where it is due, and return whether it is. The first one comes with the session."""
         known, now = self.online_count, time.monotonic()
         if known in (online, -1) or self.closed or now - self.online_count_at < MIN_COUNT_SECONDS:
             return False
@@ -182,10 +182,10 @@ class Connection:
         """Log one of the lines that LOG_LEVEL=debug shows of each connection."""
         log.debug(line, *arguments, extra={"connection": self.id})
 
-    # The person's state, as this worker knows it: changed here and nowhere else.
+    # The person's state, as this worker knows it: only these methods change it.
 
     def advance(self, version: int) -> bool:
-        """Note a version of the person. Return False where the same or a later one is known already."""
+        """Record a version of the person. Return False if the same or a later one is known already."""
         if version <= self.version:
             return False
         self.version = version
@@ -198,54 +198,54 @@ class Connection:
         self.waiting, self.interests = state == "waiting", interests
 
     def mark_stale(self) -> None:
-        """An answer of the store's was lost: have the store asked, without waiting.
+        """Ask the store again, without waiting: one of its answers was lost.
 
-        Until it has answered, messages wait in the log: their order may have a gap here.
+        Until it answers, messages wait in the log, because their order may have a gap here.
         """
         if not self.stale:
             self.stale = True
             self._resync(self)
 
     def remain_stale(self) -> None:
-        """The store could not be asked; the next heartbeat that comes through asks it."""
+        """Stay stale: the store could not be asked; the next successful heartbeat asks it."""
         self.stale = True
 
     def begin_search(self) -> None:
-        """The client asks for a partner."""
+        """Record that the client asks for a partner."""
         self.asking = True
         if not self.waiting:
             self.asked_at = time.monotonic()
 
     def end_request(self, version: int) -> None:
-        """The store has answered what the client asked for, with that version."""
+        """Record that the store has answered the client's request, with that version."""
         self.advance(version)
         self.asking = False
 
     def begin_waiting(self, interests: tuple[str, ...], cooldown_ms: int = 0) -> None:
-        """The person waits for a partner, from the end of the cooldown. `interests`: as the person named them."""
+        """Record that the person waits, from the end of the cooldown. `interests`: as the person named them."""
         if not self.waiting:  # a search that goes on is as it was
             self.waiting, self.interests = True, interests
             self.asked_at += cooldown_ms / 1000
 
     def stop_waiting(self) -> None:
-        """The person no longer waits, and has found no partner."""
+        """Record that the person no longer waits, without a partner."""
         self.waiting = False
 
     def note_early(self, room_id: str) -> None:
-        """A message came from a room of whose match this worker has no notice yet."""
+        """Record a message from a room before the notice of its match."""
         self.early = room_id
 
     def enter_room(self, room: Room) -> None:
-        """The person is in a room from now on, and no longer waits."""
+        """Record that the person is in a room, and no longer waits."""
         self.room, self.waiting = room, False
 
     def leave_room(self, room_id: str) -> None:
-        """That room is over for the person, who may be in another one by now."""
+        """Record the end of that room for the person, who may be in another one by now."""
         if self.room is not None and self.room.room_id == room_id:
             self.room = None
 
     def retire(self) -> None:
-        """The client is gone: nothing more is done for it."""
+        """Mark the client as gone: nothing more is done for it."""
         self.closed = True
 
     # Its actions
@@ -320,7 +320,7 @@ class Connections:
         return len(self.by_id)
 
     def __iter__(self) -> Iterator[Connection]:
-        """Over a copy: connections may come and go meanwhile."""
+        """Iterate over a copy: connections may come and go meanwhile."""
         return iter(list(self.by_id.values()))
 
     def in_room(self, person: str, room_id: str) -> Connection | None:
@@ -340,7 +340,7 @@ class Connections:
         self.by_person[connection.person] = connection
 
     def leave_room(self, connection: Connection, room_id: str) -> None:
-        """A room is over for its member who is connected here."""
+        """Record the end of a room for its member who is connected here."""
         connection.leave_room(room_id)
         self.ended.add(room_id)
 
@@ -363,7 +363,7 @@ class Connections:
             self._departed[connection.person] = (time.monotonic(), connection.buckets)
 
     def forget_departed(self) -> None:
-        """Forget the people whose buckets are full again. Call it now and then."""
+        """Forget the people whose buckets are full again. Call it periodically."""
         full = time.monotonic() - BURST_SECONDS
         while self._departed:
             person, (left, _) = next(iter(self._departed.items()))

@@ -45,7 +45,7 @@ class Delivery:
             room.late = True
             receiver.mark_stale()  # only a new session can show it in its place
             return
-        if seq <= room.received or receiver.stale or room.behind:  # what waits in the log comes first
+        if seq <= room.received or receiver.stale or room.behind:  # messages in the log come first
             return
         if message.previous > max(room.received, room.missed):
             self.fetch_missed(receiver)  # which finds this one too

@@ -20,7 +20,7 @@ from animochat.settings import Settings
 from animochat.telemetry.metrics import METRICS
 from animochat.time_slice import TimeSlice
 
-#: Seconds that a client has to fetch why it is expelled, and to close by itself, before the server does.
+#: Seconds in which an expelled client can fetch the reason and close by itself, before the server closes.
 LINGER = 3.0
 
 
@@ -58,10 +58,10 @@ class Departures:
         self._end(connection, self._lost_grace_ms)
 
     def send_elsewhere(self, connection: Connection) -> None:
-        """Have the client connect again, to another worker; its place is kept as a lost one's. Does not wait.
+        """Make the client connect again, to another worker; its place is kept as a lost one's. Does not wait.
 
-        It is read no further, so that nothing of it is stored that it does not hear of; what it asked for before is
-        done, and answered, before it goes.
+        Stop reading from it, so that it gets an answer to everything that is stored; requests before that are handled
+        and answered first.
         """
         connection.note("Sent elsewhere")
         connection.transport.pause()
@@ -133,7 +133,7 @@ class Departures:
             # A stock client closes by itself when it gets DISCONNECT.
             gevent.spawn_later(LINGER, _close_abandoned, transport)
 
-    # The store gets to know it
+    # Reports to the store
 
     def _end(self, connection: Connection, grace_ms: int | None) -> None:
         self._connections.remove(connection)
@@ -156,23 +156,24 @@ class Departures:
             gone = self._presence.disconnect(connection.person, connection.id, grace_ms)
             self._leaving.discard(connection.person)
             if gone and grace_ms is None and room is not None:
-                with contextlib.suppress(Unavailable):  # nobody waits for the answer, and the agenda has the room
+                with contextlib.suppress(Unavailable):  # no one waits for the answer, and the agenda has the room
                     self._rooms.life.close(room.room_id)
                 self._connections.leave_room(connection, room.room_id)
         except Unavailable:
             self._unreported.append((connection, grace_ms))
 
     def report_again(self) -> None:
-        """Report the ends that the store could not be told. Waits for it."""
+        """Report the ends that could not be reported before. Waits for the store."""
         unreported, self._unreported = self._unreported, []
         for connection, grace_ms in unreported:
             self._report_now(connection, grace_ms)
 
     def make_up(self) -> bool:
-        """End in the store what has ended here: it may have come back older than that. Raises Unavailable.
+        """End rooms and connections in the store that have ended here: it may have come back older. Raises
+        Unavailable.
 
-        That is, rooms that this worker saw end, and connections of people who are not here any more. Return whether
-        there was anything.
+        These are rooms that this worker saw end, and connections of people who are not here any more. Return whether
+        there were any.
         """
         revived = self._rooms.end_again(self._connections.ended.latest())
         here = self._connections.by_person

@@ -1,4 +1,4 @@
-"""Rooms that are over, as this worker saw it, for the case that the store comes back older than that."""
+"""Rooms that this worker saw end, in case the store comes back older."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EndedRooms:
         return room_id in self._ended
 
     def latest(self) -> list[str]:
-        """Return those that are remembered; forget those that have been for long enough."""
+        """Return the remembered ends; forget the expired ones."""
         oldest = self._clock() - KEPT_SECONDS
         while self._ended and next(iter(self._ended.values())) < oldest:
             del self._ended[next(iter(self._ended))]

@@ -1,4 +1,4 @@
-"""The Flask extension: Flask-SocketIO's, on our server.
+"""The Flask extension: Flask-SocketIO's, with our server.
 
     socketio = SocketIO()
     socketio.init_app(app, message_queue=redis_url, cors_allowed_origins=origins)
@@ -25,7 +25,7 @@ from animochat.server.process import loading
 
 log = logging.getLogger(__name__)
 
-#: Where Socket.IO is.
+#: The path of Socket.IO.
 PATH = "/socket.io"
 
 #: Seconds in which a server that ends tells the store.

@@ -1,4 +1,4 @@
-"""What reaches a worker over its channel: what scripts decided about its people, and what partners elsewhere send."""
+"""Texts on a worker's channel: decisions of scripts about its people, and messages of partners elsewhere."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ChannelHandler:
         new = self._rooms.log.keep(message.room_id, message.seq, message.receiver, message.timestamp, message.body)
         self._delivery.deliver(message, late=new)
 
-    # What is for one connection, or for everyone
+    # For one connection, or for everyone
 
     def _replace(self, notice: channel.Replaced) -> None:
         connection = self._connections.by_id.get(notice.connection_id)
@@ -72,7 +72,7 @@ class ChannelHandler:
         if connection is not None:
             connection.apply_or_defer(partial(self._departures.ban, connection, notice.ms, notice.reason))
 
-    # What changes a person's state
+    # Changes of a person's state
 
     def _defer(self, notice: channel.RoomNotice) -> None:
         connection = self._connections.by_person.get(notice.person)
@@ -81,7 +81,7 @@ class ChannelHandler:
 
     def _apply(self, connection: Connection, notice: channel.RoomNotice) -> None:
         if not connection.advance(notice.version):
-            return  # what the store answered since says the same, or more
+            return  # a later answer of the store includes it
         room = connection.room
         if isinstance(notice, channel.Ended):
             self._connections.ended.add(notice.room_id)

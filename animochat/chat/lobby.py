@@ -1,4 +1,4 @@
-"""A lobby as one worker has it: a chat of its own, whose people meet no one of another lobby.
+"""A lobby on one worker: a separate chat, whose people meet no one of another lobby.
 
 Its slot in a cluster, its people with their history and their bans, its rooms and its counts are its own. A worker
 serves every lobby; they have the ways to the store in common, and the secret that signs tokens.
@@ -130,7 +130,7 @@ class Lobby:
         words: WordFilter | None,
         check_stall: Callable[[], None],
     ) -> ChannelHandler:
-        """Make what brings clients and rules together. Return what takes the channel's texts."""
+        """Make the objects that connect clients and rules. Return the handler of the channel's texts."""
         delivery = Delivery(self.connections, self.rooms, worker_id)
         client_rooms = ClientRooms(self.connections, self.rooms, delivery)
         self.departures = Departures(settings, self.connections, self.presence, self.rooms)
@@ -173,7 +173,7 @@ class Lobby:
         return tick_interval(self._workers)
 
     def beat(self) -> None:
-        """Say that this worker lives, and mend what the answer says is wrong. Raises Unavailable."""
+        """Send a heartbeat, and repair the faults that the answer reports. Raises Unavailable."""
         stored, self.rooms.stored = self.rooms.stored, 0
         try:
             beat = self.presence.heartbeat(stored)
@@ -185,11 +185,11 @@ class Lobby:
             # A store without our data: new, or emptied.
             self._share_secret()
             if self._epoch is not None:
-                log.warning("The store lost its data of lobby %s: telling everybody", self.name)
+                log.warning("The store lost its data of lobby %s: resynchronizing everyone", self.name)
                 self.resync_all()
             self._epoch = beat.epoch
         elif not beat.known:
-            log.warning("Others took this worker for dead in lobby %s: telling everybody", self.name)
+            log.warning("Others took this worker for dead in lobby %s: resynchronizing everyone", self.name)
             self.resync_all()
         if not beat.listeners:
             self._renew()
@@ -212,7 +212,7 @@ class Lobby:
             self._share_secret()
 
     def resync_all(self) -> None:
-        """Bring everything here and the store together again. Does not wait."""
+        """Resynchronize all connections with the store. Does not wait."""
         self._compare = True
         self._resync(lambda connection: True)
 
@@ -220,7 +220,7 @@ class Lobby:
         self._compare = False
         try:
             if self.departures.make_up():
-                log.warning("The store of lobby %s came back older than what has happened: made up for it", self.name)
+                log.warning("The store of lobby %s came back older: repeated the ends that it had lost", self.name)
         except Unavailable:
             self._compare = True
             raise
@@ -231,7 +231,7 @@ class Lobby:
                 self.arrivals.resync(connection)
 
     def mark_all_stale(self) -> None:
-        """Act on nothing that is known here of the connections until the store has been asked. Does not wait."""
+        """Mark all connections as stale: ask the store before acting on their state. Does not wait."""
         self.arrivals.distrust_arrivals()
         for connection in self.connections:
             connection.mark_stale()

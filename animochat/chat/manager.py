@@ -74,7 +74,7 @@ class ConnectionManager(ManagerBase):
         for lobby in self.lobbies.values():
             yield from list(lobby.connections.by_sid.values())
 
-    # What python-socketio asks for
+    # The interface that python-socketio requires
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
         if namespace != "/":

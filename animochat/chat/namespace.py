@@ -139,10 +139,10 @@ class ChatNamespace(socketio.Namespace):
         return {"state": "waiting", "cooldownMs": search.cooldown_ms}
 
     def _follow(self, connection: Connection, search: Search) -> None:
-        """Bring the connection to where the store's answer says that its person is, before the answer is acknowledged.
+        """Apply the store's answer to the connection before the answer is acknowledged.
 
-        The notices of the same are still on their way, and not newer. Raises AlreadyInRoom, the client being told of
-        the room.
+        The notices of the same change are still on their way, and not newer. Raises AlreadyInRoom, and sends the
+        client the room.
         """
         self._check_known(connection, search.state)
         if search.state == "in-room" and search.room is None:  # its record is lost
@@ -344,7 +344,7 @@ class ChatNamespace(socketio.Namespace):
             raise NotInRoom
         self._delivery.relay(room, packets.event(event, payload))
 
-    # What all of them do
+    # Shared by all handlers
 
     def _take(self, connection: Connection, rate: Rate | None) -> float:
         """Count an event against its limit. Returns the time (monotonic, in seconds); raises RateLimited."""

@@ -48,7 +48,7 @@ class Room:
         return Offset("chatting", self.room_id, self.slot, self.received, self.partner_away)
 
     def continue_from(self, before: Room) -> None:
-        """Take over what this worker knows of the same room."""
+        """Copy this worker's state of the same room."""
         self.last_seq, self.said, self.missed = before.last_seq, before.said, before.missed
 
     def attach(self, log: Attached, after: int) -> None:
@@ -61,7 +61,7 @@ class Room:
             self.received = max(self.received, log.gone)
 
     def show(self, messages: list[LoggedMessage]) -> None:
-        """Note that the client gets these messages next, own ones included."""
+        """Record that the client gets these messages next, own ones included."""
         for entry in messages:
             if entry.slot == self.slot:
                 self.said = max(self.said, entry.seq)
@@ -69,22 +69,22 @@ class Room:
                 self.received = max(self.received, entry.seq)
 
     def store(self, seq: int) -> None:
-        """Note that this member's message has that place."""
+        """Record the place of this member's message."""
         if seq > self.last_seq:
             self.last_seq = seq
         if seq > self.said:
             self.said = seq
 
     def receive(self, seq: int) -> None:
-        """Note that the client gets the partner's message in that place."""
+        """Record that the client gets the partner's message in that place."""
         self.received = seq
         if seq > self.last_seq:
             self.last_seq = seq
 
     def lose_partner(self) -> None:
-        """Note that the partner is away."""
+        """Record that the partner is away."""
         self.partner_away = True
 
     def regain_partner(self, worker: str) -> None:
-        """Note that the partner is here, at that worker."""
+        """Record that the partner is back, at that worker."""
         self.partner_away, self.partner_worker = False, worker

@@ -1,8 +1,8 @@
 """Socket.IO on top of the Engine.IO server.
 
-It is python-socketio's server, but for how packets come and go. The chat's own events take a short path: no greenlet,
-no queue and no second decoding. Everything else (other namespaces, events of an application's own, rooms, callbacks,
-sessions) is python-socketio's, so that what its documentation and Flask-SocketIO's say holds here.
+It is python-socketio's server with its own way of receiving and sending packets. The chat's own events take a short
+path: no greenlet, no queue and no second decoding. Everything else (other namespaces, the application's own events,
+rooms, callbacks, sessions) is python-socketio's, so its documentation and Flask-SocketIO's hold here.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class SocketIOServer(SocketIOBase):
         self._lobbies: Mapping[str, Lobby] = {}
         #: Ids of sessions that have yet to send CONNECT, in the order in which they came: (deadline, id).
         self._silent: deque[tuple[float, str]] = deque()
-        #: By session: what handlers may want to know of the handshake, until one does.
+        #: By session: the handshake's data for handlers, until one asks for it.
         self._kept: dict[str, kept_environ.Kept] = {}
-        #: By session: what came with its CONNECT, for the application's handler.
+        #: By session: `auth` of its CONNECT, for the application's handler.
         self._auth: dict[str, Any] = {}
         self._reason = self.reason.SERVER_DISCONNECT
         super().__init__(**{"logger": log, "client_manager": ConnectionManager(), **options, "async_mode": "gevent"})
@@ -101,7 +101,7 @@ class SocketIOServer(SocketIOBase):
     def engine_class(self) -> Any:
         return functools.partial(EngineServer, self._worker_id)
 
-    # What an application registers
+    # Handlers and namespaces of the application
 
     def on(self, event: str, handler: Any = None, namespace: str | None = None) -> Any:
         """Register a handler. The chat's own events can't have another one."""
@@ -122,11 +122,11 @@ class SocketIOServer(SocketIOBase):
 
     @property
     def _is_extended(self) -> bool:
-        """Whether there are handlers but the chat's."""
+        """Return whether there are handlers besides the chat's."""
         return bool(self.handlers) or len(self.namespace_handlers) > 1
 
     def _is_own(self, event: str) -> bool:
-        """Whether an event in `/` is one of the application's own."""
+        """Return whether an event in `/` is one of the application's own."""
         return bool(self.handlers) and event not in RESERVED and self.listens(event, "/")
 
     def _is_known(self, namespace: str) -> bool:
@@ -160,7 +160,7 @@ class SocketIOServer(SocketIOBase):
         connection, session.owner = session.owner, None
         by_client = reason in CLOSED_BY_CLIENT
         if reason == Reason.CLOSE_FRAME.value:
-            reason = Reason.CLOSED.value  # python-socketio has one word for both
+            reason = Reason.CLOSED.value  # python-socketio has one reason for both
         if connection is not None:
             with self._because(reason):
                 departures = self._departures(connection)
@@ -171,7 +171,7 @@ class SocketIOServer(SocketIOBase):
             self.forget(session)
 
     def forget(self, session: Any) -> None:
-        """Forget what was kept for handlers of a session that has ended."""
+        """Forget the handlers' data of a session that has ended."""
         self._auth.pop(session.sid, None)
         self._kept.pop(session.sid, None)
         self.environ.pop(session.sid, None)
@@ -204,7 +204,7 @@ class SocketIOServer(SocketIOBase):
 
     @contextlib.contextmanager
     def _because(self, reason: str) -> Iterator[None]:
-        """Say why connections end, for the `disconnect` handler."""
+        """Set the reason for which connections end, for the `disconnect` handler."""
         self._reason = reason
         try:
             yield
@@ -212,7 +212,7 @@ class SocketIOServer(SocketIOBase):
             self._reason = self.reason.SERVER_DISCONNECT
 
     def _open(self, session: Any, auth: dict[str, Any]) -> None:
-        """Let a client into the lobby that it names, and into no other; the session is closed if it sends no better."""
+        """Admit a client to the lobby that it names; close the session if it names none that exists."""
         try:
             chat: ChatNamespace = self.namespace_handlers["/"]
             lobby = chat.lobby_of(auth)
@@ -240,7 +240,7 @@ class SocketIOServer(SocketIOBase):
         return refusal
 
     def _on_gone(self, connection: Connection) -> None:
-        """A connection of the chat's is gone: the application may want to know."""
+        """Call the application's `disconnect` handler for a chat connection that is gone."""
         remembered = self.manager.is_remembered(connection.sid)
         if remembered or (self.handlers and self.listens("disconnect", "/")):
             self.manager.begin_to_leave(connection)
@@ -296,7 +296,7 @@ class SocketIOServer(SocketIOBase):
             self._expect_connect(session)
             with self._because(self.reason.CLIENT_DISCONNECT):
                 self._departures(connection).disconnect(connection)
-            if not self.eio.limits.connect_again(session.remote_addr):  # what comes next would be a connect
+            if not self.eio.limits.connect_again(session.remote_addr):  # its next packet would count as a connect
                 session.close()
         elif packet.type == packets.BINARY_EVENT:
             own = self._is_own(packet.data[0])
@@ -340,7 +340,7 @@ class SocketIOServer(SocketIOBase):
             self._malformed(session)
 
     def _malformed(self, session: Any, ack_id: str | None = None) -> None:
-        """Answer what can't be read as a packet: a client of the chat gets an error, any other one is closed."""
+        """Answer an unreadable packet: a client of the chat gets an error, any other one is closed."""
         connection = session.owner
         if connection is None:
             session.close()

@@ -18,7 +18,7 @@ class SocketIOBase(socketio.Server):
     """
 
     def engine_class(self) -> Any:
-        """Return what makes the Engine.IO server; called by the constructor."""
+        """Return the factory of the Engine.IO server; called by the constructor."""
         raise NotImplementedError
 
     def listens(self, event: str, namespace: str) -> bool:

@@ -1,7 +1,7 @@
-"""Notices that this worker stood still: it was stopped by a signal, its machine was moved, or it got no processor.
+"""Detect that this worker stood still: a signal stopped it, its machine was moved, or it got no processor.
 
-After longer than a worker's lease the others have taken it for dead, and its people may be elsewhere: what it remembers
-of them may be wrong, and it has to ask the store before it goes by that.
+After longer than its lease the other workers have taken it for dead, and its people may be elsewhere: its state of
+them may be wrong, so it must ask the store before acting on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def uptime() -> float:
 class StallDetector:
     """Calls `on_stall(seconds)` in the first `check()` after more than `limit` seconds without one.
 
-    `check` costs next to nothing. Call it at regular intervals, and before acting on what is remembered: after a stall
+    `check` costs next to nothing. Call it at regular intervals, and before acting on remembered state: after a stall
     any of these may come first. `clock` is in seconds.
     """
 

@@ -1,9 +1,8 @@
-"""Keeps connections and the store together: `reconcile` asks the store, for whichever reason, and `bring` sends the
-client the difference.
+"""Synchronize connections with the store: `reconcile` asks the store, and `bring` sends the client the difference.
 
-There are three reasons. The first registration of a client that knows nothing; a client that comes back with what it
-knew (recovery); a connection that this worker may be wrong about (resync). They differ in what the client knows, in
-what the store is asked for, and in what happens while it can't be reached, and in nothing else.
+There are three cases: the first registration of a client; a client that returns with its offset (recovery); a
+connection whose state may be stale (resync). They differ only in the client's knowledge, in the question to the store,
+and in the handling of a store that can't be reached.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from animochat.protocol.payloads import (
 from animochat.rooms.log import Attached, LoggedMessage
 from animochat.rooms.service import Rooms
 
-#: What a client knows that gets a new session.
+#: The knowledge of a client that gets a new session.
 NOTHING = Offset("idle")
 
 NO_MESSAGES = Attached(0, [])
@@ -46,7 +45,7 @@ NO_MESSAGES = Attached(0, [])
 
 @dataclass(frozen=True)
 class Standing:
-    """How things stand for a connection's person, as the store says, and what its client has to get.
+    """A person's state in the store, and the update that the client needs.
 
     `end`: the last messages of the room that the client knows, and the reason why it is over; None where it is not, or
     where a new session says so. `session`: the client gets a new session, with `messages`; else only what it missed.
@@ -61,7 +60,7 @@ class Standing:
 
 @dataclass(eq=False)
 class Sync:
-    """Asks the store about one lobby's connections, and brings their clients up to date."""
+    """Ask the store about one lobby's connections, and bring their clients up to date."""
 
     limits: Limits
     lobby: str
@@ -103,7 +102,7 @@ class Sync:
             return
         self.bring(connection, known, standing)
 
-    # What they have in common
+    # Shared by all three
 
     def reconcile(self, connection: Connection, known: Offset, *, recover: str = "", again: bool = False) -> Standing:
         """Have the store know the connection; return how things stand beside what its client knows.
@@ -139,7 +138,7 @@ class Sync:
         return Standing(registration, room, messages, end, session)
 
     def bring(self, connection: Connection, known: Offset, standing: Standing) -> None:
-        """Apply the store's answer to the connection, and bring its client from what it knows to how things stand."""
+        """Apply the store's answer to the connection, and send its client the difference to what it knows."""
         registration = standing.registration
         if registration.state in ("banned", "replaced"):
             if registration.state == "banned" and not connection.closed:

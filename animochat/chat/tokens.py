@@ -1,4 +1,4 @@
-"""Tokens: what makes a returning browser the same anonymous person."""
+"""Tokens, which make a returning browser the same anonymous person."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Tokens:
     """
 
     def __init__(self, secret: str, lobby: str = MAIN_LOBBY) -> None:
-        # What was signed when there was one lobby, and no other, was signed for this one.
+        # Tokens from before there were lobbies belong to this one.
         of = "" if lobby == MAIN_LOBBY else f".{lobby}"
         self._signer = Signer(secret, salt=f"animochat.person{of}", digest_method=hashlib.sha256)
         self._sessions = Signer(secret, salt=f"animochat.session{of}", digest_method=hashlib.sha256)
@@ -54,8 +54,9 @@ class Tokens:
         return person, session
 
     def hide_address(self, address: str) -> str:
-        """A keyed hash in an address's place: the same for the same one, whatever the lobby, and nothing to find it out
-        by without the secret. An IPv6 address counts by its /64, which is what one customer has. "" for none.
+        """Return a keyed hash of an address, the same in every lobby and not reversible without the secret.
+
+        An IPv6 address counts by its /64, which is what one customer has. "" for none.
         """
         group = group_of(address)
         return hmac.digest(self._secret, b"animochat.address:" + group.encode(), "sha256").hex()[:32] if group else ""

@@ -92,7 +92,7 @@ class Chat:
         self.pipeline.before_replies = self._stall.check
         self.readings = readings.MetricHistory(self.pipeline, self.worker_id)
         words = word_filter(settings)
-        #: By name; the first is where clients go that name none.
+        #: By name; clients that name no lobby are in the first.
         self.lobbies = {
             name: Lobby(
                 name,
@@ -119,7 +119,7 @@ class Chat:
         self._monitor = Monitor(self._sample)
         #: This worker's Engine.IO server, set by the factory.
         self.engine: EngineServer
-        #: Called with every heartbeat; for what the layer above has to do now and then.
+        #: Called with every heartbeat, for periodic work of the layer above.
         self.on_heartbeat: Callable[[], None] = lambda: None
         self._secret = settings.secret_key or secrets.token_urlsafe(32)
         self._started_at = time.monotonic()
@@ -162,7 +162,7 @@ class Chat:
             sys.exit(EXIT_MISFIT)
         self.subscriptions.start()
         self._monitor.start()
-        # Each by itself: one whose node in a cluster is gone holds up no other.
+        # Each by itself: a lobby whose node in a cluster is gone delays no other.
         for lobby in self.lobbies.values():
             self._loops += [
                 gevent.spawn(self._repeat, HEARTBEAT, lobby.beat),
@@ -177,10 +177,10 @@ class Chat:
         ]
 
     def drain(self, seconds: float, pause: Callable[[float], object] = gevent.sleep) -> None:
-        """Send the clients elsewhere in slices, over `seconds` at most: all in one instant would come back in one, too.
+        """Send the clients elsewhere in slices, within `seconds`: all at once would also reconnect at once.
 
-        Nobody is registered here any more; who is not sent away yet is served as before. Returns when all are gone,
-        which the store may delay. `pause` waits for a number of seconds.
+        Register no one from now on; serve clients that are still here as before. Return when all are gone, which the
+        store may delay. `pause` waits for a number of seconds.
         """
         self._admit_nobody()
         slices = drain_slices(self._connections(), seconds)
@@ -193,8 +193,8 @@ class Chat:
             pause(0.02)
 
     def _another_stays(self) -> bool:
-        """Return whether another worker can take our clients. Otherwise they wait for one to start: the sooner they all
-        go, the sooner it does.
+        """Return whether another worker can take our clients. Otherwise they wait for one to start, and the sooner
+        they all go, the sooner it starts.
         """
         asked = gather([lobby.presence.stopping for lobby in self.lobbies.values()])
         return any(not isinstance(staying, Unavailable) and staying > 0 for staying in asked)
@@ -232,7 +232,7 @@ class Chat:
             tracing.stop()
 
     def health(self) -> dict[str, Any]:
-        """Return the answer of `GET /health`. Waits for the store; raises Unavailable where nobody can join."""
+        """Return the answer of `GET /health`. Waits for the store; raises Unavailable where no one can join."""
         asked = [
             gevent.spawn(gather, [partial(self._check, number, lobby)])
             for number, lobby in enumerate(self.lobbies.values())
@@ -245,7 +245,7 @@ class Chat:
         raise Unavailable
 
     def _check(self, number: int, lobby: Lobby) -> None:
-        """Raise Unavailable where nobody can join the lobby, or this worker does not receive what happens there."""
+        """Raise Unavailable if no one can join the lobby, or if this worker does not receive its notices."""
         lobby.presence.check()
         if not self.subscriptions.proven(number):
             raise Unavailable
@@ -256,14 +256,14 @@ class Chat:
         lobbies = {name: numbers for name, numbers in asked.items() if not isinstance(numbers, Unavailable)}
         if not lobbies:
             raise Unavailable
-        # Each worker serves every lobby, and may just have begun to in some.
+        # Each worker serves every lobby, but may have registered in only some of them yet.
         workers = max(numbers.pop("workers") for numbers in lobbies.values())
         sums = {name: sum(numbers[name] for numbers in lobbies.values()) for name in next(iter(lobbies.values()))}
         missing = [name for name in asked if name not in lobbies]
         return {**sums, "workers": workers, "lobbies": lobbies, **({"missing": missing} if missing else {})}
 
     def lobby_stats(self, timeout: float | None = None) -> dict[str, dict[str, int] | Unavailable]:
-        """Each lobby's numbers, as far as they are to be had within `timeout` seconds. Waits for the store."""
+        """Return each lobby's numbers, as far as the store sends them within `timeout` seconds. Waits for the store."""
         asked = gather([lobby.presence.stats for lobby in self.lobbies.values()], timeout)
         return dict(zip(self.lobbies, asked, strict=True))
 
@@ -273,10 +273,10 @@ class Chat:
         return dict(zip(self.lobbies, asked, strict=True))
 
     def metrics(self) -> Totals:
-        """What `GET /metrics` shows of this machine's workers. Does not wait for the store."""
+        """Return the answer of `GET /metrics` for this machine's workers. Does not wait for the store."""
         return self._monitor.totals()
 
-    # What goes on all the time
+    # Background loops
 
     def _repeat(self, seconds: float, action: Callable[[], float | None]) -> None:
         """Call `action` every `seconds`, or after the number of seconds that it returns."""
@@ -285,8 +285,8 @@ class Chat:
             try:
                 pause = action()
             except Unavailable:
-                pass  # said in the log by the pipeline; the next round tries again
-            except Exception:  # the outermost loop: without its heartbeat the worker would be taken for dead
+                pass  # the pipeline logs it; the next round tries again
+            except Exception:  # the outermost loop: without its heartbeat the worker would count as dead
                 log.exception("%s failed", action.__name__)
             gevent.sleep(seconds if pause is None else pause)
 
@@ -297,8 +297,9 @@ class Chat:
             lobby.arrivals.know_secret(self._secret)
 
     def _share_secret(self) -> None:
-        """Learn the secret from the store where the operator set none. Who holds it puts it back where the store lost
-        it, so that tokens still hold. Raises Unavailable."""
+        """Get the secret from the store where the operator set none. Restore it there if the store lost it, so that
+        tokens stay valid. Raises Unavailable.
+        """
         if not self.settings.secret_key:
             self._secret = presence.shared_secret(self.pipeline, self._secret)
             self._tell_secret()
@@ -308,7 +309,7 @@ class Chat:
         self._share_secret()
         self._agreement.look(self._secret)
 
-    # How things stand
+    # State of this worker
 
     def _stood_still(self, seconds: float) -> None:
         log.warning("This worker stood still for %.1f s: asking the store about everyone", seconds)
@@ -319,7 +320,7 @@ class Chat:
         self.subscriptions.renew(number)
 
     def _sample(self) -> None:
-        """Look how things stand here, in portions: many connections are not to hold up a message."""
+        """Count this worker's connections, in slices: many of them must not delay a message."""
         people = {"idle": 0, "waiting": 0, "chatting": 0}
         transports = {"websocket": 0, "polling": 0}
         queued = 0
@@ -339,8 +340,8 @@ class Chat:
 
 
 def drain_slices(connections: Sequence[Connection], seconds: float) -> list[Sequence[Connection]]:
-    """Who leaves a worker together, in order, one slice every DRAIN_INTERVAL: DRAIN_RATE people a second, or as many as
-    it takes to be done in `seconds`.
+    """Return the people who leave a worker together, in order, one slice every DRAIN_INTERVAL: DRAIN_RATE people per
+    second, or more where `seconds` require it.
 
     Partners are in one slice where they can be: a conversation is then interrupted once and not twice.
     """
