@@ -1,6 +1,6 @@
 """An acknowledgement describes what has happened already: the events that it speaks of came before it.
 
-The notices of other workers are held up on their way from the store, so that nothing here depends on what is faster.
+The tests delay the notices of other workers on their way from the store, so that nothing here depends on speed.
 """
 
 from __future__ import annotations
@@ -121,9 +121,7 @@ def test_what_happens_right_after_a_match_comes_behind_its_acknowledgement(
 
 
 @pytest.mark.parametrize("event", ["find-match", "cancel-match"])
-def test_who_is_refused_for_being_in_a_room_has_got_that_room(
-    places: Places, connect: Connect, raw: Raw, event: str
-) -> None:
+def test_already_in_room_comes_after_matched(places: Places, connect: Connect, raw: Raw, event: str) -> None:
     """Someone who waits is found by another, and asks for something before the notice of the match is there."""
     anna, bert = raw(places.one), connect(places.one)
     assert anna.call("find-match")["state"] == "waiting"

@@ -40,10 +40,10 @@ def findings(url: str, **settings: object) -> dict[str, list[CheckResult]]:
     return found
 
 
-# What is compared
+# The comparison
 
 
-def test_a_worker_is_told_the_identities_of_those_that_live(redis_url: str) -> None:
+def test_a_worker_receives_the_identities_of_live_workers(redis_url: str) -> None:
     now = START
     pipeline = DirectPipeline(redis_url)
     one, other, older = (Presence(pipeline, name, clock=lambda: now) for name in ("one", "other", "older"))
@@ -58,7 +58,7 @@ def test_a_worker_is_told_the_identities_of_those_that_live(redis_url: str) -> N
     assert pipeline.execute("HKEYS", "{lobby:main}:identities") == [b"one"]
 
 
-def test_secrets_schemas_and_storing_have_to_be_the_same_and_versions_need_not() -> None:
+def test_secrets_schemas_and_storing_must_agree_but_versions_may_differ() -> None:
     mine = identity(ONE, True, __version__)
     assert ONE not in mine
     assert disagreements(mine, [mine, mine.replace(__version__, "9.9.9")]) == {}
@@ -99,7 +99,7 @@ def test_a_server_of_another_schema_is_refused_in_one_line_and_changes_nothing(
             server.kill()
 
 
-def test_a_worker_of_a_version_that_records_nothing_is_told_once(tmp_path: Path, store: RedisServer) -> None:
+def test_a_version_that_records_nothing_is_logged_once(tmp_path: Path, store: RedisServer) -> None:
     with running(tmp_path, 1, store.url) as (server,), store.client() as admin:
         server.expect_errors()
 
@@ -112,7 +112,7 @@ def test_a_worker_of_a_version_that_records_nothing_is_told_once(tmp_path: Path,
     assert server.log().count("Wrong set-up") == 1
 
 
-def test_two_secrets_on_one_store_are_told_once_by_each_worker_and_by_doctor(
+def test_two_secrets_on_one_store_are_reported_once_by_each_worker_and_by_doctor(
     tmp_path: Path, store: RedisServer
 ) -> None:
     with running(tmp_path, 1, store.url, SECRET_KEY=ONE) as (one,):
@@ -171,7 +171,7 @@ def test_two_deployments_in_two_databases_of_one_store_do_not_know_each_other(
 
 
 @pytest.mark.parametrize(("command", "told"), [(["CONFIG", "SET", "appendonly", "no"], True), (["SAVE"], False)])
-def test_bans_in_a_store_that_keeps_nothing_on_disk_are_told_at_the_start_in_production(
+def test_bans_in_a_store_without_persistence_are_logged_at_the_start_in_production(
     tmp_path: Path, store: RedisServer, command: list[str], told: bool
 ) -> None:
     LobbyModeration(DirectPipeline(store.url), 10, 0).ban("carl", None, "", "note")  # type: ignore[arg-type]

@@ -108,7 +108,7 @@ def test_an_alert_waits_for_a_store_that_is_away(
     redis_server.stop()
 
 
-def test_where_there_is_no_webhook_the_report_is_an_e_mail(servers: Any, connect: Callable[..., Client]) -> None:
+def test_without_a_webhook_the_report_is_an_e_mail(servers: Any, connect: Callable[..., Client]) -> None:
     mails = MailServer()
     try:
         server: Server = servers(env={**NO_RATES, "ALERT_EMAIL": "owner@chat.example", "SMTP_URL": mails.url})

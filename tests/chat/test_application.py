@@ -1,4 +1,4 @@
-"""What a stranger can send to an extension's own handlers, and what bounds it. No store, no sockets."""
+"""Packets of strangers for an extension's own handlers, and their bounds. No store, no sockets."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Flask:
 
 @pytest.fixture
 def calls(app: Flask) -> list[Any]:
-    """What the handlers of `/own` were called with."""
+    """Return the calls of the handlers of `/own`."""
     called: list[Any] = []
     socketio.server.on("event", lambda sid, *args: called.append(args), namespace="/own")
     socketio.server.on("connect", lambda sid, environ, auth: called.append("connect"), namespace="/own")
@@ -134,7 +134,7 @@ def test_an_attachment_takes_its_place(session: Session, calls: list[Any]) -> No
         ('511-/own,["event"]',),
     ],
 )
-def test_what_is_malformed_ends_the_connection_and_calls_nothing(
+def test_a_malformed_packet_ends_the_connection_and_calls_nothing(
     session: Session, calls: list[Any], packets: tuple[str | bytes, ...]
 ) -> None:
     session.take(*packets)
@@ -149,7 +149,7 @@ def test_nothing_is_called_before_connect_or_elsewhere(app: Flask, calls: list[A
     assert not session.closed
 
 
-def test_a_client_may_be_in_so_many_namespaces(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_namespaces_of_a_client_are_bounded(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socketio.server, "namespaces", "*")
     session = Session(socketio.server, "third").take(*[f"0/n{number}," for number in range(MAX_NAMESPACES + 5)])
     assert sum(str(packet).startswith("40/") for packet in session.sent) <= MAX_NAMESPACES + 1

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it is answered or cut off, and nobody else notices."""
+"""Every input of a client is answered or cuts it off, and no one else notices."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def pair(server: Server, connect: Callable[..., Client], stock_client: str) -> Iterator[tuple[Client, Client]]:
-    """Two who chat; after the test the second one must have noticed nothing."""
+    """Two people who chat; the second one must notice nothing during the test."""
     wait_until_empty(server)
     anna, bert = connect(server, stock_client), connect(server, stock_client)
     meet(anna, bert)
@@ -101,7 +101,7 @@ def pair(server: Server, connect: Callable[..., Client], stock_client: str) -> I
 
 @pytest.fixture
 def raw(server: Server) -> Iterator[RawClient]:
-    """One in a chat, who speaks as it likes; the partner must notice nothing but its going, which the room survives."""
+    """A raw client in a chat; its partner must notice nothing but its lost connection, and the room goes on."""
     wait_until_empty(server)
     anna, bert = RawClient(server), RawClient(server)
     anna.call("find-match")
@@ -150,7 +150,7 @@ def test_unknown_fields_are_ignored(pair: tuple[Client, Client]) -> None:
 
 @pytest.mark.parametrize("text", ["\\ud800", "half \\udc00 pair", "\\ud83d", "\\udc00\\ud800"])
 def test_half_a_character_is_invalid_with_callback_and_without(raw: RawClient, text: str) -> None:
-    """What a browser sends when text was cut in the middle of an emoji."""
+    """A browser sends it when it cuts a text in the middle of an emoji."""
     raw.send(f'427["send-message","{text}"]')
     assert json.loads(raw.wait_frame("43")[3:])[0]["error"]["code"] == "invalid-payload"
     raw.send(f'42["send-message","{text}"]')
@@ -180,7 +180,7 @@ BROKEN_PACKETS = [
 def test_a_broken_packet_is_invalid_or_ends_the_connection(raw: RawClient, packet: str) -> None:
     raw.send(packet)
     raw.send('429999["find-match"]')
-    # an answer to the question behind it, or the connection's end; and for the packet itself an error before that
+    # an answer to the next request, or the connection's end; before that an error for the packet itself
     while frame := raw.receive():
         if frame.startswith("439999"):
             assert any('"invalid-payload"' in f for f in raw.frames), f"silently taken; received: {raw.frames}"
@@ -232,7 +232,7 @@ def test_a_message_beyond_the_bound_ends_the_connection(raw: RawClient) -> None:
 
 
 @pytest.mark.parametrize("packet", ['452-["typing",{"_placeholder":true,"num":0}]', "461-[]"])
-def test_who_goes_in_the_middle_of_a_binary_packet_is_gone(server: Server, packet: str) -> None:
+def test_a_client_may_go_in_the_middle_of_a_binary_packet(server: Server, packet: str) -> None:
     wait_until_empty(server)
     anna, bert = RawClient(server), RawClient(server)
     anna.call("find-match")

@@ -59,7 +59,7 @@ WAITS: dict[Wait, int] = {
 @pytest.mark.parametrize(("wait", "duration"), WAITS.items(), ids=[wait.__name__ for wait in WAITS])
 @pytest.mark.parametrize("when", ["before", "after a tick", "meanwhile"])
 def test_a_wait_takes_as_long_as_ever(lobby: Lobby, wait: Wait, duration: int, ms: int, when: str) -> None:
-    """The clock is set just before the wait begins, or a tick earlier, or in the middle of it."""
+    """Set the clock just before the wait begins, or a tick earlier, or in the middle of it."""
     if when != "meanwhile":
         lobby.set_clock(ms)
     if when == "after a tick":
@@ -109,7 +109,7 @@ def test_time_goes_on_once_workers_tick_again(lobby: Lobby, ms: int) -> None:
 
 
 def test_no_time_passes_while_nobody_looks(lobby: Lobby) -> None:
-    """The store or all workers were away: who was cut off by that has the whole grace time to come back."""
+    """The store or all workers were away: anyone who was cut off has the whole grace time to come back."""
     _, bert = lobby.pair("anna", "bert")
     bert.drop()
     lobby.set_clock(DAY_MS)

@@ -1,4 +1,4 @@
-"""What a worker knows of its connections: one action at a time, limits that belong to a person, offsets.
+"""A worker's connections: one action at a time, limits per person, offsets.
 
 Nothing here needs a store. Time is passed in.
 """
@@ -93,7 +93,7 @@ def test_a_person_s_limits_are_those_of_the_connection_before(now: list[float]) 
     assert other.buckets is not before.buckets
 
 
-def test_who_left_is_forgotten_when_the_buckets_are_full_again_and_nobody_else_is(now: list[float]) -> None:
+def test_only_people_who_left_are_forgotten_once_their_buckets_are_full(now: list[float]) -> None:
     here = Connections()
     first, second = connection("anna", here), connection("bert", here)
     here.remove(first)
@@ -107,14 +107,14 @@ def test_who_left_is_forgotten_when_the_buckets_are_full_again_and_nobody_else_i
     assert not here._departed
 
 
-def test_who_comes_back_is_not_kept_among_those_who_left() -> None:
+def test_a_returning_person_is_not_kept_among_those_who_left() -> None:
     here = Connections()
     here.remove(connection("anna", here))
     connection("anna", here)
     assert not here._departed
 
 
-# Who is here
+# The tables of connections
 
 
 def test_a_connection_that_was_replaced_takes_nothing_with_it_when_it_goes() -> None:
@@ -130,7 +130,7 @@ def test_a_connection_that_was_replaced_takes_nothing_with_it_when_it_goes() -> 
     here.remove(after)  # a second time changes nothing
 
 
-def test_somebody_is_found_in_the_room_that_the_person_is_in_and_in_no_other() -> None:
+def test_a_person_is_found_only_in_their_present_room() -> None:
     here = Connections()
     anna = connection("anna", here)
     assert here.in_room("anna", "ab") is None
@@ -149,7 +149,7 @@ def test_connections_may_go_while_all_are_looked_at() -> None:
     assert len(here) == 0
 
 
-def test_in_a_new_room_nothing_has_been_said() -> None:
+def test_a_new_room_has_no_messages() -> None:
     new = room()
     assert (new.last_seq, new.received, new.said, new.missed, new.version) == (0, 0, 0, 0, 0)
     assert (new.partner_away, new.behind, new.late) == (False, False, False)
@@ -166,7 +166,7 @@ def test_only_the_room_that_is_over_is_left_and_its_end_is_remembered() -> None:
     assert here.ended.latest() == ["ab", "cd"]
 
 
-def test_who_is_in_a_room_waits_no_more() -> None:
+def test_a_person_in_a_room_no_longer_waits() -> None:
     anna = connection()
     anna.begin_waiting(("tea",))
     assert (anna.waiting, anna.interests) == (True, ("tea",))
@@ -174,7 +174,7 @@ def test_who_is_in_a_room_waits_no_more() -> None:
     assert not anna.waiting
 
 
-def test_what_the_store_says_takes_the_place_of_what_was_known() -> None:
+def test_the_registration_replaces_the_known_state() -> None:
     anna = connection()
     anna.registered, anna.stale, anna.asking = False, True, True
     anna.apply("waiting", 7, None, ("tea",))
@@ -220,7 +220,7 @@ def test_actions_of_one_client_run_one_at_a_time_and_in_order() -> None:
     assert not anna.busy
 
 
-def test_what_is_said_of_a_person_meanwhile_follows_the_answer_and_comes_before_the_next_action() -> None:
+def test_a_notice_during_an_action_is_applied_after_it_and_before_the_next() -> None:
     anna, done, gate = connection(), [], gevent.event.Event()  # type: ignore[var-annotated]
     first, second = started("first", "second", done=done, gates={"first": gate})
     anna.perform(first)
@@ -236,7 +236,7 @@ def test_what_is_said_of_a_person_meanwhile_follows_the_answer_and_comes_before_
     assert done[-1] == "now", "nothing is held back once nothing is under way"
 
 
-def test_what_is_said_during_each_of_several_actions_follows_that_one() -> None:
+def test_notices_are_applied_after_the_action_during_which_they_came() -> None:
     anna, done = connection(), []  # type: ignore[var-annotated]
     gates = {name: gevent.event.Event() for name in ("first", "second")}
     for action in started("first", "second", done=done, gates=gates):
@@ -251,7 +251,7 @@ def test_what_is_said_during_each_of_several_actions_follows_that_one() -> None:
     assert done[-2:] == ["second done", "news"]
 
 
-def test_an_action_that_fails_costs_neither_the_news_nor_the_actions_behind_it() -> None:
+def test_a_failed_action_loses_neither_notices_nor_later_actions() -> None:
     anna, done = connection(), []  # type: ignore[var-annotated]
 
     def fail() -> None:
@@ -279,7 +279,7 @@ def test_a_client_that_asks_for_too_much_at_once_is_cut_off() -> None:
     gevent.sleep(0.001)
 
 
-def test_what_has_not_begun_is_dropped_when_the_client_has_gone() -> None:
+def test_queued_actions_are_dropped_when_the_client_has_gone() -> None:
     anna, done, gate = connection(), [], gevent.event.Event()  # type: ignore[var-annotated]
     first, second = started("first", "second", done=done, gates={"first": gate})
     anna.perform(first)
@@ -292,10 +292,10 @@ def test_what_has_not_begun_is_dropped_when_the_client_has_gone() -> None:
     assert done == ["first", "first done", "farewell"]
 
 
-# What a client knows
+# Offsets
 
 
-def test_an_offset_says_how_things_stand() -> None:
+def test_an_offset_describes_the_clients_state() -> None:
     anna = connection()
     assert offset.parse(anna.offset()) == anna.known() == offset.Offset("idle")
     anna.begin_waiting(())
@@ -331,7 +331,7 @@ def test_an_offset_says_how_things_stand() -> None:
         "c.ab.a.1.p\n",
     ],
 )
-def test_what_is_no_offset_of_ours_says_nothing(text: object) -> None:
+def test_a_foreign_offset_is_ignored(text: object) -> None:
     assert offset.parse(text) is None
 
 
@@ -349,7 +349,7 @@ def test_an_event_has_an_offset_once_its_client_is_registered_and_never_a_volati
 # To all of them
 
 
-def test_the_number_online_goes_to_whoever_does_not_know_it_at_most_once_a_second(now: list[float]) -> None:
+def test_a_changed_number_online_is_sent_at_most_once_a_second(now: list[float]) -> None:
     here = Connections()
     anna, new, gone = (connection(name, here) for name in ("anna", "new", "gone"))
     gone.closed = True
@@ -427,9 +427,7 @@ def test_of_many_people_a_change_of_a_percent_is_sent_at_once_and_a_smaller_one_
         ("2" + "[" * 100_000, None),
     ],
 )
-def test_what_is_no_packet_is_malformed_and_names_its_acknowledgement_where_that_can_be_read(
-    text: str, ack_id: str | None
-) -> None:
+def test_a_malformed_packet_keeps_its_acknowledgement_id_where_readable(text: str, ack_id: str | None) -> None:
     with pytest.raises(Malformed) as malformed:
         parse(text)
     assert malformed.value.ack_id == ack_id
@@ -456,7 +454,7 @@ def test_the_latest_messages_that_fit_are_kept() -> None:
 # Tokens
 
 
-def test_nothing_that_was_signed_for_one_thing_or_lobby_is_taken_for_another() -> None:
+def test_a_signature_holds_for_one_purpose_and_one_lobby() -> None:
     main, other = Tokens("secret"), Tokens("secret", "games")
     strange = Tokens("another secret")
     token, pid = main.issue("anna"), main.issue_session("anna", "session")
@@ -468,8 +466,8 @@ def test_nothing_that_was_signed_for_one_thing_or_lobby_is_taken_for_another() -
     assert main.verify_session(token) is None
 
 
-def test_what_is_signed_stays_the_same_from_one_version_to_the_next() -> None:
-    """Else everyone is someone new after an update."""
+def test_signatures_are_the_same_in_every_version() -> None:
+    """Otherwise everyone would be a new person after an update."""
     main, games = Tokens("secret"), Tokens("secret", "games")
     assert main.issue("anna") == "anna.wlt4sp4b_2xdbYTEpNhPvpGg7KDzz1UzT1n4_bWTHQE"
     assert games.issue("anna") == "anna.-XkctL-TvTNhw5QP1H8RmT1b07U8mwkSNdW1S3Jd5sA"
@@ -477,7 +475,7 @@ def test_what_is_signed_stays_the_same_from_one_version_to_the_next() -> None:
     assert main.hide_address("192.0.2.1") == "a850a0dabc050fde7ed18c1023c03cbd"
 
 
-def test_a_token_longer_than_ours_is_not_even_looked_at() -> None:
+def test_a_token_longer_than_ours_is_not_verified() -> None:
     tokens = Tokens("secret")
     assert tokens.verify(tokens.issue("a" * 200)) is None
     assert tokens.verify_session(tokens.issue_session("a" * 200, "session")) is None

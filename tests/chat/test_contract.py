@@ -26,7 +26,7 @@ from tests.helpers.people import (
 from tests.helpers.servers import Client, PythonClient, Server, eventually
 from tests.helpers.store_kinds import KINDS, Store, running_store
 
-#: The times of the server for which nobody has to wait long, and how often one may report there.
+#: The fast server's short times, and its limit of reports.
 COOLDOWN_MS = 2_000
 GRACE_MS = 500
 INTEREST_WAIT_MS = 1_500
@@ -55,7 +55,9 @@ def store(place: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def servers(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Two on one store: the first has the protocol's numbers, the second is hasty and lets people do much."""
+    """Start two servers on one store: the first with the protocol's numbers, the second with short times and high
+    limits.
+    """
     hasty = {
         "SKIP_COOLDOWN_MS": str(COOLDOWN_MS),
         "RECONNECT_GRACE_MS": str(GRACE_MS),
@@ -75,7 +77,7 @@ def servers(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def hear_each_other(servers: list[Server]) -> None:
-    """Right after the start a worker may not listen yet: whoever is there is matched a moment later."""
+    """Wait until the servers receive each other's notices: right after the start a worker may not be subscribed yet."""
     clients = [PythonClient(server.url) for server in servers]
     for client in clients:
         client.connect()
@@ -87,7 +89,7 @@ def hear_each_other(servers: list[Server]) -> None:
 
 @pytest.fixture
 def server(servers: list[Server]) -> Server:
-    """The one with the protocol's numbers; at first nobody is there."""
+    """The server with the protocol's numbers, without clients at first."""
     wait_until_empty(servers[0])
     return servers[0]
 
@@ -99,7 +101,7 @@ def stock_client(place: tuple[str, str, str]) -> str:
 
 @pytest.fixture
 def new_client(server: Server, servers: list[Server], connect: Connect, place: tuple[str, str, str]) -> NewClient:
-    """Makes a client: of the one server or of both in turn, or of the hasty one. At first nobody else is there."""
+    """Make a client of one server, of both in turn, or of the fast one. There are no other clients at first."""
     turn = itertools.count()
 
     def new(hasty: bool = False, **options: object) -> Client:
@@ -111,19 +113,19 @@ def new_client(server: Server, servers: list[Server], connect: Connect, place: t
 
 @pytest.fixture
 def pair(new_client: NewClient) -> tuple[Client, Client]:
-    """Two who chat."""
+    """Return two people who chat."""
     anna, bert = new_client(), new_client()
     meet(anna, bert)
     return anna, bert
 
 
 def arguments_of(client: Client, event: str) -> list[list[object]]:
-    """All arguments of all such events until now."""
+    """Return all arguments of these events until now."""
     return [arguments for name, arguments in client.log.all() if name == event]
 
 
 class Operator:
-    """Whoever runs the servers, at the API of one of them (its page: tests/web/test_admin.py)."""
+    """The operator, who uses the API of one of the servers (tests of the page: tests/web/test_admin.py)."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -143,7 +145,7 @@ class Operator:
         return [report for report in self._ask("GET", "reports")["reports"] if report["reported"] == person]
 
     def ban(self, person: str, hours: float | None) -> None:
-        """For good, where `hours` is None."""
+        """Ban someone, without an end if `hours` is None."""
         self._ask("POST", "bans", {"person": person, "hours": hours})
 
     def lift(self, person: str) -> None:
@@ -161,7 +163,7 @@ def operator(server: Server) -> Operator:
 # Connecting
 
 
-def test_session_is_the_first_event_and_says_who_one_is(new_client: NewClient) -> None:
+def test_session_is_the_first_event_and_has_the_token(new_client: NewClient) -> None:
     anna = new_client()
     session = anna.wait("session")
     anna.wait("online-count")
@@ -226,7 +228,7 @@ def test_find_match_answers_waiting_until_there_is_a_partner_for_both(new_client
     assert "waiting" not in bert.events()
 
 
-def test_who_shares_an_interest_is_matched_at_once_and_told_in_its_own_spelling(new_client: NewClient) -> None:
+def test_a_shared_interest_matches_at_once_and_is_sent_in_each_ones_spelling(new_client: NewClient) -> None:
     anna, bert, carl = new_client(), new_client(), new_client()
     assert carl.call("find-match", {"interests": ["chess"]})["state"] == "waiting"
     assert anna.call("find-match", {"interests": [" Tea ", "cats", "tea"]})["state"] == "waiting"
@@ -236,7 +238,7 @@ def test_who_shares_an_interest_is_matched_at_once_and_told_in_its_own_spelling(
     assert "matched" not in carl.events()
 
 
-def test_who_named_interests_meets_anyone_once_the_wait_is_over(new_client: NewClient) -> None:
+def test_after_the_interest_wait_anyone_matches(new_client: NewClient) -> None:
     anna, bert = new_client(hasty=True), new_client()
     assert anna.call("find-match", {"interests": ["tea"]})["state"] == "waiting"
     assert bert.call("find-match", {"interests": []})["state"] == "waiting"
@@ -265,7 +267,7 @@ def test_ten_interests_of_32_characters_are_taken_and_more_change_nothing(new_cl
     assert bert.wait("matched")["interests"] == [interest.strip() for interest in ten]
 
 
-def test_a_reload_in_a_chat_tells_the_interests_in_common(new_client: NewClient) -> None:
+def test_a_reload_in_a_chat_sends_the_interests_in_common(new_client: NewClient) -> None:
     anna, bert = new_client(), new_client()
     token = anna.wait("session")["token"]
     anna.call("find-match", {"interests": ["Tea"]})
@@ -326,7 +328,7 @@ def test_cancel_match_leaves_the_pool(new_client: NewClient) -> None:
     assert len(anna.received("matched")) == 1
 
 
-def test_next_match_leaves_and_the_partner_is_told_skipped(pair: tuple[Client, Client]) -> None:
+def test_next_match_leaves_and_sends_the_partner_skipped(pair: tuple[Client, Client]) -> None:
     anna, bert = pair
     answer = anna.call("next-match")
     assert (answer["ok"], answer["state"]) == (True, "waiting")
@@ -336,19 +338,19 @@ def test_next_match_leaves_and_the_partner_is_told_skipped(pair: tuple[Client, C
     assert bert.call("send-message", "wait")["error"]["code"] == "not-in-room"
 
 
-def test_a_skipper_rests_and_becomes_eligible_by_itself_with_the_interests_it_named(new_client: NewClient) -> None:
+def test_after_the_skip_cooldown_a_person_is_matched_by_the_named_interests(new_client: NewClient) -> None:
     anna, bert, carla = new_client(hasty=True), new_client(), new_client()
     meet(anna, bert)
     anna.call("next-match", {"interests": ["Tea"]})
     rest = anna.wait("waiting", where=lambda waiting: waiting["cooldownMs"] > 0)["cooldownMs"]
-    assert carla.call("next-match", {"interests": ["tea"]})["state"] == "waiting", "matched with somebody who rests"
+    assert carla.call("next-match", {"interests": ["tea"]})["state"] == "waiting", "matched with someone in cooldown"
     # two who may meet are never both left waiting for longer than 1 s
     assert anna.wait("matched", timeout=rest / 1000 + 1, where=lambda told: told["interests"])["interests"] == ["Tea"]
     assert carla.wait("matched")["interests"] == ["tea"]
     assert len(anna.received("waiting")) == 1 + 1, "the first search and the skip"
 
 
-def test_asking_again_does_not_shorten_the_rest(pair: tuple[Client, Client]) -> None:
+def test_searching_again_does_not_shorten_the_cooldown(pair: tuple[Client, Client]) -> None:
     anna, _ = pair
     anna.call("next-match")
     assert 0 < anna.call("find-match")["cooldownMs"] <= 5_000
@@ -356,7 +358,7 @@ def test_asking_again_does_not_shorten_the_rest(pair: tuple[Client, Client]) -> 
     assert 0 < anna.call("find-match")["cooldownMs"] <= 5_000
 
 
-def test_the_one_who_was_skipped_does_not_rest(new_client: NewClient) -> None:
+def test_a_skipped_partner_has_no_cooldown(new_client: NewClient) -> None:
     anna, bert, carla = new_client(), new_client(), new_client()
     meet(anna, bert)
     anna.call("next-match")
@@ -465,7 +467,7 @@ INVISIBLE = [
 ]  # fmt: skip
 
 
-def test_what_shows_nothing_is_an_empty_message(pair: tuple[Client, Client]) -> None:
+def test_a_message_without_visible_characters_is_empty(pair: tuple[Client, Client]) -> None:
     anna, bert = pair
     error = {"code": "empty-message", "message": "Message cannot be empty"}
     for content in INVISIBLE:
@@ -476,7 +478,7 @@ def test_what_shows_nothing_is_an_empty_message(pair: tuple[Client, Client]) -> 
     assert say(anna, bert, "something")["seq"] == 1
 
 
-def test_what_shows_something_is_passed_on_as_it_is(pair: tuple[Client, Client]) -> None:
+def test_a_message_with_a_visible_character_is_relayed_unchanged(pair: tuple[Client, Client]) -> None:
     anna, bert = pair
     for number, content in enumerate(["\u200b.", "❤\ufe0f", "👨\u200d👩\u200d👧", "\u3164a", "\u0301"], 1):
         assert anna.call("send-message", content)["ok"] is True
@@ -579,7 +581,7 @@ def test_the_message_that_a_room_begins_with_can_be_replied_to(pair: tuple[Clien
     assert reply["replyTo"] == {"id": first["id"], "senderId": "system", "content": GREETING}
 
 
-def test_a_reply_to_what_is_not_in_the_room_is_invalid(new_client: NewClient) -> None:
+def test_a_reply_to_a_message_outside_the_room_is_invalid(new_client: NewClient) -> None:
     anna, bert, carla = new_client(), new_client(), new_client()
     meet(anna, bert)
     elsewhere = say(anna, bert, "in another room")["id"]
@@ -650,12 +652,12 @@ def test_typing_is_passed_on(pair: tuple[Client, Client]) -> None:
     assert "partner-typing" not in anna.events()
 
 
-def test_leave_room_tells_the_partner_and_does_not_search(new_client: NewClient) -> None:
+def test_leave_room_notifies_the_partner_and_does_not_search(new_client: NewClient) -> None:
     anna, bert, carla = new_client(), new_client(), new_client()
     meet(anna, bert)
     assert anna.call("leave-room") == {"ok": True}
     assert bert.wait("partner-disconnected") == {"reason": "left"}
-    assert carla.call("find-match")["state"] == "waiting", "nobody searches"
+    assert carla.call("find-match")["state"] == "waiting", "no one searches"
     assert anna.call("find-match")["state"] == "matched", "leaving costs no rest"
     assert not {"partner-disconnected", "match-cancelled"} & set(anna.events())
 
@@ -693,7 +695,7 @@ def test_unknown_events_are_invalid(pair: tuple[Client, Client], event: str) -> 
     say(anna, bert, "still here")
 
 
-def test_what_is_said_after_leaving_reaches_nobody(pair: tuple[Client, Client]) -> None:
+def test_a_message_after_leaving_reaches_no_one(pair: tuple[Client, Client]) -> None:
     anna, bert = pair
     anna.emit("leave-room")
     anna.emit("send-message", "too late")
@@ -704,7 +706,7 @@ def test_what_is_said_after_leaving_reaches_nobody(pair: tuple[Client, Client]) 
 
 
 @pytest.mark.parametrize("event", ["leave-room", "next-match"])
-def test_what_was_said_before_leaving_arrives_before_it(pair: tuple[Client, Client], event: str) -> None:
+def test_a_message_before_leaving_arrives_before_the_end(pair: tuple[Client, Client], event: str) -> None:
     anna, bert = pair
     for number in range(5):
         anna.emit("send-message", f"last words {number}")
@@ -714,7 +716,7 @@ def test_what_was_said_before_leaving_arrives_before_it(pair: tuple[Client, Clie
     assert bert.events()[-1] in ("partner-disconnected", "online-count")
 
 
-def test_who_was_left_can_not_say_anything_any_more(pair: tuple[Client, Client]) -> None:
+def test_after_the_partner_left_messages_are_refused(pair: tuple[Client, Client]) -> None:
     anna, bert = pair
     anna.call("leave-room")
     bert.wait("partner-disconnected")
@@ -746,7 +748,7 @@ def test_block_partner_needs_no_callback(pair: tuple[Client, Client]) -> None:
     assert "error" not in anna.events()
 
 
-def test_who_blocked_may_search_at_once_and_meets_somebody_else(new_client: NewClient) -> None:
+def test_after_blocking_one_may_search_at_once_and_meets_someone_else(new_client: NewClient) -> None:
     anna, bert, carla = new_client(), new_client(), new_client()
     meet(anna, bert)
     anna.call("block-partner")
@@ -792,7 +794,7 @@ def test_a_report_with_another_reason_changes_nothing(pair: tuple[Client, Client
     assert "partner-disconnected" not in bert.events()
 
 
-def test_who_reports_too_much_is_rate_limited_and_stays_in_the_room(new_client: NewClient) -> None:
+def test_too_many_reports_are_rate_limited_and_the_room_stays(new_client: NewClient) -> None:
     anna = new_client(hasty=True)
     for _ in range(REPORTS_PER_HOUR):
         bert = new_client()
@@ -805,7 +807,7 @@ def test_who_reports_too_much_is_rate_limited_and_stays_in_the_room(new_client: 
     assert error["code"] == "rate-limited"
     assert 3_500_000 < error["retryAfterMs"] <= 3_600_000
     say(anna, carla, "still here")
-    assert anna.call("block-partner") == {"ok": True}, "which nobody may be kept from"
+    assert anna.call("block-partner") == {"ok": True}, "blocking is always allowed"
 
 
 @pytest.mark.parametrize("ending", ["leave-room", "next-match", "DISCONNECT"])
@@ -905,12 +907,12 @@ def test_a_report_that_can_not_be_kept_changes_nothing(
 
 
 def person_of(client: Client) -> str:
-    """The person whom the client's token names."""
+    """Return the person that the client's token names."""
     return str(client.wait("session")["token"].rpartition(".")[0])
 
 
 @pytest.mark.parametrize("hours", [0.5, None], ids=["for a time", "for good"])
-def test_who_is_banned_is_told_so_at_connecting_and_closed(
+def test_a_banned_person_is_refused_with_the_reason_and_closed(
     new_client: NewClient, operator: Operator, hours: float | None
 ) -> None:
     anna = new_client()
@@ -931,7 +933,7 @@ def test_who_is_banned_is_told_so_at_connecting_and_closed(
     assert new_client(token=token).wait("session")["token"] == token
 
 
-def test_a_ban_closes_who_is_connected_and_the_room_is_over(pair: tuple[Client, Client], operator: Operator) -> None:
+def test_a_ban_closes_the_connection_and_ends_the_room(pair: tuple[Client, Client], operator: Operator) -> None:
     anna, bert = pair
     operator.ban(person_of(anna), 0.5)
     error = anna.wait("error")
@@ -941,7 +943,7 @@ def test_a_ban_closes_who_is_connected_and_the_room_is_over(pair: tuple[Client, 
     assert bert.call("find-match")["state"] == "waiting"
 
 
-def test_who_is_banned_while_away_can_not_take_the_session_up_again(server: Server, operator: Operator) -> None:
+def test_a_person_banned_while_away_can_not_resume_the_session(server: Server, operator: Operator) -> None:
     anna = RawClient(server)
     connected = json.loads(next(frame for frame in anna.frames if frame.startswith("40"))[2:])
     anna.drop()
@@ -953,7 +955,7 @@ def test_who_is_banned_while_away_can_not_take_the_session_up_again(server: Serv
     again.wait_frame("41")
 
 
-def test_an_announcement_reaches_everybody_whatever_they_do(new_client: NewClient, operator: Operator) -> None:
+def test_an_announcement_reaches_everyone_in_every_state(new_client: NewClient, operator: Operator) -> None:
     anna, bert, carla, dora = (new_client() for _ in range(4))
     meet(anna, bert)
     carla.call("find-match")
@@ -995,7 +997,7 @@ def test_a_connection_that_vanishes_keeps_its_place_for_the_grace_time(new_clien
     assert bert.call("send-message", "hello?")["error"]["code"] == "not-in-room"
 
 
-def test_what_is_said_to_somebody_who_vanished_is_kept(pair: tuple[Client, Client], new_client: NewClient) -> None:
+def test_messages_to_a_vanished_partner_are_kept(pair: tuple[Client, Client], new_client: NewClient) -> None:
     anna, bert = pair
     token = anna.received("session")[0]["token"]
     anna.drop()
@@ -1008,7 +1010,7 @@ def test_what_is_said_to_somebody_who_vanished_is_kept(pair: tuple[Client, Clien
     say(bert, anna_again, "good")
 
 
-def test_nobody_is_matched_with_somebody_who_vanished(new_client: NewClient, server: Server) -> None:
+def test_no_one_is_matched_with_a_vanished_person(new_client: NewClient, server: Server) -> None:
     anna, bert, carla = new_client(), new_client(), new_client()
     anna.call("find-match")
     anna.drop()
@@ -1043,7 +1045,7 @@ def test_the_default_numbers_are_the_protocols(server: Server, connect: Connect,
 
 
 @pytest.mark.parametrize(("event", "argument", "burst"), [("send-message", "x", 50), ("typing", True, 50)])
-def test_who_says_too_much_is_rate_limited_and_told_how_long(
+def test_too_many_messages_are_rate_limited_with_a_retry_time(
     server: Server, connect: Connect, stock_client: str, event: str, argument: object, burst: int
 ) -> None:
     anna, bert = connect(server, stock_client), connect(server, stock_client)
@@ -1057,7 +1059,7 @@ def test_who_says_too_much_is_rate_limited_and_told_how_long(
     eventually(lambda: anna.call(event, argument)["ok"])
 
 
-def test_who_searches_too_much_is_rate_limited(server: Server, connect: Connect, stock_client: str) -> None:
+def test_too_many_searches_are_rate_limited(server: Server, connect: Connect, stock_client: str) -> None:
     anna = connect(server, stock_client)
     for event in ["find-match", "next-match"] * 5:
         assert anna.call(event)["ok"] is True

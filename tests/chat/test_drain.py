@@ -28,7 +28,7 @@ def join(chat: Chat, count: int) -> list[LocalClient]:
     return people
 
 
-# Who leaves when
+# The order of leaving
 
 
 def connection(number: int, room: str | None = None) -> Connection:
@@ -40,7 +40,7 @@ def test_a_few_leave_at_once(count: int) -> None:
     assert len(drain_slices([connection(number) for number in range(count)], 8)) <= 1
 
 
-def test_thousands_leave_little_by_little_and_nobody_is_forgotten() -> None:
+def test_thousands_leave_in_slices_and_no_one_is_forgotten() -> None:
     people = [connection(number) for number in range(20 * SLICE)]
     slices = drain_slices(people, 8)
     assert [len(leaving) for leaving in slices] == [SLICE] * 20
@@ -65,7 +65,7 @@ def test_partners_leave_together() -> None:
 
 
 @cooperative
-def test_who_was_not_sent_away_yet_is_served_and_the_others_keep_their_places(start: Callable[[], Chat]) -> None:
+def test_clients_still_here_are_served_and_the_others_keep_their_places(start: Callable[[], Chat]) -> None:
     leaving, staying = start(), start()
     people = join(leaving, 3 * SLICE)
     left: list[int] = []
@@ -90,8 +90,8 @@ def test_who_was_not_sent_away_yet_is_served_and_the_others_keep_their_places(st
 
 
 @cooperative
-def test_with_nobody_to_go_to_all_leave_at_once(start: Callable[[], Chat]) -> None:
-    """Two workers of the only server: the sooner they have stopped, the sooner the next ones can start."""
+def test_without_another_worker_all_leave_at_once(start: Callable[[], Chat]) -> None:
+    """Both workers belong to the only server: the sooner they stop, the sooner the next ones start."""
     one, two = start(), start()
     assert two.lobbies["main"].presence.stopping() == 1
     people = join(one, 3 * SLICE)
@@ -104,7 +104,7 @@ def test_with_nobody_to_go_to_all_leave_at_once(start: Callable[[], Chat]) -> No
 
 
 @cooperative
-def test_who_comes_while_a_worker_drains_is_sent_elsewhere(start: Callable[[], Chat]) -> None:
+def test_a_draining_worker_sends_new_clients_elsewhere(start: Callable[[], Chat]) -> None:
     chat = start()
     chat.lobbies["main"].arrivals.admit_nobody()
     late = LocalClient(chat)
@@ -114,7 +114,7 @@ def test_who_comes_while_a_worker_drains_is_sent_elsewhere(start: Callable[[], C
 
 
 @cooperative
-def test_what_was_asked_before_is_answered_before_the_client_is_sent_away(start: Callable[[], Chat]) -> None:
+def test_earlier_requests_are_answered_before_the_client_is_sent_elsewhere(start: Callable[[], Chat]) -> None:
     chat = start()
     anna, bert = join(chat, 2)
     for person in (anna, bert):

@@ -1,6 +1,6 @@
-"""How long a place is kept: of a connection that was closed, and of one that was lost.
+"""The time for which a place is kept: of a closed connection, and of a lost one.
 
-The grace times are long here, and differ: `partner-reconnecting` says which of them counts.
+The grace times are long here, and differ: `partner-reconnecting` shows which of them applies.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def test_on_websocket_a_connection_is_closed_by_a_close_and_lost_otherwise(
     bert.wait_event("matched")
     end(anna)
     assert bert.wait_event("partner-reconnecting") == {"graceMs": grace_ms}
-    assert bert.call("next-match") == {"ok": True, "state": "waiting", "cooldownMs": 0}, "nobody was skipped"
+    assert bert.call("next-match") == {"ok": True, "state": "waiting", "cooldownMs": 0}, "no one was skipped"
     assert bert.call("cancel-match")["ok"]
 
 
@@ -102,7 +102,7 @@ def lose_poll(server: Server, client: Poller) -> None:
     """Let a poll wait, and its connection end."""
     target = client._url.removeprefix(server.url)
     with socket.create_connection(("127.0.0.1", server.port)) as poll:
-        for _ in range(2):  # what is there already is fetched first
+        for _ in range(2):  # fetch the waiting packets first
             poll.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             poll.settimeout(0.5)
             try:

@@ -1,4 +1,4 @@
-"""The table of events is the one place that names an event: a row and a handler are all that a new one needs."""
+"""The table of events is the only place that names an event: a new one needs just a row and a handler."""
 
 from __future__ import annotations
 

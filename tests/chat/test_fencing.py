@@ -1,4 +1,4 @@
-"""A worker that stood still believes what was: nothing of that is stored, acknowledged or delivered once it goes on.
+"""A worker that stood still has outdated state: it stores, acknowledges and delivers nothing by it.
 
 Workers are stopped (SIGSTOP) as a machine that is moved stops them: clients go on sending, the store and the other
 workers go on deciding.
@@ -40,7 +40,7 @@ def servers(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
 
 @contextlib.contextmanager
 def stopped(server: Server, seconds: float = 0) -> Iterator[None]:
-    """The server's worker stands still within the block, and for so many seconds at least."""
+    """Stop the server's worker within the block, for at least that many seconds."""
     (pid,) = server.worker_pids()
     begun = time.monotonic()
     os.kill(pid, signal.SIGSTOP)
@@ -52,7 +52,7 @@ def stopped(server: Server, seconds: float = 0) -> Iterator[None]:
 
 
 def admitted(server: Server) -> RawClient | None:
-    """A client of its own; None where the worker has stood still just now, and has it try again."""
+    """Connect a client; return None if the worker, after a stall, makes it try again."""
     with contextlib.suppress(AssertionError):
         return RawClient(server)
     return None
@@ -73,13 +73,13 @@ class Talk:
         self._sent = 100
 
     def send(self, event: str, *arguments: Any) -> int:
-        """Anna's client sends, and does not wait; returns the number of the acknowledgement."""
+        """Send from Anna's client without waiting; return the id of the acknowledgement."""
         self._sent += 1
         self.anna.send(f"42{self._sent}{json.dumps([event, *arguments])}")
         return self._sent
 
     def answers(self) -> dict[int, Any]:
-        """What Anna's client has been answered when all it sent is, or when its connection is over."""
+        """Return the answers to Anna's client, once all have come or its connection has ended."""
         answers: dict[int, Any] = {}
         while len(answers) < self._sent - 100 and (frame := self.anna.receive()):
             if frame.startswith("43"):
@@ -105,7 +105,7 @@ def talk(servers: list[Server]) -> Iterator[Talk]:
 
 
 @pytest.mark.parametrize("seconds", [0, LEASE + 1], ids=["within its lease", "longer than its lease"])
-def test_words_of_a_connection_that_was_replaced_meanwhile_are_nowhere(talk: Talk, seconds: float) -> None:
+def test_a_replaced_connection_stores_and_delivers_nothing(talk: Talk, seconds: float) -> None:
     assert talk.anna.call("send-message", "before")["ok"]
     talk.bert.wait("message", where=lambda message: message["content"] == "before")
     with stopped(talk.one, seconds):
@@ -138,14 +138,14 @@ def test_nothing_is_acknowledged_for_a_room_that_is_over(talk: Talk, seconds: fl
         assert client.xlen(f"{{room:{talk.room}}}:log") == 1
 
 
-def test_a_leaving_is_acknowledged_when_nothing_can_be_said_in_the_room_any_more(talk: Talk, store: str) -> None:
+def test_leaving_is_acknowledged_once_the_room_accepts_no_messages(talk: Talk, store: str) -> None:
     assert talk.bert.call("leave-room")["ok"]
     with redis.Redis.from_url(store) as client:
         assert client.hget(f"{{room:{talk.room}}}:meta", "va") == b"inf"
 
 
-def test_nothing_is_acknowledged_that_the_store_has_no_room_for(talk: Talk, store: str) -> None:
-    """It has lost everything, and nobody has noticed. Not even first words, which follow nothing."""
+def test_nothing_is_acknowledged_for_a_room_that_the_store_has_lost(talk: Talk, store: str) -> None:
+    """The store has lost everything, and no worker has noticed. That includes first messages."""
     with redis.Redis.from_url(store) as client:
         client.flushall()
         talk.send("send-message", "first words")
@@ -155,8 +155,8 @@ def test_nothing_is_acknowledged_that_the_store_has_no_room_for(talk: Talk, stor
     talk.bert.wait("partner-disconnected")
 
 
-def test_a_connect_that_waited_for_a_stopped_worker_replaces_nobody(talk: Talk) -> None:
-    """Its client gave up, and is elsewhere: the newest connection wins, and what comes late is not the newest."""
+def test_a_connect_that_waited_for_a_stopped_worker_replaces_no_one(talk: Talk) -> None:
+    """Its client gave up and is elsewhere: the newest connection wins, and a late CONNECT is not the newest."""
     token = talk.anna.session["token"]
     with stopped(talk.one, LEASE + 1):
         late = socket.create_connection(("127.0.0.1", talk.one.port))
@@ -169,7 +169,7 @@ def test_a_connect_that_waited_for_a_stopped_worker_replaces_nobody(talk: Talk) 
         anna.connect(token=token)
         assert anna.wait("session")["state"] == "chatting"
     late.settimeout(PATIENCE)
-    while late.recv(65_536):  # until it is hung up on
+    while late.recv(65_536):  # until the server closes it
         pass
     late.close()
     say(anna, talk.bert, "still here")
@@ -183,7 +183,7 @@ def masked(text: str) -> bytes:
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
 
 
-def test_a_worker_that_stood_still_says_so_and_goes_on(talk: Talk) -> None:
+def test_a_worker_that_stood_still_logs_it_and_goes_on(talk: Talk) -> None:
     with stopped(talk.one, LEASE + 1):
         pass
     eventually(lambda: "stood still for" in talk.one.log(), what="a worker that noticed")
@@ -196,10 +196,10 @@ def test_a_worker_that_stood_still_says_so_and_goes_on(talk: Talk) -> None:
     talk.bert.wait("message", where=lambda message: message["content"] == "back 2")
 
 
-# What notices it
+# The stall detector
 
 
-def test_a_stall_is_noticed_once_by_the_first_who_asks() -> None:
+def test_a_stall_is_reported_once_to_the_first_check() -> None:
     now, stalls = [100.0], []
     detector = StallDetector(5.0, stalls.append, clock=lambda: now[0])
     for passed in (1.0, 5.0, 5.5, 0.0, 4.0, 60.0):

@@ -1,6 +1,6 @@
-"""However a room ends for a client, it shows first what is in the log.
+"""However a room ends for a client, it gets the messages in the log first.
 
-The client is at the server `far`, whose channel is held up, or cut, so that what is said waits in the log alone.
+The client is at the server `far`, whose channel is delayed or cut, so that messages are only in the log.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def places(module_places: Places) -> Iterator[Places]:
 
 
 def last_words(places: Places, anna: Client, *, then_leaves: bool) -> None:
-    """Anna speaks, and perhaps leaves; nothing of it gets to Bert's server over its channel for now."""
+    """Anna sends messages, and perhaps leaves; none of it reaches Bert's server over its channel for now."""
     places.way.hold_answers()
     for word in WORDS:
         assert anna.call("send-message", word)["ok"] is True
@@ -72,7 +72,7 @@ def in_order(client: Client) -> list[str]:
     return [arguments[0]["content"] if name == "message" else name for name, arguments in entries[greeting + 1 :]]
 
 
-def test_where_the_partner_ended_it_while_the_channel_was_cut(places: Places, connect: Connect) -> None:
+def test_last_words_when_the_partner_leaves_while_the_channel_is_cut(places: Places, connect: Connect) -> None:
     anna, bert = connect(places.near), connect(places.far)
     meet(anna, bert)
     last_words(places, anna, then_leaves=True)
@@ -83,7 +83,9 @@ def test_where_the_partner_ended_it_while_the_channel_was_cut(places: Places, co
 
 
 @pytest.mark.parametrize("event", ["find-match", "next-match"])
-def test_where_a_search_is_answered_before_the_notice_of_the_end(places: Places, connect: Connect, event: str) -> None:
+def test_last_words_when_a_search_is_answered_before_the_notice_of_the_end(
+    places: Places, connect: Connect, event: str
+) -> None:
     anna, bert = connect(places.near), connect(places.far)
     meet(anna, bert)
     last_words(places, anna, then_leaves=True)
@@ -95,7 +97,7 @@ def test_where_a_search_is_answered_before_the_notice_of_the_end(places: Places,
     assert texts(bert) == WORDS, "what comes late over the channel changes nothing"
 
 
-def test_where_the_store_no_longer_has_the_room(places: Places, connect: Connect) -> None:
+def test_last_words_when_the_store_has_lost_the_room(places: Places, connect: Connect) -> None:
     anna, bert = connect(places.near), connect(places.far)
     meet(anna, bert)
     last_words(places, anna, then_leaves=False)
@@ -109,7 +111,7 @@ def test_where_the_store_no_longer_has_the_room(places: Places, connect: Connect
     assert in_order(bert) == [*WORDS, "partner-disconnected", "session"]
 
 
-def test_where_both_are_on_one_worker(places: Places, connect: Connect) -> None:
+def test_last_words_when_both_are_on_one_worker(places: Places, connect: Connect) -> None:
     anna, bert = connect(places.near), connect(places.near)
     meet(anna, bert)
     for word in WORDS:
@@ -122,7 +124,7 @@ def test_where_both_are_on_one_worker(places: Places, connect: Connect) -> None:
 def test_nothing_is_acknowledged_in_a_room_that_the_store_no_longer_has_once_it_is_over_for_the_partner(
     places: Places, connect: Connect
 ) -> None:
-    """What is acknowledged is shown: Anna goes on talking while the end becomes known."""
+    """Every acknowledged message is shown: Anna goes on talking while the end becomes known."""
     anna, bert = connect(places.near), connect(places.far)
     meet(anna, bert)
     lose_lobby(places)

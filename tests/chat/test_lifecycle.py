@@ -1,4 +1,4 @@
-"""What becomes of a connection by its client's events, and when it goes: in the worker and in the store.
+"""The life of a connection, in the worker and in the store: its client's events, and its end.
 
 A worker's chat in this process, on a real store.
 """
@@ -56,7 +56,7 @@ def test_searches_and_reports_and_typing_are_limited_each_by_its_own_rate(start:
 
 @cooperative
 def test_a_search_is_remembered_with_its_interests_until_it_is_over(start: Start) -> None:
-    """Where the store forgets it, the worker asks for the same again."""
+    """If the store forgets the search, the worker repeats it."""
     chat = start()
     anna = LocalClient(chat).joined()
     assert anna.call("find-match", {"interests": ["tea"]})["state"] == "waiting"
@@ -74,7 +74,7 @@ def test_a_search_is_remembered_with_its_interests_until_it_is_over(start: Start
 
 @cooperative
 @pytest.mark.parametrize("event", ["leave-room", "block-partner", "next-match"])
-def test_who_ends_a_room_is_out_of_it_in_the_worker_and_its_log_is_closed(start: Start, event: str) -> None:
+def test_ending_a_room_removes_the_person_and_closes_its_log(start: Start, event: str) -> None:
     chat = start()
     anna, bert = pair(chat)
     assert anna.connection.room is not None
@@ -94,7 +94,7 @@ def test_who_ends_a_room_is_out_of_it_in_the_worker_and_its_log_is_closed(start:
 
 
 @cooperative
-def test_a_message_behind_the_end_of_its_room_is_said_in_no_other(start: Start) -> None:
+def test_a_message_after_the_end_of_its_room_goes_to_no_other_room(start: Start) -> None:
     chat = start()
     anna, bert = pair(chat)
     carla = LocalClient(chat).joined()
@@ -125,7 +125,7 @@ def test_a_message_is_trimmed_bounded_and_never_blank(start: Start) -> None:
 
 
 @cooperative
-def test_who_asks_for_a_partner_in_a_room_is_refused_and_stays_there(start: Start) -> None:
+def test_a_search_inside_a_room_is_refused_and_the_room_stays(start: Start) -> None:
     chat = start()
     anna, bert = pair(chat)
     for event in ("find-match", "cancel-match"):
@@ -136,7 +136,7 @@ def test_who_asks_for_a_partner_in_a_room_is_refused_and_stays_there(start: Star
 
 
 @cooperative
-def test_a_reply_quotes_only_what_was_said_in_this_room(start: Start) -> None:
+def test_a_reply_quotes_only_messages_of_this_room(start: Start) -> None:
     chat = start()
     anna, bert = pair(chat)
     said = anna.call("send-message", "x" * 250)
@@ -149,7 +149,7 @@ def test_a_reply_quotes_only_what_was_said_in_this_room(start: Start) -> None:
 
 
 @cooperative
-def test_a_worker_knows_the_highest_place_that_it_saw_and_what_each_member_said_last(start: Start) -> None:
+def test_a_worker_knows_the_rooms_highest_place_and_each_members_last_message(start: Start) -> None:
     """For a store that has lost the end of a log."""
     chat = start()
     anna, bert = pair(chat)
@@ -182,7 +182,7 @@ def test_a_goodbye_ends_everything_at_once_and_a_lost_connection_keeps_its_place
 
 
 @cooperative
-def test_what_a_client_asked_for_and_has_not_begun_is_not_done_when_it_is_gone(start: Start) -> None:
+def test_queued_requests_of_a_gone_client_are_not_handled(start: Start) -> None:
     chat = start()
     anna, _ = pair(chat)
     anna.ask("leave-room")
@@ -194,7 +194,7 @@ def test_what_a_client_asked_for_and_has_not_begun_is_not_done_when_it_is_gone(s
 
 
 @cooperative
-def test_who_goes_while_the_store_is_away_is_gone_once_it_is_back(store_url: str) -> None:
+def test_an_end_during_a_store_outage_is_reported_afterwards(store_url: str) -> None:
     relay = Relay(store_url)
     chat = start_chat(relay.url)
     anna = LocalClient(chat).joined()
@@ -204,14 +204,14 @@ def test_who_goes_while_the_store_is_away_is_gone_once_it_is_back(store_url: str
     soon(lambda: life._unreported, "it could not be told")
     assert life._leaving == {anna.connection.person}
     relay.reopen()
-    soon(lambda: not life._unreported and not life._leaving, "it is told")
+    soon(lambda: not life._unreported and not life._leaving, "it is reported")
     assert chat.stats()["onlineUsers"] == 0
     chat.stop(1)
     relay.close()
 
 
 @cooperative
-def test_what_can_not_be_stored_is_unavailable_and_the_connection_is_asked_about(store_url: str) -> None:
+def test_a_failed_store_call_is_unavailable_and_resyncs_the_connection(store_url: str) -> None:
     relay = Relay(store_url)
     chat = start_chat(relay.url)
     anna, bert = pair(chat)
@@ -228,7 +228,7 @@ def test_what_can_not_be_stored_is_unavailable_and_the_connection_is_asked_about
 
 
 @cooperative
-def test_who_goes_on_after_refusals_is_turned_out_and_its_address_pays(start: Start) -> None:
+def test_ignoring_refusals_expels_the_client_and_penalizes_its_address(start: Start) -> None:
     chat = start(RATE_REFUSALS="1")
     anna = LocalClient(chat).joined()
     for _ in range(11):
@@ -241,7 +241,7 @@ def test_who_goes_on_after_refusals_is_turned_out_and_its_address_pays(start: St
 
 
 @cooperative
-def test_a_client_on_long_polling_has_time_to_fetch_why_it_is_turned_out(
+def test_an_expelled_client_on_long_polling_has_time_to_fetch_the_reason(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(departures, "LINGER", 0.05)
@@ -260,7 +260,7 @@ def test_a_client_on_long_polling_has_time_to_fetch_why_it_is_turned_out(
 
 
 @cooperative
-def test_a_worker_that_stood_still_admits_nobody_for_a_moment(start: Start) -> None:
+def test_after_a_stall_a_worker_admits_no_one_for_a_moment(start: Start) -> None:
     chat = start()
     anna = LocalClient(chat).joined()
     anna.lobby.mark_all_stale()
@@ -271,7 +271,7 @@ def test_a_worker_that_stood_still_admits_nobody_for_a_moment(start: Start) -> N
 
 
 @cooperative
-def test_an_address_is_known_to_the_store_by_its_hash_alone(start: Start) -> None:
+def test_the_store_knows_only_the_hash_of_an_address(start: Start) -> None:
     chat = start()
     anna = LocalClient(chat, address="203.0.113.77").joined()
     hidden = anna.connection.address

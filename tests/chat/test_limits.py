@@ -1,4 +1,4 @@
-"""Who keeps on in spite of every refusal is disconnected; a worker takes so many connections and no more."""
+"""Clients that ignore refusals are disconnected; the connections of a worker are bounded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def refused(frame: str) -> bool:
 
 
 @pytest.mark.parametrize("packet", ['42["send-message","again"]', '42["no-such-event"]', "42{", '42["typing",5]'])
-def test_who_keeps_on_after_refusals_is_disconnected(server: Server, packet: str) -> None:
+def test_ignoring_refusals_disconnects_the_client(server: Server, packet: str) -> None:
     flooder, partner = chat(server)
     for _ in range(10 + 20 * RATE_REFUSALS):
         flooder.send(packet)
@@ -61,12 +61,12 @@ def test_who_keeps_on_after_refusals_is_disconnected(server: Server, packet: str
     refusals = [frame for frame in frames if refused(frame)]
     assert 10 * RATE_REFUSALS <= len(refusals) <= 10 * RATE_REFUSALS + 5, "as many as the bucket holds, and a last word"
     assert frames[-2:] == ["41", "1"], "the goodbye by which stock clients stay away"
-    # The partner loses nothing: the flooder's place is kept, as that of everybody whose connection ends.
+    # The partner loses nothing: the flooder's place is kept, as after any other lost connection.
     partner.wait_event("partner-reconnecting")
     again = RawClient(server, auth={"token": flooder.session["token"]})
     assert again.session["state"] == "chatting"
     partner.wait_event("partner-reconnected")
-    # A new connection makes no new person: who goes on is gone again at once.
+    # A new connection makes no new person: a client that goes on is disconnected again at once.
     for _ in range(10):
         again.send('42["no-such-event"]')
     again.wait_end()
@@ -75,7 +75,7 @@ def test_who_keeps_on_after_refusals_is_disconnected(server: Server, packet: str
         client.drop()
 
 
-def test_who_is_refused_now_and_then_stays(server: Server) -> None:
+def test_an_occasional_refusal_does_not_disconnect(server: Server) -> None:
     client = RawClient(server)
     for _ in range(10 * RATE_REFUSALS):
         assert client.call("no-such-event")["error"]["code"] == "invalid-payload"
@@ -106,7 +106,7 @@ def test_leaving_and_coming_on_one_connection_counts_as_connecting(tmp_path: Pat
         assert [frame for frame in client.frames if frame][-1] == "1"
 
 
-def test_a_worker_takes_so_many_connections_and_says_503_to_others(server: Server) -> None:
+def test_connections_beyond_the_limit_get_503(server: Server) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(MAX_CONNECTIONS):
             stack.callback(RawClient(server).drop)
@@ -119,7 +119,7 @@ def test_a_worker_takes_so_many_connections_and_says_503_to_others(server: Serve
     eventually(lambda: requests.get(f"{server.url}/socket.io/?EIO=4&transport=polling", timeout=PATIENCE).ok)
 
 
-def test_a_session_that_never_says_connect_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_without_connect_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     server = create_app(Settings()).extensions["socketio"].server
     silent, connected = (EngineSocket(server.eio, name, "127.0.0.1") for name in ("silent", "connected"))
     for session in (silent, connected):
@@ -128,7 +128,7 @@ def test_a_session_that_never_says_connect_is_closed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sockets_server, "CONNECT_TIMEOUT", -1.0)  # it is over already
     for session in (silent, connected):
         server.eio.on_open(session, {})
-    connected.owner = server  # whatever stands for a client that has said it
+    connected.owner = server  # any owner stands for a client that has sent it
     server.close_silent()
     assert (silent.closed, connected.closed) == (True, False)
     server.eio.shutdown()

@@ -1,4 +1,4 @@
-"""Servers and the store die, stop and come back: nobody is left in a room that isn't there, or with a ghost."""
+"""Servers and the store die, stop and come back: no one is left in a room that doesn't exist, or with a ghost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.faults.network import Network
 from tests.helpers.people import NO_RATES, Connect, RawClient, goodbye, meet, running, say, stats, status, texts
 from tests.helpers.servers import Client, PythonClient, RedisServer, Server, alive, eventually
 
-#: Seconds that the issue names.
+#: Seconds within which partners must be notified.
 GONE_WITHIN, WORKS_WITHIN = 20.0, 10.0
 
 GRACE_MS = 2_000
@@ -30,7 +30,7 @@ Servers = Callable[..., list[Server]]
 
 @pytest.fixture
 def servers(tmp_path: Path, store_url: str) -> Iterator[Servers]:
-    """Starts servers, all at once, on an empty store; ends them, and looks at their logs, after the test."""
+    """Start servers, all at once, on an empty store; after the test, end them and check their logs."""
     with contextlib.ExitStack() as stack:
 
         def start(count: int, store: str = store_url, ready: str = "/health", **env: str) -> list[Server]:
@@ -60,8 +60,9 @@ def token_of(client: Client) -> str:
 
 
 def kill(server: Server) -> None:
-    """SIGKILL; returns when the kernel has ended the workers, and the store has noticed that they listen no more,
-    which a busy machine takes a moment for."""
+    """Send SIGKILL; return when the kernel has ended the workers and the store has dropped their subscriptions, which
+    takes a moment on a busy machine.
+    """
     workers = server.worker_pids()
     with redis.Redis.from_url(server.redis_url) as store:
         channels = len(store.pubsub_channels("{lobby:main}:channel:*"))
@@ -116,8 +117,8 @@ class LoadBalancer:
 # A server dies
 
 
-def test_a_killed_server_leaves_nothing_behind_and_partners_are_told(servers: Servers, connect: Connect) -> None:
-    """With the default grace time: the 20 seconds are the issue's."""
+def test_a_killed_server_leaves_nothing_behind_and_partners_are_notified(servers: Servers, connect: Connect) -> None:
+    """Use the default grace time."""
     doomed, other = servers(2, RECONNECT_GRACE_MS="")
     anna, bert, carla, dora = connect(doomed), connect(other), connect(doomed), connect(other)
     meet(anna, bert)
@@ -127,7 +128,7 @@ def test_a_killed_server_leaves_nothing_behind_and_partners_are_told(servers: Se
     kill(doomed)
     killed_at = time.monotonic()
 
-    # nobody is matched with a ghost
+    # no one is matched with a ghost
     assert dora.call("find-match")["state"] == "waiting"
     erik = connect(other)
     erik.call("find-match")
@@ -149,7 +150,7 @@ def test_a_killed_server_leaves_nothing_behind_and_partners_are_told(servers: Se
     assert bert.call("find-match")["state"] == "waiting"
 
 
-def test_who_was_on_a_killed_server_comes_back_into_the_room(servers: Servers, connect: Connect) -> None:
+def test_people_of_a_killed_server_return_to_their_rooms(servers: Servers, connect: Connect) -> None:
     doomed, other = servers(2)
     anna, bert = connect(doomed), connect(other)
     meet(anna, bert)
@@ -227,7 +228,7 @@ def test_a_graceful_stop_moves_people_with_their_rooms(servers: Servers, connect
     for client in (anna, waiting):
         client.wait("disconnect")
         client.wait("connect")
-    # a client that can recover its session is not told a new one
+    # a client that can recover its session gets no new one
     if isinstance(anna, PythonClient):
         assert anna.wait("session")["room"]["roomId"] == told["roomId"]
         assert waiting.wait("session")["state"] == "waiting"
@@ -258,7 +259,9 @@ def test_both_partners_move_when_their_server_stops(servers: Servers, connect: C
     stopping.stop()
 
 
-def test_who_does_not_come_back_after_a_stop_is_gone_after_the_grace_time(servers: Servers, connect: Connect) -> None:
+def test_without_a_return_after_a_stop_the_place_expires_with_the_grace_time(
+    servers: Servers, connect: Connect
+) -> None:
     stopping, staying = servers(2)
     anna, bert = connect(stopping), connect(staying)
     meet(anna, bert)
@@ -272,7 +275,7 @@ def test_who_does_not_come_back_after_a_stop_is_gone_after_the_grace_time(server
 # The store
 
 
-def test_a_store_that_restarts_empty_leaves_nobody_in_a_room_that_is_not_there(
+def test_a_store_that_restarts_empty_leaves_no_one_in_a_lost_room(
     servers: Servers, connect: Connect, redis_server: RedisServer
 ) -> None:
     one, two = servers(2, redis_server.url)
@@ -322,7 +325,7 @@ def test_a_store_that_restarts_with_its_data_leaves_the_rooms(
     say(anna, bert, "before")
     store.stop(signal.SIGKILL)
 
-    # while it is away: said so, and nothing is changed
+    # while it is away: refused, and nothing is changed
     assert anna.call("send-message", {"content": "lost?", "clientId": "1"})["error"]["code"] == "unavailable"
     assert anna.call("find-match")["error"]["code"] == "unavailable"
     assert bert.call("leave-room")["error"]["code"] == "unavailable"
@@ -339,7 +342,7 @@ def test_a_store_that_restarts_with_its_data_leaves_the_rooms(
     store.start()
     back_at = time.monotonic()
     eventually(lambda: status(one, "/health") == status(two, "/health") == 200, WORKS_WITHIN)
-    # who came meanwhile is let in by itself
+    # clients that connected meanwhile are registered without reconnecting
     assert late.wait_event("session")["state"] == "idle"
 
     def said() -> bool:
@@ -354,7 +357,7 @@ def test_a_store_that_restarts_with_its_data_leaves_the_rooms(
     late.drop()
 
 
-def test_who_goes_while_the_store_is_away_is_gone_when_it_is_back(
+def test_going_during_a_store_outage_takes_effect_when_it_is_back(
     servers: Servers, connect: Connect, lasting_redis_server: RedisServer
 ) -> None:
     (server,) = servers(1, lasting_redis_server.url)
@@ -396,7 +399,7 @@ def test_a_store_that_hangs_is_unavailable_and_works_again_afterwards(
 def test_last_words_arrive_although_the_end_overtakes_them_on_the_way_from_the_store(
     servers: Servers, connect: Connect, redis_server: RedisServer, storing: str, event: str
 ) -> None:
-    """To whom is on the same worker: they come with a command's answer, the end over the worker's channel."""
+    """Both are on one worker: messages come with a command's answer, the end over the worker's channel."""
     with Network(redis_server.url) as to_store:
         to_store.prompt = b"SUBSCRIBE"
         (server,) = servers(1, to_store.url, STORE_MESSAGES=storing)
@@ -412,10 +415,10 @@ def test_last_words_arrive_although_the_end_overtakes_them_on_the_way_from_the_s
         assert texts(bert) == [f"last words {number}" for number in range(5)]
 
 
-def test_last_words_arrive_where_the_end_is_heard_while_the_store_gives_no_answer(
+def test_last_words_arrive_when_the_end_comes_while_the_store_hangs(
     tmp_path: Path, connect: Connect, redis_server: RedisServer
 ) -> None:
-    """Who is in doubt has what was said wait in the log; the end waits with it."""
+    """While a connection is stale, messages wait in the log, and the end waits with them."""
     with Network(redis_server.url) as to_store, contextlib.ExitStack() as stack:
         to_store.prompt = b"SUBSCRIBE"
         places = []

@@ -1,4 +1,4 @@
-"""Lobbies: each is a chat of its own, whose people meet nobody of another; the operator is one for all of them."""
+"""Lobbies: each is a separate chat, whose people meet no one of another; all have the same operator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ADMIN_TOKEN = "only the operator has it"
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Two, of one worker each. `manila` is where clients go that name no lobby."""
+    """Start two servers of one worker each. Clients that name no lobby are in `manila`."""
     env = {"LOBBIES": "manila,cebu,main", "ADMIN_TOKEN": ADMIN_TOKEN, "TRUSTED_PROXIES": "1"}
     with running(tmp_path_factory.mktemp("lobbies"), 2, **env) as servers:
         yield servers
@@ -36,14 +36,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
 
 @pytest.fixture
 def server(servers: list[Server]) -> Server:
-    """The first of them; nobody is there."""
+    """The first server, without clients."""
     wait_until_empty(servers[0])
     return servers[0]
 
 
 @pytest.fixture
 def join(server: Server, connect: Connect) -> Iterator[Callable[..., Client]]:
-    """`join(lobby)`: somebody who has a session there, and says goodbye after the test."""
+    """Return `join(lobby)`, which connects a client there; it disconnects after the test."""
     clients: list[Client] = []
 
     def factory(lobby: str, token: str | None = None, at: Server = server, **options: Any) -> Client:
@@ -54,7 +54,7 @@ def join(server: Server, connect: Connect) -> Iterator[Callable[..., Client]]:
     yield factory
     for client in clients:
         if any(error["code"] == "banned" for error in client.received("error")):
-            eventually(lambda client=client: "disconnect" in client.events())  # the server says so itself
+            eventually(lambda client=client: "disconnect" in client.events())  # the server closes it by itself
         elif "disconnect" not in client.events():
             goodbye(client)
 
@@ -66,10 +66,10 @@ def token_of(client: Client) -> str:
     return str(client.wait("session")["token"])
 
 
-# Who is where
+# Separate lobbies
 
 
-def test_nobody_meets_across_lobbies(join: Join) -> None:
+def test_no_one_meets_across_lobbies(join: Join) -> None:
     anna, bert = join("manila"), join("cebu")
     for client in (anna, bert):
         assert client.call("find-match")["state"] == "waiting"
@@ -125,16 +125,16 @@ def test_people_talk_in_two_lobbies_of_one_worker_and_between_two(servers: list[
         assert (texts(bert), texts(anna)) == (["0", "1", "2"], ["answer 0", "answer 1", "answer 2"])
 
 
-# Who is who
+# Identities
 
 
-def test_a_token_of_another_lobby_is_somebody_new(join: Join) -> None:
+def test_a_token_of_another_lobby_makes_a_new_person(join: Join) -> None:
     anna, bert = join("manila"), join("manila")
     tokens = [token_of(client) for client in (anna, bert)]
     meet(anna, bert)
     elsewhere = [join("cebu", token=token) for token in tokens]
     assert [token_of(client) in tokens for client in elsewhere] == [False, False]
-    meet(*elsewhere)  # who have met in manila, and never here
+    meet(*elsewhere)  # these two have met in manila, and never here
     for client in (anna, bert):
         client.settle()
         assert "error" not in client.events()  # one has a live connection in each
@@ -204,13 +204,13 @@ def test_an_unknown_lobby_is_refused_and_nothing_is_changed(server: Server, tran
     assert stats(server)["onlineUsers"] == 0
 
 
-def test_the_stock_browser_client_hears_why_it_was_refused(server: Server, connect: Connect) -> None:
+def test_the_stock_browser_client_gets_the_reason_of_a_refusal(server: Server, connect: Connect) -> None:
     with pytest.raises(AssertionError, match="Unknown lobby"):
         connect(server, "node", auth={"lobby": "davao"})
 
 
 @pytest.mark.parametrize("name", [None, 5, True, [], {}, ["manila"]], ids=str)
-def test_what_is_no_name_is_refused_and_the_client_may_name_another_one(server: Server, name: object) -> None:
+def test_an_invalid_lobby_name_is_refused_and_another_may_follow(server: Server, name: object) -> None:
     client = RawClient(server, connected=False)
     client.send("40" + json.dumps({"lobby": name}))
     assert json.loads(client.wait_frame("44")[2:])["data"]["code"] == "invalid-payload"
@@ -263,7 +263,7 @@ def test_an_address_that_is_banned_is_banned_in_every_lobby(servers: list[Server
         join(lobby, **from_address("203.0.113.5")).wait("session")
 
 
-def test_a_line_goes_to_all_lobbies_or_to_one(server: Server, join: Join) -> None:
+def test_an_announcement_goes_to_all_lobbies_or_to_one(server: Server, join: Join) -> None:
     anna, bert = join("manila"), join("cebu")
     for client in (anna, bert):
         client.wait("session")
@@ -279,7 +279,7 @@ def test_a_line_goes_to_all_lobbies_or_to_one(server: Server, join: Join) -> Non
 
 @pytest.fixture
 def lobby(store_url: str) -> Iterator[Lobby]:
-    """`main`, where people do what people do."""
+    """The lobby `main`, with people in every state."""
     lobby = Lobby(store_url)
     yield lobby
     lobby.close()
@@ -331,7 +331,7 @@ def test_a_person_is_banned_in_the_own_lobby_and_an_unknown_one_in_all(
 def test_a_ban_that_reached_some_lobbies_is_repeated_and_lifted_as_a_whole(
     lobby: Lobby, all_lobbies: dict[str, LobbyModeration]
 ) -> None:
-    """One of the lobbies can't be reached: the others are done, the operator is told, and does it again."""
+    """One lobby can't be reached: the others apply the ban, the operator gets an error and repeats it."""
     gone = Pipeline(f"redis://127.0.0.1:{free_port()}", SCRIPTS)
     gone.start()
     some = ModerationService([all_lobbies["main"], all_lobbies["cebu"], LobbyModeration(gone, 3, 0, "davao")])

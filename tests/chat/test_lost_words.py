@@ -1,7 +1,7 @@
-"""What the store is known to have lost is noticed: nobody recovers with "nothing missing" who misses something.
+"""Known losses of the store are detected: no one who misses a message recovers with "nothing missing".
 
-A message is acknowledged while its receiver is away, and the store comes back without it, as a replica does that was
-behind and takes over. The sender's worker knows what its client said last.
+A message is acknowledged while its receiver is away, and the store comes back without it, like a replica that was
+behind and takes over. The sender's worker knows its client's last message.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def crowd(crowd_process: Crowd) -> Iterator[Crowd]:
 
 
 def tells(sender: Member, content: str) -> dict[str, Any]:
-    """Says something until it is stored; returns the acknowledgement."""
+    """Send a message until it is stored; return the acknowledgement."""
 
     def stored() -> dict[str, Any] | None:
         answer = sender.call("send-message", {"content": content, "clientId": content})
@@ -71,12 +71,12 @@ def contents(session: dict[str, Any]) -> list[str]:
 
 
 def shown(member: Member) -> dict[str, Any]:
-    """The session in a chat that the client is told of next."""
+    """Return the client's next session in a chat."""
     return member.wait("session", where=lambda session: session["state"] == "chatting")  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["and says no more", "and goes on talking"])
-def test_who_comes_back_is_told_that_something_is_lost(places: Places, crowd: Crowd, goes_on: bool) -> None:
+def test_a_returning_client_learns_of_lost_messages(places: Places, crowd: Crowd, goes_on: bool) -> None:
     anna, bert = crowd.join(places.annas), crowd.join(places.berts.url)
     meet(anna, bert)
     tells(anna, "before")
@@ -103,7 +103,7 @@ def test_who_comes_back_is_told_that_something_is_lost(places: Places, crowd: Cr
     assert texts(bert).count("after") == 1
 
 
-def test_who_has_come_back_before_the_sender_s_worker_notices_is_told_then(places: Places, crowd: Crowd) -> None:
+def test_a_client_that_returned_earlier_learns_of_the_loss_afterwards(places: Places, crowd: Crowd) -> None:
     anna, bert = crowd.join(places.annas), crowd.join(places.berts.url)
     meet(anna, bert)
     tells(anna, "before")
@@ -124,7 +124,7 @@ def test_who_has_come_back_before_the_sender_s_worker_notices_is_told_then(place
     bert.wait("message", where=lambda message: message["content"] == "after")
 
 
-def test_who_has_got_everything_is_told_nothing(places: Places, crowd: Crowd) -> None:
+def test_a_client_without_losses_gets_no_new_session(places: Places, crowd: Crowd) -> None:
     anna, bert = crowd.join(places.annas), crowd.join(places.berts.url)
     meet(anna, bert)
     restore = places.store.snapshot()

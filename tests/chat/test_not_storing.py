@@ -1,4 +1,4 @@
-"""`STORE_MESSAGES=0`: nothing that is said is stored, and who comes back is told the truth about what that costs."""
+"""`STORE_MESSAGES=0`: no message is stored, and returning clients learn which messages they missed."""
 
 from __future__ import annotations
 
@@ -151,10 +151,10 @@ def test_on_another_server_a_new_session_says_that_something_was_missed(
         assert "lost" not in texts(anna)
 
 
-def test_who_misses_something_without_losing_the_connection_is_told_too(
+def test_a_loss_without_a_disconnect_is_reported_too(
     crowd: Crowd, pair_of_servers: list[Server], store: RedisServer
 ) -> None:
-    """The subscription of the partner's worker is cut: at that moment, nobody hears what is published."""
+    """The subscription of the partner's worker is cut: at that moment, no one receives publications."""
     anna, bert = (crowd.join(server.url) for server in pair_of_servers)
     meet(anna, bert)
     with store.client() as client:
@@ -166,7 +166,7 @@ def test_who_misses_something_without_losing_the_connection_is_told_too(
     apply_or_defer(bert, "certainly")
 
 
-def test_what_was_said_is_there_after_a_reload_on_the_same_worker(crowd: Crowd, pair_of_servers: list[Server]) -> None:
+def test_messages_survive_a_reload_on_the_same_worker(crowd: Crowd, pair_of_servers: list[Server]) -> None:
     anna, bert = (crowd.join(server.url) for server in pair_of_servers)
     token = anna.received("session")[0]["token"]
     meet(anna, bert)
@@ -180,7 +180,7 @@ def test_what_was_said_is_there_after_a_reload_on_the_same_worker(crowd: Crowd, 
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["from another server", "from the partner's own"])
-def test_what_was_missed_and_is_said_again_later_is_shown_in_its_place(
+def test_a_missed_message_that_is_sent_again_is_shown_in_its_place(
     crowd: Crowd, pair_of_servers: list[Server], store: RedisServer, at: int
 ) -> None:
     anna, bert = (crowd.join(server.url) for server in pair_of_servers)

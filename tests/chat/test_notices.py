@@ -1,6 +1,6 @@
-"""How a worker applies what others tell it of its people: in order, once, and to those alone whom it concerns.
+"""A worker applies notices about its people: in order, once, and only to the people that they concern.
 
-A worker's chat in this process, on a real store. What would come over the channel is handed in as it would come.
+A worker's chat in this process, on a real store. The tests hand in the texts that would come over the channel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def start(store_url: str) -> Start:
 
 
 def notify(client: LocalClient, *, newer: int = 1, **fields: Any) -> None:
-    """Hand in a notice about the client's person, `newer` than what is known by so many versions."""
+    """Hand in a notice about the client's person, `newer` versions ahead of the known one."""
     connection = client.connection
     notice = {"p": connection.person, "v": connection.version + newer, **fields}
     client.lobby.listener.on_message(json.dumps([notice]).encode())
@@ -99,7 +99,7 @@ def test_a_notice_of_another_room_changes_nothing_in_this_one(start: Start, even
 
 
 @cooperative
-def test_a_room_whose_end_was_heard_is_remembered_as_over_although_nobody_is_in_it(start: Start) -> None:
+def test_the_end_of_an_empty_room_is_remembered(start: Start) -> None:
     """For a store that comes back older than that."""
     chat = start()
     anna = LocalClient(chat).joined()
@@ -109,7 +109,7 @@ def test_a_room_whose_end_was_heard_is_remembered_as_over_although_nobody_is_in_
 
 
 @cooperative
-def test_the_client_is_told_that_the_partner_is_away_and_back_and_so_says_its_offset(start: Start) -> None:
+def test_the_client_and_its_offset_know_when_the_partner_is_away_and_back(start: Start) -> None:
     chat = start()
     anna, _ = pair(chat)
     notify(anna, e="reconnecting", room=room_of(anna), graceMs=1234)
@@ -122,7 +122,7 @@ def test_the_client_is_told_that_the_partner_is_away_and_back_and_so_says_its_of
     assert anna.connection.room.partner_worker == "elsewhere"
     before = anna.events()
     notify(anna, e="reconnected", room=room_of(anna), worker="nearer", quiet=True)
-    assert anna.events() == before, "another tab took the chat over: that is nobody's business"
+    assert anna.events() == before, "another tab took the chat over: the partner is not notified"
     assert anna.connection.room.partner_worker == "nearer"
     chat.stop(1)
 
@@ -147,7 +147,7 @@ def test_a_ban_and_a_replacement_are_for_the_connection_that_they_name(start: St
 
 
 @cooperative
-def test_an_address_that_is_banned_is_turned_out_and_nobody_else(start: Start) -> None:
+def test_an_address_ban_expels_only_that_address(start: Start) -> None:
     chat = start()
     anna = LocalClient(chat, address="203.0.113.1").joined()
     bert = LocalClient(chat, address="203.0.113.2").joined()
@@ -198,7 +198,7 @@ def test_a_message_is_shown_once_and_none_behind_a_later_one(start: Start) -> No
 
 
 @cooperative
-def test_a_message_of_another_room_or_to_nobody_here_is_shown_to_nobody(start: Start) -> None:
+def test_a_message_of_another_room_or_person_is_ignored(start: Start) -> None:
     chat = start()
     anna, bert = pair(chat)
     for person, room in ((anna.connection.person, "another"), ("nobody", room_of(anna))):
@@ -228,7 +228,7 @@ def test_while_a_connection_may_be_wrong_messages_wait_in_the_log_and_are_shown_
 
 
 @cooperative
-def test_what_comes_during_a_client_s_action_is_shown_behind_its_answer(start: Start) -> None:
+def test_messages_during_an_action_are_shown_after_its_answer(start: Start) -> None:
     chat = start()
     anna, _ = pair(chat)
     room = room_of(anna)
@@ -243,10 +243,10 @@ def test_what_comes_during_a_client_s_action_is_shown_behind_its_answer(start: S
 
 
 @cooperative
-def test_a_message_whose_predecessor_is_missing_waits_until_the_log_was_looked_into(start: Start) -> None:
+def test_a_message_after_a_gap_waits_until_the_log_is_read(start: Start) -> None:
     chat, other = start(), start()
     anna, bert = pair(chat, other)
-    anna.connection.stale = True  # so that what is really said does not come by itself
+    anna.connection.stale = True  # so that the real messages do not come by themselves
     for text in ("one", "two"):
         assert bert.call("send-message", text)["ok"]
     gevent.sleep(0.05)
@@ -261,7 +261,7 @@ def test_a_message_whose_predecessor_is_missing_waits_until_the_log_was_looked_i
 
 
 @cooperative
-def test_who_is_sent_to_look_into_the_log_gets_what_is_there_and_nothing_twice(start: Start) -> None:
+def test_a_look_fetches_each_missed_message_once(start: Start) -> None:
     chat, other = start(), start()
     anna, bert = pair(chat, other)
     anna.connection.stale = True
@@ -278,7 +278,7 @@ def test_who_is_sent_to_look_into_the_log_gets_what_is_there_and_nothing_twice(s
 
 
 @cooperative
-def test_that_somebody_types_goes_to_the_partner_wherever_that_is(start: Start) -> None:
+def test_typing_reaches_the_partner_on_any_worker(start: Start) -> None:
     chat, other = start(), start()
     for anna, bert in (pair(chat), pair(chat, other)):
         for is_typing in (True, False):
@@ -290,7 +290,7 @@ def test_that_somebody_types_goes_to_the_partner_wherever_that_is(start: Start) 
 
 
 @cooperative
-def test_nobody_is_told_that_somebody_types_who_may_have_left_the_room(start: Start) -> None:
+def test_typing_is_not_relayed_while_the_room_may_be_over(start: Start) -> None:
     chat = start()
     anna, bert = pair(chat)
     anna.connection.stale = True
@@ -357,9 +357,7 @@ def test_a_partner_who_changes_worker_does_not_overtake_earlier_messages(
 
 
 @cooperative
-def test_what_the_old_worker_stores_until_the_new_one_has_read_the_log_is_not_overtaken(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_messages_stored_by_the_old_worker_are_not_overtaken(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log takes messages of the earlier registration until then, behind the notice that the partner has moved."""
     held: list[bytes] = []
     holding = gevent.event.Event()

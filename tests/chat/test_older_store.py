@@ -1,6 +1,6 @@
 """The store comes back a few seconds older: a replica that was behind is promoted, a snapshot is loaded after a crash.
 
-What the clients were told stays true. Each test takes a snapshot of every key and restores all of them later.
+Everything that clients were sent stays true. Each test takes a snapshot of every key and restores all of them later.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def token_of(client: Client) -> str:
 
 
 def settled(servers: list[Server], store: OldStore, *clients: Client) -> None:
-    """Returns when both workers have looked at everything: each has sent a heartbeat, and answered everybody."""
+    """Return when both workers have checked everything: each has sent a heartbeat, and answered every client."""
     beats = dict(store.client.zrange("{lobby:main}:workers", 0, -1, withscores=True))
 
     def later() -> bool:
@@ -73,7 +73,7 @@ ENDS: dict[str, Callable[[Client], object]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_nobody_is_put_back_into_a_room_that_was_left(
+def test_an_older_store_puts_no_one_back_into_a_left_room(
     servers: list[Server], store: OldStore, connect: Connect, end: str
 ) -> None:
     anna, bert = connect(servers[0]), connect(servers[1])
@@ -94,10 +94,10 @@ def test_nobody_is_put_back_into_a_room_that_was_left(
     assert again.wait("session")["state"] == ("waiting" if end == "next-match" else "idle")
 
 
-def test_who_comes_back_on_another_server_is_not_put_back_either(
+def test_an_older_store_puts_no_one_back_on_another_server(
     servers: list[Server], store: OldStore, connect: Connect
 ) -> None:
-    """Nobody of the room is connected any more: the worker that saw it end ends it again."""
+    """No one of the room is connected any more: the worker that saw it end ends it again."""
     anna, bert = connect(servers[0]), connect(servers[0])
     meet(anna, bert)
     restore = store.snapshot()
@@ -111,7 +111,7 @@ def test_who_comes_back_on_another_server_is_not_put_back_either(
     assert connect(servers[1], token=token_of(anna)).wait("session")["state"] == "idle"
 
 
-def test_who_stopped_waiting_does_not_wait_again(servers: list[Server], store: OldStore, connect: Connect) -> None:
+def test_a_cancelled_search_does_not_return(servers: list[Server], store: OldStore, connect: Connect) -> None:
     anna = connect(servers[0])
     anna.call("find-match")
     restore = store.snapshot()
@@ -124,7 +124,7 @@ def test_who_stopped_waiting_does_not_wait_again(servers: list[Server], store: O
     assert "matched" not in anna.events()
 
 
-def test_who_waits_still_does_although_the_store_has_the_room_from_before(
+def test_a_search_goes_on_although_the_store_has_the_earlier_room(
     servers: list[Server], store: OldStore, connect: Connect
 ) -> None:
     anna, bert = connect(servers[0]), connect(servers[1])
@@ -143,10 +143,10 @@ def test_who_waits_still_does_although_the_store_has_the_room_from_before(
     say(carla, anna, "hello")
 
 
-def test_a_room_that_the_store_has_lost_is_over_and_nobody_is_moved_to_another(
+def test_a_room_lost_by_the_store_ends_and_no_one_changes_rooms(
     servers: list[Server], store: OldStore, connect: Connect
 ) -> None:
-    """Words under way go to the room in which they were said, or are refused."""
+    """A message under way goes to the room in which it was sent, or is refused."""
     people = [connect(servers[number % 2]) for number in range(4)]
     anna, bert, carla, dora = people
     meet(anna, bert)
@@ -186,14 +186,14 @@ def rematch(one: Client, other: Client) -> list[dict[str, str]]:
     return [client.received("matched")[-1] for client in (one, other)]
 
 
-def test_nobody_meets_somebody_who_has_gone(servers: list[Server], store: OldStore, connect: Connect) -> None:
+def test_no_one_meets_a_person_who_has_gone(servers: list[Server], store: OldStore, connect: Connect) -> None:
     anna = connect(servers[0])
     anna.call("find-match")
     restore = store.snapshot()
     goodbye(anna)
     eventually(lambda: stats(servers[1]).get("onlineUsers") == 0, what="a goodbye that has arrived")
     restore()
-    eventually(lambda: stats(servers[1]).get("waitingUsers") == 0, timeout=30, what="that nobody waits")
+    eventually(lambda: stats(servers[1]).get("waitingUsers") == 0, timeout=30, what="that no one waits")
     bert, carla = connect(servers[1]), connect(servers[0])
     assert bert.call("find-match")["state"] == "waiting"
     assert carla.call("find-match")["state"] == "matched"
@@ -202,7 +202,7 @@ def test_nobody_meets_somebody_who_has_gone(servers: list[Server], store: OldSto
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])
-def test_who_has_come_back_meanwhile_is_not_replaced_by_the_connection_before(
+def test_an_earlier_connection_does_not_replace_a_later_one(
     servers: list[Server], store: OldStore, connect: Connect, elsewhere: bool
 ) -> None:
     first, bert = connect(servers[0]), connect(servers[1])
@@ -218,9 +218,7 @@ def test_who_has_come_back_meanwhile_is_not_replaced_by_the_connection_before(
     say(bert, second, "so am I")
 
 
-def test_what_is_said_next_takes_no_place_that_was_taken(
-    servers: list[Server], store: OldStore, connect: Connect
-) -> None:
+def test_new_messages_do_not_reuse_places(servers: list[Server], store: OldStore, connect: Connect) -> None:
     anna, bert = connect(servers[0]), connect(servers[1])
     meet(anna, bert)
     say(anna, bert, "1")
@@ -236,7 +234,7 @@ def test_what_is_said_next_takes_no_place_that_was_taken(
     assert not {"partner-disconnected", "partner-reconnecting"} & set(anna.events() + bert.events())
 
 
-# What a worker remembers
+# A worker's memory
 
 
 def test_the_ends_of_rooms_are_remembered_for_a_time() -> None:
@@ -255,7 +253,7 @@ def test_the_ends_of_rooms_are_remembered_for_a_time() -> None:
     assert "first" not in ended
 
 
-def test_so_many_ends_of_rooms_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_ends_of_rooms_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ended_rooms, "KEPT_ROOMS", 3)
     ended = EndedRooms()
     for number in range(5):
@@ -283,7 +281,7 @@ def test_a_room_that_is_ended_again_is_over_for_both_and_others_go_on(lobby: Lob
     assert lobby.worker.rooms.end_again([]) == 0
 
 
-def test_who_is_listed_at_a_worker_that_has_no_connection_of_theirs_has_vanished(lobby: Lobby) -> None:
+def test_a_person_without_a_connection_at_their_worker_has_vanished(lobby: Lobby) -> None:
     anna, bert = lobby.pair("anna", "bert")
     (carla,) = lobby.people("carla")
     carla.find()
@@ -299,7 +297,7 @@ def test_who_is_listed_at_a_worker_that_has_no_connection_of_theirs_has_vanished
     assert anna.room is None
 
 
-def test_a_connection_that_the_store_has_not_heard_of_yet_is_newer_than_the_one_that_it_knows(lobby: Lobby) -> None:
+def test_an_unregistered_connection_is_newer_than_the_registered_one(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
     version = int(anna.record["v"])
     presence = lobby.worker.presence

@@ -1,4 +1,4 @@
-"""People on long polling and a store that is away: they are let go at once, and recover when it is back."""
+"""People on long polling while the store is away: they are refused at once, and recover when it is back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server(store: RedisServer, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_who_comes_back_while_the_store_is_away_is_let_go_at_once_and_recovers(
+def test_returning_during_a_store_outage_is_refused_at_once_and_recovers_later(
     store: RedisServer, server: Server
 ) -> None:
     anna, bert = Poller(server), RawClient(server)

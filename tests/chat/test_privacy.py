@@ -1,4 +1,4 @@
-"""Nobody learns who is who, neither from what a partner is sent nor from the server's log."""
+"""No one can identify a person, neither from a partner's events nor from the server's log."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def meets(anna: RawClient, bert: RawClient) -> tuple[dict[str, str], dict[str, s
 
 
 def lasting_names(client: RawClient) -> dict[str, str]:
-    """Everything that would tell a partner who this is."""
+    """Return everything that would identify this person."""
     connect = next(frame for frame in client.frames if frame.startswith("40"))
     token = client.session["token"]
     return {
@@ -64,7 +64,7 @@ def lasting_names(client: RawClient) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one server", "two servers"])
-def test_nothing_that_reaches_a_partner_says_who_it_is(
+def test_a_partner_gets_no_lasting_name(
     server: Server, second_server: Server, raw: Callable[..., RawClient], apart: bool
 ) -> None:
     header = {"X-Forwarded-For": ANNAS_ADDRESS}
@@ -125,9 +125,7 @@ def talkative_server(request: pytest.FixtureRequest, servers: Callable[..., Serv
     return servers(env={**NO_RATES, **everything, **request.param})
 
 
-def test_what_people_say_who_they_are_and_where_is_never_logged(
-    talkative_server: Server, raw: Callable[..., RawClient]
-) -> None:
+def test_texts_tokens_and_addresses_are_never_logged(talkative_server: Server, raw: Callable[..., RawClient]) -> None:
     server = talkative_server
     sentence, client_id, interest, forged = SECRETS
     anna, bert = raw(server, **{"X-Forwarded-For": ANNAS_ADDRESS}), raw(server, auth={"token": forged})

@@ -79,7 +79,7 @@ def network(one: Server) -> Iterator[Network]:
 
 
 def meet(anna: Member, bert: Member) -> str:
-    """Brings two idle people together, who are the only ones that search; returns the room."""
+    """Match two idle people, the only ones that search; return the room."""
     assert anna.call("find-match")["state"] == "waiting"
     anna.wait("waiting")
     assert bert.call("find-match")["ok"] is True
@@ -91,7 +91,7 @@ def meet(anna: Member, bert: Member) -> str:
 
 
 def texts(member: Member) -> list[str]:
-    """What the partner has said, as often as it has arrived."""
+    """Return the partner's messages, each as often as it has arrived."""
     return [message["content"] for message in member.received("message") if message["type"] == "text"]
 
 
@@ -116,27 +116,27 @@ def chat(anna: Member, bert: Member, word: str) -> None:
 
 
 def comes_back(member: Member, recovered: bool = True, timeout: float = PATIENCE) -> None:
-    """Returns when the client is there again; fails unless it says itself that it has (not) recovered."""
+    """Return when the client has reconnected; fail unless its library reports that it has (not) recovered."""
     assert member.wait("connect", timeout)["recovered"] is recovered
     assert member.state()["recovered"] is recovered
 
 
 def away(network: Network, bert: Member) -> None:
-    """Whoever is behind the network is gone, and can't come back; its partner has heard of it."""
+    """Keep the client behind the network away; its partner has been notified."""
     network.up = False
     network.cut()
     assert bert.wait("partner-reconnecting")["graceMs"] <= GRACE_MS
 
 
 def kill_workers(server: Server) -> None:
-    """SIGKILL for all that serve now; returns when gunicorn's master has replaced them."""
+    """Send SIGKILL to all workers; return when gunicorn's master has replaced them."""
     pids = server.worker_pids()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: not any(alive(pid) for pid in pids), what="dead workers")
 
 
-# Where it lands
+# The place of return
 
 
 def test_on_the_same_worker(crowd: Crowd, one: Server) -> None:
@@ -257,8 +257,8 @@ def test_after_its_worker_was_killed_all_of_twenty_recover_and_miss_nothing(
         server.kill()
 
 
-def test_after_the_server_was_stopped_and_started_anew(crowd: Crowd, store: str, tmp_path: Path, one: Server) -> None:
-    """A deploy: SIGTERM, then new processes. Nobody's partner is elsewhere, one's is, one is waiting, one idle."""
+def test_after_the_server_was_restarted(crowd: Crowd, store: str, tmp_path: Path, one: Server) -> None:
+    """Deploy: SIGTERM, then new processes. Cover two partners here, one elsewhere, one waiting and one idle."""
     environment = {"REDIS_URL": store, **NO_RATES, "RECONNECT_GRACE_MS": str(GRACE_MS)}
     server = Server(tmp_path, env=environment).start()
     try:
@@ -287,10 +287,10 @@ def test_after_the_server_was_stopped_and_started_anew(crowd: Crowd, store: str,
     server.check_log()
 
 
-# What it was doing
+# The client's state
 
 
-def test_who_received_nothing_but_session_recovers(crowd: Crowd, network: Network, two: Server) -> None:
+def test_a_client_with_nothing_but_session_recovers(crowd: Crowd, network: Network, two: Server) -> None:
     anna = crowd.join(network.url)
     network.target = two.url
     network.cut()
@@ -302,9 +302,7 @@ def test_who_received_nothing_but_session_recovers(crowd: Crowd, network: Networ
     ]  # fmt: skip
 
 
-def test_what_was_said_meanwhile_arrives_once_and_in_order(
-    crowd: Crowd, network: Network, one: Server, two: Server
-) -> None:
+def test_missed_messages_arrive_once_and_in_order(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
     anna, bert = crowd.join(network.url), crowd.join(one.url)
     meet(anna, bert)
     chat(anna, bert, "before")
@@ -324,10 +322,10 @@ def test_what_was_said_meanwhile_arrives_once_and_in_order(
     assert len(texts(anna)) == 1 + 2 * 51
 
 
-def test_what_was_handed_to_a_dead_connection_arrives_by_the_next_one(
+def test_messages_sent_to_a_dead_connection_arrive_on_the_next(
     crowd: Crowd, network: Network, one: Server, two: Server
 ) -> None:
-    """The server doesn't know yet that nobody is at the other end."""
+    """The server doesn't know yet that the connection is dead."""
     anna, bert = crowd.join(network.url), crowd.join(one.url)
     meet(anna, bert)
     network.up = False
@@ -338,13 +336,11 @@ def test_what_was_handed_to_a_dead_connection_arrives_by_the_next_one(
     comes_back(anna)
     hears(anna, "of the net")
     chat(anna, bert, "after")
-    assert "partner-reconnecting" not in bert.events(), "it was never away for anybody"
+    assert "partner-reconnecting" not in bert.events(), "it was never away for the partner"
     assert texts(anna) == ["into the void", "of the net", f"{bert.name} after"]
 
 
-def test_the_partner_sees_that_somebody_is_away_and_back(
-    crowd: Crowd, network: Network, one: Server, two: Server
-) -> None:
+def test_the_partner_gets_away_and_back(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
     anna, bert = crowd.join(network.url), crowd.join(two.url)
     meet(anna, bert)
     away(network, bert)
@@ -357,7 +353,7 @@ def test_the_partner_sees_that_somebody_is_away_and_back(
     assert "partner-disconnected" not in bert.events()
 
 
-def test_who_comes_back_learns_that_the_partner_is_away_or_back(crowd: Crowd, one: Server, two: Server) -> None:
+def test_a_recovered_client_knows_whether_the_partner_is_away(crowd: Crowd, one: Server, two: Server) -> None:
     with Network(one.url) as annas, Network(two.url) as berts:
         anna, bert = crowd.join(annas.url), crowd.join(berts.url)
         meet(anna, bert)
@@ -369,7 +365,7 @@ def test_who_comes_back_learns_that_the_partner_is_away_or_back(crowd: Crowd, on
         anna.wait("partner-reconnecting")
         annas.up = False
         annas.cut()
-        eventually(lambda: stats(one)["onlineUsers"] == 0, what="nobody online")
+        eventually(lambda: stats(one)["onlineUsers"] == 0, what="no one online")
         berts.up = True
         comes_back(bert)
         bert.wait("partner-reconnecting")
@@ -380,15 +376,15 @@ def test_who_comes_back_learns_that_the_partner_is_away_or_back(crowd: Crowd, on
         chat(anna, bert, "after")
 
 
-def test_who_waits_keeps_the_place(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
+def test_a_waiting_person_keeps_the_place(crowd: Crowd, network: Network, one: Server, two: Server) -> None:
     anna = crowd.join(network.url)
     anna.call("find-match", {"interests": ["Tea"]})
     network.up = False
     network.cut()
-    eventually(lambda: stats(one)["onlineUsers"] == 0, what="nobody online")
+    eventually(lambda: stats(one)["onlineUsers"] == 0, what="no one online")
     bert = crowd.join(two.url)
     assert bert.call("find-match", {"interests": ["tea"]})["state"] == "waiting", (
-        "nobody is matched with somebody who is away"
+        "no one is matched with an absent person"
     )
     network.target = two.url
     network.up = True
@@ -422,7 +418,7 @@ def test_a_match_made_while_away_is_there(crowd: Crowd, network: Network, one: S
 
 
 @pytest.mark.parametrize(("event", "reason"), [("leave-room", "left"), ("next-match", "skipped")])
-def test_of_a_room_that_ended_meanwhile_the_last_words_and_the_end_arrive(
+def test_last_words_and_end_of_a_room_arrive_after_recovery(
     crowd: Crowd, network: Network, one: Server, two: Server, event: str, reason: str
 ) -> None:
     anna, bert = crowd.join(network.url), crowd.join(one.url)
@@ -439,7 +435,7 @@ def test_of_a_room_that_ended_meanwhile_the_last_words_and_the_end_arrive(
     assert anna.call("send-message", "hello?")["error"]["code"] == "not-in-room"
 
 
-def test_the_end_of_a_room_is_not_missed_by_who_loses_the_connection_again(
+def test_the_end_of_a_room_survives_another_lost_connection(
     crowd: Crowd, network: Network, one: Server, two: Server
 ) -> None:
     """The answer to the first attempt never arrives."""
@@ -459,7 +455,7 @@ def test_the_end_of_a_room_is_not_missed_by_who_loses_the_connection_again(
     assert texts(anna) == ["then not"]
 
 
-def test_who_left_without_hearing_the_answer_is_told_by_a_new_session(
+def test_a_lost_answer_to_leaving_is_followed_by_a_new_session(
     crowd: Crowd, network: Network, one: Server, two: Server
 ) -> None:
     anna, bert = crowd.join(network.url), crowd.join(two.url)
@@ -498,9 +494,7 @@ def test_after_the_grace_time_there_is_a_new_session_for_the_same_person(
         assert session["token"].split(".")[0] == anna.received("session")[0]["token"].split(".")[0]
 
 
-def test_who_missed_more_than_a_log_keeps_gets_a_new_session_with_what_there_is(
-    crowd: Crowd, network: Network, two: Server
-) -> None:
+def test_missing_more_than_the_log_keeps_gives_a_new_session(crowd: Crowd, network: Network, two: Server) -> None:
     anna, bert = crowd.join(network.url), crowd.join(two.url)
     meet(anna, bert)
     network.up = False
@@ -515,7 +509,7 @@ def test_who_missed_more_than_a_log_keeps_gets_a_new_session_with_what_there_is(
     assert session["recovered"] is False
     contents = [message["content"] for message in session["room"]["messages"]]
     assert contents[1:] == [*(str(number) for number in range(1, LOG_LENGTH)), "the last"]
-    crowd.forget()  # one message is lost, and anna was told so
+    crowd.forget()  # one message is lost, and anna knows it
 
 
 def test_after_a_goodbye_the_session_is_over(crowd: Crowd, one: Server, two: Server) -> None:
@@ -530,7 +524,7 @@ def test_after_a_goodbye_the_session_is_over(crowd: Crowd, one: Server, two: Ser
     raw.drop()
 
 
-# Nobody else can
+# Forged sessions
 
 
 def pid_of(raw: RawClient) -> str:

@@ -1,4 +1,4 @@
-"""However a room ends, its log is closed within a tick, by whichever worker lives, and goes 15 minutes later."""
+"""However a room ends, a live worker closes its log within a tick, and the log expires 15 minutes later."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_script_that_ends_rooms_is_tried_here() -> None:
 
 
 def write(lobby: Lobby, room: str) -> None:
-    """What is said, as it stands in the store."""
+    """Return the room's messages in the store."""
     tag = keys.room(room)
     with lobby.batch() as batch:
         batch.xadd(f"{tag}:log", {"s": "a", "t": lobby.now, "m": "x"}, id="1-0")
@@ -129,7 +129,7 @@ def take(lobby: Lobby) -> list[bytes]:
     return list(lobby.pipeline.call(TAKE_ENDED, [keys.lobby()], [PORTION, CLOSING_MS, ENDED_LIFE_MS, lobby.now]))
 
 
-def test_what_a_worker_dies_over_another_one_closes(lobby: Lobby) -> None:
+def test_logs_of_a_dead_worker_are_closed_by_another(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room or ""
     write(lobby, room)
@@ -191,7 +191,7 @@ def both_say_goodbye(anna: Client, bert: Client) -> None:
 
 
 @pytest.mark.parametrize("end", [both_vanish, one_vanishes_and_the_other_says_goodbye, both_say_goodbye])
-def test_nobody_has_to_be_connected_for_a_log_to_be_closed(
+def test_logs_are_closed_without_any_connection(
     chat: tuple[Store, Server], end: Callable[[Client, Client], None]
 ) -> None:
     store, server = chat

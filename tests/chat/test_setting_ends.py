@@ -19,7 +19,7 @@ from tests.helpers.servers import Client, Server, eventually
 
 Connect = Callable[..., Client]
 
-#: Not what the server promises anyone, but what the machine has.
+#: Limits of the machine, not promises of the server.
 MACHINE = {"PORT", "WEB_CONCURRENCY"}
 
 
@@ -91,7 +91,7 @@ def test_as_much_as_the_rates_allow_may_be_said_at_once(
     assert texts(bert) == said
 
 
-def test_a_skip_rests_for_as_long_as_the_setting_says(
+def test_the_skip_cooldown_lasts_as_long_as_its_setting(
     module_server: Server, values: dict[str, int], connect: Connect
 ) -> None:
     anna, bert = connect(module_server), connect(module_server)
@@ -102,10 +102,10 @@ def test_a_skip_rests_for_as_long_as_the_setting_says(
     assert bert.wait("partner-disconnected") == {"reason": "skipped"}
     assert bert.call("find-match")["ok"] is True
     if values["SKIP_COOLDOWN_MS"] == 0 and values["MATCH_HISTORY_HOURS"] == 0:
-        anna.wait("matched")  # each other again: there is nobody else
+        anna.wait("matched")  # each other again: there is no one else
 
 
-def test_interests_are_insisted_on_for_as_long_as_the_setting_says(
+def test_the_interest_wait_lasts_as_long_as_its_setting(
     module_server: Server, values: dict[str, int], connect: Connect
 ) -> None:
     anna, bert, carl = (connect(module_server) for _ in range(3))
@@ -139,7 +139,7 @@ def test_a_lost_connection_keeps_its_place_for_as_long_as_the_setting_says(
 
 
 @pytest.mark.parametrize("module_server", [HIGHEST], indirect=True, ids=["highest"])
-def test_whatever_was_missed_reaches_a_client_that_reads_slowly(module_server: Server, values: dict[str, int]) -> None:
+def test_all_missed_messages_reach_a_slow_reader(module_server: Server, values: dict[str, int]) -> None:
     """The most that there can be: a whole log of control characters, six bytes each in JSON."""
     anna, bert = RawClient(module_server), RawClient(module_server)
     anna.call("find-match")
@@ -171,7 +171,7 @@ def test_whatever_was_missed_reaches_a_client_that_reads_slowly(module_server: S
     bert.drop()
 
 
-def test_of_more_than_a_frame_holds_the_latest_are_shown() -> None:
+def test_the_latest_messages_that_fit_into_a_frame_are_shown() -> None:
     messages = [b"a" * 10, b"b" * 20, b"c" * 30]
     assert latest(messages, 60) == messages
     assert latest(messages, 59) == messages[1:]

@@ -48,14 +48,14 @@ def three(all_servers: list[Server]) -> list[Server]:
 
 @pytest.fixture
 def pair(three: list[Server], connect: Connect) -> tuple[Client, Client]:
-    """Two who chat, each on a server of their own."""
+    """Return two people who chat, each on their own server."""
     anna, bert = connect(three[0]), connect(three[1])
     meet(anna, bert)
     return anna, bert
 
 
 def worker_of(client: Client) -> str:
-    """Whose session it is: Engine.IO session ids begin with it."""
+    """Return the worker of a client's session: Engine.IO session ids begin with its id."""
     assert isinstance(client, PythonClient)
     return str(client.sio.eio.sid).split("-")[0]
 
@@ -87,7 +87,7 @@ class Monitor:
                     self._published.append((words[1], words[2]))
 
     def published(self) -> list[tuple[str, str]]:
-        """All until now; may be called once."""
+        """Return all publications until now. Call it once."""
         self._store.echo("end")
         with self._seen:
             assert self._seen.wait_for(lambda: "end" in self._marks, 10)
@@ -95,7 +95,7 @@ class Monitor:
 
 
 def chats(anna: Client, bert: Client) -> None:
-    """A conversation in which everything happens."""
+    """Run a conversation with every event."""
     for number in range(20):
         say(anna, bert, f"a{number}")
         say(bert, anna, f"b{number}")
@@ -108,7 +108,7 @@ def chats(anna: Client, bert: Client) -> None:
         assert bert.wait("partner-typing") == {"isTyping": argument}
 
 
-# The same for everybody
+# The same for everyone
 
 
 def test_partners_on_different_servers_get_everything(three: list[Server], connect: Connect, stock_client: str) -> None:
@@ -189,7 +189,7 @@ def test_the_history_holds_on_every_server(three: list[Server], pair: tuple[Clie
     assert carla.call("find-match")["state"] == "matched"
 
 
-def test_the_rest_after_a_skip_holds_on_every_server(
+def test_the_skip_cooldown_holds_on_every_server(
     three: list[Server], pair: tuple[Client, Client], connect: Connect
 ) -> None:
     anna, _ = pair
@@ -203,7 +203,9 @@ def test_the_rest_after_a_skip_holds_on_every_server(
     carla.wait("matched")
 
 
-def test_everybody_counts_and_is_counted(three: list[Server], pair: tuple[Client, Client], connect: Connect) -> None:
+def test_everyone_online_is_counted_on_every_server(
+    three: list[Server], pair: tuple[Client, Client], connect: Connect
+) -> None:
     carla = connect(three[2])
     carla.call("find-match")
     for client in (*pair, carla):
@@ -235,7 +237,7 @@ def test_a_crowd_over_three_servers_is_matched_each_exactly_once(three: list[Ser
             client.drop()
 
 
-# What it costs
+# Publications
 
 
 def test_between_two_on_one_worker_nothing_is_published(
@@ -269,7 +271,7 @@ def test_between_two_workers_a_message_is_published_once_to_the_partners_channel
     assert "from-bert" in published[1][1]
 
 
-def test_only_its_own_worker_hears_what_is_for_a_person(
+def test_notices_of_a_person_reach_only_their_worker(
     three: list[Server], store: redis.Redis, pair: tuple[Client, Client], connect: Connect
 ) -> None:
     carla = connect(three[2])

@@ -1,7 +1,7 @@
 """Socket.IO v5's behaviours one by one, over both transports, as its authors' test suite has them.
 
-Of other namespaces and of binary packets there is what this server says of them. A session without CONNECT:
-test_limits.py. Malformed packets are refused, as the protocol has it, and do not end the connection.
+The tests of other namespaces and of binary packets follow this server's rules. Sessions without CONNECT are in
+test_limits.py. Malformed packets are refused and do not end the connection.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def client(opened: Callable[[], Raw]) -> Raw:
 
 
 def connected(packet: str) -> dict[str, str]:
-    """What the answer to CONNECT has."""
+    """Return the payload of the answer to CONNECT."""
     assert packet.startswith("40{")
     answer: dict[str, str] = json.loads(packet[2:])
     assert set(answer) == {"sid", "pid"}
@@ -58,7 +58,7 @@ def connected(packet: str) -> dict[str, str]:
 
 
 def wait(client: Raw, begins: str) -> str:
-    """The next packet that begins so."""
+    """Return the next packet with that prefix."""
     while not (packet := client.receive()).startswith(begins):
         assert packet, f"closed before {begins}"
     return packet
@@ -87,7 +87,7 @@ class TestConnect:
         assert '"replaced"' in wait(client, '42["error"')
 
     @pytest.mark.parametrize("payload", ['{"token":"123"}', "{}", '{"token":5}', '{"more":[1,{"a":null}]}'])
-    def test_with_a_payload_that_says_nothing_here(self, opened: Callable[[], Raw], payload: str) -> None:
+    def test_with_a_payload_without_meaning_here(self, opened: Callable[[], Raw], payload: str) -> None:
         client = opened()
         client.send("40" + payload)
         connected(client.receive())
@@ -120,7 +120,7 @@ class TestDisconnect:
         connected(wait(client, "40"))
         wait(client, '42["session"')
 
-    def test_what_comes_behind_it_is_answered(self, client: Raw) -> None:
+    def test_events_after_it_are_answered(self, client: Raw) -> None:
         client.send("41")
         client.send("40/random")
         assert wait(client, "44") == '44/random,{"message":"Invalid namespace"}'
@@ -146,7 +146,7 @@ class TestEvents:
         client.send('451-8["send-message",{"_placeholder":true,"num":0}]')
         assert json.loads(wait(client, "438[")[3:])[0]["error"]["code"] == "invalid-payload"
 
-    def test_an_acknowledgement_that_nobody_asked_for_is_ignored(self, client: Raw) -> None:
+    def test_an_unrequested_acknowledgement_is_ignored(self, client: Raw) -> None:
         client.send("435[1]")
         client.send('429["cancel-match"]')
         assert wait(client, "439[") == '439[{"ok":true}]'

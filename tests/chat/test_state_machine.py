@@ -1,8 +1,8 @@
-"""The rules under thousands of interleavings: a real store beside a plain Python model of what the protocol says.
+"""The rules under thousands of interleavings: a real store beside a plain Python model of the protocol.
 
-Hypothesis makes up what people, workers and time do. After each script everything in the store is compared with the
-model, and everything that the workers heard with what the model says they must hear. Where the rules leave the choice
-to chance (who meets whom) the model only says who may.
+Hypothesis generates actions of people, workers and time. After each script the test compares all data in the store,
+and all texts that the workers received, with the model. Where the rules leave the choice to chance, as in matching,
+the model only has the allowed outcomes.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ LEASE_MS = 5000
 PEOPLE = [f"p{i}" for i in range(5)]
 SLOTS = range(3)
 
-#: What people do, the frequent things more often, and what happens meanwhile.
+#: Actions of people, the frequent ones more often, and events meanwhile.
 MOVES = ["find"] * 6 + ["next"] * 4 + ["connect"] * 4 + ["leave", "cancel", "goodbye", "drop", "drop", "resync"]
 MOVES += ["block"]
 MOVES += ["tick", "tick", "time", "trouble"]
 
-#: What people name when they search, each in a spelling of one's own.
+#: Interests of searches, in different spellings.
 INTERESTS = [(), ("tea",), ("Tea", "CATS"), ("cats", "tea", "Chess"), ("chess",), ()]
 
-#: What happens to workers.
+#: Faults of workers.
 TROUBLES = ["stall", "cut", "kill", "stop"]
 
 #: Milliseconds that pass at once: around each of the rules' numbers.
@@ -106,7 +106,7 @@ return cjson.encode(dump)
 
 @dataclass
 class ModelPerson:
-    """What the rules say of a person. `rest`, `away`: until when, in ms; 0 and None where that isn't so.
+    """A person by the rules. `rest`, `away`: the end of that time, in ms; 0 and None without one.
 
     `interests`: as the person spelled them when it began to wait. `open`: when it begins to meet anyone.
     """
@@ -124,9 +124,9 @@ class ModelPerson:
 
 @dataclass
 class ModelWorker:
-    """What the rules say of a worker. `listed`: nobody has taken it for dead (and finished with its people).
+    """A worker by the rules. `listed`: no one has taken it for dead (and finished with its people).
 
-    `beat`: its last heartbeat; with a half where it was listed again because somebody connected there.
+    `beat`: its last heartbeat; with a half if it was listed again because someone connected there.
     """
 
     beat: float
@@ -183,7 +183,7 @@ class World(RuleBasedStateMachine):
         return dump
 
     def listen(self) -> list[tuple[str, Notice]]:
-        """What the workers have heard since they were asked last."""
+        """Return the texts that the workers have received since the last call."""
         return [(worker.name, notice) for worker, data in self.lobby.listen() for notice in json.loads(data)]
 
     # The model's side: the protocol in Python
@@ -206,16 +206,16 @@ class World(RuleBasedStateMachine):
         return a != b and self.met.get(frozenset((a, b)), 0) <= self.lobby.now
 
     def shared(self, a: str, b: str) -> list[str]:
-        """What `a` has in common with `b`, as `a` spells it."""
+        """Return the interests that `a` shares with `b`, in the spelling of `a`."""
         theirs = {interest.casefold() for interest in self.people[b].interests}
         return [interest for interest in self.people[a].interests if interest.casefold() in theirs]
 
     def suit(self, a: str, b: str) -> bool:
-        """Do their interests, and how long they have waited for a shared one, let these two meet?"""
+        """Return whether their interests and their interest wait allow these two to meet."""
         return bool(self.shared(a, b)) or all(self.people[person].open <= self.lobby.now for person in (a, b))
 
     def is_available(self, person: str) -> bool:
-        """May others find this person now?"""
+        """Return whether others may find this person now."""
         record = self.people[person]
         return (
             record.conn is not None
@@ -244,7 +244,7 @@ class World(RuleBasedStateMachine):
             self.notify(partner, "reconnecting", room=record.room, graceMs=grace_ms)
 
     def meet(self, room: str, seeker: str | None) -> None:
-        """The store has made a room: that has to be right. `seeker`: who asked, whom nobody had to find."""
+        """Check a room that the store has made. `seeker`: the person who searched, who need not be findable."""
         record = self.store["room"][room]
         a, b = record["a"], record["b"]
         assert self.may_meet(a, b), f"{a} and {b} may not meet"
@@ -296,7 +296,7 @@ class World(RuleBasedStateMachine):
             assert max(now, int(record.get("rest", 0))) == max(now, person.rest)
             assert json.loads(record.get("spelled", "[]")) == list(person.interests if person.waiting else ())
             assert int(record.get("open", 0)) == (person.open if person.waiting else 0)
-        # Everybody is in at most one room, with somebody who is in the same.
+        # Everyone is in at most one room, with someone who is in the same.
         assert {room: (r["a"], r["b"]) for room, r in store["room"].items()} == self.rooms
         assert set(store["rooms"]) == set(self.rooms)
         members = [member for pair in self.rooms.values() for member in pair]
@@ -307,7 +307,7 @@ class World(RuleBasedStateMachine):
             until = self.met.get(frozenset((a, b)), 0)
             for one, other in ((a, b), (b, a)):
                 assert max(now, int(store["met"][one].get(other, 0))) == max(now, until)
-        # Who waits stands where somebody or something will find them; who doesn't, nowhere.
+        # Anyone who waits is listed where someone or something will find them; no one else is listed.
         for name, person in self.people.items():
             places = [place for place in ("pool", "resting", "selective", "searching") if name in store[place]]
             assert bool(places) == (person.waiting and person.conn is not None), f"{name}: {places}"
@@ -323,7 +323,7 @@ class World(RuleBasedStateMachine):
             side_by_side = self.shared(a, b) or (a in store["pool"] and b in store["pool"])
             if side_by_side and self.may_meet(a, b) and self.is_available(a) and self.is_available(b):
                 due = min(int(store["searching"].get(person, now + HISTORY_MS)) for person in (a, b))
-                assert due <= now + 1000, f"{a} and {b} wait side by side, and nobody will look"
+                assert due <= now + 1000, f"{a} and {b} both wait, and no search is due"
         assert {name: int(at) for name, at in store["away"].items()} == {
             name: person.away for name, person in self.people.items() if person.away is not None
         }
@@ -334,7 +334,7 @@ class World(RuleBasedStateMachine):
             name: worker.beat for name, worker in self.workers.items() if worker.listed
         }
         assert store["online"] == sum(len(people) for people in store["worker"].values())
-        # Everybody concerned hears exactly what happened, once.
+        # Everyone concerned receives exactly the notices of what happened, once.
         expected, self.expected = self.expected, []
         assert sorted(map(_text, self.heard)) == sorted(map(_text, expected))
 
@@ -349,17 +349,17 @@ class World(RuleBasedStateMachine):
             self.do_connect(name, self.slots[i % len(self.slots)], self.lobby.new_connection(), again=False)
 
     def running(self) -> list[Worker]:
-        """The workers whose processes do something: not dead, not stalled."""
+        """Return the workers whose processes run: not dead, not stalled."""
         return [worker for worker in self.slots if worker is not None and worker.beating]
 
-    # Everybody at once
+    # Everyone at once
 
     @rule(moves=st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 59)), min_size=4, max_size=16))
     def a_few_act(self, moves: list[tuple[str, int]]) -> None:
         self.people_act(moves)
 
     def people_act(self, moves: list[tuple[str, int]]) -> None:
-        """Everybody wants something at once, on any worker: in the store it happens in some order, and this is it."""
+        """Let everyone act at once, on any worker: the store runs the actions in some order, and this is it."""
         for move, choice in moves:
             if move == "connect":
                 self.connect(choice)
@@ -380,14 +380,14 @@ class World(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 2**32))
     def busy_time(self, seed: int) -> None:
-        """Many moves by plain chance: Hypothesis by itself prefers few and similar ones."""
+        """Make many random moves: Hypothesis by itself prefers few and similar ones."""
         chance = random.Random(seed)
         moves = [(chance.choice(MOVES), chance.randrange(60)) for _ in range(30)]
         note(f"people_act({moves})")
         self.people_act(moves)
 
     def connect(self, choice: int) -> None:
-        """Somebody comes, or comes back, or comes once more with another window."""
+        """Connect someone new, someone who returns, or someone with a second window."""
         absent = [name for name in PEOPLE if self.people[name].conn is None]
         person = (absent or PEOPLE)[choice % len(absent or PEOPLE)] if choice % 3 else PEOPLE[choice % len(PEOPLE)]
         running = self.running()
@@ -446,14 +446,14 @@ class World(RuleBasedStateMachine):
                 self.do_connect(held.person, worker, held.conn, again=True)
 
     def candidates(self, person: str, wanted: tuple[str, ...]) -> set[str]:
-        """Who can be found by somebody who begins to search."""
+        """Return the people that a new search can find."""
         there = self.store["pool"]
         if wanted:
             there = {other for name in by_name(wanted) for other in self.store["interest"].get(name, ())}
         return {other for other in there if self.may_meet(person, other) and self.is_available(other)}
 
     def seek(self, person: str, wanted: tuple[str, ...], reply: Any, candidates: set[str]) -> None:
-        """What a search has to come to, given who could be found when it began."""
+        """Check the result of a search against the people that it could find when it began."""
         record = self.people[person]
         record.waiting, record.interests = True, wanted
         record.open = max(self.lobby.now, record.rest) + INTEREST_WAIT_MS if wanted else 0
@@ -576,7 +576,7 @@ class World(RuleBasedStateMachine):
     def tick(self) -> None:
         def model(_more: bool) -> None:
             now = self.lobby.now
-            # Of two partners whose time is over, the other one hears of whose was over first.
+            # Of two partners whose time is over, the second one receives the notice of the first one's end.
             due = [(person.away, name) for name, person in self.people.items() if person.away is not None]
             for away, name in sorted(due):
                 person = self.people[name]
@@ -593,7 +593,7 @@ class World(RuleBasedStateMachine):
 
     @rule(recover=st.booleans())
     def settle(self, recover: bool) -> None:
-        """Time passes as it does in a server. A ghost may cost a second look, a second later."""
+        """Let time pass as in a server. A ghost may need a second look, a second later."""
         if recover:
             for slot in SLOTS:
                 self.recover(slot)
@@ -613,13 +613,13 @@ class World(RuleBasedStateMachine):
     # Workers
 
     def beat(self, worker: Worker, look: bool = True) -> None:
-        """What a worker does each second (animochat/chat/worker.py), but for its dead colleagues."""
+        """Do a worker's work of each second (animochat/chat/worker.py), without reaping dead workers."""
         beats = []
 
         def model(beat: Any) -> None:
             record = self.workers[worker.name]
             lapsed = record.beat <= self.lobby.now - LEASE_MS
-            # Who has lapsed may have lost people to a reaper that isn't through, so either answer is right.
+            # A lapsed worker may have lost people to an unfinished reaper, so either answer is right.
             assert beat.known == (record.listed and record.beat % 1 == 0) or (lapsed and not beat.known)
             record.beat, record.listed = self.lobby.now, True
             assert beat.online == self.online()
@@ -641,7 +641,7 @@ class World(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 2), victim=st.integers(0, 20))
     @precondition(lambda self: self.running())
     def reap(self, choice: int, victim: int) -> None:
-        """A worker takes another for dead: rightly, or because it is about to learn better."""
+        """Let a worker take another for dead, rightly or by mistake."""
         running = self.running()
         names = self.dead() or list(self.workers)
         self.do_reap(running[choice % len(running)], names[victim % len(names)])
@@ -652,7 +652,7 @@ class World(RuleBasedStateMachine):
         def model(_reply: None) -> None:
             if reaper.name != name and worker.listed and worker.beat > self.lobby.now - LEASE_MS:
                 return
-            # Chance says in which order the people go. Of two partners the first to go is the one the other hears of.
+            # The people go in random order. Of two partners, the second one receives the notice of the first.
             told = {notice["p"] for _, notice in self.heard if notice["e"] == "reconnecting"}
             for person in sorted(worker.people, key=lambda person: self.partner(person) not in told):
                 self.vanish(person, LOST_GRACE_MS)
@@ -680,7 +680,7 @@ class World(RuleBasedStateMachine):
             self.slots[slot] = None
 
     def recover(self, slot: int) -> bool:
-        """True if there was something to recover from."""
+        """Return whether there was something to recover from."""
         worker = self.slots[slot]
         if worker is None:
             worker = self.slots[slot] = self.lobby.add_worker()
@@ -707,7 +707,7 @@ def _text(item: tuple[str, Notice]) -> str:
 
 
 def profile(examples: int) -> settings:
-    """The same interleavings each time, so that a failure is the change's and not the day's."""
+    """Generate the same interleavings each time, so that a failure comes from a change."""
     return settings(
         max_examples=examples,
         stateful_step_count=50,
@@ -729,7 +729,7 @@ def test_store_and_rules_agree_in_every_interleaving(
 
 
 def test_the_scripts_are_what_the_machine_runs() -> None:
-    """The machine calls the services, whose scripts are loaded from the files: none may be missing from it."""
+    """The machine calls the services, which load their scripts from files: it must cover every script."""
     names = ["matchmaking/find_match", "matchmaking/cancel_match", "matchmaking/next_match", "matchmaking/tick"]
     names += ["presence/connect", "presence/disconnect", "presence/heartbeat", "presence/reap_worker", "presence/stats"]
     assert all(load(name).source for name in [*names, "rooms/leave_room", "moderation/block_partner"])

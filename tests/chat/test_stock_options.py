@@ -35,7 +35,7 @@ def test_socket_io_is_at_its_path_with_or_without_a_slash(module_server: Server,
 
 
 @pytest.mark.parametrize("path", ["/socket.iox", "/socket.io.js", "/a/socket.io/", "/socket"])
-def test_what_only_looks_like_its_path_is_not(module_server: Server, path: str) -> None:
+def test_similar_paths_are_not_socketio(module_server: Server, path: str) -> None:
     assert module_server.get(f"{path}?EIO=4&transport=polling").status_code == 404
 
 

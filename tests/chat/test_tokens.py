@@ -1,4 +1,4 @@
-"""Who is who: the same person across reloads and servers, the newest connection wins, a reload keeps the chat."""
+"""Tokens: the same person across reloads and servers, the newest connection wins, a reload keeps the chat."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from animochat.chat.tokens import Tokens
 from tests.helpers.people import Connect, goodbye, meet, raw_clients, running, say, stats, texts, wait_until_empty
 from tests.helpers.servers import Client, NodeClient, PythonClient, Server, eventually
 
-#: The protocol's, which no busy machine outlasts, and that of the other server, for those who are not to come back.
+#: The protocol's grace time, long enough for a busy machine; and the other server's, for people who do not return.
 GRACE_MS, SHORT_GRACE_MS = 10_000, 500
 
 
@@ -49,7 +49,7 @@ def test_the_token_keeps_the_history(server: Server, connect: Connect) -> None:
     assert carla.call("find-match")["state"] == "matched"
 
 
-def test_without_the_token_one_is_somebody_else(server: Server, connect: Connect) -> None:
+def test_without_the_token_one_is_a_new_person(server: Server, connect: Connect) -> None:
     anna, bert = connect(server), connect(server)
     meet(anna, bert)
     anna.call("leave-room")
@@ -59,7 +59,7 @@ def test_without_the_token_one_is_somebody_else(server: Server, connect: Connect
     assert bert.call("find-match")["state"] == "matched"
 
 
-def test_the_token_keeps_the_rest_after_a_skip(server: Server, connect: Connect) -> None:
+def test_the_token_keeps_the_skip_cooldown(server: Server, connect: Connect) -> None:
     anna, bert = connect(server), connect(server)
     meet(anna, bert)
     anna.call("next-match")
@@ -150,7 +150,7 @@ def test_the_newest_connection_wins_and_the_older_does_not_come_back(
     assert first.wait("error")["code"] == "replaced"
     reason = first.wait("disconnect")
     if isinstance(first, NodeClient):
-        assert reason == "io server disconnect", "upon any other reason it would come back"
+        assert reason == "io server disconnect", "on any other reason it would come back"
     else:
         assert first.sio.eio.state != "connected"  # type: ignore[attr-defined]
         assert first.sio._reconnect_task is None  # type: ignore[attr-defined]
@@ -249,7 +249,7 @@ def test_both_reload_and_meet_again_in_the_room(server: Server, connect: Connect
     say(bert, anna, "indeed")
 
 
-def test_who_reloads_learns_that_the_partner_is_away(server: Server, connect: Connect) -> None:
+def test_a_reload_shows_that_the_partner_is_away(server: Server, connect: Connect) -> None:
     anna, bert = connect(server), connect(server)
     meet(anna, bert)
     bert.drop()
@@ -283,7 +283,7 @@ def test_the_partner_leaves_while_one_reloads(server: Server, connect: Connect) 
     assert connect(server, token=token_of(anna)).wait("session")["state"] == "idle"
 
 
-def test_who_waits_still_waits_after_a_reload(server: Server, connect: Connect) -> None:
+def test_waiting_goes_on_after_a_reload(server: Server, connect: Connect) -> None:
     anna = connect(server)
     anna.call("find-match")
     anna.drop()
