@@ -1,4 +1,4 @@
-"""Stock clients, all in one Node process (js/crowd.mjs), with an event log each and one history of all of them."""
+"""Stock clients, all in one Node process (js/crowd.mjs), each with an event log, and one history of them all."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.helpers.servers import PATIENCE, ROOT, Client, EventLog
 
 
 class Member(Client):
-    """One of the crowd: a stock client that connects, and connects again, by itself.
+    """A stock client of the crowd, which connects and reconnects by itself.
 
-    The log's pseudo-event "connect" comes with each connection and says `recovered`, `sid` and `pid`.
+    Each connection adds a pseudo-event "connect" with `recovered`, `sid` and `pid` to the log.
     """
 
     def __init__(self, crowd: Crowd, name: str, url: str) -> None:
@@ -28,7 +28,7 @@ class Member(Client):
         self._crowd = crowd
 
     def connect(self, token: str | None = None, transports: list[str] | None = None, **options: Any) -> None:
-        """Begins to connect and, unlike other clients, does not wait. `options` are those of socket.io-client."""
+        """Begin to connect and, unlike other clients, do not wait. `options` are those of socket.io-client."""
         options.setdefault("transports", transports or ["websocket"])
         if token:
             options["auth"] = {**options.get("auth", {}), "token": token}
@@ -38,7 +38,7 @@ class Member(Client):
         return self._crowd.ask(self.name, action, timeout, **details)
 
     def state(self) -> dict[str, Any]:
-        """`sid`, `recovered`, `connected`, `pid` and `offset` as the client's library has them now."""
+        """Return `sid`, `recovered`, `connected`, `pid` and `offset` as the client's library has them now."""
         return self._ask("state")  # type: ignore[no-any-return]
 
     def emit(self, event: str, *arguments: Any) -> None:
@@ -48,14 +48,15 @@ class Member(Client):
         return self._ask("call", timeout, event=event, args=arguments)
 
     def talk(self, interval_ms: int = 20, skip_after: int = 0, once: bool = False) -> None:
-        """Behave as a person from now on: look for partners, talk to them; leave them after so many sentences.
+        """Behave like a person from now on: look for partners, talk to them, and leave them after `skip_after`
+        messages.
 
-        `once`: say nothing twice; a sentence without an answer may have been stored or not.
+        `once`: send no message twice; a message without an answer may have been stored or not.
         """
         self._ask("talk", interval=interval_ms, skipAfter=skip_after, once=once)
 
     def hush(self) -> None:
-        """Say no more."""
+        """Stop sending messages."""
         self._ask("hush")
 
     def disconnect(self) -> None:
@@ -69,7 +70,7 @@ class Member(Client):
 
 
 class Crowd:
-    """The Node process. `history` has what happened to all members since it was last replaced."""
+    """The Node process. `history` has the events of all members since it was last replaced."""
 
     def __init__(self) -> None:
         if shutil.which("node") is None:
@@ -87,7 +88,7 @@ class Crowd:
         self._reader.start()
 
     def join(self, url: str, wait: bool = True, **options: Any) -> Member:
-        """A new member, connected and with its `session` in the log (unless it isn't waited for)."""
+        """Add a member, and wait for its `session` unless `wait` is False."""
         name = next(self._names)
         member = self.members[name] = Member(self, name, url)
         member.connect(**options)
@@ -107,21 +108,21 @@ class Crowd:
             return self._answers.pop(number)
 
     def until(self, check: Callable[[History], Any], timeout: float = PATIENCE, what: str = "") -> None:
-        """Returns when `check` says that enough has happened; it is asked after everything that happens."""
+        """Return when `check` is true; it runs after every event."""
         with self._changed:
             if not self._changed.wait_for(lambda: bool(check(self.history)), timeout):
                 pytest.fail(f"not within {timeout} s: {what}; {self.history.counts()}")
 
     def tail(self, client: str) -> list[tuple[str, list[Any]]]:
-        """The last that happened to a member."""
+        """Return the last events of a member."""
         return self.members[client].log.all()[-20:]
 
     def forget(self) -> None:
-        """Begin the history anew: what was recorded can't be checked, because clients of another kind took part."""
+        """Start a new history: clients of another kind took part, so the old one can't be checked."""
         self.history = History()
 
     def send_away(self) -> None:
-        """Everybody says goodbye and is forgotten; the history begins anew."""
+        """Disconnect and forget all members; start a new history."""
         for member in self.members.values():
             member.disconnect()
         self.members.clear()

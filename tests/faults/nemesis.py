@@ -1,4 +1,4 @@
-"""Whatever can go wrong, in an order made up by chance, while people talk."""
+"""Random faults, in a random order, while people talk."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ STOPPED = 15.0
 #: Seconds after which the clients of a stopped worker lose it, so that they come back elsewhere while it stands still.
 LOST_AFTER = (0.5, 2.0)
 
-#: Seconds after which every second one loses its subscription too: so nobody tells it who is elsewhere by now.
+#: Seconds after which every second one loses its subscription too, so it gets no notices of people who moved.
 UNHEARD_AFTER = 5.0
 
-#: Milliseconds that the store answers nobody.
+#: Milliseconds for which the store does not answer.
 PAUSES = (200, 1000, 3000)
 
 
 class Nemesis:
-    """Has `servers`, each with the network that leads to it, and their store. `seed` is that of the choices."""
+    """Causes faults of `servers` (each with the network in front of it) and their store. `seed`: of its choices."""
 
     def __init__(self, servers: Sequence[tuple[Server, Network]], store: RedisServer, seed: int) -> None:
         self._servers = servers
@@ -48,9 +48,9 @@ class Nemesis:
         }
 
     def rage(self, seconds: float, every: float) -> Counter[str]:
-        """Do something every so many seconds, each kind as often as the others; return what was done.
+        """Cause faults at intervals, each kind equally often; return the faults.
 
-        In the end all workers go on.
+        All workers run again at the end.
         """
         done = Counter[str]()
         begun = time.monotonic()
@@ -68,13 +68,13 @@ class Nemesis:
         raise AssertionError("there is always something to do")
 
     def _in_turn(self) -> Iterator[str]:
-        yield "workers killed"  # while all of them run: later there may be none that another one can stand in for
+        yield "workers killed"  # while all of them run: later there may be none that another one can replace
         while True:
             # a stop first: it takes longest
             yield from ["workers stopped", *self._chance.sample(sorted(self._faults), len(self._faults))]
 
     def _running(self) -> list[tuple[Network, list[int]]]:
-        """The workers that don't stand still, with the network in front, where another one can take over."""
+        """Return the running workers that another one can replace, with the network in front."""
         found = []
         for server, network in self._servers:
             pids = [pid for pid in server.worker_pids() if pid not in self._stopped]

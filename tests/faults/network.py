@@ -13,32 +13,32 @@ T = TypeVar("T")
 
 
 class _Link:
-    """One relayed connection: the side that called and, once it's there, the side that was called."""
+    """One relayed connection: the calling side and, once connected, the called side."""
 
     def __init__(self, near: asyncio.StreamWriter) -> None:
         self.near = near
         self.far: asyncio.StreamWriter | None = None
-        #: The calling side has said `Network.prompt`.
+        #: The calling side has sent `Network.prompt`.
         self.prompt = False
-        #: The calling side has said `Network.held`.
+        #: The calling side has sent `Network.held`.
         self.held = False
-        #: Bytes go neither way any more; nobody is told.
+        #: No bytes pass in either direction, without any signal to the two sides.
         self.lost = False
 
 
 class Network:
     """Relays each connection to it to `target` ("http://host:port" or any URL with host and port), which may change.
 
-    A context manager. Its methods return when what they say is done, and may be called from any thread.
+    A context manager. Its methods return when their work is done, and may be called from any thread.
     """
 
     def __init__(self, target: str) -> None:
         self.target = target
-        #: Seconds that every byte takes longer, each way.
+        #: Seconds by which every byte is delayed, in each direction.
         self.delay = 0.0
-        #: A connection on which the calling side says this is neither delayed nor held from then on.
+        #: A connection on which the calling side sends this is neither delayed nor held from then on.
         self.prompt: bytes | None = None
-        #: Where it is set, only connections on which the calling side has said this are held.
+        #: If set, only connections on which the calling side has sent this are held.
         self.held: bytes | None = None
         #: Whether new connections are accepted; those that come while it is down are closed at once.
         self.up = True
@@ -65,7 +65,7 @@ class Network:
         async def end() -> None:
             self._server.close()
             self._close_all()
-            rest = asyncio.all_tasks() - {asyncio.current_task()}  # the loop is ours alone
+            rest = asyncio.all_tasks() - {asyncio.current_task()}  # the loop belongs to this object
             for task in rest:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
@@ -80,7 +80,7 @@ class Network:
         self._do(self._close_all)
 
     def lose(self) -> None:
-        """Take all connections from those who called; who was called isn't told: no FIN, no byte, no answer."""
+        """Close all connections on the calling side; the called side gets no FIN, no byte and no answer."""
 
         def lose() -> None:
             for link in self._links:
@@ -90,19 +90,21 @@ class Network:
         self._do(lose)
 
     def hold_answers(self) -> None:
-        """What the called side says doesn't arrive from now on, until `release_answers` or for ever."""
+        """Hold back everything that the called side sends from now on, until `release_answers` or for ever."""
         self._do(self._answers.clear)
 
     def release_answers(self) -> None:
-        """What was held back arrives."""
+        """Deliver the held answers."""
         self._do(self._answers.set)
 
     def hold_requests(self) -> None:
-        """Hold back whatever the calling side sends from now on, until `release_requests`; connections stay open."""
+        """Hold back everything that the calling side sends from now on, until `release_requests`; connections stay
+        open.
+        """
         self._do(self._requests.clear)
 
     def release_requests(self) -> None:
-        """Let what was held back arrive."""
+        """Deliver the held requests."""
         self._do(self._requests.set)
 
     # In the loop's thread
@@ -129,7 +131,7 @@ class Network:
         link = _Link(writer)
         self._links.add(link)
         try:
-            # Cut while it was in the air: nobody finds out later
+            # Cut while it was in transit: no one would notice later
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await self._relay(link, reader)
         finally:
@@ -159,7 +161,7 @@ class Network:
     async def _pump(
         self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter, open_gate: asyncio.Event
     ) -> None:
-        """Relays one way until its source has ended and all of it was relayed."""
+        """Relay one direction until its source has ended and all its bytes are relayed."""
         flying: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
         async def land() -> None:

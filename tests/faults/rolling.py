@@ -1,4 +1,4 @@
-"""A rolling deploy under traffic: servers behind one URL are stopped and started, one after the other.
+"""A rolling deploy under traffic: stop and start the servers behind one URL, one after the other.
 
 people = People(crowd, url, rooms=200)
 roll(servers, people)
@@ -24,12 +24,12 @@ from tests.helpers.balancers import ADDRESS_HEADER
 from tests.helpers.people import status
 from tests.helpers.servers import Server, eventually
 
-#: Seconds for things to be as before, on a busy machine.
+#: Seconds to recover, on a busy machine.
 PATIENCE = 60.0
 
 
 class TimedHistory(History):
-    """Also knows how long clients were without a connection, and when they came back (both in seconds, monotonic)."""
+    """A history with the times without a connection and of each return (both in seconds, monotonic)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,15 +47,15 @@ class TimedHistory(History):
             self.returned_at.append(now)
 
     def most_returns_within(self, seconds: float) -> int:
-        """How many clients came back in the busiest time of that length."""
+        """Return the number of clients that came back in the busiest period of that length."""
         times = sorted(self.returned_at)
         return max((bisect_right(times, begin + seconds) - i for i, begin in enumerate(times)), default=0)
 
 
 class People:
-    """Stock clients in so many rooms, talking; each comes from an address of its own, half of them begin with polling.
+    """Stock clients that talk in `rooms` rooms; each has its own address, and half of them begin with polling.
 
-    The first four leave their partners now and then, so that people are matched all the time, too.
+    The first four leave their partners now and then, so that there are always matches, too.
     """
 
     def __init__(self, crowd: Crowd, url: str, rooms: int, interval_ms: int) -> None:
@@ -71,7 +71,7 @@ class People:
         self.talk_on()
 
     def talk_on(self, times: int = 2) -> None:
-        """Returns when everybody who has a partner has said, and heard, some more."""
+        """Return when everyone with a partner has sent and received more messages."""
         begin = len(self.history.acknowledged)
         before = self._heard()
 
@@ -92,13 +92,13 @@ class People:
         return heard
 
     def end(self) -> dict[str, Any]:
-        """Everybody falls silent, what is on its way arrives; what happened, in numbers, and what was wrong."""
+        """Stop all traffic, wait for messages under way, and return the numbers and the violations."""
         for member in self.members:
             member._ask("hush", PATIENCE)
         with contextlib.suppress(pytest.fail.Exception):
             self.crowd.until(lambda history: not history.violations(), 10)
         for member in self.members:
-            member.settle()  # what comes too often has come by then
+            member.settle()  # duplicates have arrived by then
         counts = self.history.counts()
         gaps = sorted(self.history.gaps)
         return {
@@ -131,7 +131,7 @@ def roll(servers: Sequence[Server], people: People, url: str, tell: Callable[[st
 
 
 def _leads_to(url: str, server: Server, address: str) -> bool:
-    """Whether somebody new from `address` is sent to that server. (It has the fewest connections.)"""
+    """Return whether the balancer sends a new client from `address` to that server, with the fewest connections."""
     target = "/socket.io/?EIO=4&transport=polling"
     answer = requests.get(url + target, headers={ADDRESS_HEADER: address}, timeout=PATIENCE)
     if answer.status_code != 200:

@@ -1,8 +1,8 @@
 """People talk while things break: nothing is lost, doubled or misplaced, and afterwards everything goes on.
 
-Everyone is a stock client that connects again by itself, and each scenario's history is checked
-(animochat/loadtest/history.py). All scenarios but those about the store's own data use one town: two servers, three
-workers, one Redis, a network in front of either server and one between a server and Redis.
+Everyone is a stock client that reconnects by itself, and the test checks each scenario's history
+(animochat/loadtest/history.py). All scenarios except those about the store's own data use one town: two servers, three
+workers, one Redis, a network in front of each server and one between a server and Redis.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.faults.network import Network
 from tests.helpers.people import NO_RATES, stats, status
 from tests.helpers.servers import ROOT, RedisServer, Server, alive, eventually, find_redis_server, free_port
 
-#: Seconds for things to be as before, on a busy machine.
+#: Seconds to recover, on a busy machine.
 HEALED = 40.0
 
 #: Seconds without a heartbeat after which a worker counts as dead (presence/scripts/include/workers.lua).
@@ -46,7 +46,7 @@ ENV = {**NO_RATES, "RECONNECT_GRACE_MS": "60000", "SKIP_COOLDOWN_MS": "100"}
 ROOMS = 8
 
 
-#: Seconds by which the clock of one server is ahead: nothing may depend on a server's clock.
+#: Seconds by which one server's clock is ahead: nothing may depend on a server's clock.
 CLOCK_AHEAD = 600
 
 FAST_CLOCK = f"""
@@ -86,7 +86,7 @@ class Town:
         return self.store.client()
 
     def check_logs(self) -> None:
-        """No error of ours: gunicorn's master reports the deaths of its workers as errors, and that is all."""
+        """Check that the logs have no errors except gunicorn's about dead workers."""
         for server in self.servers:
             assert "Traceback" not in server.log(), server.log()[-8_000:]
 
@@ -104,9 +104,9 @@ def crowd(crowd_process: Crowd) -> Iterator[Crowd]:
 
 
 class Traffic:
-    """People in conversations, some of whom leave every now and then, and some who use the library's `retries`.
+    """People in conversations; some leave now and then, and some use the library's `retries`.
 
-    `once`: some say nothing twice, so that what is unanswered may have been stored or not.
+    `once`: some send no message twice, so an unanswered message may have been stored or not.
     """
 
     def __init__(self, crowd: Crowd, urls: list[str], rooms: int = ROOMS, once: bool = False) -> None:
@@ -117,13 +117,13 @@ class Traffic:
             self.people.append(crowd.join(urls[number % len(urls)], wait=False, **retries))
         for number, member in enumerate(self.people):
             # the first two rooms' people meet others now and then
-            # slowly enough: a room's log keeps 200 messages, and a machine may take long to bring somebody back
+            # slowly enough: a room's log keeps 200 messages, and on a slow machine a return may take long
             skip_after = 25 if number % 2 == 0 and number < 4 else 0
             member.talk(interval_ms=60, skip_after=skip_after, once=once and number % 4 == 2)
         self.goes_on()
 
     def goes_on(self, times: int = 5, timeout: float = HEALED) -> None:
-        """Returns when everybody who has a partner has said, and heard, some more."""
+        """Return when everyone with a partner has sent and received more messages."""
         start = len(self.crowd.history.acknowledged)
         before = self._received()
 
@@ -138,7 +138,7 @@ class Traffic:
         self.crowd.until(does, timeout, "conversations that go on")
 
     def _received(self) -> Counter[str]:
-        """How much everybody has heard so far."""
+        """Return the number of messages that everyone has received so far."""
         heard = Counter({member.name: 0 for member in self.people})
         for stay in self.crowd.history.stays:
             if stay.client in heard:
@@ -146,19 +146,19 @@ class Traffic:
         return heard
 
     def ends_well(self) -> dict[str, int]:
-        """Everybody falls silent; what is on its way arrives. Returns the history's counts when it is right."""
+        """Stop all traffic and wait for messages under way. Check the history, and return its counts."""
         for member in self.people:
             member._ask("hush", HEALED)
         with contextlib.suppress(pytest.fail.Exception):
             self.crowd.until(lambda history: not history.violations(), 10)
         for member in self.people:
-            member.settle()  # what comes too often has come by then
+            member.settle()  # duplicates have arrived by then
         assert self.crowd.history.violations() == []
         return self.crowd.history.counts()
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Ends a worker; returns when it has ended."""
+    """End a worker; return when it has ended."""
     os.kill(pid, number)
     eventually(lambda: not alive(pid), HEALED, "the end of a worker")
 
@@ -172,13 +172,13 @@ def workers_are_back(server: Server, count: int, before: list[int]) -> None:
 
 
 def no_new_sessions(traffic: Traffic) -> None:
-    """Everybody's session went on: nobody noticed anything but a pause."""
+    """Check that every session went on, with nothing but a pause."""
     for member in traffic.people:
         assert len(member.received("session")) == 1, member.log.all()[-30:]
 
 
-def test_the_servers_clocks_differ(town: Town) -> None:
-    """All other scenarios stand on this."""
+def test_the_clocks_of_the_servers_differ(town: Town) -> None:
+    """All other scenarios depend on this."""
     one, two = (parsedate_to_datetime(server.get("/health").headers["Date"]) for server in town.servers)
     assert CLOCK_AHEAD - 60 < (two - one).total_seconds() < CLOCK_AHEAD + 60
 
@@ -228,7 +228,7 @@ def test_workers_are_stopped_one_after_the_other(town: Town, crowd: Crowd) -> No
 
 
 def test_a_worker_hangs_for_longer_than_its_lease(town: Town, crowd: Crowd) -> None:
-    """The others take it for dead. When it goes on it has everybody's partner, and messages from before."""
+    """The others take it for dead. When it goes on, it still has everyone's partner, and old messages."""
     traffic = Traffic(crowd, town.urls)
     (pid,) = town.two.worker_pids()
     os.kill(pid, signal.SIGSTOP)
@@ -241,8 +241,8 @@ def test_a_worker_hangs_for_longer_than_its_lease(town: Town, crowd: Crowd) -> N
     no_new_sessions(traffic)
 
 
-def test_whatever_can_go_wrong_goes_wrong(town: Town, crowd: Crowd) -> None:
-    """A short run of what bench/faults.py does for a minute: a worker that is stopped for 15 s, and whatever else."""
+def test_random_faults_lose_nothing(town: Town, crowd: Crowd) -> None:
+    """A short run of bench/faults.py, which takes a minute: a worker is stopped for 15 s, with other faults."""
     traffic = Traffic(crowd, town.urls, once=True)
     nemesis = Nemesis([(town.one, town.to_one), (town.two, town.to_two)], town.store, seed=1)
     done = nemesis.rage(STOPPED + 5, every=1.0)
@@ -311,7 +311,7 @@ def test_the_store_is_killed_and_comes_back_with_its_data(town: Town, crowd: Cro
 
 
 def test_the_store_and_all_workers_are_killed(town: Town, crowd: Crowd) -> None:
-    """The new workers serve before they know the secret that signs sessions: clients have to be told to try again."""
+    """The new workers serve before they know the secret that signs sessions: clients must try again."""
     traffic = Traffic(crowd, town.urls)
     before = {server: server.worker_pids() for server in town.servers}
     town.store.stop(signal.SIGKILL)
@@ -336,8 +336,8 @@ def test_the_store_and_all_workers_are_killed(town: Town, crowd: Crowd) -> None:
 
 
 def test_the_store_has_lost_the_last_seconds(town: Town, crowd: Crowd) -> None:
-    """As when the replica that becomes the primary was behind: what comes next must not take the places of what was
-    seen already, or it would be taken for that.
+    """As when the replica that becomes the primary was behind: new messages must not reuse the places of messages that
+    clients have seen, or clients would mistake them for these.
     """
     for urls in (town.urls, town.urls[:1] * 2, town.urls):
         anna, bert = (crowd.join(url) for url in urls)
@@ -366,7 +366,7 @@ def test_the_store_has_lost_the_last_seconds(town: Town, crowd: Crowd) -> None:
 
 
 def say(sender: Member, receiver: Member, times: int) -> None:
-    """Says so many things, one after the other, each until it is stored; returns when the partner has them."""
+    """Send messages one after the other, each until it is stored; return when the partner has them."""
     history = sender._crowd.history
     for _ in range(times):
         content = f"{sender.name} {len(history.sent[sender.name])}"
@@ -387,8 +387,8 @@ def _unless_unavailable(answer: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def test_the_store_hangs(town: Town, crowd: Crowd) -> None:
-    """For longer than a worker waits; then for longer than a worker's lease. What it is asked meanwhile it does when it
-    goes on, though nobody waits for the answer any more.
+    """The store hangs for longer than a worker waits, then for longer than a worker's lease. When it goes on, it
+    handles the requests of that time, though no one waits for the answers any more.
     """
     anna, bert = (crowd.join(url) for url in town.urls)
     for member in (anna, bert):
@@ -404,7 +404,7 @@ def test_the_store_hangs(town: Town, crowd: Crowd) -> None:
         time.sleep(max(0.0, begun + seconds - time.monotonic()))  # that is the fault
         town.store.send_signal(signal.SIGCONT)
         if seconds < LEASE:
-            # She was told that it couldn't be done. Perhaps it is done by now: it was if it had been sent already.
+            # Her request failed, but the store may have handled it by now, if it had been sent.
             answer = eventually(lambda: _unless_unavailable(anna.call("leave-room")), what="a store that answers")
             assert answer["ok"] or answer["error"]["code"] == "not-in-room"
             assert bert.wait("partner-disconnected") == {"reason": "left"}
@@ -460,7 +460,7 @@ def test_the_way_to_the_store_is_slow_and_cut(town: Town, crowd: Crowd) -> None:
 
 
 def test_the_store_comes_back_without_its_data(town: Town, crowd: Crowd) -> None:
-    """All rooms are over, and nobody stays behind in one; all find partners again."""
+    """All rooms are over, no one stays behind in one, and all find partners again."""
     crowd.history.may_meet_again = True
     traffic = Traffic(crowd, town.urls)
     before = crowd.history.counts()["rooms"]
@@ -502,7 +502,7 @@ def test_clients_lose_their_network(town: Town, crowd: Crowd) -> None:
 
 
 def unanswered(history: History) -> int:
-    """How many have said something and don't know yet whether it was stored."""
+    """Return the number of people with an unanswered message."""
     known = {(message.client, message.content) for message in history.acknowledged}
     return sum((client, contents[-1]) not in known for client, contents in history.sent.items())
 
@@ -512,7 +512,7 @@ def unanswered(history: History) -> int:
 
 @pytest.fixture
 def sentinel(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer, int]]:
-    """A primary, its replica, and the port of the Sentinel that watches them."""
+    """Start a primary, its replica and their Sentinel; return its port too."""
     binary = find_redis_server()
     places = []
     for name in ("a", "b"):

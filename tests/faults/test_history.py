@@ -1,4 +1,4 @@
-"""The checker finds what it is there to find: each of these histories is right but for one thing."""
+"""The checker finds every violation: each of these histories has exactly one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOM, OTHER = "r1", "r2"
 
 
 def meeting(history: History, room: str = ROOM, anna: str = "anna", bert: str = "bert") -> None:
-    """The two meet; in the room they are called as their names and the room's."""
+    """Match the two; their user ids are made of their names and the room's."""
     for one, two in ((anna, bert), (bert, anna)):
         history.event(one, "matched", {"roomId": room, "userId": one + room, "partnerId": two + room})
 
@@ -23,7 +23,7 @@ def message(sender: str, content: str, seq: int, room: str = ROOM) -> dict[str, 
 
 
 def says(history: History, sender: str, content: str, seq: int | None, room: str = ROOM) -> None:
-    """The sender's side; `seq` None: never acknowledged."""
+    """The sender's events of one message; `seq` None: never acknowledged."""
     history.note(sender, "sent", room=room, content=content)
     if seq is not None:
         history.note(sender, "acknowledged", content=content, id=f"{room}-{seq}", seq=seq)
@@ -35,7 +35,7 @@ def hears(history: History, receiver: str, sender: str, content: str, seq: int, 
 
 @pytest.fixture
 def history() -> History:
-    """Two people who talk; what was said has arrived."""
+    """Two people who talk; all their messages have arrived."""
     history = History()
     meeting(history)
     says(history, "anna", "a1", 1)
@@ -64,7 +64,7 @@ def test_a_conversation_is_right(history: History) -> None:
     assert history.counts()["received"] == 2
 
 
-def test_what_was_not_acknowledged_may_or_may_not_have_arrived(history: History) -> None:
+def test_an_unacknowledged_message_may_or_may_not_have_arrived(history: History) -> None:
     says(history, "anna", "a2", None)
     says(history, "anna", "a3", None)
     hears(history, "bert", "anna", "a3", 3)
@@ -93,16 +93,16 @@ def test_one_after_the_other_are_not_two_rooms(history: History) -> None:
     assert history.violations() == []
 
 
-def test_what_is_on_its_way_is_not_lost_yet(history: History) -> None:
+def test_a_message_under_way_is_not_lost_yet(history: History) -> None:
     says(history, "anna", "a2", 3)
     assert history.violations(settled=False) == []
 
 
-# Excuses: each is used where it holds, and only there
+# Excuses: each is valid only under its condition
 
 
 def unreceived(history: History) -> None:
-    """Anna says something that never arrives."""
+    """Anna sends a message that never arrives."""
     says(history, "anna", "a2", 3)
 
 
@@ -135,7 +135,7 @@ def test_grace_time_excuses_a_partner_who_is_gone_and_no_other() -> None:
         assert history.excused[Excuse.GRACE_TIME] == (note == "gone")
 
 
-def test_receiver_unaware_excuses_no_one_who_knew_of_the_room() -> None:
+def test_receiver_unaware_does_not_excuse_a_receiver_that_knew_the_room() -> None:
     for aware in (False, True):
         history = History()
         history.event("anna", "matched", {"roomId": ROOM, "userId": "anna" + ROOM, "partnerId": "bert" + ROOM})
@@ -149,7 +149,7 @@ def test_receiver_unaware_excuses_no_one_who_knew_of_the_room() -> None:
         assert history.excused[Excuse.RECEIVER_UNAWARE] == (not aware)
 
 
-def test_room_lost_excuses_no_one_who_was_there_at_the_end(history: History) -> None:
+def test_room_lost_does_not_excuse_a_member_at_the_end(history: History) -> None:
     unreceived(history)
     history.event("bert", "session", {})
     history.event("anna", "partner-disconnected", {"reason": "disconnected"})
@@ -165,7 +165,7 @@ def test_room_lost_does_not_excuse_an_end_that_someone_chose(history: History) -
     assert the_violation(history) == "lost: anna's 'a2' (r1-3) never arrived"
 
 
-def test_crossed_excuses_nothing_that_was_sent_behind_the_end(history: History) -> None:
+def test_crossed_excuses_no_message_after_the_end(history: History) -> None:
     for sent_before in (True, False):
         history = History()
         meeting(history)
@@ -193,7 +193,7 @@ def test_older_than_shown_excuses_nothing_newer(history: History, shown: list[in
     assert history.excused[Excuse.OLDER_THAN_SHOWN] == excused
 
 
-def test_met_again_excuses_no_one_who_may_not_meet() -> None:
+def test_met_again_does_not_excuse_people_who_may_not_meet() -> None:
     history = History(may_meet_again=True, forbidden=[("anna", "bert")])
     for room in (ROOM, OTHER):
         meeting(history, room)
@@ -283,8 +283,8 @@ def test_another_order_than_the_senders_is_found(history: History) -> None:
     assert [found.partition(":")[0] for found in history.violations()] == ["late", "late"]
 
 
-def test_words_that_come_late_behind_newer_ones_are_found(history: History) -> None:
-    """As when a worker stores, long after, what a connection said that had been replaced: nobody acknowledged it."""
+def test_messages_that_arrive_after_newer_ones_are_found(history: History) -> None:
+    """As when a worker stores a replaced connection's message much later, without an acknowledgement."""
     says(history, "anna", "a2", None)
     says(history, "anna", "a3", 3)
     hears(history, "bert", "anna", "a3", 3)
@@ -292,7 +292,7 @@ def test_words_that_come_late_behind_newer_ones_are_found(history: History) -> N
     assert the_violation(history) == "late: bert got anna's 'a2' behind what was said later in r1"
 
 
-def test_words_that_were_stored_late_behind_newer_ones_are_found(history: History) -> None:
+def test_messages_that_were_stored_after_newer_ones_are_found(history: History) -> None:
     says(history, "anna", "a2", 4)
     says(history, "anna", "a3", 3)
     for name in ("anna", "bert"):
@@ -301,10 +301,8 @@ def test_words_that_were_stored_late_behind_newer_ones_are_found(history: Histor
 
 
 @pytest.mark.parametrize("how", ["told", "left", "session"])
-def test_words_that_are_acknowledged_in_a_room_that_was_over_when_they_were_sent_are_found(
-    history: History, how: str
-) -> None:
-    """The partner knew it: it was told so, or its own leaving was acknowledged, or a new session was without it."""
+def test_acknowledgements_in_a_room_that_was_over_are_found(history: History, how: str) -> None:
+    """The partner knew it: it got the end, an acknowledgement of its own leaving, or a new session without the room."""
     if how == "told":
         history.event("bert", "partner-disconnected", {"reason": "disconnected"})
     elif how == "left":
@@ -317,7 +315,7 @@ def test_words_that_are_acknowledged_in_a_room_that_was_over_when_they_were_sent
     assert the_violation_of(history, "over") == "over: anna's 'a2' was acknowledged in r1, over when it was sent"
 
 
-def test_the_last_attempt_to_say_something_counts(history: History) -> None:
+def test_the_last_attempt_to_send_a_message_counts(history: History) -> None:
     history.note("anna", "sent", room=ROOM, content="a2")
     history.note("bert", "leaving", room=ROOM)
     history.note("bert", "left", room=ROOM)
@@ -327,7 +325,7 @@ def test_the_last_attempt_to_say_something_counts(history: History) -> None:
     assert the_violation(history).startswith("over:")
 
 
-def test_words_on_their_way_when_the_room_ends_may_be_acknowledged(history: History) -> None:
+def test_messages_under_way_when_the_room_ends_may_be_acknowledged(history: History) -> None:
     history.note("anna", "sent", room=ROOM, content="a2")
     history.note("bert", "leaving", room=ROOM)
     history.note("bert", "left", room=ROOM)
@@ -348,36 +346,36 @@ def test_another_place_for_the_sender_than_for_the_receiver_is_found(history: Hi
     assert "lost: anna's 'a2' (r1-3) never arrived" in history.violations()
 
 
-def test_words_that_nobody_said_are_found(history: History) -> None:
+def test_messages_without_a_sender_are_found(history: History) -> None:
     hears(history, "bert", "anna", "I'm a bot", 3)
     assert the_violation(history).startswith("invented:")
 
 
-def test_a_stranger_s_words_are_found(history: History) -> None:
+def test_a_strangers_messages_are_found(history: History) -> None:
     meeting(history, OTHER, "carla", "dora")
     says(history, "carla", "c1", None, OTHER)
     hears(history, "bert", "anna", "c1", 3)
     assert the_violation(history).startswith("invented:")
 
 
-def test_words_of_another_room_are_found(history: History) -> None:
+def test_messages_of_another_room_are_found(history: History) -> None:
     hears(history, "bert", "anna", "a1", 1, OTHER)
     assert the_violation(history).startswith("wrong room:")
 
 
-def test_words_after_the_end_of_the_room_are_found(history: History) -> None:
+def test_messages_after_the_end_of_the_room_are_found(history: History) -> None:
     for name in ("anna", "bert"):
         history.event(name, "partner-disconnected", {"reason": "left"})
     hears(history, "bert", "anna", "a2", 3)
     assert the_violation(history).startswith("wrong room:")
 
 
-def test_words_stored_in_a_room_where_the_sender_was_not_are_found(history: History) -> None:
+def test_messages_stored_without_the_sender_in_the_room_are_found(history: History) -> None:
     says(history, "anna", "a2", 1, OTHER)
     assert the_violation(history).startswith("wrong room:")
 
 
-def test_somebody_in_two_rooms_is_found(history: History) -> None:
+def test_a_person_in_two_rooms_is_found(history: History) -> None:
     meeting(history, OTHER, "anna", "carla")
     assert "two rooms: anna came into r2 while in r1" in history.violations()
 
@@ -409,17 +407,17 @@ def test_people_who_may_not_meet_are_found() -> None:
     assert the_violation(history) == "forbidden: ['anna', 'bert'] met"
 
 
-def test_somebody_whose_partner_is_gone_without_a_word_is_found(history: History) -> None:
+def test_a_partner_who_vanished_without_notice_is_found(history: History) -> None:
     history.event("bert", "partner-disconnected", {"reason": "disconnected"})
     assert the_violation(history) == "alone: anna is in r1, which its partner knows to be over"
 
 
-def test_somebody_who_was_matched_with_nobody_is_found() -> None:
+def test_a_match_without_a_partner_is_found() -> None:
     history = History()
     history.event("anna", "matched", {"roomId": ROOM, "userId": "u1", "partnerId": "u2"})
     assert the_violation(history) == "alone: anna is in r1 without a partner"
 
 
-def test_an_end_of_a_room_that_was_none_is_found(history: History) -> None:
+def test_the_end_of_an_unknown_room_is_found(history: History) -> None:
     history.event("carla", "partner-disconnected", {"reason": "left"})
     assert the_violation(history).startswith("no room:")

@@ -1,4 +1,4 @@
-"""Two servers behind HAProxy are replaced under traffic, and nobody notices more than a pause.
+"""Two servers behind HAProxy are replaced under traffic, and clients notice only a pause.
 
 bench/rolling_deploy.py does the same with 200 rooms.
 """
@@ -29,5 +29,5 @@ def test_servers_behind_haproxy_are_replaced_one_after_the_other(
         crowd_process.send_away()
     assert report["violations"] == []
     assert report["new_sessions"] == 0
-    # everybody was on a server that stopped, once or twice, and came back each time
+    # everyone was on a server that stopped, once or twice, and came back each time
     assert report["recovered"] == report["disconnects"] >= 2 * ROOMS
