@@ -3,7 +3,7 @@
  * Two people, two workers, one store. How each step maps to the code, what each configuration covers and what is left
  * out: docs/decisions/0013-a-model-of-the-protocol.md. Configurations and mutations (tests/model/check.py) are values
  * that do not change during a run, so that one program searches all of them. Every run ends: the budgets below bound
- * what may happen, and a step is enabled only where there is something to do. So "nobody waits for ever" is a property
+ * what may happen, and a step is enabled only where there is something to do. So "no one waits for ever" is a property
  * of the states in which nothing is left to do (`Judge`).
  */
 
@@ -62,7 +62,7 @@ bool ssess[2];                  /* its session may be taken up again */
 byte sended[2];                 /* the last room that the partner ended */
 bool sban[2];
 byte rooms;
-bool agenda[ROOMS + 1];         /* rooms that are over and whose logs are to be closed */
+bool agenda[ROOMS + 1];         /* rooms that are over and whose logs must be closed */
 
 /* THE STORE: a room's log; at a place in its order stands the sender and the sender's number for it (clientId) */
 typedef Log { byte version[2]; byte route[2]; byte last; byte sender[SAID]; byte number[SAID]; byte told };
@@ -108,7 +108,7 @@ hidden byte i, j, p, q, x, y, z, u, n, m, w2, mr, mf, mt, rr, s1, s2, s3, over, 
 hidden mtype ev, st;
 hidden byte okay;
 
-/* ------------------------------------------------------------------ what the clients see: the properties are here */
+/* ------------------------------------------------------------------ the clients' view, with the properties */
 
 #define SEES(i, p) (k[p].con == c[i].id && c[i].id)
 
@@ -126,7 +126,7 @@ inline partners_next(r, p) {
 inline see_matched(i, p, r) {
   if
   :: SEES(i, p) ->
-    assert(k[p].state != chatting || k[p].leaving);  /* nobody in two rooms */
+    assert(k[p].state != chatting || k[p].leaving);  /* no one in two rooms */
     k[p].state = chatting; k[p].room = r; k[p].got = 0; k[p].leaving = false; k[p].pending = 0; k[p].flying = false
   :: else
   fi
@@ -261,7 +261,7 @@ inline see_disconnected(i, p, o) {
 inline publish(at, news, whom, newer, where, more) {
   if
   :: subscribed[at] && !dead[at] -> PUT(channel[at])!news, whom, newer, where, more
-  :: else                                            /* a publication that nobody hears */
+  :: else                                            /* a publication that no one receives */
   fi
 }
 
@@ -434,7 +434,7 @@ inline append_message(w) {                         /* rooms/scripts/append_messa
         :: else
         fi
       }
-      assert(!(logs[u].told & (1 << (1 - p))));      /* nobody talks to someone who knows that the room is over */
+      assert(!(logs[u].told & (1 << (1 - p))));      /* no one talks to someone who knows that the room is over */
       logs[u].last++; x = logs[u].last;
       logs[u].sender[x] = p; logs[u].number[x] = n;
       if
@@ -480,7 +480,7 @@ proctype Store() {
        fi;
        w = 0
      }
-  :: atomic { MAY_MEET -> match() }                  /* matchmaking/scripts/tick.lua, whoever asks for it */
+  :: atomic { MAY_MEET -> match() }                  /* matchmaking/scripts/tick.lua, from any worker */
   :: atomic { srest[0] -> srest[0] = false }
   :: atomic { srest[1] -> srest[1] = false }
   :: atomic {
@@ -1143,7 +1143,7 @@ proctype Faults() {
   od
 }
 
-/* Nothing is left to do: nobody waits, and both sides and the store agree. */
+/* Nothing is left to do: no one waits, and both sides and the store agree. */
 proctype Judge() {
   timeout ->
   atomic {

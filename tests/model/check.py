@@ -3,8 +3,8 @@
     python tests/model/check.py                    all of it; exits with 1 if something is not as expected
     python tests/model/check.py drop LATE_WORDS    some of it
 
-SPIN writes one C program for all of them, which a C compiler makes and which then looks at every state. A violation is
-printed as a story: the events of the clients, the scripts of the store, the answers and notices that workers received.
+SPIN writes one C program for all of them; compiled, it checks every state. A violation is printed as a sequence of the
+clients' events, the store's scripts, and the answers and notices that workers received.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ MUTATIONS = {
 #: not ensure. Decision 0013 describes it.
 OPEN = {"SLOW_CONNECT": "wait"}
 
-#: A bound of the model was too small: the search says nothing about the protocol.
+#: A bound of the model was too small: the search proves nothing about the protocol.
 TOO_SMALL = re.compile(r"q_full|rooms<")
 
 
@@ -85,7 +85,7 @@ class Outcome:
 
 
 class Model:
-    """The compiled model; a context manager."""
+    """The compiled model, as a context manager."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory()

@@ -36,7 +36,7 @@ def test_every_state_of_the_model_has_the_properties(model: check.Model) -> None
         assert outcome.complete, name
 
 
-def test_each_mistake_in_the_model_is_noticed_and_each_assumption_is_needed(model: check.Model) -> None:
+def test_every_mutation_is_caught_and_every_assumption_is_needed(model: check.Model) -> None:
     for name in [*check.MUTATIONS, *check.OPEN]:
         outcome = model.check(check.switches_of(name))
         assert check.caught(outcome), f"{name}: {outcome.violated or 'holds'}"
