@@ -240,9 +240,9 @@ class Settings:
     )
     # Meeting a stranger means a new one.
     match_history_hours: int = _setting(
-        24, integer(0, 8_760), "Matching", "Hours during which two people who met are not matched again."
+        24, integer(0, 8_760), "Matching", "Hours from a match during which its two people are not matched again."
     )
-    # Long enough to make a look at the partner worth it.
+    # Long enough that a person looks at the partner before skipping.
     skip_cooldown_ms: int = _setting(5_000, integer(0, _HOUR_MS), "Matching", "Cooldown after a skip, in milliseconds.")
     # Any longer, and people leave instead.
     interest_wait_ms: int = _setting(

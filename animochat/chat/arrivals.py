@@ -1,4 +1,6 @@
-"""New clients: accept at once, identify, and register or recover when the store has answered.
+"""New connections, and lost ones that come back (recovery).
+
+Each is accepted at once, identified, and registered or recovered when the store has answered.
 
 Registering is one round trip (and one more for someone who is in a room). While the store can't be reached,
 connections stay: they get `unavailable`, and are registered when it is back.
@@ -69,7 +71,7 @@ class Arrivals:
         self._wary_until = time.monotonic() + WARY
 
     def _turn_away(self, connection: Connection) -> bool:
-        """Send a client to another worker if this one admits no one. Return whether it did."""
+        """If this worker admits no one now, make the client reconnect. Return whether it was turned away."""
         if not self._stopping and time.monotonic() >= self._wary_until:
             return False
         connection.transport.hang_up()

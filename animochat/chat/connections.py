@@ -149,7 +149,7 @@ class Connection:
         self.transport.send(packets.event(name, payload))
 
     def offset(self) -> str:
-        """Return the client's state as an offset (protocol/offset.py)."""
+        """Return the offset that describes this client's state now (protocol/offset.py)."""
         if self.room is not None:
             return self.room.offset(self.room.received)
         return offset.WAITING if self.waiting else offset.IDLE

@@ -57,7 +57,7 @@ class ChannelHandler:
         new = self._rooms.log.keep(message.room_id, message.seq, message.receiver, message.timestamp, message.body)
         self._delivery.deliver(message, late=new)
 
-    # For one connection, or for everyone
+    # Notices for one connection, or for all connections
 
     def _replace(self, notice: channel.Replaced) -> None:
         connection = self._connections.by_id.get(notice.connection_id)

@@ -179,7 +179,11 @@ class ConnectionManager(ManagerBase):
         to: Any = None,
         **options: Any,
     ) -> None:
-        """Send an event to clients of this process. In a greenlet, to many, it pauses now and then."""
+        """Send an event to clients of this process.
+
+        In a greenlet, it yields to other greenlets between clients when its time slice is over; in the hub it never
+        yields.
+        """
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         skipped = skip_sid if isinstance(skip_sid, list) else [skip_sid]
         make = self.server.packet_class

@@ -19,7 +19,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-#: Seconds to connect, and to wait for the server's answers until the first event.
+#: Timeout in seconds, of connecting and of the wait for the server's answers until the first event, each.
 TIMEOUT = 10.0
 
 #: Maximal bytes per read.

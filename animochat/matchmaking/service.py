@@ -23,7 +23,8 @@ TICK = load("matchmaking/tick")
 
 SCRIPTS = [FIND_MATCH, CANCEL_MATCH, NEXT_MATCH, TICK]
 
-#: Seconds between two ticks of a worker, if there are few workers: bounds how late a cooldown ends.
+#: Seconds between two ticks of one worker, with up to TICKING_WORKERS workers. A cooldown then ends at most about
+#: this much late.
 TICK_INTERVAL = 0.25
 
 #: Up to this many workers tick that often. More workers tick less often, so that together they do no more.

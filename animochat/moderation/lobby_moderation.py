@@ -193,7 +193,9 @@ class LobbyModeration:
     def report_partner(
         self, room_id: str, reason: str, details: str, evidence: Sequence[Said], person: str, connection: str
     ) -> Parting:
-        """Keep a report with its evidence; then do as `block_partner`. A person's first report on a room counts.
+        """Store a report with its evidence; then do as `block_partner`.
+
+        If the person has already reported this room, no second report is stored.
 
         Raises RateLimited if the person, or the address, has filed too many within the hour.
         """

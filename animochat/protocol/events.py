@@ -35,7 +35,8 @@ from animochat.protocol.payloads import (
     Waiting,
 )
 
-#: A person's bucket, and the setting that fills it: RATE_MESSAGES, RATE_SEARCHES, RATE_TYPING.
+#: A person's bucket, and the setting that fills it: RATE_MESSAGES, RATE_SEARCHES, RATE_TYPING. A new kind also needs
+#: its setting, an entry in `ChatNamespace._rates`, and one in `Buckets` (chat/connections.py).
 Rate = Literal["messages", "searches", "typing"]
 
 
@@ -139,6 +140,7 @@ CLIENT_EVENTS = [
         "block-partner",
         BlockPartner | None,
         Done,
+        # 90 days: BLOCK_MS in moderation/lobby_moderation.py
         "Leave the room and don't meet this partner again for 90 days; also after the room has ended.",
     ),
     ClientEvent(

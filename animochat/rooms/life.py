@@ -30,7 +30,8 @@ ENDED_LIFE_MS = 15 * 60 * 1000
 #: Rooms that one script call opens or closes at most: bounds its time to about a millisecond.
 PORTION = 100
 
-#: Milliseconds until another worker closes a room that one has begun to close: longer than it waits for the store.
+#: Milliseconds after which another worker may close a log, if the worker that took it has not finished. Longer than a
+#: worker waits for the store.
 CLOSING_MS = 5000
 
 

@@ -40,7 +40,11 @@ class Attached(NamedTuple):
 
 
 class LogReply(NamedTuple):
-    """The reply of include/log_after.lua: entries (flat), the partner's last seq, the partner's highest lost seq."""
+    """The reply of include/log_after.lua.
+
+    It has the entries as one flat list (seq, slot, time, body of each), the seq of the partner's last message (0 if not
+    kept), and the highest seq of the partner's that the store has lost (0 if none).
+    """
 
     entries: list[bytes]
     partner_last: int

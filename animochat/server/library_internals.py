@@ -21,7 +21,10 @@ __all__ = ["VERSION", "NativeSocket", "RequestHandlerBase", "base_environ", "nat
 
 
 def native_socket(sock: Any) -> NativeSocket:
-    """Return the native socket inside a gevent socket: its methods neither wait nor wake waiting greenlets."""
+    """Return the native socket inside a gevent socket.
+
+    Its methods return at once, and do not wake greenlets that wait for the socket.
+    """
     native: NativeSocket = sock._sock
     return native
 

@@ -80,8 +80,10 @@ class Node:
         return self._connection is not None
 
     def exchange(self, commands: list[Command]) -> list[Any]:
-        """Send commands in one write and wait for their replies: a value for each; Unavailable if the server can't be
-        reached (the command may have run) or refuses it; in a cluster, one of REDIRECTIONS.
+        """Send commands in one write and return their replies in order.
+
+        A reply is a value, or an exception that is returned, not raised: Unavailable (the server can't be reached, and
+        the command may have run; or it refused or did not confirm the command) or, in a cluster, one of REDIRECTIONS.
         """
         replies: list[Any] = []
         confirm = self._confirmation.commands(commands)

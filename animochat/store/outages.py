@@ -113,5 +113,6 @@ def kind_of(error: redis.ResponseError, temporary: bool) -> str:
     """Return the kind of a refusal: the store's error word, or the place in a script that is at fault."""
     if not temporary:
         return str(error)[:200]
-    # redis-py has classes for some words, and removes those from the text.
+    # redis-py raises a class of its own for some error words and removes the word from the text. The class's name
+    # stands for it.
     return str(error).split(" ")[0] if type(error) is redis.ResponseError else type(error).__name__

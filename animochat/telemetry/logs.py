@@ -32,7 +32,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def begin_request() -> str:
-    """Mark this greenlet's further lines as those of a new request; return its id."""
+    """Start a new request: the following log lines of this greenlet carry its id. Return the id."""
     request = secrets.token_hex(8)
     _request.set(request)
     return request

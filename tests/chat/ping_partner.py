@@ -1,4 +1,4 @@
-"""An event as an extension adds it: `ping-partner`, relayed to the partner and acknowledged."""
+"""An event as CONTRIBUTING.md adds it, in one file for the test: `ping-partner`, relayed and acknowledged."""
 
 from animochat.chat.namespace import ChatNamespace, Request
 from animochat.protocol.events import CLIENT_EVENTS, SERVER_EVENTS, ClientEvent, ServerEvent

@@ -45,7 +45,7 @@ OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL", "SMEMBERS"]
 
 _CALL = re.compile(r"""redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?""")
 
-#: Checks for each argument (a command, a key and the rest, divided by spaces) whether the user may run it.
+#: Returns the arguments that the user may not run. Each argument is a command line, with words separated by spaces.
 _MAY_RUN = """
 local refused = {}
 for _, line in ipairs(ARGV) do
@@ -247,7 +247,10 @@ def _permissions(store: ExaminedStore) -> Iterator[CheckResult]:
 
 
 def _channels(lobbies: Sequence[str], database: int) -> dict[str, str]:
-    """Return channels as an ACL names them, each with an example. The worker's does not exist."""
+    """Return each channel pattern as an ACL names it, with an example channel to test.
+
+    The example of a worker's channel belongs to no worker.
+    """
     unknown = f"doctor-{secrets.token_hex(4)}"
     channels = {keys.worker_channel("*", lobby): keys.worker_channel(unknown, lobby) for lobby in lobbies}
     return {**channels, **{(name := keys.everybody(lobby, database)): name for lobby in lobbies}}

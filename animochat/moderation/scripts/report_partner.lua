@@ -30,7 +30,7 @@
 --                                       this time. Nothing was changed
 --          {'left', version, room}      the partner's worker gets a notice that the person has left
 --          {'past'}                     the room had ended before
---          A person's first report on a room counts; another one files nothing.
+--          If the person has already reported this room, no second report is stored.
 -- @include presence/now
 -- @include presence/shown
 -- @include moderation/part

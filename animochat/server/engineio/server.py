@@ -40,7 +40,8 @@ __all__ = ["EngineServer", "EngineSocket", "websocket_frame"]
 
 log = logging.getLogger(__name__)
 
-#: Largest message or polling request in bytes. The longest allowed chat message is 2,000 characters, 8 kB.
+#: Default of `max_http_buffer_size`: largest WebSocket message or polling request, in bytes. app.py raises it if
+#: MAX_MESSAGE_LENGTH needs more.
 MAX_PAYLOAD = 100_000
 
 #: Bytes that may wait for one slow client.

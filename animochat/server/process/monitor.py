@@ -1,4 +1,7 @@
-"""A worker's monitor: the event loop's lag, the garbage collector's pauses, and samples of the metrics."""
+"""A worker's monitor: the event loop's lag, the garbage collector's pauses, and samples of the metrics.
+
+Dead workers are found by `Lobby.beat` (chat/lobby.py).
+"""
 
 from __future__ import annotations
 

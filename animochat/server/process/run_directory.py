@@ -155,7 +155,7 @@ def _shared_with_predecessor(uid: int) -> Path | None:
 
 
 def _is_private(path: Path, uid: int) -> bool:
-    """Return whether it is a directory of that user's that no other user can enter."""
+    """Return whether `path` is a directory that belongs to `uid` and that no other user can enter."""
     try:
         status = path.lstat()
     except OSError:

@@ -24,8 +24,9 @@ local function allowed(lobby, seeker, people, now)
   return result
 end
 
--- Return whether this person can be matched. If not, remove the person from the waiting sets (without a record: from
--- `sets`, those that were searched). If only the worker is away for a moment, the tick looks again.
+-- Return whether this person can be matched. If not, remove the person from the waiting sets; a person without a record
+-- is removed from `sets`, the ones just searched. A person who still waits is put on `:searching`, so that the tick
+-- tries again in a second.
 local function is_available(lobby, person, sets, now)
   local record = redis.call('HMGET', lobby .. ':person:' .. person, 'worker', 'room', 'waiting', 'interests')
   if record[3] and not record[2] and worker_is_alive(lobby, record[1], now) then return true end
