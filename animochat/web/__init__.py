@@ -1,4 +1,4 @@
-"""The routes that are not Socket.IO: health, statistics, the chat page, the operator's, and what all answers share."""
+"""The routes besides Socket.IO: health, statistics, the chat page, the operator's, and the common headers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`/admin`, the operator's page, and the JSON API below `/admin/api`, which docs/moderation.md describes.
 
-Attached only where ADMIN_TOKEN is set. Everything is for the operator alone (web/operator.py); what is done is done by
-the moderation service.
+Attached only if ADMIN_TOKEN is set. Only the operator may use it (web/operator.py); the moderation service does the
+work.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ T = TypeVar("T")
 PORTION = 20
 MAX_PORTION = 100
 
-#: How many entries of a list may be left out.
+#: The largest offset in a list.
 MAX_OFFSET = 1_000_000_000
 
-#: The latest time that anybody may ask for, Unix ms: what Lua's numbers hold exactly.
+#: The latest time that a request may name, Unix ms: the largest integer that Lua's numbers hold exactly.
 MAX_TIME = 2**53
 
 #: Bytes of a request: the longest note and some more.
@@ -53,7 +53,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 class BanRequest(msgspec.Struct):
     """`hours`: null for a permanent ban. Required, so that leaving it out never bans permanently.
 
-    `reason`: the banned are told; "" for none. `note`: for other moderators.
+    `reason`: sent to the banned person; "" for none. `note`: for other moderators.
     """
 
     hours: Annotated[float, Meta(gt=0, le=87_600)] | None
@@ -96,7 +96,7 @@ def protect(response: Response) -> Response:
 
 @blueprint.errorhandler(Unauthorized)
 def ask_for_the_token(error: Unauthorized) -> ResponseReturnValue:
-    """A browser that opens the page is asked for the token; everything else gets the JSON error."""
+    """Ask a browser that opens the page for the token; answer everything else with the JSON error."""
     if request.endpoint in ("admin.index", "admin.charts", "admin.login"):
         asked_for = _charts_or_index() if request.endpoint == "admin.login" else request.endpoint
         page = render_template("admin_login.html", wrong=request.endpoint == "admin.login", asked_for=asked_for)
@@ -139,7 +139,7 @@ class Page:
 
 
 def _page(name: str, some: Callable[[int, int], tuple[int, Sequence[Report | Ban | Action]]], size: int) -> Page:
-    """Return the page of a list that was asked for, or the last one: the list shrinks while the operator works."""
+    """Return the requested page of a list, or the last one: the list shrinks while the operator works."""
     offset = _offset(name)
     total, entries = some(offset, size)
     if total and not entries:
@@ -150,7 +150,7 @@ def _page(name: str, some: Callable[[int, int], tuple[int, Sequence[Report | Ban
 
 @blueprint.get("/charts")
 def charts() -> ResponseReturnValue:
-    """What the workers measured in the last hour."""
+    """Serve the page with the workers' metrics of the last hour."""
     return render_template("admin_charts.html")
 
 
@@ -174,7 +174,7 @@ def logout() -> ResponseReturnValue:
 
 
 def _charts_or_index() -> str:
-    """The page that was asked for before the token was, as the login's form tells."""
+    """Return the page that was requested before the login, from the login form."""
     return "admin.charts" if request.form.get("asked_for") == "admin.charts" else "admin.index"
 
 
@@ -263,7 +263,7 @@ def _oversight() -> ModerationService:
 
 
 def _lobby(name: str | None) -> str | None:
-    """A lobby that was named; None for all. Raises NotFound."""
+    """Return the named lobby; None for all. Raises NotFound."""
     if name is not None and name not in _oversight().lobbies:
         raise NotFound("Unknown lobby")
     return name
@@ -278,7 +278,7 @@ def _reason() -> str:
 
 
 def _body(kind: type[T]) -> T:
-    """The request's JSON. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
+    """Return the request's JSON. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
     if not request.is_json:  # which no form of another page's can send
         raise UnsupportedMediaType("Content-Type must be application/json")
     try:
@@ -288,7 +288,7 @@ def _body(kind: type[T]) -> T:
 
 
 def _portion() -> tuple[int, int]:
-    """`?offset=0&count=20`."""
+    """Return `?offset=0&count=20`, checked."""
     count = request.args.get("count", PORTION, type=int)
     if not 1 <= count <= MAX_PORTION:
         raise BadRequest(f"count must be from 1 to {MAX_PORTION}")
@@ -311,5 +311,5 @@ def _milliseconds(hours: float | None) -> int | None:
 
 
 def _time_of(ms: int) -> str:
-    """Unix ms as `<time datetime>` takes it."""
+    """Return a Unix time in ms for `<time datetime>`."""
     return datetime.fromtimestamp(ms / 1000, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")

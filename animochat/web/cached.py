@@ -1,4 +1,4 @@
-"""Answers that don't change: their bytes, plain and compressed, and their headers are made once."""
+"""Constant answers: make their bytes, plain and compressed, and their headers once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from flask import Response, request
 
-#: What is worth compressing, by its media type.
+#: Media types that are worth compressing.
 TEXTS = {
     "application/json", "application/manifest+json", "image/svg+xml", "text/css", "text/html", "text/javascript",
     "text/plain",
 }  # fmt: skip
 
-#: A file is no document: opened as one, it may do nothing. (And there are many: a short policy is felt.)
+#: A file is no document: opened as one, it may do nothing. (There are many files, so a short policy saves bytes.)
 FILE_HEADERS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 
 # Werkzeug's reader costs a millisecond for the kilobyte that the field may have.
@@ -32,7 +32,7 @@ def takes_gzip(accept_encoding: str) -> bool:
 
 
 class CachedAnswer:
-    """A body that is served as often as it is asked for, at the cost of a few headers.
+    """A body that is served many times, at the cost of a few headers each.
 
     Its ETag is weak, as it stands for the body in both codings.
     """

@@ -1,4 +1,4 @@
-"""Finding one cookie, without taking all of them apart: those of other applications on the same host may be many."""
+"""Find one cookie without parsing all of them: other applications on the same host may have many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose pages may talk to this server: one rule for HTTP and for Socket.IO (CLIENT_URL)."""
+"""The origins whose pages may use this server: one rule for HTTP and for Socket.IO (CLIENT_URL)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def origin_check(settings: Settings, clock: Callable[[], float] = time.monotonic
     def allowed(origin: str | None, environ: Mapping[str, Any]) -> bool:
         if origin is None or any_origin:
             return True
-        # "": anything odd. "null" is that of sandboxed frames and files: anyone can make one, so it has to be listed.
+        # "": a malformed origin. "null": sandboxed frames and files; anyone can make one, so it has to be listed.
         normalized = origin if origin == "null" else normalized_origin(origin) or ""
         if normalized in listed:
             return True
@@ -59,7 +59,7 @@ def origin_check(settings: Settings, clock: Callable[[], float] = time.monotonic
 
 
 class _Refused:
-    """Logs refused origins, each once."""
+    """Log refused origins, each once."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._settings = settings
@@ -118,13 +118,13 @@ def seen_scheme(environ: Mapping[str, Any], trusted_proxies: int) -> str:
 
 
 def _forwarded(environ: Mapping[str, Any], name: str, trusted_proxies: int) -> str:
-    """The entry of a forwarding header that the outermost trusted proxy wrote; what stands before may be forged."""
+    """Return the entry of a forwarding header by the outermost trusted proxy; entries before it may be forged."""
     entries = [entry.strip() for entry in environ.get(name, "").split(",")]
     return str(entries[-min(trusted_proxies, len(entries))])
 
 
 def register(app: Flask) -> None:
-    """Adds the headers to every answer of `app`. Other origins get none, and browsers keep the answer from them."""
+    """Add the headers to every answer of `app`. Other origins get none, so browsers hide the answer from them."""
     allowed = origin_check(app.extensions["animochat"].settings)
 
     @app.after_request

@@ -16,7 +16,7 @@ from animochat.web.page import not_found_page
 
 log = logging.getLogger(__name__)
 
-# What a browser asks for where a proxy passes the path on below which it serves the page: /chat/, /chat/socket.io/.
+# A browser's requests if a proxy does not remove the path below which it serves the page: /chat/, /chat/socket.io/.
 _BELOW_A_PATH = re.compile(r"(/[\w.~-]{1,32}){1,4}/")
 
 

@@ -1,6 +1,6 @@
 """`GET /metrics` in Prometheus' format: what the workers of this machine counted, and the store's whole-system numbers.
 
-Whichever worker is asked, it answers for all of them. docs/metrics.md lists what there is.
+Every worker answers for all of them. docs/metrics.md lists the metrics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from animochat.web.operator import is_secret
 
 blueprint = Blueprint("metrics", __name__)
 
-#: What `GET /stats` tells of each lobby, in Prometheus' words: (its key, name, help). Counters end in _total.
+#: Each lobby's numbers of `GET /stats` as Prometheus metrics: (key, name, help). Counters end in _total.
 SYSTEM = (
     ("onlineUsers", "system_people_online", "People online in the lobby, on all servers."),
     ("waitingUsers", "system_people_waiting", "People waiting for a partner in the lobby, on all servers."),
@@ -58,7 +58,7 @@ def _check_token(token: str | None) -> None:
 
 
 class _Families:
-    """What prometheus_client's encoders want of a registry."""
+    """The part of a registry that prometheus_client's encoders use."""
 
     def __init__(self, collected: Iterable[Metric]) -> None:
         self._collected = collected
@@ -72,7 +72,7 @@ def families(
     stats: Mapping[str, dict[str, int] | Unavailable],
     reports: Mapping[str, OpenReports | Unavailable] | None = None,
 ) -> Iterator[Metric]:
-    """Everything in Prometheus' terms. `stats`, `reports`: each lobby's, or that the store did not answer."""
+    """Return all Prometheus metrics. `stats`, `reports`: each lobby's, or that the store did not answer."""
     numbers = iter(totals.numbers)
     for metric in metrics.TABLE:
         yield _family(metric, numbers)
@@ -93,7 +93,7 @@ def families(
 
 
 def _reports(open_reports: Mapping[str, OpenReports]) -> Iterator[Metric]:
-    """Return nothing where no lobby's store answers, so that a silence does not look like an empty list."""
+    """Return nothing if no lobby's store answers, so that a failure does not look like an empty list."""
     if not open_reports:
         return
     name, text = metrics.PREFIX + "system_open_reports", "Open reports in the lobby, by reason."

@@ -1,4 +1,4 @@
-"""Who is the operator: anyone who shows ADMIN_TOKEN in a header, or has opened a session with it.
+"""Authentication of the operator: ADMIN_TOKEN in a header, or a session that was opened with it.
 
 A program sends `Authorization: Bearer <token>`. A browser gets a session cookie for the token that was typed in. In the
 cookie is the session's id, signed with a key made from the token, so that another token ends all sessions. The session
@@ -27,14 +27,14 @@ from animochat.web.cors import is_own, seen_scheme
 
 COOKIE = "animochat-admin"
 
-#: Seconds that a session lasts: a working day. Nobody needs to stay the operator for longer without saying so again.
+#: Seconds that a session lasts: a working day. After it the operator logs in again.
 SESSION_SECONDS = 12 * 3600
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 def require() -> None:
-    """Let nobody pass but the operator.
+    """Raise an error unless the operator makes the request.
 
     Raises Unauthorized, TooManyRequests after too many wrong tokens, Forbidden where another page uses the cookie, and
     Unavailable.
@@ -64,7 +64,7 @@ def name() -> str:
 
 
 def require_own_page() -> None:
-    """Raises Forbidden unless the request comes from a page of this server, as the browser says."""
+    """Raise Forbidden unless the browser's headers show that the request comes from a page of this server."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if origin is None:
         own = site == "same-origin"
@@ -75,8 +75,8 @@ def require_own_page() -> None:
 
 
 def is_secret(shown: bytes, secret: str) -> bool:
-    """Is it what was shown? Takes as long whatever is wrong with it."""
-    # Digests have one length whatever was sent: comparing them says nothing of the secret's.
+    """Return whether the given text is the secret, in constant time."""
+    # Digests have a fixed length, so comparing them does not reveal the secret's.
     return hmac.compare_digest(hashlib.sha256(shown).digest(), hashlib.sha256(secret.encode()).digest())
 
 
@@ -98,8 +98,8 @@ def holder_of(token: bytes) -> str | None:
 
 
 def open_session(response: Response, holder: str) -> None:
-    """Open a session for the browser that asked. `holder`: as `holder_of` returned it. Raises Unavailable."""
-    # Where TLS ends at a proxy, the proxy says so if it is trusted, and the page's origin.
+    """Open a session for the requesting browser. `holder`: as `holder_of` returned it. Raises Unavailable."""
+    # If TLS ends at a proxy, a trusted proxy's header shows it, and so does the page's origin.
     proxies = _settings().trusted_proxies
     secure = seen_scheme(request.environ, proxies) == "https" or request.headers.get("Origin", "").startswith("https:")
     response.set_cookie(
@@ -114,7 +114,7 @@ def open_session(response: Response, holder: str) -> None:
 
 
 def close_session(response: Response) -> None:
-    """End the session of the browser that asked, at the server too. Raises Unavailable."""
+    """End the session of the requesting browser, at the server too. Raises Unavailable."""
     session = _session()
     if session is not None:
         _access().end_session(session)
@@ -122,7 +122,7 @@ def close_session(response: Response) -> None:
 
 
 def _session() -> str | None:
-    """The id in the request's cookie; None where there is none that this ADMIN_TOKEN has signed."""
+    """Return the id in the request's cookie; None unless this ADMIN_TOKEN has signed it."""
     try:
         return _signer().unsign(cookie(COOKIE) or "").decode()
     except BadSignature:
@@ -134,7 +134,7 @@ def _signer() -> Signer:
 
 
 def _hidden_address() -> str:
-    """A keyed hash of where the request comes from: the store never sees an address."""
+    """Return a keyed hash of the request's address: the store never sees an address."""
     address = group_of(client_address(request.environ, _settings().trusted_proxies))
     return hmac.digest(_token().encode(), b"animochat.address:" + address.encode(), "sha256").hex()[:32]
 

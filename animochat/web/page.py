@@ -20,7 +20,7 @@ from animochat.web.cookies import cookie
 
 STATIC = Path(__file__).with_name("static")
 
-#: The languages that the page speaks, in the order of the settings, by their names in themselves.
+#: The page's languages, in the order of the settings, with their own names.
 LANGUAGES = {
     code: json.loads((STATIC / "lang" / f"{code}.json").read_text("utf-8"))["language"] for code in ("en", "fil", "es")
 }
@@ -36,7 +36,7 @@ LIBRARIES = ("socket.io.esm.min.js", "uPlot.esm.js", "uPlot.min.css")
 #: The cookie by which a visitor has chosen one (static/words.js sets it).
 LANGUAGE_COOKIE = "language"
 
-#: What browsers ask for under another name.
+#: Files that browsers request under another name.
 _ALIASES = {"tl": "fil"}
 
 #: Seconds for which a file may be kept under an address that changes with its content: a year, the customary most.
@@ -63,7 +63,7 @@ def missing_libraries() -> list[str]:
 
 
 def log_missing_libraries() -> None:
-    """Log an error if there are any: the routes work, but nobody can chat on the page."""
+    """Log an error if there are any: the routes work, but no one can chat on the page."""
     missing = missing_libraries()
     if missing:
         log.error("the chat page does not work: %s missing; run `npm ci` and `npm run build`", ", ".join(missing))
@@ -135,7 +135,7 @@ def versioned(kept: str, filename: str) -> Response:
 
 @lru_cache(maxsize=1)
 def version() -> str:
-    """Return what stands for the content of all the page's files, as they were when this process was first asked."""
+    """Return a hash of all the page's files, as they were at this process's first request."""
     digest = hashlib.sha256()
     for path in sorted(path for path in STATIC.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(STATIC)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())

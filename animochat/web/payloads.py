@@ -87,7 +87,7 @@ class ResolvedReports(Struct):
 
 
 class Actions(Struct):
-    """What moderators did, the latest first. `total`: the number of all entries that are listed."""
+    """The moderators' actions, the latest first. `total`: the number of all entries in the list."""
 
     total: int
     actions: list[Action]

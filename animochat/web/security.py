@@ -1,4 +1,4 @@
-"""The headers by which a browser limits what a page of ours may do, and what others may do with it."""
+"""The headers that limit in browsers the rights of our pages, and the rights of other pages over them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-# What may stand in a Host header and is safe inside the policy: no space, comma or semicolon.
+# The characters of a Host header that are safe inside the policy: no space, comma or semicolon.
 _HOST = re.compile(r"[A-Za-z0-9._\-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", re.ASCII)
 
-# Browsers that were here once with TLS come back with it only, for a year: nobody on the way can take it off.
+# Browsers that were here once with TLS use only TLS for a year, so no one in between can remove it.
 _HSTS = "max-age=31536000"
 
 
@@ -46,11 +46,11 @@ def _add_headers(response: Response) -> Response:
         del response.headers["X-Frame-Options"]  # which knows no list
     if seen_scheme(request.environ, settings.trusted_proxies) == "https":
         response.headers.setdefault("Strict-Transport-Security", _HSTS)
-    if "animochat.request" in request.environ:  # what the log's lines about this request carry
+    if "animochat.request" in request.environ:  # the field of this request's log lines
         response.headers["X-Request-Id"] = request.environ["animochat.request"]
     policy = _CONTENT_SECURITY_POLICY.format(connect=_connect_sources(request.host), ancestors=ancestors)
     response.headers.setdefault("Content-Security-Policy", policy)
-    # What is not said to be cacheable is about this moment.
+    # Answers that are not marked as cacheable hold only for this moment.
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 

@@ -1,7 +1,6 @@
 """The operator's texts: terms, privacy and contact as pages, security.txt, robots.txt and the browsers' icon.
 
-Each comes from a file in TEXTS_DIR, else from a short default that is made from the settings, so that what it says of
-them is true.
+Each comes from a file in TEXTS_DIR, else from a short default that is made from the settings, so it agrees with them.
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ def default_security(root: str) -> str:
 
 
 def _facts(settings: Settings) -> dict[str, object]:
-    """Return what the defaults say of the settings."""
+    """Return the settings that the default texts use."""
     return {
         "messages_minutes": max(1, settings.report_window_minutes) if settings.store_messages else None,
         "history_hours": settings.match_history_hours,

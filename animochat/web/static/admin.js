@@ -6,7 +6,7 @@ for (const time of document.querySelectorAll("time")) {
   time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 }
 
-// What a form says, as the API takes it: numbers as such, none for an empty choice, boxes as true or false.
+// A form's fields for the API: numbers as numbers, null for an empty choice, checkboxes as true or false.
 function fields(form) {
   const values = {};
   for (const field of form.elements) {

@@ -1,6 +1,6 @@
 /**
- * What tells someone who looks elsewhere that something happened: a count in the title, and, for those who want them, a
- * sound and a notification. The notification names nobody and quotes nothing: others may see the screen.
+ * Signals for someone who is not looking at the page: a count in the title and, if switched on, a
+ * sound and a notification. The notification has no names and no quotes: others may see the screen.
  */
 import { chime } from "./sound.js";
 import { recall } from "./storage.js";

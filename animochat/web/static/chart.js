@@ -1,6 +1,6 @@
 /**
- * One chart of the operator's page: lines over the last hour, to be seen, heard and read. What is drawn (by uPlot) is a
- * slider through the moments of that hour, the same numbers are in a table, and no line is told by its colour alone.
+ * One chart of the operator's page: lines over the last hour, for the eye and for screen readers. The drawing (by uPlot)
+ * is a slider through the moments of that hour, the same numbers are in a table, and no line depends on its colour alone.
  */
 import uPlot from "./vendor/uPlot.esm.js";
 
@@ -37,7 +37,7 @@ export class Chart {
    * @param {string} title
    * @param {{format: (value: number) => string, least: number}} kind  how a value is written with its unit; up to which
    *   one the chart goes at least
-   * @param {(time: number|null) => void} choose  called when somebody looks at another moment here; null: at the latest
+   * @param {(time: number|null) => void} choose  called when someone selects another moment here; null: the latest
    */
   constructor(title, { format, least }, choose) {
     this.title = title;
@@ -66,7 +66,7 @@ export class Chart {
     this.summary.id = `${id}-summary`;
     this.plot.setAttribute("aria-describedby", this.summary.id);
     this.plot.addEventListener("keydown", (event) => this.press(event));
-    // Whoever reads a moment keeps it while the hour goes on.
+    // The selected moment stays while the hour goes on.
     this.plot.addEventListener("focus", () => this.choose(this.chosen ?? this.times.at(-1) ?? null));
     this.plot.addEventListener("blur", () => this.choose(null));
     for (const type of ["pointerdown", "pointermove"]) this.plot.addEventListener(type, (event) => this.point(event));
@@ -101,7 +101,7 @@ export class Chart {
     this.times = times;
     this.lines = lines;
     if (!same || !this.uplot) this.draw();
-    this.uplot.batch((it) => it.setData(this.data())); // at once: what is to be shown next needs the new scale
+    this.uplot.batch((it) => it.setData(this.data())); // at once: the next call needs the new scale
     this.summary.textContent = this.summarize();
     this.fill();
   }
@@ -129,7 +129,7 @@ export class Chart {
     this.uplot?.redraw(false);
   }
 
-  // What is drawn
+  // The drawing
 
   data() {
     return [this.times, ...this.drawn().map((line) => line.values)];
@@ -180,7 +180,7 @@ export class Chart {
     this.show(this.chosen ?? null);
   }
 
-  // What is said
+  // The spoken text
 
   value(line, index) {
     const value = this.lines[line].values[index];
@@ -222,7 +222,7 @@ export class Chart {
       this.body = this.table.createTBody();
       this.rows = new Map();
     }
-    // Rows that are there stay the same elements: whoever reads one is not thrown out of it.
+    // Existing rows stay the same elements, so that a reader keeps their place.
     for (const [time, old] of this.rows) {
       if (time >= this.times[0]) break;
       old.remove();
@@ -260,7 +260,7 @@ function lonely(it, number) {
   return [...values.keys()].filter((at) => !nothing(values[at]) && nothing(values[at - 1]) && nothing(values[at + 1]));
 }
 
-/** What a line is called and looks like, and room for its value. */
+/** A line's name, its look, and room for its value. */
 function key(name, number) {
   const item = make("li", `line-${number + 1}`);
   const swatch = document.createElementNS(SVG, "svg");

@@ -1,5 +1,5 @@
 /**
- * The operator's charts: the last hour as the store has it (docs/operations.md), kept up to date while somebody looks.
+ * The operator's charts: the last hour as the store has it (docs/operations.md), kept up to date while someone looks.
  */
 import { Chart } from "./chart.js";
 
@@ -48,7 +48,7 @@ let moment = null;
 let timer = 0;
 let asking = false;
 
-// What is new
+// Updates
 
 async function ask() {
   for (let more = true; more; ) {
@@ -88,13 +88,13 @@ async function renew() {
   render();
 }
 
-/** What to say where there is no answer, or none that is JSON, or one that is an error. */
+/** The text for a missing answer, one that is not JSON, or an error. */
 function problem(error) {
   const answered = !(error instanceof TypeError || error instanceof SyntaxError || error.name === "TimeoutError");
   return `Not up to date: ${answered ? error.message : "the server can’t be reached"}. Trying again.`;
 }
 
-// What is shown
+// The view
 
 /** The workers, those that are here now before those that are gone. */
 function workers() {
@@ -103,7 +103,7 @@ function workers() {
   return [...names.keys()].sort((one, other) => order(one).localeCompare(order(other)));
 }
 
-/** What can be chosen: all workers together, each by itself, or one alone. */
+/** The choices: all workers together, each by itself, or one alone. */
 function offer() {
   const group = choice.querySelector("optgroup");
   const ids = workers();
@@ -139,7 +139,7 @@ function wanted(times) {
 }
 
 function render() {
-  // Every interval, those too in which nobody told anything: a gap in time is one in the chart.
+  // Every interval, also those without measurements: a gap in time is a gap in the chart.
   const times = [];
   if (last) for (let time = Math.min(...intervals.keys()); time <= last; time += step) times.push(time);
   const shown = wanted(times);

@@ -1,5 +1,5 @@
 /**
- * The person's way through the page: what the person does becomes requests, what the server says becomes screens.
+ * The person's way through the page: the person's actions become requests, the server's events become screens.
  *
  * The server knows where a person stands; the page only keeps what the person wishes (`wish`), so that both can be brought
  * together again after a connection was lost, whichever of the two had changed in the meantime.
@@ -68,7 +68,7 @@ const safety = new Safety({
 });
 export const interests = new Interests({ announce: (text) => view.announce(text), changed: interestsChanged });
 
-// --- what the person does
+// --- the person's actions
 
 /** Look for someone, with the interests that stand on the start screen. */
 export async function search() {
@@ -88,7 +88,7 @@ export async function search() {
     wish = "rest";
     view.show("start");
     complain(error);
-    // Whatever the server makes of it after all is to end where the page is now.
+    // Whatever the server does with it must end in the page's present state.
     if (error.code === "timeout") rest("cancel-match");
     if (error.code === "already-in-room") rest("leave-room");
   }
@@ -184,7 +184,7 @@ export async function forgetMe() {
   location.reload();
 }
 
-/** Ask the server to end it, until it answers: nobody may go on talking to an empty chair. */
+/** Ask the server to end it, until it answers: no one should go on talking to someone who has left. */
 async function rest(event) {
   unsaid = event;
   try {
@@ -223,7 +223,7 @@ export function onLeft(listener) {
   leftListeners.push(listener);
 }
 
-// --- what the server says
+// --- the server's events
 
 function session({ state, room, limits, lastRoom }) {
   const loaded = wish === null;
@@ -259,7 +259,7 @@ function session({ state, room, limits, lastRoom }) {
 function recovered() {
   view.connected();
   if (inRoom) outbox.flush();
-  else if (view.screen === "waiting") search(); // whether the last request arrived, nobody knows; twice does no harm
+  else if (view.screen === "waiting") search(); // the last request may not have arrived; repeating it does no harm
   else if (unsaid) rest(unsaid);
 }
 
@@ -291,7 +291,7 @@ function enterRoom({ roomId, partnerId, interests }) {
   if (isNew) {
     const draft = recall(ofLobby("draft"), null, "sessionStorage"); // from before a reload
     outbox.giveUp();
-    composer.clear(); // what was meant for one stranger is not for the next
+    composer.clear(); // a draft for one stranger is not for the next
     replies.clear();
     if (draft?.roomId === roomId) composer.restore(draft.text);
   }
@@ -328,9 +328,9 @@ function message(received) {
   if (conversation.add(received) && said) attention.call("notify.message", { counts: true });
 }
 
-// --- what went wrong
+// --- errors
 
-/** Tell the person what became of a request. */
+/** Show the person the outcome of a request. */
 export function complain(error) {
   const [key, values] = explain(error, composer.maxLength);
   const counted = error.code === "rate-limited" && error.retryAfterMs <= COUNTED_MS;

@@ -1,5 +1,5 @@
 /**
- * Where a message is written: sending by Enter, growing with the text, counting characters, and signalling that one types.
+ * The composer: it sends by Enter, grows with the text, counts characters, and signals typing.
  */
 import { isBlank } from "./text.js";
 import { write } from "./words.js";

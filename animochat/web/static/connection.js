@@ -1,7 +1,7 @@
 /**
  * The connection to the server: one Socket.IO socket, the person's token, and requests that are answered or fail.
  *
- * It knows the wire (protocol.md) and nothing of the page. What happens is told through the `handlers` it is given: one
+ * It knows the wire (protocol.md) and nothing of the page. It reports events through the given `handlers`: one
  * function per server event, called with that event's payload, and these of its own:
  *
  *   recovered()          back in time, what was missed follows by itself (connection state recovery)

@@ -74,10 +74,10 @@ export class Conversation {
     const item = { sender: "own", clientId, content, quote, timestamp: Date.now(), state: "sending" };
     build(item);
     this.#place(item);
-    this.#scroller.toEnd(); // whoever says something wants to see it
+    this.#scroller.toEnd(); // a sender wants to see the message
   }
 
-  /** What quotes a message: its id, who said it, and its beginning. Nothing, for one that can't be answered. */
+  /** The quote of a message: its id, sender and beginning. Undefined for one that can't be answered. */
   quote(id) {
     const item = this.#find(id);
     return item && { id, sender: item.sender, content: [...item.content].slice(0, QUOTED).join("") };
@@ -87,7 +87,7 @@ export class Conversation {
     return this.#own(clientId)?.state;
   }
 
-  /** What became of an own message. */
+  /** Show the outcome of an own message. */
   mark(clientId, state) {
     const item = this.#own(clientId);
     if (!item) return;

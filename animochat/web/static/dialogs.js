@@ -11,7 +11,7 @@ export function ask(id) {
   if (dialog.open) return Promise.resolve("");
   dialog.returnValue = "";
   dialog.showModal();
-  // Where it does not fit, it opens at its beginning, whichever button takes the focus elsewhere.
+  // If it does not fit, it opens at its beginning, although the focus may be on a button further down.
   if (dialog.scrollHeight > dialog.clientHeight) dialog.querySelector("h2").focus();
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true }));
 }

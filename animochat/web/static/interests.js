@@ -1,5 +1,5 @@
 /**
- * What someone would like to talk about: chips on the start screen and while waiting, remembered from visit to visit.
+ * A person's interests: chips on the start screen and while waiting, remembered from visit to visit.
  */
 import { keep, recall } from "./storage.js";
 import { isBlank } from "./text.js";

@@ -7,11 +7,11 @@
 import { ask } from "./dialogs.js";
 
 const ADDRESS = /\bhttps?:\/\/[^\s<>"]+/giu;
-// What ends a sentence around an address rather than the address.
+// Characters that end the sentence around an address, not the address.
 const TRAILING = /[.,;:!?…'’”»*_~]$/u;
 const BRACKETS = { ")": "(", "]": "[", "}": "{" };
 
-/** Append what somebody wrote, as text and links: never as markup. */
+/** Append a person's message as text and links, never as markup. */
 export function appendText(element, text) {
   let done = 0;
   for (const { 0: found, index } of text.matchAll(ADDRESS)) {

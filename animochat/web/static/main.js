@@ -53,7 +53,7 @@ pressTwice($("forget"), $("forget-label"), {
 });
 onBack(() => {
   if (!chat.isChatting()) {
-    if (view.screen === "chat") chat.toStart(); // what was said in a chat that is over
+    if (view.screen === "chat") chat.toStart(); // the conversation of a chat that is over
     return false;
   }
   ask("leave-dialog").then((answer) => answer && chat.isChatting() && chat.leave());

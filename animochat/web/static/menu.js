@@ -23,7 +23,7 @@ export function menu(button, list) {
     show(list.hidden);
     if (!list.hidden) items()[0]?.focus();
   });
-  // Before whoever was pressed does what it is for: a dialog then gives the focus back to the button.
+  // Before the pressed item acts: a dialog then gives the focus back to the button.
   list.addEventListener("click", (event) => {
     if (!event.target.closest("button")) return;
     button.focus();

@@ -1,5 +1,5 @@
 /**
- * When to try a connection again: soon, then ever less often, and at once when there is a reason to hope.
+ * The times to reconnect: soon, then less and less often, and at once when the network may be back.
  *
  * The client library can do the first, but sleeps on when the network is back.
  */

@@ -1,5 +1,5 @@
 /**
- * What is seen of the conversation: its end, unless somebody reads further up, who is told how much is new below.
+ * The visible part of the conversation: its end, or, for someone who reads further up, a count of new messages below.
  */
 import { write } from "./words.js";
 
@@ -24,7 +24,7 @@ export class Scroller {
       this.toEnd();
       this.#area.focus({ preventScroll: true }); // the button is gone now
     });
-    // The phone's keyboard, the growing composer, a rotated screen: whoever was at the end stays there.
+    // The phone's keyboard, the growing composer, a rotated screen: a view at the end stays there.
     new ResizeObserver(() => {
       this.#height = this.#area.clientHeight;
       if (this.#atEnd) this.toEnd();
@@ -55,7 +55,7 @@ export class Scroller {
 
   #look() {
     const { scrollHeight, scrollTop, clientHeight } = this.#area;
-    if (clientHeight !== this.#height) return; // nobody scrolled: the room for it changed, which is about to be observed
+    if (clientHeight !== this.#height) return; // no one scrolled: the area's size changed, which the observer will report
     this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END;
     if (this.#atEnd) this.#showUnseen(0);
   }

@@ -1,5 +1,5 @@
 /**
- * A key and a button that count when they are pressed twice, so that nobody loses a conversation to a slip.
+ * A key and a button that count when they are pressed twice, so that no one loses a conversation to a slip.
  */
 import { write } from "./words.js";
 

@@ -1,5 +1,5 @@
 /**
- * What the page remembers from visit to visit, on this device only. Where the browser forbids it, for this visit.
+ * The page's storage from visit to visit, on this device only. If the browser forbids it, for this visit only.
  */
 const PREFIX = "animochat.";
 
@@ -9,7 +9,7 @@ export const { lobby } = document.body.dataset;
 /** The name for something that is kept for this lobby alone; in `main`, the one from before there were others. */
 export const ofLobby = (name) => (lobby === "main" ? name : `${name}.${lobby}`);
 
-/** What was kept under `name`, or `fallback`. */
+/** The value kept under `name`, or `fallback`. */
 export function recall(name, fallback, store = "localStorage") {
   try {
     return JSON.parse(window[store].getItem(PREFIX + name)) ?? fallback;

@@ -5,7 +5,7 @@
 // How far it has to be pulled, and how far it can be, in pixels.
 const ENOUGH = 56;
 const MOST = 80;
-// Before this it is not clear whether somebody scrolls or swipes, in pixels.
+// Shorter moves may be a scroll or a swipe, in pixels.
 const UNCLEAR = 10;
 
 /** `swiped(element)` is called when something that matches `selector` inside `area` has been pulled far enough. */

@@ -1,5 +1,5 @@
 /**
- * What there is in a text that somebody wrote.
+ * The visible content of a person's text.
  */
 
 // Unicode's ignorable characters, white space and controls; then those that are blank without being called so.
@@ -9,8 +9,8 @@ const BLANK = /^[\s\p{DI}\p{Cc}\u2800\ufff9-\ufffc\u{13430}-\u{1343f}\u{16fe4}\u
 export const isBlank = (text) => BLANK.test(text);
 
 const LINE_END = /\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]/u;
-// What acts on a reader instead of being read: controls but the tab, and what turns the text around it.
+// Characters that act on a reader instead of being read: controls except the tab, and direction overrides.
 const ACTING = /(?!\t)\p{Cc}|[\u202a-\u202e\u2066-\u206f]/gu;
 
-/** The lines of `text`, however they end, each with nothing in it but what is to be read. */
+/** The lines of `text`, with any line ending, each with only its readable characters. */
 export const readable = (text) => text.split(LINE_END).map((line) => line.replaceAll(ACTING, ""));

@@ -43,7 +43,7 @@ export function transcript(items) {
   return `${[...head(items), ...lines].join("\n")}\n`;
 }
 
-/** When, where and with whom. */
+/** The head of the file: time, place and partner. */
 function head(items) {
   const began = new Date(items[0]?.timestamp ?? Date.now());
   const date = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "short" }).format(began);

@@ -1,5 +1,5 @@
 /**
- * What the page shows around the conversation: which screen, who is there, what is wrong, and what is said aloud.
+ * The page around the conversation: the screen, the partner's state, errors, and announcements.
  *
  * Texts are given by their keys (words.js). Whatever changes by itself is also put into the announcer, the one live region
  * for screen readers besides the log.
@@ -12,13 +12,13 @@ const $ = (id) => document.getElementById(id);
 // How long a notice stays, in milliseconds.
 const NOTICE_MS = 7_000;
 const TOAST_MS = 2_500;
-// After this long nobody can say any more that it takes a moment, in milliseconds.
+// After this long "a moment" is no longer true, in milliseconds.
 const SLOW_MS = 12_000;
 const HUES = 6;
 const TITLES = { waiting: "title.waiting", chat: "title.chat", ended: "title.ended" };
 
-// Where somebody types on a real keyboard, the cursor is put where the typing goes on. On a phone that would throw the
-// keyboard up unasked, over what has just appeared.
+// With a real keyboard, the cursor moves to the field that comes next. On a phone that would open the
+// keyboard unasked, over the content that has just appeared.
 const realKeyboard = window.matchMedia("(hover: hover) and (pointer: fine)");
 
 export class View {
@@ -117,7 +117,7 @@ export class View {
     this.show("chat", { composer, again: isNew });
   }
 
-  /** How the stranger is doing: "here", "typing", "away" or "gone". While offline, nobody can know. */
+  /** How the stranger is doing: "here", "typing", "away" or "gone". While offline, it is unknown. */
   partner(status) {
     this.#partner = status;
     const shown = this.#offline && status !== "gone" ? "offline" : status;
@@ -139,7 +139,7 @@ export class View {
     this.hideToast();
     write($("ended-reason"), `ended.${reason}`);
     this.announce(say(`ended.${reason}`));
-    // Onto the panel, not onto its button: whoever was in the middle of a word must not press it with the next key.
+    // Onto the panel, not onto its button: someone who is typing must not press it with the next key.
     if (losesFocus) $("ended").focus();
   }
 

@@ -1,8 +1,8 @@
 /**
- * What the page says: its texts come from one file for each language (lang/*.json), and are looked up by key.
+ * The page's texts: one file for each language (lang/*.json), looked up by key.
  *
  * The server writes the document in the language that the browser asks for; `speak` changes it later, without a reload.
- * Whatever is written by `write` (or stands in the document with a `data-say`) is then written anew.
+ * It then rewrites every text from `write`, and every element with `data-say`.
  */
 
 // For how long a wait is counted in seconds, in milliseconds.
@@ -46,7 +46,7 @@ export function label(element, key, values = {}) {
 /** Seconds to wait, as a person counts them. */
 export const seconds = (ms) => Math.max(1, Math.ceil(ms / 1000));
 
-/** What an error of the protocol means to the person in front of the page: `[key, values]`. */
+/** The page's text for an error of the protocol: `[key, values]`. */
 export function explain(error, maxMessageLength) {
   if (error.code === "rate-limited" && error.retryAfterMs) {
     if (error.retryAfterMs > COUNTED_MS) {
@@ -66,7 +66,7 @@ export function onLanguage(listener) {
 /** Change the language, for this visit and the next ones. Rejects when its file can't be loaded: nothing changes. */
 export async function speak(language) {
   await load(language);
-  const { pathname } = new URL(".", document.baseURI); // where this page is, in whichever lobby
+  const { pathname } = new URL(".", document.baseURI); // this page's address, in any lobby
   document.cookie = `language=${language}; path=${pathname}; max-age=${COOKIE_S}; samesite=lax`;
   document.documentElement.lang = language;
   document.documentElement.dir = texts.dir;
