@@ -57,7 +57,7 @@ class Person:
         self.context = context
         self.url = url
         self.page: Page = context.new_page()
-        self.complaints: list[str] = []  # what must stay empty: script errors, and whatever the security policy refused
+        self.complaints: list[str] = []  # must stay empty: script errors, and violations of the security policy
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._listen)
 
@@ -75,20 +75,20 @@ class Person:
         expect(self.page.locator("#online")).to_be_visible()  # there is a connection
         return self
 
-    # what a person does
+    # a person's actions
 
     def search(self) -> None:
         self.page.get_by_role("button", name="Start chatting").click()
 
     def next(self) -> None:
-        """Leaves the partner for the next one: the button asks, and means it when pressed again."""
+        """Leave the partner for the next one: the button asks once, and acts on the second press."""
         self.button("Next").click()
         expect(self.button("Skip?")).to_be_visible()
         self.page.wait_for_timeout(400)  # sooner it would be a double click, which is one slip
         self.button("Skip?").click()
 
     def choose(self, item: str) -> None:
-        """Something of the chat's menu."""
+        """Press an item of the chat's menu."""
         self.button("More").click()
         self.page.locator("#menu").get_by_role("button", name=item, exact=True).click()
 
@@ -96,7 +96,7 @@ class Person:
         self.draft.press_sequentially(text)
 
     def say(self, text: str) -> None:
-        """Says something and waits until the server has it."""
+        """Send a message and wait until the server has it."""
         self.draft.fill(text)
         self.draft.press("Enter")
         expect(self.messages("own").last).to_have_text(text)
@@ -110,11 +110,11 @@ class Person:
 
     @property
     def id(self) -> str:
-        """What the server calls this person."""
+        """Return the server's id of this person."""
         token: str = self.page.evaluate("JSON.parse(sessionStorage['animochat.token'])")
         return token.rpartition(".")[0]
 
-    # what a person sees
+    # a person's view
 
     @property
     def draft(self) -> Locator:
@@ -162,14 +162,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def quick_server(module_servers: Callable[..., Server]) -> Server:
-    """One server for all tests of a module, on which nobody has to wait for long."""
+    """Start one server for all tests of a module, with short times."""
     env = {"SKIP_COOLDOWN_MS": "2000", "INTEREST_WAIT_MS": "2000", "LOBBIES": "main,cebu"}
     return module_servers(env=env)
 
 
 @pytest.fixture
 def server(quick_server: Server) -> Server:
-    """Here one server serves a whole module: everybody is somebody new, and gone after the test."""
+    """Return the module's server: every test has new people, who are gone after it."""
     return quick_server
 
 
@@ -222,14 +222,14 @@ def person(browser: Browser) -> Iterator[Callable[..., Person]]:
     for context in {someone.context for someone in people}:
         context.close()
     for server in visited:
-        if server.exit_status() is None:  # nobody of this test is to meet somebody of the next
-            eventually(lambda server=server: server.get("/stats").json()["waitingUsers"] == 0, what="nobody waiting")
+        if server.exit_status() is None:  # people of this test must not meet people of the next
+            eventually(lambda server=server: server.get("/stats").json()["waitingUsers"] == 0, what="no one waiting")
     assert [complaint for someone in people for complaint in someone.complaints] == []
 
 
 @pytest.fixture
 def meet() -> Callable[[Person, Person], None]:
-    """Brings two people who have just come into one chat."""
+    """Match two people who have just come."""
 
     def meet(one: Person, other: Person) -> None:
         one.search()
@@ -244,7 +244,7 @@ def meet() -> Callable[[Person, Person], None]:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: the directory named by ANIMOCHAT_ARTIFACTS, else a temporary one."""
+    """Return the directory for screenshots: ANIMOCHAT_ARTIFACTS, else a temporary one."""
     named = os.environ.get("ANIMOCHAT_ARTIFACTS")
     directory = Path(named) if named else tmp_path_factory.mktemp("artifacts")
     directory.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth"))
 
 
-def test_the_operator_bans_whom_a_report_is_on(
+def test_the_operator_bans_a_reported_person(
     server: Server, browser: Browser, connect: Callable[..., Client], artifacts: Path
 ) -> None:
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The operator's charts in a browser: what workers have told is drawn, said and in tables, and it goes on by itself.
+"""The operator's charts in a browser: metrics of workers are drawn, described and in tables, and update by themselves.
 
 The page and its API are served as they are, on a real store; time and the workers' numbers are passed in.
 """
@@ -132,7 +132,7 @@ def chart(page: Page, title: str) -> Any:
 
 
 def said(page: Page, title: str) -> Any:
-    """What is said of the moment that is looked at."""
+    """Return the description of the selected moment."""
     return page.get_by_role("slider", name=f"{title}: moment")
 
 
@@ -145,7 +145,7 @@ def table(page: Page, title: str) -> list[list[str]]:
     return [row.locator("th, td").all_inner_texts() for row in rows.all()]
 
 
-def test_all_workers_together_are_drawn_said_and_in_tables(charts: Callable[..., Page]) -> None:
+def test_all_workers_together_are_drawn_described_and_in_tables(charts: Callable[..., Page]) -> None:
     page = charts()
     titles = ["People", "Matches per minute", "Messages per minute", "Wait for a partner", "Message delivery"]
     expect(page.get_by_role("heading", level=3)).to_have_text(titles)
@@ -188,7 +188,7 @@ def test_workers_are_shown_side_by_side_or_one_alone(charts: Callable[..., Page]
         .locator("path")
         .evaluate_all("paths => paths.map((path) => path.getAttribute('stroke-dasharray'))")
     )
-    assert len(set(dashes)) == 2, "no line is told by its colour alone"
+    assert len(set(dashes)) == 2, "no line depends on its colour alone"
     page.get_by_label("Show").select_option(two)
     expect(chart(page, "People").get_by_role("listitem")).to_have_text(["online –", "waiting –"])
     assert table(page, "People")[2] == ["17:47:00", "22", "2"]
@@ -223,7 +223,7 @@ def test_a_chart_is_read_with_the_keyboard_and_all_show_the_same_moment(
     expect(chart(page, "People").get_by_role("row")).to_have_count(5)
 
 
-def test_the_charts_go_on_by_themselves_while_somebody_looks(charts: Callable[..., Page], workers: Workers) -> None:
+def test_the_charts_update_by_themselves_while_someone_looks(charts: Callable[..., Page], workers: Workers) -> None:
     page = charts()
     table(page, "People")
     people = chart(page, "People").get_by_role("row")
@@ -253,7 +253,7 @@ def test_the_charts_go_on_by_themselves_while_somebody_looks(charts: Callable[..
         assert len(asked) == count + 1, f"not after {away}"
 
 
-def test_it_says_when_it_is_not_up_to_date(charts: Callable[..., Page], workers: Workers) -> None:
+def test_outdated_charts_say_so(charts: Callable[..., Page], workers: Workers) -> None:
     page = charts()
     status = page.get_by_role("status")
     page.context.set_offline(True)
@@ -285,7 +285,7 @@ def test_axe_finds_nothing_to_complain_about(
         assert [(it["id"], [node["html"] for node in it["nodes"]]) for it in found["violations"]] == [], view
 
 
-def test_before_anybody_has_told_anything_the_charts_say_so(charts: Callable[..., Page], workers: Workers) -> None:
+def test_charts_without_measurements_say_so(charts: Callable[..., Page], workers: Workers) -> None:
     workers.pipeline.execute("FLUSHALL")
     page = charts()
     expect(chart(page, "People")).to_contain_text("No data yet.")

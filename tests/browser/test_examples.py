@@ -71,7 +71,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page_origin(pages: Path) -> Iterator[str]:
-    """Where the example page is served: another origin than the chat's."""
+    """Return the origin of the example page, which is not the chat's."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -122,7 +122,7 @@ def test_a_node_and_a_python_client_talk(terminal: Callable[..., Terminal]) -> N
     python.end()
 
 
-#: What a partner may say to act on a terminal, or to pass for a line of the client's own. "end" is in each of them.
+#: Messages that try to control a terminal, or to look like a line of the client's own. Each contains "end".
 HOSTILE = [
     "\x1b]0;title\x07\x1b[2J\x1b[H end",
     "a\r> b\nMatched\x0b\x0c end",
@@ -135,7 +135,7 @@ HOSTILE = [
 @pytest.mark.parametrize(
     "command", [["node", str(EXAMPLES / "client.mjs")], [sys.executable, str(EXAMPLES / "client.py")]]
 )
-def test_a_terminal_prints_each_message_as_one_line_without_what_acts_on_it(
+def test_a_terminal_prints_each_message_as_one_line_without_control_characters(
     terminal: Callable[..., Terminal], connect: Callable[..., Client], server: Server, command: list[str]
 ) -> None:
     client = terminal(*command)

@@ -24,7 +24,7 @@ def test_two_strangers_meet_and_talk(server, person, meet):
         assert shown[1:] == ["hello", "hi yourself", "how are you?"]
 
 
-def test_everybody_sees_how_many_are_online(servers, person):
+def test_everyone_sees_the_number_online(servers, person):
     server = servers()
     anna = person(server)
     expect(anna.page.locator("#online")).to_have_text("1 online")
@@ -57,7 +57,7 @@ def test_typing_ends_when_the_draft_is_cleared_or_left_alone(server, person, mee
     expect(dots).to_be_hidden()  # by itself
 
 
-def test_typing_is_told_no_more_than_every_two_seconds(server, person, meet):
+def test_typing_is_sent_at_most_every_two_seconds(server, person, meet):
     anna, bert = person(server), person(server)
     sent: list[str] = []
     anna.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
@@ -71,7 +71,7 @@ def test_typing_is_told_no_more_than_every_two_seconds(server, person, meet):
     assert "false" in typing[-1]
 
 
-def test_stop_leaves_tells_the_partner_and_keeps_what_was_said_in_sight(server, person, meet):
+def test_stop_leaves_notifies_the_partner_and_keeps_the_conversation_visible(server, person, meet):
     anna, bert = person(server), person(server)
     meet(anna, bert)
     anna.say("bye")
@@ -87,7 +87,7 @@ def test_stop_leaves_tells_the_partner_and_keeps_what_was_said_in_sight(server, 
     expect(bert.button("Start chatting")).to_be_visible()
 
 
-def test_next_tells_the_partner_counts_the_cooldown_down_and_finds_somebody_else(server, person, meet):
+def test_next_notifies_the_partner_counts_the_cooldown_down_and_finds_someone_else(server, person, meet):
     anna, bert = person(server), person(server)
     meet(anna, bert)
     bert.say("so, about my stamp collection")
@@ -175,7 +175,7 @@ def test_enter_that_ends_a_composition_does_not_send(server, person, meet):
     expect(bert.messages("partner")).to_have_text([re.compile("日本")])
 
 
-def test_what_people_write_is_text(server, person, meet):
+def test_messages_are_text_and_never_markup(server, person, meet):
     anna, bert = person(server), person(server)
     meet(anna, bert)
     own = "document.title = 'owned'"
@@ -305,7 +305,7 @@ def test_the_whole_journey_by_keyboard_alone(server, person):
     anna.press("Enter")
     expect(anna.button("Start chatting")).to_be_focused()
 
-    # Whoever was about to type must not press a button by it: the focus is on the news, and one Tab before the buttons.
+    # Someone who is typing must not press a button by it: the focus is on the news, one Tab before the buttons.
     panel = bert.page.get_by_role("group", name="The stranger moved on to someone else.")
     expect(panel).to_be_focused()
     tab_to(bert, bert.button("Meet someone new"))

@@ -1,4 +1,4 @@
-"""What is around a chat: interests, the first visit, languages, and being told of news while looking elsewhere."""
+"""The page around a chat: interests, the first visit, languages, and notifications while the page is hidden."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_interest_that_cannot_be_added_stays_in_the_field_and_says_why(server
     expect(anna.button("Start chatting")).to_be_visible()
 
 
-def test_how_many_interests_there_can_be_and_how_long_is_what_the_server_says(server, person):
+def test_the_bounds_of_interests_come_from_the_server(server, person):
     anna = person(server)
     field = anna.page.get_by_role("textbox", name="What would you like to talk about?")
     field.fill("tea,chess,botany,cats,")
@@ -160,7 +160,7 @@ def test_those_who_share_an_interest_meet_and_see_what_they_have_in_common(serve
     expect(carla.page.locator(common)).to_have_text("In common: FERNS")
     expect(bert.heading).to_have_text("Looking for someone…")
     dora = person(server)
-    dora.search()  # anybody will do, and after a while for bert too
+    dora.search()  # anyone will do, and after a while for bert too
     expect(bert.heading).to_have_text("Stranger")
     expect(dora.page.locator(common)).to_be_hidden()
 
@@ -217,7 +217,7 @@ def test_an_announcement_stays_until_it_is_dismissed(server, person, meet, opera
     expect(bert.messages("partner")).to_have_text(["see you then"])
 
 
-def test_who_is_banned_reads_until_when_and_is_not_connected_again(server, person, meet, operator):
+def test_a_banned_person_sees_the_end_of_the_ban_and_does_not_reconnect(server, person, meet, operator):
     anna, bert = person(server), person(server)
     meet(anna, bert)
     operator.ban(anna.id, 3_600_000, "", "")

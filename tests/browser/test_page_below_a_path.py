@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from tests.helpers.balancers import alive, balancer
 from tests.helpers.servers import Server, eventually, free_port
 
-#: What a proxy passes on, beside the request: nothing, or what deploy/nginx.conf does.
+#: A proxy's additional headers: none, or those of deploy/nginx.conf.
 PASSED_ON = {
     "proxy_pass alone": "",
     "Host and upgrades": """
@@ -65,7 +65,7 @@ def test_two_people_talk_on_a_page_below_a_path(below: Proxied, person: Callable
     meet(anna, bert)
     anna.say("hello")
     expect(bert.messages("partner")).to_have_text(["hello"])
-    bert.page.reload()  # who one is, and the language, belong to this page
+    bert.page.reload()  # identity and language belong to this page
     expect(bert.messages("partner")).to_have_text(["hello"])
     bert.say("and hello")
     expect(anna.messages("partner")).to_have_text(["and hello"])

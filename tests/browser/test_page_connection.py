@@ -101,7 +101,7 @@ def test_the_partner_sees_a_reload_as_a_short_absence(server, person, meet):
     expect(bert.page.locator("#partner-status")).to_have_text("In the chat")
 
 
-def test_the_partner_of_a_closed_tab_is_told_and_can_go_on(servers, person, meet):
+def test_the_partner_of_a_closed_tab_is_notified_and_can_go_on(servers, person, meet):
     server = servers(env={"RECONNECT_GRACE_MS": "1500"})
     anna, bert = person(server), person(server)
     meet(anna, bert)
@@ -109,7 +109,7 @@ def test_the_partner_of_a_closed_tab_is_told_and_can_go_on(servers, person, meet
     anna.page.close()
     expect(bert.notice).to_contain_text("connection dropped")
     expect(bert.ended).to_have_text("The stranger lost the connection and didn’t come back.")
-    expect(bert.messages("partner")).to_have_text(["brb"])  # what was said can still be read
+    expect(bert.messages("partner")).to_have_text(["brb"])  # the messages can still be read
     bert.button("Meet someone new").click()
     expect(bert.heading).to_have_text("Looking for someone…")
 
@@ -205,7 +205,7 @@ def test_both_see_the_same_order_when_messages_cross(server, person, meet):
         expect(texts).to_have_text(["bert, who was first", "anna, who was slow"])
 
 
-def test_stop_while_the_connection_is_lost_is_told_later(server, person, meet):
+def test_stop_while_the_connection_is_lost_is_sent_later(server, person, meet):
     anna, bert = person(server, open=False), person(server)
     sockets: list[WebSocketRoute] = []
 
@@ -289,7 +289,7 @@ def test_chats_and_searches_go_on_when_a_server_comes_back(servers, person, meet
     for someone in (anna, bert, carla):
         expect(someone.banner).to_be_hidden(timeout=30_000)
     expect(anna.page.locator("#chat")).to_be_visible()
-    # Whatever became of the chat, both see the same, and can talk: on, or with somebody new.
+    # In every case, both see the same state and can talk: in the same chat, or with someone new.
     if anna.draft.is_visible():
         anna.say("still there?")
         expect(bert.messages("partner").last).to_have_text("still there?")

@@ -30,7 +30,7 @@ TALK = [
 
 
 def fits(page: Page) -> bool:
-    """Nothing sticks out to the side."""
+    """Check that nothing overflows sideways."""
     return page.evaluate(
         """() => [document.scrollingElement]
             .concat(...document.querySelectorAll(".screen:not([hidden]), .scroller, dialog[open]"))
@@ -114,10 +114,10 @@ def test_the_composer_stays_above_a_phones_keyboard(server, person, meet):
         bert.say(f"{number}\n" * 6)
     expect(anna.messages("partner")).to_have_count(6)
     bar = anna.page.locator(".bar").bounding_box()
-    anna.page.set_viewport_size({"width": 390, "height": 460})  # what the keyboard leaves
+    anna.page.set_viewport_size({"width": 390, "height": 460})  # the room above the keyboard
     expect(anna.draft).to_be_in_viewport(ratio=0.99)
-    expect(anna.messages("partner").last).to_be_in_viewport()  # whoever was at the end stays there
-    assert anna.page.locator(".bar").bounding_box() == bar  # what is above the conversation does not move
+    expect(anna.messages("partner").last).to_be_in_viewport()  # a view at the end stays there
+    assert anna.page.locator(".bar").bounding_box() == bar  # the bar above the conversation does not move
 
 
 def test_reduced_motion_is_none(server, person, meet):

@@ -34,7 +34,7 @@ class Wire:
         self._sockets.append(socket)
 
     def receive(self, event: str, *arguments: Any) -> None:
-        """The page receives an event, as if the server had sent it."""
+        """Send the page an event, as if the server had sent it."""
 
         def upgraded() -> bool:
             self.page.wait_for_timeout(10)  # Playwright's own loop has to run for it
@@ -91,7 +91,7 @@ def test_a_quotation_is_text_wherever_it_is_shown(server, person, meet):
         expect(someone.page).not_to_have_title("owned")
 
 
-def test_what_the_operator_and_the_server_say_is_text(wired):
+def test_texts_of_the_operator_and_the_server_are_never_markup(wired):
     anna, wire = wired
     wire.receive("announcement", {"text": MARKUP})
     expect(anna.page.locator("#announcement-text")).to_have_text(MARKUP)
@@ -120,7 +120,7 @@ def test_a_late_message_of_another_room_is_not_shown(server, person, meet, wired
     expect(anna.messages("partner")).to_have_text(["hello"])
 
 
-def test_what_comes_late_of_a_room_that_was_left_changes_nothing(wired):
+def test_late_events_of_a_left_room_change_nothing(wired):
     anna, wire = wired
     wire.receive("matched", {"roomId": "r1", "userId": "me", "partnerId": "them", "interests": []})
     expect(anna.heading).to_have_text("Stranger")

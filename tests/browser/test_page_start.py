@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.helpers.servers import eventually
 
-#: Small phones, phones on their side, a window beside a keyboard, and 400 % zoom.
+#: Small phones, phones in landscape, a window beside a keyboard, and 400 % zoom.
 SMALL = [(320, 568), (844, 390), (667, 375), (390, 400), (320, 256)]
 
 #: Something that each supported browser has, as a script that takes it away.
@@ -22,7 +22,7 @@ NEEDED = {
     "container queries": "CSS.supports = () => false",
 }
 
-#: What some supported browser lacks, and the page does without.
+#: Features that some supported browser lacks, and that the page does not need.
 DISPENSABLE = "delete URL.canParse; delete window.Notification; delete window.visualViewport"
 
 #: The ratio of the luminances of an element's border and of what it stands on, as WCAG counts it.
@@ -74,7 +74,7 @@ def test_every_dialog_opens_at_its_beginning_where_it_does_not_fit(server, perso
     opens_at_its_beginning()
 
 
-def test_what_is_shown_on_one_line_is_not_cut_off_below_it(server, person, meet):
+def test_single_line_texts_are_not_cut_off_below(server, person, meet):
     anna, bert = person(server), person(server, viewport={"width": 320, "height": 640})
     meet(anna, bert)
     for someone in (anna, bert):
@@ -100,7 +100,7 @@ def test_of_two_choices_one_above_the_other_the_likelier_one_comes_first(server,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_what_can_be_pressed_or_filled_in_has_an_edge_that_can_be_seen(server, person, meet, scheme):
+def test_buttons_and_fields_have_a_visible_edge(server, person, meet, scheme):
     anna, bert = person(server, color_scheme=scheme), person(server)
     edged = ".field, textarea, select, .quiet, .lobbies a:not([aria-current])"
 
@@ -121,7 +121,7 @@ def test_what_can_be_pressed_or_filled_in_has_an_edge_that_can_be_seen(server, p
     assert look() >= 2
 
 
-def test_the_waiting_face_looks_around_for_those_who_want_movement(server, person):
+def test_the_waiting_face_moves_unless_motion_is_reduced(server, person):
     anna = person(server, reduced_motion="no-preference")
     anna.search()
     moving = "document.getAnimations().some((it) => it.effect.target.matches('.seeker .face'))"
@@ -148,7 +148,7 @@ def test_each_reply_button_is_named_for_its_message(server, person, meet):
 
 
 @pytest.mark.parametrize("name", ["menu.js", "main.js", "lang/en.json", "vendor/socket.io.esm.min.js"])
-def test_a_file_that_does_not_load_is_said_with_a_way_to_try_again(server, person, artifacts, name):
+def test_a_file_that_does_not_load_is_reported_with_a_way_to_retry(server, person, artifacts, name):
     anna = person(server, open=False)
     anna.page.route(f"**/{name}", lambda route: route.abort())
     anna.page.goto(server.url)
@@ -162,7 +162,7 @@ def test_a_file_that_does_not_load_is_said_with_a_way_to_try_again(server, perso
     expect(anna.page.locator("#start-button")).not_to_have_attribute("aria-disabled", "true")
 
 
-def test_a_module_that_arrives_in_part_is_said_too(server, person):
+def test_a_module_that_arrives_in_part_is_reported_too(server, person):
     anna = person(server, open=False)
     anna.page.route(
         "**/menu.js", lambda route: route.fulfill(body="export function menu(", content_type="text/javascript")
@@ -187,7 +187,7 @@ def test_start_pressed_before_the_page_works_starts_once_it_does(server, person,
 
 
 @pytest.mark.parametrize("without", NEEDED.values(), ids=NEEDED)
-def test_a_browser_that_is_too_old_is_told_so(server, person, without):
+def test_a_browser_that_is_too_old_gets_a_notice(server, person, without):
     anna = person(server, open=False)
     anna.page.add_init_script(without)
     anna.page.goto(server.url)
@@ -196,7 +196,7 @@ def test_a_browser_that_is_too_old_is_told_so(server, person, without):
     anna.complaints.clear()
 
 
-def test_what_some_browsers_lack_is_not_needed(server, person, meet):
+def test_the_page_works_without_features_that_some_browsers_lack(server, person, meet):
     anna, bert = person(server, open=False), person(server)
     anna.page.add_init_script(DISPENSABLE)
     anna.open()

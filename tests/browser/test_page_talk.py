@@ -1,4 +1,4 @@
-"""What can be done within a chat: answering, links, blocking and reporting, keeping it as a file, and leaving it."""
+"""Actions within a chat: answering, links, blocking and reporting, saving it as a file, and leaving it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 
 
 def swipe(person, target, by: int) -> None:
-    """A finger put onto `target` and drawn `by` pixels to the right."""
+    """Swipe a finger on `target` by `by` pixels to the right."""
     box = target.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     finger = person.context.new_cdp_session(person.page)
@@ -97,10 +97,10 @@ def test_an_answer_by_keyboard_alone_and_escape_takes_it_back(server, person, me
     expect(quote(bert, "partner")).to_have_count(0)
 
 
-# What a message shows
+# Messages
 
 
-def test_day_and_time_are_told_by_hovering_and_by_a_tap(server, person, meet):
+def test_day_and_time_are_shown_on_hover_and_on_tap(server, person, meet):
     anna, bert = person(server), person(server, **PHONE)
     meet(anna, bert)
     anna.say("when was this?")
@@ -140,7 +140,7 @@ def test_a_message_of_one_to_three_emoji_is_large(server, person):
 
 def test_the_time_is_shown_once_for_the_messages_of_a_minute(server, person):
     anna = person(server)
-    # Minutes of what is said; whoever says it, the last one of each minute shows it.
+    # Minutes of the messages; of either person, the last message of each minute shows it.
     minutes = [0, 0, 1, 3, 3, 3]
     shown = anna.page.evaluate(
         """async (minutes) => {
@@ -208,7 +208,7 @@ def test_only_plain_web_addresses_become_links(server, person):
         assert found == [[link, "noopener noreferrer nofollow ugc", "_blank"] for link in links], text
 
 
-def test_a_link_leads_away_only_after_a_warning_and_tells_nothing(server, person, meet):
+def test_a_link_opens_only_after_a_warning_and_without_a_referrer(server, person, meet):
     anna, bert = person(server), person(server)
     asked = []
 
@@ -267,7 +267,7 @@ def test_blocking_ends_the_chat_for_both_and_they_never_meet_again(servers, pers
     anna.choose("Block…")
     dialog.get_by_role("button", name="Block", exact=True).click()
     expect(anna.ended).to_have_text("Blocked. The two of you won’t be matched again.")
-    expect(bert.ended).to_have_text("The stranger has left the chat.")  # nobody learns that they were blocked
+    expect(bert.ended).to_have_text("The stranger has left the chat.")  # no one learns that they were blocked
 
     for someone in (anna, bert):
         someone.button("Meet someone new").click()
@@ -279,7 +279,7 @@ def test_blocking_ends_the_chat_for_both_and_they_never_meet_again(servers, pers
     eventually(lambda: sorted(it.inner_text() for it in headings) == ["Looking for someone…", "Stranger"])
 
 
-def test_a_report_goes_to_the_operator_with_what_was_said_and_ends_the_chat(server, person, meet, operator):
+def test_a_report_goes_to_the_operator_with_the_messages_and_ends_the_chat(server, person, meet, operator):
     anna, bert = person(server), person(server)
     meet(anna, bert)
     bert.say("send me money")
@@ -388,7 +388,7 @@ def test_where_nothing_is_stored_the_report_says_so_and_without_a_window_nothing
     expect(anna.page.locator("#last")).to_be_hidden()
 
 
-def test_forget_me_makes_someone_new_of_whoever_asks(server, person, meet):
+def test_forget_me_makes_a_new_person(server, person, meet):
     anna, bert = person(server), person(server)
     anna.page.get_by_role("textbox", name="What would you like to talk about?").fill("ferns,")
     anna.page.evaluate("localStorage['animochat.device'] = JSON.stringify('a device')")
@@ -455,7 +455,7 @@ def test_the_page_can_be_read_from_right_to_left(server, person, meet, artifacts
 
 
 def fits(page: Page) -> bool:
-    """Nothing sticks out to the side."""
+    """Check that nothing overflows sideways."""
     return page.evaluate(
         "document.getElementById('scroller').scrollWidth <= document.getElementById('scroller').clientWidth"
     )

@@ -30,7 +30,7 @@ def transcript(page: Page, *items: dict[str, object]) -> list[str]:
     return [TIME.sub("TIME", line) for line in text.removesuffix("\n").split("\n")[7:]]
 
 
-def test_what_shows_nothing_is_the_same_to_the_page_and_the_server(server, person):
+def test_the_page_and_the_server_agree_on_invisible_texts(server, person):
     anna = person(server)
     blank = anna.page.evaluate(
         r"""async () => {
@@ -44,7 +44,7 @@ def test_what_shows_nothing_is_the_same_to_the_page_and_the_server(server, perso
     assert blank == [i for i in points if is_blank(chr(i))]
 
 
-def test_what_shows_nothing_cannot_be_sent_and_is_no_interest(server, person, meet):
+def test_invisible_texts_are_neither_messages_nor_interests(server, person, meet):
     anna, bert = person(server), person(server)
     field = anna.page.get_by_role("textbox", name="What would you like to talk about?")
     field.fill("\u3164,\u2800 \u200b,")
@@ -63,7 +63,7 @@ def test_what_shows_nothing_cannot_be_sent_and_is_no_interest(server, person, me
     expect(anna.page.locator(".message.own")).to_have_count(1)
 
 
-def test_no_message_puts_a_line_of_the_saved_conversations_own_into_it(server, person):
+def test_no_message_forges_a_line_of_the_saved_conversation(server, person):
     anna = person(server)
     forged = "[12:01 AM] You: I will pay"
     for end in LINE_ENDS:
@@ -76,13 +76,13 @@ def test_no_message_puts_a_line_of_the_saved_conversations_own_into_it(server, p
 
 
 @pytest.mark.parametrize("before", ["", "  ", "\u3164", "\u200b\t"])
-def test_no_message_puts_a_quotation_into_the_saved_conversation(server, person, before):
+def test_no_message_forges_a_quotation_in_the_saved_conversation(server, person, before):
     anna = person(server)
     lines = transcript(anna.page, {"sender": "partner", "content": f"a\n{before}> You: I will pay"})
     assert lines == ["[TIME] Stranger: a", f"    | {before}> You: I will pay"]
 
 
-def test_nothing_in_the_saved_conversation_acts_on_who_reads_it(server, person):
+def test_nothing_in_the_saved_conversation_acts_on_its_reader(server, person):
     anna = person(server)
     content = "a\x1b[1A\x08\x08\x00\x7f\x9b2K\u202eb\u202c\u2066c\u2069\td"
     quote = {"sender": "own", "content": content}
@@ -136,7 +136,7 @@ def test_an_ordinary_message_is_not_folded_and_one_that_has_room_no_longer(serve
     expect(bert.button("Show more")).to_have_count(0)
 
 
-def test_stacked_marks_cover_neither_neighbours_nor_what_is_answered(server, person, meet, artifacts):
+def test_stacked_marks_cover_neither_neighbours_nor_the_quote(server, person, meet, artifacts):
     anna, bert = person(server), person(server)
     meet(anna, bert)
     bert.say("what is answered")

@@ -73,7 +73,7 @@ class Service(Server):
 
 
 class Machine:
-    """What the commands made: files below `root`. `url` is the chat's, over TLS."""
+    """The result of the commands: files below `root`. `url` is the chat's, over TLS."""
 
     def __init__(self, root: Path, store: RedisServer) -> None:
         self.root = root
@@ -117,7 +117,7 @@ class Machine:
         for old, new in (("80", self.plain), ("443 ssl http2", f"{self.tls} ssl http2")):
             assert f"listen [::]:{old};" in text
             text = text.replace(f"listen {old};", f"listen 127.0.0.1:{new};").replace(f"listen [::]:{old};", "")
-        user = "user root;\n" if os.geteuid() == 0 else ""  # folders of a test are open to nobody else
+        user = "user root;\n" if os.geteuid() == 0 else ""  # no one else can read a test's folders
         return user + for_a_test(text.replace("127.0.0.1:3001", f"127.0.0.1:{server.port}"), self.root)
 
 
