@@ -1,4 +1,4 @@
-"""The operator's page and API (animochat/web/admin.py): for nobody else, and what it does, on a real store."""
+"""The operator's page and API (animochat/web/admin.py): its protection and its functions, on a real store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.helpers.store import TAG, Lobby, Relay, cooperative, soon
 
 TOKEN = "correct horse battery staple"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-OWN = "http://localhost"  # where Flask's test client says it has sent the request
+OWN = "http://localhost"  # the origin of Flask's test client
 LISTED = "https://front.example"
 
 #: Every route, with something for its placeholders and a body that would do something.
@@ -95,7 +95,7 @@ def state(lobby: Lobby) -> tuple[Any, Any]:
     return lobby.moderation.reports(0, 100), lobby.moderation.bans(0, 100)
 
 
-# For nobody else
+# Protection
 
 
 def test_the_table_of_routes_is_complete(client: FlaskClient) -> None:
@@ -138,8 +138,8 @@ def test_everything_is_refused_without_the_token(
     assert state(lobby) == before
 
 
-def test_the_token_may_be_in_a_query_for_nobody(client: FlaskClient) -> None:
-    """It would stand in every proxy's log."""
+def test_the_token_is_never_accepted_in_a_query(client: FlaskClient) -> None:
+    """Every proxy would log it."""
     assert client.get("/admin/api/reports", query_string={"token": TOKEN}).status_code == 401
 
 
@@ -202,9 +202,7 @@ def test_after_ten_wrong_tokens_an_address_has_to_wait(client: FlaskClient, lobb
         ("192.0.2.7", "192.0.2.8", False),
     ],
 )
-def test_wrong_tokens_are_counted_by_what_one_customer_has(
-    client: FlaskClient, first: str, then: str, counted: bool
-) -> None:
+def test_wrong_tokens_are_counted_by_ipv6_prefix(client: FlaskClient, first: str, then: str, counted: bool) -> None:
     """An IPv6 customer has a /64, in which there is an address for every guess."""
     for _ in range(MAX_ATTEMPTS):
         wrong = {"Authorization": "Bearer wrong"}
@@ -222,15 +220,13 @@ def test_wrong_tokens_are_counted_behind_the_proxies_that_are_trusted(lobby: Lob
     assert answer.status_code == status
 
 
-def test_whoever_has_to_wait_is_never_told_to_come_back_at_once(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_retry_time_is_never_zero(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OperatorAccess, "try_token", lambda *_: 1)
     assert client.get("/admin/api/bans", headers=BEARER).headers["Retry-After"] == "1"
 
 
 def test_a_wrong_token_in_a_header_is_refused_also_where_there_is_a_session(browser: FlaskClient) -> None:
-    """The header says who asks: a program that is wrong must notice."""
+    """The header counts, so that a program with a wrong token notices."""
     assert browser.get("/admin/api/bans", headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 
@@ -259,7 +255,7 @@ def test_of_tokens_shown_at_once_no_more_are_tried_than_one_by_one(store_url: st
 
 
 def test_a_counter_of_wrong_tokens_always_has_an_end(lobby: Lobby) -> None:
-    """Which is that of its first one; one that has lost it, by an older version say, gets one."""
+    """It expires with its first wrong token; a counter without an expiry, from an older version, gets one."""
     access, key = OperatorAccess(lobby.pipeline), f"{TAG}:attempts:hidden"
     assert access.try_token("hidden", right=False) == 0
     assert ATTEMPTS_MS - 60_000 < lobby.pipeline.execute("PTTL", key) <= ATTEMPTS_MS
@@ -302,9 +298,7 @@ def test_the_page_asks_for_the_token_and_opens_a_session(client: FlaskClient) ->
     ("asked_for", "location"),
     [("admin.charts", "/admin/charts"), ("admin.logout", "/admin"), ("//evil.example", "/admin")],
 )
-def test_who_has_logged_in_is_on_the_page_that_was_asked_for(
-    client: FlaskClient, asked_for: str, location: str
-) -> None:
+def test_the_login_leads_to_the_requested_page(client: FlaskClient, asked_for: str, location: str) -> None:
     form = {"token": TOKEN, "asked_for": asked_for}
     assert client.post("/admin/login", data=form, headers={"Origin": OWN}).headers["Location"] == location
 
@@ -366,7 +360,7 @@ def test_logging_out_ends_the_session_at_the_server_and_no_other_one(lobby: Lobb
     assert len(sessions(lobby)) == 1
 
 
-def test_a_cookie_of_what_the_store_does_not_know_is_no_session(client: FlaskClient, lobby: Lobby) -> None:
+def test_a_cookie_unknown_to_the_store_is_no_session(client: FlaskClient, lobby: Lobby) -> None:
     """Not even one that the token has signed, as earlier versions made them."""
     for signer in (Signer, TimestampSigner):
         made = signer(TOKEN, salt="animochat.admin", digest_method=hashlib.sha256).sign(b"operator").decode()
@@ -376,7 +370,7 @@ def test_a_cookie_of_what_the_store_does_not_know_is_no_session(client: FlaskCli
 
 
 def test_no_session_is_in_the_store_as_the_cookie_has_it(browser: FlaskClient, lobby: Lobby) -> None:
-    """So that a reader of the store is not the operator."""
+    """A reader of the store must not become the operator."""
     (session,) = sessions(lobby)
     browser.set_cookie(operator.COOKIE, session.decode().rpartition(":")[2], path="/admin")
     assert browser.get("/admin/api/bans").status_code == 401
@@ -442,7 +436,7 @@ def test_another_page_can_not_use_the_session(browser: FlaskClient, lobby: Lobby
 
 
 @pytest.mark.parametrize("headers", FOREIGN_REQUESTS, ids=str)
-def test_another_page_can_not_log_anybody_in(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_another_page_can_not_log_anyone_in(client: FlaskClient, headers: dict[str, str]) -> None:
     answer = client.post("/admin/login", data={"token": TOKEN}, headers=headers)
     assert answer.status_code == 403
     assert "Set-Cookie" not in answer.headers
@@ -480,14 +474,14 @@ def test_the_page_may_load_and_run_its_own_files_only(browser: FlaskClient) -> N
         assert headers["Referrer-Policy"] == "same-origin"
 
 
-def test_what_people_wrote_is_text_on_the_page(browser: FlaskClient) -> None:
+def test_texts_of_people_are_never_markup_on_the_page(browser: FlaskClient) -> None:
     page = browser.get("/admin").text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "&lt;b&gt;details&lt;/b&gt;" in page
     assert "<script>alert" not in page
 
 
-# What it does
+# Functions
 
 
 def test_open_reports_come_with_their_evidence(client: FlaskClient, lobby: Lobby) -> None:
@@ -521,7 +515,7 @@ def test_a_report_is_dismissed(client: FlaskClient, lobby: Lobby) -> None:
 
 @pytest.mark.parametrize(("hours", "until"), [(1, 3_600_000), (0.5, 1_800_000), (None, None)])
 @pytest.mark.parametrize("address", [True, False])
-def test_whom_a_report_is_on_is_banned(
+def test_a_reported_person_is_banned(
     client: FlaskClient, lobby: Lobby, hours: float | None, until: int | None, address: bool
 ) -> None:
     body = {"hours": hours, "address": address, "note": " threats "}
@@ -576,7 +570,7 @@ def test_bans_are_made_and_lifted(client: FlaskClient, lobby: Lobby) -> None:
         ("announcements", ["text"]),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong_and_changes_nothing(
+def test_a_bad_request_gets_the_reason_and_changes_nothing(
     client: FlaskClient, lobby: Lobby, path: str, body: Any
 ) -> None:
     before = state(lobby)
@@ -595,7 +589,7 @@ def test_a_bad_request_is_told_what_is_wrong_and_changes_nothing(
         ("announcements", {"text": "x" * 500}),
     ],
 )
-def test_what_is_just_within_the_bounds_is_done(client: FlaskClient, lobby: Lobby, path: str, body: Any) -> None:
+def test_requests_just_within_the_bounds_are_accepted(client: FlaskClient, lobby: Lobby, path: str, body: Any) -> None:
     assert client.post(f"/admin/api/{path}", json=body, headers=BEARER).status_code == 200
     if path == "bans":
         ban = next(ban for ban in lobby.moderation.bans(0, 100)[1] if ban.id == f"person:{body['person']}")
@@ -604,7 +598,7 @@ def test_what_is_just_within_the_bounds_is_done(client: FlaskClient, lobby: Lobb
 
 
 @pytest.mark.parametrize("query", ["offset=0&count=1", "count=100", "offset=1000000000"])
-def test_a_portion_may_be_as_large_as_its_bounds(client: FlaskClient, query: str) -> None:
+def test_a_list_may_be_requested_up_to_its_bounds(client: FlaskClient, query: str) -> None:
     for path in ("reports", "bans"):
         assert client.get(f"/admin/api/{path}?{query}", headers=BEARER).status_code == 200
 
@@ -640,7 +634,7 @@ def shown(page: str) -> list[str]:
 
 
 def link(page: str, rel: str) -> str | None:
-    """Where the link to the next or previous page leads, or None."""
+    """Return the target of the link to the next or previous page, or None."""
     found = re.search(rf'href="([^"]+)" rel="{rel}"', page)
     return html.unescape(found[1]) if found else None
 
@@ -720,7 +714,7 @@ def server(module_servers: Callable[..., Server]) -> Server:
 
 
 def test_from_the_report_to_the_ban_and_back(server: Server, connect: AnyClient) -> None:
-    """With two workers: whoever is banned is closed on whichever of them, and so is everybody at the address.
+    """With two workers: the banned person, and everyone at the address, is closed on both of them.
 
     Nothing of it is logged, and no address is in the store.
     """
@@ -758,14 +752,14 @@ def test_from_the_report_to_the_ban_and_back(server: Server, connect: AnyClient)
 
 
 def test_reports_are_counted_by_address_on_all_workers_together(server: Server, connect: AnyClient) -> None:
-    """An IPv6 address counts by its /64: whoever has one has them all."""
+    """An IPv6 address counts by its /64: one customer has all of it."""
 
     def report_from(address: str) -> dict[str, Any]:
         anna, bert = connect(server, headers={"X-Forwarded-For": address}), connect(server)
         meet(anna, bert)
         answer: dict[str, Any] = anna.call("report-partner", {"reason": "spam"})
         if not answer["ok"]:
-            assert anna.call("block-partner") == {"ok": True}, "which nobody may be kept from"
+            assert anna.call("block-partner") == {"ok": True}, "blocking is always allowed"
         return answer
 
     for number in range(3):

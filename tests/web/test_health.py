@@ -1,4 +1,4 @@
-"""`GET /health` tells whether people can join here, and the store's connections prove that they still carry data."""
+"""`GET /health` reports whether people can join here, and the store's connections prove that they still carry data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REFUSALS: dict[str, tuple[list[list[str]], list[list[str]], str]] = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_store_that_refuses_what_a_join_writes_is_noticed_and_nothing_is_left_behind(
+def test_a_store_that_refuses_a_joins_writes_is_detected_and_nothing_is_left_behind(
     redis_url: str, refusal: str
 ) -> None:
     begin, end, said = REFUSALS[refusal]
@@ -82,7 +82,7 @@ def server(store: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize("refusal", [*REFUSALS, "MISCONF"])
-def test_health_is_503_exactly_while_nobody_can_join(store: RedisServer, server: Server, refusal: str) -> None:
+def test_health_is_503_exactly_while_no_one_can_join(store: RedisServer, server: Server, refusal: str) -> None:
     begin, end, _ = REFUSALS.get(refusal, ([["CONFIG", "SET", "save", "3600 1"]], [["CONFIG", "SET", "save", ""]], ""))
     eventually(lambda: status(server, "/health") == 200)
     with store.client() as admin:

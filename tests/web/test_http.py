@@ -24,7 +24,7 @@ from tests.helpers.servers import ROOT, RedisServer, eventually
 
 LANGUAGES = ROOT / "animochat/web/static/lang"
 TEXTS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(LANGUAGES.glob("*.json"))}
-OWN = "http://localhost"  # where Flask's test client says it has sent the request
+OWN = "http://localhost"  # the origin of Flask's test client
 LISTED = "https://front.example"
 FOREIGN = "https://evil.example"
 DOCUMENTS = ["/docs", "/docs/asyncapi.json", "/docs/openapi.json", "/docs/animochat.d.ts", "/docs/static/documents.css"]
@@ -91,7 +91,7 @@ def test_a_lobby_without_an_answer_is_named_and_in_no_number():
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/stats"])
-def test_what_is_about_this_moment_is_not_cached(client, path):
+def test_answers_about_this_moment_are_not_cached(client, path):
     assert client.get(path).headers["Cache-Control"] == "no-store"
 
 
@@ -190,11 +190,11 @@ def test_libraries_that_are_missing_are_logged_at_the_start(monkeypatch, caplog,
     assert not caplog.records
 
 
-def test_a_refused_method_is_told_which_ones_are_allowed(client):
+def test_a_refused_method_gets_the_allowed_ones(client):
     assert set(client.post("/health").headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
-def test_a_fault_of_ours_is_json_logged_and_tells_nothing(caplog):
+def test_an_internal_error_is_json_logged_and_reveals_nothing(caplog):
     app = app_with(stats=lambda: {}["secret"])
     answer = app.test_client().get("/stats")
     assert answer.status_code == 500
@@ -301,7 +301,7 @@ def test_made_up_origins_fill_neither_the_log_nor_the_memory(caplog):
     assert len(caplog.records) == MAX_LOGGED + 1
 
 
-def test_what_a_proxy_says_counts_only_where_proxies_are_trusted():
+def test_forwarding_headers_count_only_from_trusted_proxies():
     forwarded = {"HTTP_X_FORWARDED_HOST": "public.example", "HTTP_X_FORWARDED_PROTO": "https"}
     trusting = Settings(client_url=(LISTED,), trusted_proxies=1)
     assert not check("https://public.example", **forwarded)
@@ -352,7 +352,7 @@ def test_no_cache_mixes_up_the_answers_to_different_origins(client, headers):
     assert "Origin" in client.get("/stats", headers=headers).headers["Vary"]
 
 
-def test_only_a_preflight_request_is_told_what_is_allowed(client):
+def test_only_a_preflight_request_gets_the_allowed_methods(client):
     answer = client.options("/stats", headers={"Origin": LISTED})
     assert not [name for name, _ in answer.headers if name.startswith(("Access-Control-Allow-M", "Access-Control-M"))]
 
@@ -421,7 +421,7 @@ def test_the_page_promises_that_reports_are_read_only_where_an_operator_page_exi
         assert f'data-say="{shown}">{texts[shown]}</li>' in page.text
 
 
-def test_its_files_are_kept_for_good_under_an_address_that_changes_with_them(client):
+def test_files_are_cached_for_a_year_under_an_address_that_changes_with_them(client):
     files = files_of(client.get("/"))
     assert len(files) > 20
     for path in files:
@@ -441,7 +441,7 @@ def test_a_file_under_another_address_is_always_checked(client, path):
 
 
 @pytest.mark.parametrize("path", ["/", "/static/main.js", "/static/page.css", "/static/lang/es.json"])
-def test_text_is_compressed_for_those_who_take_it(client, path):
+def test_text_is_compressed_for_clients_that_accept_it(client, path):
     plain, small = client.get(path), client.get(path, headers={"Accept-Encoding": "br, gzip"})
     assert "Content-Encoding" not in plain.headers
     assert small.headers["Content-Encoding"] == "gzip"
@@ -472,7 +472,7 @@ def test_text_is_compressed_for_those_who_take_it(client, path):
         (",;q=x, es", None, "es"),
     ],
 )
-def test_the_page_speaks_the_language_that_was_chosen_or_the_browsers(client, header, cookie, language):
+def test_the_page_is_in_the_chosen_language_or_the_browsers(client, header, cookie, language):
     if cookie:
         client.set_cookie("language", cookie)
     page = client.get("/", headers={"Accept-Language": header} if header else {})
@@ -488,7 +488,7 @@ def test_the_page_speaks_the_language_that_was_chosen_or_the_browsers(client, he
         ("*, gzip;q=0", False), ("gzip;q=0, *", False), ("notgzip", False), ("gzip-like", False),
     ],
 )  # fmt: skip
-def test_what_the_client_says_of_gzip_counts(client, header, taken):
+def test_the_clients_accept_encoding_counts(client, header, taken):
     answer = client.get("/static/main.js", headers={"Accept-Encoding": header})
     assert ("Content-Encoding" in answer.headers) == taken
 
@@ -501,7 +501,7 @@ def test_a_cookie_is_found_among_those_of_other_applications():
 
 
 @pytest.mark.parametrize("path", ["/", "/?lobby=nowhere", "/static/main.js", "/static/icons/192.png", *DOCUMENTS])
-def test_what_does_not_change_is_made_once(path, monkeypatch):
+def test_constant_answers_are_made_once(path, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("made again")
 
@@ -536,7 +536,7 @@ def test_every_language_has_every_text_with_the_same_blanks():
         assert other == english
 
 
-def test_no_text_is_missing_and_none_is_there_for_nothing():
+def test_no_text_is_missing_or_unused():
     static = ROOT / "animochat/web/static"
     templates = [static / "../templates" / name for name in ("index.html", "missing.html", "text.html")]
     code = "".join(path.read_text() for path in [*static.glob("*.js"), *templates])
@@ -591,7 +591,7 @@ def test_it_can_be_installed(client):
     assert set(sizes) == {("any", 192), ("any", 512), ("maskable", 512)}
 
 
-def test_every_answer_tells_the_browser_to_be_strict(client):
+def test_every_answer_has_the_strict_headers(client):
     for path in ("/", "/health", "/nowhere", "/static/main.js"):
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"

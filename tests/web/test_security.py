@@ -1,4 +1,4 @@
-"""docs/security.md is true: everything that a stranger can send is in its list, and what it names exists."""
+"""docs/security.md is true: everything that a stranger can send is in its list, and everything that it names exists."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ KB = 1024
 
 TEXT = (ROOT / "docs/security.md").read_text("utf-8")
 
-#: What is for the handlers of an extension.
+#: Settings for the handlers of an extension.
 EXTENSIONS = {"other namespaces", "own events", "binary events"}
 
-#: What a session on Engine.IO is opened and used with: each transport, each method, the change from one to the other.
+#: The ways to open and use an Engine.IO session: each transport, each method, the change from one to the other.
 ENGINE_REQUESTS = {"open polling", "open WebSocket", "poll", "post", "upgrade", "preflight"}
 
 #: Twice the sum of the rates of a person, and so no setting of its own.
