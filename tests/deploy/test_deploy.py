@@ -126,7 +126,7 @@ def test_haproxy_starts_with_the_usual_number_of_open_files(haproxy_file, start_
     assert process.poll() is None
 
 
-def test_the_table_of_who_is_on_which_machine_outlives_a_reload_of_haproxy(haproxy_file, start_haproxy, machines):
+def test_the_stick_table_survives_a_reload_of_haproxy(haproxy_file, start_haproxy, machines):
     file, url = haproxy_file
 
     def machine(number):

@@ -1,5 +1,5 @@
-"""What stands in deploy/ (and app.json, Procfile, compose.yaml) for systems that can't run here: by schema, by the
-tools that check it, and against what the server itself says of its settings, routes and times.
+"""The files in deploy/ (and app.json, Procfile, compose.yaml) for systems that can't run here: checked by schema, by
+the systems' own tools, and against the server's settings, routes and times.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def graceful_timeout() -> int:
 
 
 def settings_of(environment: dict[str, str]) -> Settings:
-    """What the server makes of an environment; fails where a name is none of its settings, or a value is refused."""
+    """Return the server's settings from an environment; fail if a name is unknown or a value is refused."""
     known = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert set(environment) <= set(known)
     return Settings.from_environ(environment)
@@ -67,12 +67,12 @@ def unit(tmp_path: Path) -> Path:
     return file
 
 
-def test_systemd_takes_the_unit_without_a_complaint(unit: Path) -> None:
+def test_systemd_accepts_the_unit_without_warnings(unit: Path) -> None:
     result = systemd_analyze("verify", str(unit))
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_a_setting_that_systemd_does_not_know_is_a_complaint(unit: Path) -> None:
+def test_an_unknown_setting_of_systemd_is_a_warning(unit: Path) -> None:
     unit.write_text(unit.read_text().replace("KillMode=mixed", "KillMode=mixd"))
     assert "mixd" in systemd_analyze("verify", str(unit)).stderr
 
@@ -83,7 +83,7 @@ def test_the_unit_gives_the_service_as_little_as_it_needs(unit: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
-def test_systemd_is_told_when_the_server_listens(module_servers: Any, tmp_path: Path) -> None:
+def test_systemd_is_notified_when_the_server_listens(module_servers: Any, tmp_path: Path) -> None:
     """Type=notify: READY=1 at the socket that the environment names, from the main process."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         path = tmp_path / "notify"
@@ -188,7 +188,7 @@ def test_an_unknown_field_in_a_manifest_is_a_mistake() -> None:
         kubernetes_validate.validate(resource, "1.30.0", strict=True)
 
 
-def test_a_pod_has_the_time_to_send_its_people_away() -> None:
+def test_a_pod_has_time_to_send_its_clients_elsewhere() -> None:
     pod = kubernetes("Deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     _, seconds = container["lifecycle"]["preStop"]["exec"]["command"]

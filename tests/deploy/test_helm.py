@@ -57,7 +57,7 @@ def container(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "values", [{**STORE, "replicas": 1}, {**STORE, "replicas": 3}, EVERYTHING], ids=["1", "3", "all"]
 )
-def test_what_the_chart_makes_is_valid_for_kubernetes(values: dict[str, Any]) -> None:
+def test_the_rendered_chart_is_valid_for_kubernetes(values: dict[str, Any]) -> None:
     manifests = rendered(values)
     for kind in set(manifests) - CUSTOM:
         for version in (kubernetes_validate.latest_version(), "1.30.0"):
@@ -92,12 +92,12 @@ def test_without_a_store_the_chart_says_what_is_missing() -> None:
     ],
     ids=str,
 )
-def test_a_value_that_means_nothing_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_unknown_value_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(helm.HelmError):
         rendered({**STORE, **wrong})
 
 
-def test_the_server_takes_what_a_pod_gets() -> None:
+def test_the_server_accepts_the_settings_of_a_pod() -> None:
     secret = rendered(STORE)["Secret"]
     kept = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
     assert kept.pop("REDIS_URL") == "redis://store:6379"
@@ -129,7 +129,7 @@ def test_the_chart_makes_what_the_plain_manifests_have() -> None:
     assert ours["Ingress"]["metadata"]["annotations"] == theirs["Ingress"]["metadata"]["annotations"]
 
 
-def test_everything_means_the_pods_of_its_own_release() -> None:
+def test_every_selector_means_the_pods_of_its_own_release() -> None:
     manifests = rendered({**EVERYTHING, "existingSecret": "", **STORE}, name="night")
     assert {manifest["metadata"]["name"] for manifest in manifests.values()} == {"night-animochat"}
     labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"]

@@ -1,4 +1,4 @@
-"""What a release is made of: the bill of materials, the audit, the CHANGELOG and the workflow."""
+"""The parts of a release: the bill of materials, the audit, the CHANGELOG and the workflow."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_audit_fails_for_a_known_vulnerability_and_for_no_lack_of_a_network(
         assert line in shown
 
 
-def test_an_index_that_cannot_be_asked_is_no_answer() -> None:
+def test_an_unreachable_index_is_no_answer() -> None:
     for command in (["no-such-program"], [sys.executable, "-c", "exit(1)"], [sys.executable, "-c", "print('405')"]):
         assert audit._answer(command) == {}
 
@@ -143,7 +143,7 @@ def test_each_step_of_a_release_has_what_it_needs_and_no_more() -> None:
         assert {"id-token", "attestations"} <= set(jobs[job]["permissions"])
 
 
-def test_the_workflow_runs_what_there_is() -> None:
+def test_the_workflow_runs_existing_commands() -> None:
     commands = "\n".join(step.get("run", "") for job in WORKFLOW["jobs"].values() for step in job["steps"])
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"^make (\S+)", commands, re.MULTILINE)) == {"sbom"} <= set(targets)
