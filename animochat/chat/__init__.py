@@ -1,1 +1,1 @@
-"""The events of the wire protocol, and who is connected here. Knows nothing of keys and scripts."""
+"""The events of the wire protocol, and the connected clients. Knows nothing of keys and scripts."""

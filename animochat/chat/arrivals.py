@@ -148,7 +148,7 @@ class Arrivals:
             self._sync.register(connection)
 
     def _recover(self, connection: Connection, session: str, known: Offset) -> None:
-        """Recover a session: the client gets what it missed, from what it knows to how things stand."""
+        """Recover a session: send the client everything that it missed."""
         if connection.closed or self._turn_away(connection):
             return
         self._connections.claim(connection)

@@ -65,7 +65,7 @@ class ClientRooms:
                 connection.mark_stale()
 
     def finish(self, connection: Connection, room: Room, reason: str) -> None:
-        """Send what is in the log and not with the client yet, then the end. Waits for the store.
+        """Send the messages of the log that the client has not got yet, then the end. Waits for the store.
 
         Raises Unavailable, nothing being sent, also where some of it is lost: only a new session can say so, which the
         next resync sends.
@@ -77,7 +77,8 @@ class ClientRooms:
         self.send_end(connection, known, log, reason)
 
     def remaining(self, person: str, known: Offset) -> Attached:
-        """Close the log of a room that is over, and return what the client does not know of it. Raises Unavailable.
+        """Close the log of a room that is over, and return the messages that the client has not got. Raises
+        Unavailable.
 
         The partner's last messages may be stored, and the answer that says so on its way, or waiting in the log for a
         resync. The answer to this comes behind it.

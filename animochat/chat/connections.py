@@ -50,7 +50,7 @@ class Transport(Protocol):
 
 
 class Buckets:
-    """A person's token buckets, by the kind of what they limit."""
+    """A person's token buckets, one for each kind of limit."""
 
     __slots__ = ("messages", "refusals", "searches", "typing")
 

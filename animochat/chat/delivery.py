@@ -19,7 +19,7 @@ from animochat.telemetry.metrics import METRICS
 
 @dataclass(eq=False)
 class Delivery:
-    """Sends one lobby's people what their partners send: in order, each message once."""
+    """Sends one lobby's people their partners' messages, in order and each once."""
 
     connections: Connections
     rooms: Rooms

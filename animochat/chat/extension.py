@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 #: The path of Socket.IO.
 PATH = "/socket.io"
 
-#: Seconds in which a server that ends tells the store.
+#: Seconds in which a stopping server reports to the store.
 STOP_TIMEOUT = 2.0
 
 #: Flask-SocketIO's name of the message queue.

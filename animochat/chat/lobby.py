@@ -166,7 +166,7 @@ class Lobby:
             hooks.notify(hooks.room_ended, self.name, room_id=room_id)
 
     def tick(self) -> float:
-        """Do what is due. Returns the seconds until the next tick. Raises Unavailable."""
+        """Do the due work. Return the seconds until the next tick. Raises Unavailable."""
         while self.matchmaking.tick(TICK_GAP_MS):
             pass
         self.rooms.life.close_ended()

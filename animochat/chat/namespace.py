@@ -234,7 +234,7 @@ class ChatNamespace(socketio.Namespace):
         connection.perform(partial(self._say_later, request, meant_for))
 
     def _say_later(self, request: Request, meant_for: str | None) -> None:
-        """Store a message behind what the client asked for before: in the room that it was in then, or not at all.
+        """Store a message after the client's earlier requests: in the room of that time, or not at all.
 
         `meant_for`: that room, "" for none; None where the store had yet to say which.
         """

@@ -12,7 +12,7 @@ from socketio import exceptions
 
 
 class SocketIOBase(socketio.Server):
-    """python-socketio's server: its table of handlers and what it does for one packet, apart from how packets come.
+    """python-socketio's server: its table of handlers and its handling of one packet, without the transport.
 
     `eio_sid` is the id of an Engine.IO session.
     """
@@ -84,7 +84,7 @@ class ManagerBase(socketio.Manager):
 
 
 class QueueBase(socketio.PubSubManager):
-    """The same for several processes, which tell each other over a message queue."""
+    """The same for several processes, which share a message queue."""
 
     def publish(self, message: dict[str, Any]) -> None:
         """Send a message to the other processes."""

@@ -105,7 +105,7 @@ class Sync:
     # Shared by all three
 
     def reconcile(self, connection: Connection, known: Offset, *, recover: str = "", again: bool = False) -> Standing:
-        """Have the store know the connection; return how things stand beside what its client knows.
+        """Register the connection in the store; return its state there, compared with the client's knowledge.
 
         `recover`: the session that the client comes back with. `again`: the connection is here already. Otherwise it is
         new, and gets a session. Waits for the store; raises Unavailable, with nothing changed here.
@@ -229,7 +229,7 @@ class Sync:
     # The client
 
     def _send_missed(self, connection: Connection, known: Offset, standing: Standing) -> None:
-        """Send what the client doesn't know of how things stand now."""
+        """Send the client the changes that it missed."""
         room, registration = connection.room, standing.registration
         record = registration.room
         if room is not None and record is not None:

@@ -1,4 +1,4 @@
-"""One worker's chat: the lobbies it serves, what they share, and the loops that keep them right while it serves.
+"""One worker's chat: the lobbies that it serves, their shared parts, and the background loops.
 
 `Chat` stands in `app.extensions["animochat"]`. Making it opens no connection and starts no greenlet; `start()` does,
 which the gunicorn worker calls once it serves.
@@ -132,7 +132,7 @@ class Chat:
     # The message queue of Socket.IO
 
     def queue_sender(self, channel: str) -> Callable[[bytes], None]:
-        """Return what publishes a message to the processes that share a message queue, without waiting."""
+        """Return a function that publishes to the processes that share a message queue, without waiting."""
 
         def send(message: bytes) -> None:
             self.pipeline.submit((PUBLISH_EVERYWHERE, channel, message), lambda reply: None)

@@ -1,4 +1,5 @@
-"""`GET /metrics` in Prometheus' format: what the workers of this machine counted, and the store's whole-system numbers.
+"""`GET /metrics` in Prometheus' format: counters of this machine's workers, and the store's numbers of the whole
+system.
 
 Every worker answers for all of them. docs/metrics.md lists the metrics.
 """

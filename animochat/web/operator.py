@@ -59,7 +59,7 @@ def require() -> None:
 
 
 def name() -> str:
-    """Return who makes this request, which `require` has let pass: OWNER, or a moderator's name."""
+    """Return the author of this request, which `require` has accepted: OWNER, or a moderator's name."""
     return str(g.operator)
 
 

@@ -137,7 +137,7 @@ class Person:
         return self.page.locator("#connection")
 
     def messages(self, sender: str) -> Locator:
-        """The texts said by "own", "partner" or "system", in the order shown."""
+        """Return the texts of "own", "partner" or "system" messages, in the order shown."""
         return self.page.locator(f".message.{sender} .content")
 
 

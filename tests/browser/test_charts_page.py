@@ -43,7 +43,7 @@ class Quiet(WSGIRequestHandler):
 
 @pytest.fixture
 def workers(store_url: str) -> Iterator[Workers]:
-    """Two that have told three times: the first has 10, 11, 12 people online, the second 20, 21, 22."""
+    """Record three samples of two workers: the first has 10, 11, 12 people online, the second 20, 21, 22."""
     workers = Workers(store_url)
     workers.add("one", "two")
     for number in range(3):

@@ -1,4 +1,4 @@
-"""Two strangers in two windows: what people do on the page, and what they see of each other."""
+"""Two strangers in two windows: their actions on the page, and their views of each other."""
 
 from __future__ import annotations
 

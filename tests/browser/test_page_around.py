@@ -201,7 +201,7 @@ def test_someone_who_waits_can_invite_others_into_the_same_lobby(server, person)
     expect(anna.notice).to_have_text(f"Send this link to someone: {server.url}/?lobby=cebu")
 
 
-# Those who run the place
+# The operator
 
 
 def test_an_announcement_stays_until_it_is_dismissed(server, person, meet, operator):
@@ -307,7 +307,7 @@ def test_in_a_hidden_tab_a_match_counts_until_it_is_looked_at_or_the_room_ends(s
     expect(anna.page).to_have_title("Chat over · AniMoChat")
 
 
-def test_sound_and_notification_come_to_those_who_want_them(server, person, meet):
+def test_sound_and_notification_come_only_if_switched_on(server, person, meet):
     anna, bert = person(server, open=False), person(server)
     anna.context.grant_permissions(["notifications"])
     anna.page.add_init_script(HIDEABLE)

@@ -1,4 +1,4 @@
-"""The page below a path, behind nginx, and with the least that a proxy has to be told."""
+"""The page below a path, behind nginx with a minimal configuration."""
 
 from __future__ import annotations
 

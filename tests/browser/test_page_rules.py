@@ -15,7 +15,7 @@ MARKUP = "<b>bold</b><img src=x onerror=\"document.title='owned'\"> &lt; &amp; <
 
 
 class Wire:
-    """The page's WebSocket, into which a test puts what a server might send. Made before the page is loaded."""
+    """The page's WebSocket, through which a test sends server events. Create it before the page loads."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

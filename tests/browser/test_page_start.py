@@ -1,4 +1,4 @@
-"""The page before a chat: what is in sight, what loads, what is said where it doesn't, and how it looks by choice."""
+"""The page before a chat: its visible parts, loading and its failures, and the chosen look."""
 
 from __future__ import annotations
 

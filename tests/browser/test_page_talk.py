@@ -34,7 +34,7 @@ def quote(person, sender: str):
 # Answers
 
 
-def test_an_answer_quotes_and_leads_to_what_it_answers(server, person, meet):
+def test_a_reply_quotes_and_leads_to_its_original(server, person, meet):
     anna, bert = person(server), person(server)
     meet(anna, bert)
     anna.say("first things first")

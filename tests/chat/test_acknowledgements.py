@@ -1,4 +1,4 @@
-"""An acknowledgement describes what has happened already: the events that it speaks of came before it.
+"""An acknowledgement describes past events: the client gets these events before it.
 
 The tests delay the notices of other workers on their way from the store, so that nothing here depends on speed.
 """
@@ -103,7 +103,7 @@ def test_matched_comes_before_its_acknowledgement_and_what_follows_is_for_that_r
 
 
 @pytest.mark.parametrize("later", ["the notices", "the answer"])
-def test_what_happens_right_after_a_match_comes_behind_its_acknowledgement(
+def test_events_right_after_a_match_come_after_its_acknowledgement(
     places: Places, connect: Connect, raw: Raw, later: str
 ) -> None:
     """The partner, at another worker, says something and leaves at once."""

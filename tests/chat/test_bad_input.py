@@ -121,7 +121,7 @@ def raw(server: Server) -> Iterator[RawClient]:
         client.drop()
 
 
-def test_every_event_refuses_what_is_not_its_argument(pair: tuple[Client, Client]) -> None:
+def test_every_event_refuses_a_wrong_argument(pair: tuple[Client, Client]) -> None:
     anna, _ = pair
     for event, arguments in CASES:
         answer = anna.call(event, *arguments)

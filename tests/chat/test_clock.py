@@ -108,7 +108,7 @@ def test_time_goes_on_once_workers_tick_again(lobby: Lobby, ms: int) -> None:
     assert "anna" not in lobby.sorted_set(":resting")
 
 
-def test_no_time_passes_while_nobody_looks(lobby: Lobby) -> None:
+def test_no_time_passes_without_ticks(lobby: Lobby) -> None:
     """The store or all workers were away: anyone who was cut off has the whole grace time to come back."""
     _, bert = lobby.pair("anna", "bert")
     bert.drop()

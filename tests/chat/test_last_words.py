@@ -66,7 +66,7 @@ def lose_lobby(places: Places) -> None:
 
 
 def in_order(client: Client) -> list[str]:
-    """The client's events since the greeting, messages as what they say; counts of people online are left out."""
+    """Return the client's events since the greeting, messages as their texts, without `online-count`."""
     entries = [(name, arguments) for name, arguments in client.log.all() if name != "online-count"]
     greeting = next(i for i, (name, arguments) in enumerate(entries) if name == "message")
     return [arguments[0]["content"] if name == "message" else name for name, arguments in entries[greeting + 1 :]]

@@ -157,7 +157,7 @@ def test_tokens_from_before_there_were_lobbies_are_those_of_main() -> None:
 
 
 def accepted(client: RawClient, auth: dict[str, Any]) -> dict[str, Any]:
-    """Connects; returns what CONNECT was answered with."""
+    """Connect; return the answer to CONNECT."""
     client.send("40" + json.dumps(auth))
     return json.loads(client.wait_frame("40")[2:])  # type: ignore[no-any-return]
 

@@ -115,7 +115,7 @@ def test_on_the_same_worker_nothing_is_missed(crowd: Crowd, pair_of_servers: lis
         assert len(anna.received("session")) == 1
 
 
-def test_on_another_server_the_session_goes_on_if_nothing_was_said(crowd: Crowd, pair_of_servers: list[Server]) -> None:
+def test_on_another_server_the_session_goes_on_without_messages(crowd: Crowd, pair_of_servers: list[Server]) -> None:
     with Network(pair_of_servers[0].url) as network:
         anna, bert = crowd.join(network.url), crowd.join(pair_of_servers[0].url)
         meet(anna, bert)
@@ -130,9 +130,7 @@ def test_on_another_server_the_session_goes_on_if_nothing_was_said(crowd: Crowd,
         assert len(anna.received("session")) == 1
 
 
-def test_on_another_server_a_new_session_says_that_something_was_missed(
-    crowd: Crowd, pair_of_servers: list[Server]
-) -> None:
+def test_on_another_server_a_new_session_follows_a_missed_message(crowd: Crowd, pair_of_servers: list[Server]) -> None:
     with Network(pair_of_servers[0].url) as network:
         anna, bert = crowd.join(network.url), crowd.join(pair_of_servers[0].url)
         meet(anna, bert)

@@ -381,7 +381,7 @@ def test_messages_stored_by_the_old_worker_are_not_overtaken(start: Start, monke
     here, there = start(), start()
     try:
         anna, bert = pair(here, there)
-        holding.set()  # Anna's worker does not learn that she is elsewhere, and Bert's learns late what she said
+        holding.set()  # Anna's worker gets no notice that she is elsewhere, and Bert's gets her messages late
         moved = LocalClient(there, {"token": anna.payload("session")["token"]}).joined()
         assert said[0]["ok"]
         assert moved.call("send-message", "two")["ok"]

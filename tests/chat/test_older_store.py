@@ -178,7 +178,7 @@ def test_a_room_lost_by_the_store_ends_and_no_one_changes_rooms(
 
 
 def rematch(one: Client, other: Client) -> list[dict[str, str]]:
-    """Two who have met others before meet each other."""
+    """Match two people who have met others before."""
     told = len(one.received("matched"))
     for client in (one, other):
         client.call("find-match")

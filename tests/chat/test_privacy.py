@@ -109,7 +109,7 @@ def test_names_in_a_room_mean_nothing_outside_it(server: Server, raw: Callable[.
 
 
 def test_a_name_in_a_room_does_not_come_from_the_person(server: Server, raw: Callable[..., RawClient]) -> None:
-    """No part of a lasting name, long enough to tell people apart, is in what is shown."""
+    """No part of a lasting name that is long enough to distinguish people is shown."""
     anna, bert = raw(server), raw(server)
     a, _ = meets(anna, bert)
     for name in (anna.session["token"], anna.opened["sid"]):

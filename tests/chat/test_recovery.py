@@ -104,12 +104,12 @@ def says(sender: Member, *contents: str) -> None:
 
 
 def hears(receiver: Member, content: str) -> None:
-    """Returns when this has arrived."""
+    """Return when these texts have arrived."""
     receiver.wait("message", where=lambda message: message["content"] == content)
 
 
 def chat(anna: Member, bert: Member, word: str) -> None:
-    """Both say something, and both hear it."""
+    """Let both send a message, and wait until both have arrived."""
     for sender, receiver in ((anna, bert), (bert, anna)):
         says(sender, f"{sender.name} {word}")
         hears(receiver, f"{sender.name} {word}")
@@ -509,7 +509,7 @@ def test_missing_more_than_the_log_keeps_gives_a_new_session(crowd: Crowd, netwo
     assert session["recovered"] is False
     contents = [message["content"] for message in session["room"]["messages"]]
     assert contents[1:] == [*(str(number) for number in range(1, LOG_LENGTH)), "the last"]
-    crowd.forget()  # one message is lost, and anna knows it
+    crowd.forget()  # one message is lost, and anna knows about it
 
 
 def test_after_a_goodbye_the_session_is_over(crowd: Crowd, one: Server, two: Server) -> None:
@@ -532,7 +532,7 @@ def pid_of(raw: RawClient) -> str:
 
 
 def returning(server: Server, pid: str, offset: str) -> RawClient:
-    """A client that sends what the stock client sends when it comes back; its CONNECT has been answered."""
+    """Connect a raw client like a returning stock client; return it after the answer to CONNECT."""
     raw = RawClient(server, connected=False)
     raw.send("40" + json.dumps({"pid": pid, "offset": offset}))
     raw.wait_frame("40")

@@ -111,7 +111,7 @@ def test_without_a_window_no_room_may_be_named_after_its_end_and_no_client_offer
     chat.stop(1)
 
 
-def test_the_first_to_close_a_log_says_when_it_goes(lobby: Lobby) -> None:
+def test_the_first_close_of_a_log_sets_its_expiry(lobby: Lobby) -> None:
     """A worker that comes late, or a member who comes back late, must not keep it for longer."""
     anna, _ = lobby.pair("anna", "bert")
     room = anna.room or ""

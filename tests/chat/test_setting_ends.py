@@ -1,4 +1,4 @@
-"""Every setting at both ends of its range: what the protocol promises holds, with every stock client."""
+"""Every setting at both ends of its range: the protocol's promises hold, with every stock client."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_people_meet_say_the_longest_things_and_go(
     assert anna.wait("partner-disconnected") == {"reason": "left"}
 
 
-def test_as_much_as_the_rates_allow_may_be_said_at_once(
+def test_a_burst_of_messages_may_use_the_whole_rate(
     module_server: Server, values: dict[str, int], connect: Connect, stock_client: str
 ) -> None:
     """Ten seconds' worth of the default rate, each as long as may be, from a client that escapes what it can."""

@@ -728,7 +728,7 @@ def test_store_and_rules_agree_in_every_interleaving(
     run_state_machine_as_test(machine, settings=profile(examples))  # type: ignore[no-untyped-call]
 
 
-def test_the_scripts_are_what_the_machine_runs() -> None:
+def test_the_machine_runs_every_script() -> None:
     """The machine calls the services, which load their scripts from files: it must cover every script."""
     names = ["matchmaking/find_match", "matchmaking/cancel_match", "matchmaking/next_match", "matchmaking/tick"]
     names += ["presence/connect", "presence/disconnect", "presence/heartbeat", "presence/reap_worker", "presence/stats"]

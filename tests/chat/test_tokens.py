@@ -331,7 +331,7 @@ def test_an_address_is_hidden_behind_a_hash_that_the_secret_makes() -> None:
     assert hide("") == "", "a Unix socket has none"
 
 
-def test_an_ipv6_address_counts_by_what_one_customer_has() -> None:
+def test_an_ipv6_address_counts_by_its_64_prefix() -> None:
     hide = Tokens("a secret of some length").hide_address
     assert hide("2001:db8:1:2::1") == hide("2001:db8:1:2:ffff::9")
     assert hide("2001:db8:1:2::1") != hide("2001:db8:1:3::1")

@@ -259,7 +259,7 @@ def test_haproxy_takes_the_ingress_s_own_lines(tmp_path: Path) -> None:
 # Heroku-like platforms
 
 
-def test_a_platform_starts_what_app_json_and_the_procfile_name() -> None:
+def test_a_platform_starts_the_commands_of_app_json_and_the_procfile() -> None:
     """No package has a schema of app.json; what it may hold is in the platform's documents."""
     app = json.loads((ROOT / "app.json").read_text())
     assert set(app) <= {

@@ -126,7 +126,7 @@ def test_the_changelog_and_the_page_on_releases_name_the_same_versions() -> None
 # The workflow
 
 
-def test_each_step_of_a_release_has_what_it_needs_and_no_more() -> None:
+def test_each_step_of_a_release_has_the_permissions_it_needs_and_no_more() -> None:
     jobs = WORKFLOW["jobs"]
     assert WORKFLOW["permissions"] == {}
     assert jobs["build"]["permissions"] == {"contents": "read"}

@@ -78,7 +78,7 @@ def test_the_last_words_of_a_room_that_is_over_may_be_missing(history: History) 
     assert history.violations() == []
 
 
-def test_a_new_session_shows_what_was_said(history: History) -> None:
+def test_a_new_session_shows_all_messages(history: History) -> None:
     says(history, "anna", "a2", 3)
     messages = [message("anna", "a1", 1), message("bert", "b1", 2), message("anna", "a2", 3)]
     shown = {"roomId": ROOM, "userId": "bert" + ROOM, "partnerId": "anna" + ROOM, "messages": messages}
@@ -261,7 +261,7 @@ def test_a_message_that_a_session_has_shown_and_that_comes_again_is_found(histor
     assert the_violation(history).startswith("twice:")
 
 
-def test_a_session_that_no_longer_shows_what_had_arrived_is_found(history: History) -> None:
+def test_a_session_without_an_arrived_message_is_found(history: History) -> None:
     shown = {"roomId": ROOM, "userId": "bert" + ROOM, "partnerId": "anna" + ROOM, "messages": []}
     history.event("bert", "session", {"room": shown})
     assert the_violation(history).startswith("lost:")

@@ -16,7 +16,7 @@ from tests.helpers.people import Connect, RawClient, meet, running, say, status
 from tests.helpers.servers import RedisServer, Server, eventually, find_redis_server
 from tests.helpers.store import DirectPipeline
 
-#: How a store refuses writes -> what is done to it, what undoes it, and a pattern of what it says.
+#: Kind of refusal -> the commands that cause it and undo it, and a pattern of the store's error.
 REFUSALS: dict[str, tuple[list[list[str]], list[list[str]], str]] = {
     "OOM": ([["CONFIG", "SET", "maxmemory", "1"]], [["CONFIG", "SET", "maxmemory", "0"]], "maxmemory"),
     "READONLY": ([["REPLICAOF", "127.0.0.1", "1"]], [["REPLICAOF", "NO", "ONE"]], "read only replica"),

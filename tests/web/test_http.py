@@ -35,7 +35,7 @@ def unavailable():
 
 
 def app_with(settings=None, **chat):
-    """An app with this project's routes, on a chat that has only what the test gives it."""
+    """Return an app with this project's routes, on a chat with only the test's parts."""
     app = Flask("animochat", static_folder=None)
     app.extensions["animochat"] = SimpleNamespace(settings=settings or Settings(client_url=(LISTED,)), **chat)
     web.register(app)

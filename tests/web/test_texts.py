@@ -41,7 +41,7 @@ def test_each_page_has_a_default_in_each_language_and_leads_to_the_others(name, 
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_default_on_privacy_says_what_the_settings_say(language):
+def test_the_default_privacy_text_agrees_with_the_settings(language):
     def privacy(**settings):
         return client_of(**settings).get("/privacy", headers={"Accept-Language": language}).text
 
