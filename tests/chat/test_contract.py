@@ -912,7 +912,7 @@ def person_of(client: Client) -> str:
 
 
 @pytest.mark.parametrize("hours", [0.5, None], ids=["for a time", "for good"])
-def test_a_banned_person_is_refused_with_the_reason_and_closed(
+def test_a_banned_person_gets_the_remaining_time_and_is_closed(
     new_client: NewClient, operator: Operator, hours: float | None
 ) -> None:
     anna = new_client()

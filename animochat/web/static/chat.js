@@ -19,7 +19,7 @@ import { forgetPerson, keep, ofLobby, recall } from "./storage.js";
 import { View } from "./view.js";
 import { COUNTED_MS, explain, say } from "./words.js";
 
-// Leaving is tried again after this long when it failed, in milliseconds.
+// The pause before a failed leave is tried again, in milliseconds.
 const LEAVE_AGAIN_MS = 2_000;
 // No notice goes sooner, in milliseconds.
 const READING_MS = 1_500;
@@ -28,7 +28,7 @@ let anyone = false; // this search is for anyone, whatever the interests
 let wish = null; // "talk", "rest", or null: whatever the server says, because the page has just been loaded
 let inRoom = false;
 let leaving = false; // `next-match` is under way
-let unsaid = null; // "leave-room" or "cancel-match", until the server has heard it
+let unsaid = null; // "leave-room" or "cancel-match", until the server has received it
 const leftListeners = [];
 
 const attention = new Attention();
@@ -75,11 +75,11 @@ export async function search() {
   wish = "talk";
   leaveRoom();
   if (!connection.ready) {
-    view.connecting(); // asked for as soon as there is a session
+    view.connecting(); // searches as soon as there is a session
     return;
   }
   view.waiting({ picky: wanted().length > 0 });
-  if (unsaid) rest(unsaid); // first: the server hears both in this order
+  if (unsaid) rest(unsaid); // first: the server receives both in this order
   try {
     await connection.request("find-match", ...wanted());
   } catch (error) {
@@ -106,7 +106,7 @@ function interestsChanged() {
   if (view.screen === "waiting") searchAgain();
 }
 
-/** Search with what is wanted now. A match that comes in between counts. */
+/** Search with the present interests. A match that comes in between counts. */
 async function searchAgain() {
   try {
     await connection.request("cancel-match");
@@ -157,14 +157,14 @@ export function stop() {
   rest("cancel-match");
 }
 
-/** Leave the chat. What was said stays in sight, and the stranger can be reported. */
+/** Leave the chat. The conversation stays visible, and the stranger can be reported. */
 export function leave() {
   wish = "rest";
   roomEnded("stopped");
   rest("leave-room");
 }
 
-/** Leave what was said in a chat that is over. */
+/** Leave the conversation of a chat that is over. */
 export function toStart() {
   wish = "rest";
   anyone = false;
@@ -184,7 +184,7 @@ export async function forgetMe() {
   location.reload();
 }
 
-/** Ask the server to end it, until it answers: no one should go on talking to someone who has left. */
+/** Ask the server to end the chat or search, until it answers: no one should talk to someone who has left. */
 async function rest(event) {
   unsaid = event;
   try {
@@ -211,14 +211,14 @@ function settled(reason, roomId) {
   }
 }
 
-/** Take the chat over from another tab, whatever has become of it there. */
+/** Take the chat over from another tab, in any state. */
 export function takeOver() {
   wish = null;
   view.returning();
   connection.open();
 }
 
-/** `listener()` is called whenever there is no stranger any more, however that came. */
+/** Call `listener()` whenever there is no stranger any more, for any reason. */
 export function onLeft(listener) {
   leftListeners.push(listener);
 }
@@ -354,7 +354,7 @@ function wasChatting() {
   return recall(ofLobby("chatting"), false, "sessionStorage");
 }
 
-/** Connect, and show where the person stands. */
+/** Connect, and show the person's state. */
 export function begin() {
   if (wasChatting()) view.returning({ stays: true });
   connection.open();

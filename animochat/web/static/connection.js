@@ -39,7 +39,7 @@ export class Connection {
   #token = recall(ofLobby("token"), null, "sessionStorage");
   #retry = new Retry(() => this.#socket?.connect());
 
-  /** Whether the server has said where we stand, so that requests make sense. */
+  /** Whether the server has sent our state, so that requests make sense. */
   ready = false;
 
   constructor(handlers) {
@@ -87,7 +87,7 @@ export class Connection {
     });
   }
 
-  /** Tell the server something that is worthless when late: dropped while there is no connection, never answered. */
+  /** Send the server an event that is worthless when late: dropped without a connection, never answered. */
   signal(event, ...args) {
     if (this.ready) this.#socket.volatile.emit(event, ...args);
   }
@@ -104,7 +104,7 @@ export class Connection {
     socket.on("connect", () => {
       this.#everConnected = true;
       this.#retry.succeeded();
-      if (!socket.recovered) return; // `session` is about to say where we stand
+      if (!socket.recovered) return; // `session` will have our state
       this.ready = true;
       recovered();
     });
@@ -121,7 +121,7 @@ export class Connection {
     });
     socket.on("disconnect", (reason) => {
       this.ready = false;
-      // A server that ends connections is about to restart; it is given a moment.
+      // A server that ends connections is about to restart, so wait a moment.
       lost({ everConnected: true, attempt: this.#retry.later(reason === "io server disconnect" ? AGAIN_MS : 0) });
     });
     socket.on("connect_error", (failure) => {

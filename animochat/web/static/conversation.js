@@ -1,8 +1,8 @@
 /**
- * The conversation: messages in the room's one order, each once, own ones with what became of them.
+ * The conversation: messages in the room's order, each once, own ones with their delivery state.
  *
- * A message is an element in the log (message.js); what the order needs to know of it stands in `#items`, in the order
- * shown. What is seen of the log is the scroller's (scroller.js).
+ * A message is an element in the log (message.js); its data for the order is in `#items`, in the order
+ * shown. The scroller (scroller.js) controls the visible part of the log.
  */
 import { Folds } from "./fold.js";
 import { build, setId, setState, setTime } from "./message.js";
@@ -29,7 +29,7 @@ export class Conversation {
 
   roomId = null;
 
-  /** `retry()` is called when the person asks for what failed to be sent again. */
+  /** `retry()` is called when the person asks to send the failed messages again. */
   constructor({ retry }) {
     this.#log.addEventListener("click", (event) => {
       const pressed = event.target.closest("button, a");
@@ -40,7 +40,7 @@ export class Conversation {
     onLanguage(() => this.#items.forEach(setTime));
   }
 
-  /** A new room: an empty page. `me` is what this person is called in it. */
+  /** A new room: an empty page. `me` is this person's id in it. */
   begin(roomId, me) {
     this.roomId = roomId;
     this.#me = me;
@@ -118,7 +118,7 @@ export class Conversation {
     if (visible) this.#scroller.grown(false);
   }
 
-  /** @returns {readonly Item[]} everything that was said, in the order shown */
+  /** @returns {readonly Item[]} all messages, in the order shown */
   get items() {
     return this.#items;
   }
@@ -168,7 +168,7 @@ export class Conversation {
     return this.#items.every((other, i) => other.seq === undefined || i === at || i < at === other.seq < item.seq);
   }
 
-  /** Messages said in one go stand together: mark where a group begins and ends, around one place, and the last of a minute. */
+  /** Group successive messages: mark the ends of the groups around one place, and the last message of a minute. */
   #group(at) {
     const together = (a, b) => a && b && a.sender === b.sender && b.timestamp - a.timestamp < PAUSE_MS;
     for (const i of [at - 1, at, at + 1]) {
@@ -180,7 +180,7 @@ export class Conversation {
     }
   }
 
-  /** "Sent" is worth saying under the newest own message only. */
+  /** Show "Sent" under the newest own message only. */
   #showReceipt() {
     const newest = this.#items.findLast((item) => item.sender === "own" && item.state === "sent");
     this.#log.querySelector(".newest")?.classList.remove("newest");
@@ -194,7 +194,7 @@ export class Conversation {
     if (newest) newest.element.querySelector(".reply").tabIndex = 0;
   }
 
-  /** Tapped: the message tells day and time, or no longer. */
+  /** On tap: show or hide the message's day and time. */
   #tell(target) {
     const message = target.closest(".message");
     for (const other of this.#log.querySelectorAll(".told")) if (other !== message) other.classList.remove("told");

@@ -31,7 +31,7 @@ export class Folds {
     this.#observer.disconnect();
   }
 
-  /** Also when the window is turned: what was too tall may have room now. */
+  /** Also when the window is rotated: a tall message may fit now. */
   #look(text) {
     const bubble = text.parentElement;
     if (bubble.classList.contains("whole")) return;

@@ -14,7 +14,7 @@ export class Interests {
   #announce;
   #changed;
 
-  /** `announce(text)` says aloud what changed; `changed()` is called then. */
+  /** `announce(text)` announces a change; `changed()` is called then. */
   constructor({ announce, changed }) {
     this.#announce = announce;
     this.#changed = changed;
@@ -120,7 +120,7 @@ function chip(name) {
   button.dataset.name = name;
   const text = document.createElement("bdi");
   text.textContent = name;
-  // Said whole, shown as the name and a cross that the style sheet draws.
+  // Screen readers get the whole text; the style sheet shows the name and a cross.
   button.ariaLabel = say("interests.remove", { name });
   button.append(text);
   item.append(button);

@@ -1,5 +1,5 @@
 /**
- * Addresses in what people write: made into links that say where they lead before they lead there.
+ * Addresses in messages become links that show their target before they open it.
  *
  * Only http and https, only what the browser itself understands as an address, and none that carries a user name, which
  * is there to make "https://bank.example@evil.example" look like a bank.

@@ -1,5 +1,5 @@
 /**
- * The page's wiring: which button, key and dialog does what.
+ * The page's wiring: the functions of buttons, keys and dialogs.
  */
 import { onBack } from "./back.js";
 import * as chat from "./chat.js";

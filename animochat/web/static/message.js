@@ -1,5 +1,5 @@
 /**
- * One message as an element of the log: who said it, what it answers, its text, when, and what became of it.
+ * One message as an element of the log: its sender, quote, text, time and delivery state.
  */
 import { appendText } from "./links.js";
 import { label, locale, write } from "./words.js";
@@ -35,7 +35,7 @@ export function build(item) {
   const text = make("span", "content"); // as text: what people write is never markup
   text.dir = "auto";
   if (item.sender === "system") {
-    // Of the server's own lines the first is known, and can be said in this page's language.
+    // The first of the server's own lines is known, and can be shown in this page's language.
     if (item.seq === 0) write(text, "met.system");
     else text.textContent = item.content;
     bubble.append(text);
@@ -65,7 +65,7 @@ export function setId(item) {
   if (item.id) item.element.dataset.id = item.id;
 }
 
-/** When it was said: the time, and the day for those who ask (by hovering, or by a tap). */
+/** The message's time, and its day on hover or tap. */
 export function setTime(item) {
   const time = item.element.querySelector("time");
   if (!time) return;
@@ -103,7 +103,7 @@ function quotation({ id, sender, content }) {
   return button;
 }
 
-/** Named for the message that it answers: in a list of buttons they could not be told apart. */
+/** Named for the message that it answers, because a list of buttons would otherwise repeat one name. */
 function replyButton(content) {
   const button = make("button", "reply");
   button.type = "button";

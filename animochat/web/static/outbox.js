@@ -1,5 +1,5 @@
 /**
- * Own messages on their way: shown at once, sent in order, sent again after a lost connection, never twice.
+ * Own messages under way: shown at once, sent in order, sent again after a lost connection, stored once.
  *
  * Each has a `clientId`, by which the server knows a repetition and answers it with the first answer. So whatever was
  * under way when the connection dropped is simply sent again.
@@ -14,7 +14,7 @@ export class Outbox {
   #failed;
   #waiting = new Map(); // clientId → {content, replyTo}, in the order in which they were said
 
-  /** `failed(error)` is called with why a message was refused. */
+  /** `failed(error)` is called with the reason of a refusal. */
   constructor({ connection, conversation, failed }) {
     this.#connection = connection;
     this.#conversation = conversation;
@@ -45,7 +45,7 @@ export class Outbox {
     }
   }
 
-  /** The room is over: what was not delivered never will be. */
+  /** The room is over: undelivered messages stay undelivered. */
   giveUp() {
     for (const clientId of this.#waiting.keys()) this.#conversation.mark(clientId, "undelivered");
     this.#waiting.clear();

@@ -1,5 +1,5 @@
 /**
- * How the stranger is doing: here, typing, away for a moment.
+ * The stranger's state: here, typing, or away for a moment.
  */
 import { say } from "./words.js";
 

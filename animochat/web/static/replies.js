@@ -1,5 +1,5 @@
 /**
- * Which message the next one answers: chosen by its button or by a swipe, shown above the composer, taken back by Escape.
+ * The message that the next one answers: chosen by its button or a swipe, shown above the composer, cleared by Escape.
  */
 import { dialogIsOpen } from "./dialogs.js";
 import { menuIsOpen } from "./menu.js";
@@ -41,7 +41,7 @@ export class Replies {
     }, { capture: true });
   }
 
-  /** What is being answered, if anything; it is answered then. */
+  /** Return the quote to answer, if any, and clear it. */
   take() {
     const quote = this.#quote;
     this.clear();

@@ -1,5 +1,5 @@
 /**
- * Blocking and reporting: a dialog that says what will happen, the request, and what became of it.
+ * Blocking and reporting: a dialog that explains it, the request, and its outcome.
  *
  * Both are about one room: the present one, or the last one that ended, for as long as the server takes a report on it
  * (`limits.reportAfterMs`). So someone who abuses and leaves can still be reported, and an open report outlives its chat.
@@ -55,7 +55,7 @@ export class Safety {
     this.#show();
   }
 
-  /** The chat is over, however that came. */
+  /** The chat is over, for any reason. */
   ended() {
     if (!this.#room) return;
     this.#room.over = true;
@@ -101,7 +101,7 @@ export class Safety {
     await ask("report-dialog");
   }
 
-  /** The dialog stays, with what was written, until the server has the report. */
+  /** The dialog stays, with its text, until the server has the report. */
   async #send() {
     const room = this.#room;
     if (!room || $("report-send").ariaDisabled === "true") return;

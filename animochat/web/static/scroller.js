@@ -37,7 +37,7 @@ export class Scroller {
     this.#showUnseen(0);
   }
 
-  /** The conversation has become longer; `counts` says whether by something to be told of. */
+  /** The conversation has become longer; `counts`: whether the new item counts as unread. */
   grown(counts) {
     if (this.#atEnd) this.toEnd();
     else if (counts) this.#showUnseen(this.#unseen + 1);

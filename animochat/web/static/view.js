@@ -173,7 +173,7 @@ export class View {
     write($("online-count"), "online", { n: count });
   }
 
-  /** A line from those who run the place; it stays until it is dismissed. */
+  /** An announcement from the operator; it stays until it is dismissed. */
   announcement(text) {
     $("announcement-text").textContent = text;
     $("announcement").hidden = false;
@@ -244,7 +244,7 @@ export class View {
   }
 
   announce(text) {
-    // Emptied first: the same words a second time are news too.
+    // Emptied first, so that the same text is announced again.
     clearTimeout(this.#announced);
     $("announcer").textContent = "";
     this.#announced = setTimeout(() => ($("announcer").textContent = text), 50);

@@ -28,7 +28,7 @@ export function say(key, { n, ...others } = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-/** Put the text of `key` into an element. One that says so already is left alone: it keeps screen readers quiet. */
+/** Put the text of `key` into an element, unless it is there already, so that screen readers stay quiet. */
 export function write(element, key, values = {}) {
   element.dataset.say = key;
   params.set(element, values);
@@ -91,11 +91,11 @@ async function load(language) {
   plural = new Intl.PluralRules(locale);
 }
 
-// Nothing else of the page runs before it can speak; the file is on its way since the document's head was read.
+// The page waits for its texts; the document's head has already requested the file.
 try {
   await load(document.documentElement.lang);
 } catch (error) {
-  // The document itself holds what there is to say then.
+  // The document itself has the texts then.
   document.getElementById("start").hidden = true;
   document.getElementById("closed").hidden = false;
   throw error;
