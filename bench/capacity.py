@@ -27,7 +27,7 @@ from harness.processes import descendants
 from animochat.chat.tokens import new_person
 from animochat.matchmaking import service as matchmaking
 from animochat.presence import service as presence
-from animochat.rooms.appending import Entry
+from animochat.rooms.appending import NewMessage
 from animochat.rooms.service import SCRIPTS as ROOM_SCRIPTS
 from animochat.store.embedded import EmbeddedStore
 from tests.faults.crowd import Crowd
@@ -66,7 +66,9 @@ def memory(url: str) -> dict[str, float]:
                 lobby.worker.rooms.life.open(room, slot, 1)
             for number in range(MESSAGES):
                 body = json.dumps({"senderId": "u" * 13, "content": "x" * CHARACTERS, "type": "text"})
-                entry = Entry(room, "ab"[number % 2], "p", "worker0", number, 1, f"{number:036}", body, lambda *_: None)
+                entry = NewMessage(
+                    room, "ab"[number % 2], "p", "worker0", number, 1, f"{number:036}", body, lambda *_: None
+                )
                 lobby.worker.rooms.append(entry)
         steps.append(used())
         names = [person.name for person in people]

@@ -27,7 +27,7 @@ from gevent.event import AsyncResult  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from animochat.rooms.appending import Entry  # noqa: E402
+from animochat.rooms.appending import NewMessage  # noqa: E402
 from animochat.rooms.service import SCRIPTS, Rooms  # noqa: E402
 from animochat.store.pipeline import Pipeline  # noqa: E402
 from tests.helpers.servers import RedisServer, eventually  # noqa: E402
@@ -69,7 +69,9 @@ class Conversations:
             def done(seq: int, *_: object, answer: AsyncResult = answer) -> None:
                 answer.set(seq)
 
-            self._rooms.append(Entry(room, "a", "partner", WORKER, 0, 1, "", '"senderId":"u","content":"hello"', done))
+            self._rooms.append(
+                NewMessage(room, "a", "partner", WORKER, 0, 1, "", '"senderId":"u","content":"hello"', done)
+            )
             seq = answer.get()
             if seq:
                 now = time.monotonic()

@@ -18,7 +18,7 @@ from animochat.protocol.errors import Unavailable
 from animochat.protocol.offset import Offset
 from animochat.protocol.payloads import Matched, Message, PartnerDisconnected, PartnerReconnecting
 from animochat.protocol.room_record import RoomRecord
-from animochat.rooms.log import Attached
+from animochat.rooms.log import LogPart
 from animochat.rooms.service import Rooms
 from animochat.telemetry.metrics import METRICS
 
@@ -76,7 +76,7 @@ class ClientRooms:
             raise Unavailable
         self.send_end(connection, known, log, reason)
 
-    def remaining(self, person: str, known: Offset) -> Attached:
+    def remaining(self, person: str, known: Offset) -> LogPart:
         """Close the log of a room that is over, and return the messages that the client has not got. Raises
         Unavailable.
 
@@ -86,7 +86,7 @@ class ClientRooms:
         self.rooms.life.begin_to_close(known.room_id, lambda: None)
         return self.rooms.history(known.room_id, person, known.slot, known.received)
 
-    def send_end(self, connection: Connection, known: Offset, log: Attached, reason: str) -> None:
+    def send_end(self, connection: Connection, known: Offset, log: LogPart, reason: str) -> None:
         """Send the remaining messages of a room that is over, and its end: the one way out for a client that stays."""
         for entry in log.messages:
             if entry.slot != known.slot:

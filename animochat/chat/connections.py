@@ -49,7 +49,7 @@ class Transport(Protocol):
     def hang_up(self) -> None: ...
 
 
-class Buckets:
+class PersonBuckets:
     """A person's token buckets, one for each kind of limit."""
 
     __slots__ = ("messages", "refusals", "searches", "typing")
@@ -125,7 +125,7 @@ class Connection:
         self.deferred: list[Callable[[], None]] | None = None
         self.online_count = -1
         self.online_count_at = 0.0
-        self.buckets = Buckets()
+        self.buckets = PersonBuckets()
         self._busy = False
         self._queue: deque[Callable[[], None]] | None = None
 
@@ -314,7 +314,7 @@ class Connections:
         self.on_gone: Callable[[Connection], None] = lambda connection: None
         self.ended = EndedRooms()
         #: The buckets of people who left lately, and when they left: a reload fills no bucket.
-        self._departed: dict[str, tuple[float, Buckets]] = {}
+        self._departed: dict[str, tuple[float, PersonBuckets]] = {}
 
     def __len__(self) -> int:
         return len(self.by_id)

@@ -12,7 +12,7 @@ from animochat.protocol import packets
 from animochat.protocol.channel import Look, RelayedEvent, RelayedMessage
 from animochat.protocol.errors import Unavailable
 from animochat.protocol.payloads import message_json
-from animochat.rooms.log import Attached, LoggedMessage
+from animochat.rooms.log import LoggedMessage, LogPart
 from animochat.rooms.service import Rooms
 from animochat.telemetry.metrics import METRICS
 
@@ -102,7 +102,7 @@ class Delivery:
         room.attach(log, room.received)
         send_messages(connection, room, log.messages)
 
-    def attach(self, person: str, room: Room, after: int) -> Attached:
+    def attach(self, person: str, room: Room, after: int) -> LogPart:
         """Have the room's messages sent here; return those after `after`. Waits for the store; raises Unavailable."""
         return self.rooms.attach(
             room.room_id,

@@ -20,7 +20,7 @@ from animochat.chat.connections import Connection, Connections
 from animochat.chat.delivery import Delivery
 from animochat.chat.departures import Departures
 from animochat.chat.inbound import ChannelHandler
-from animochat.chat.namespace import ChatNamespace
+from animochat.chat.namespace import ChatEvents
 from animochat.chat.sync import Sync
 from animochat.matchmaking.service import TICK_GAP_MS, Matchmaking, tick_interval
 from animochat.moderation.lobby_moderation import LobbyModeration
@@ -146,7 +146,7 @@ class Lobby:
             self.departures,
         )
         self.arrivals = Arrivals(self.name, self.connections, sync, self.departures, check_stall)
-        self.namespace = ChatNamespace(
+        self.namespace = ChatEvents(
             settings,
             limits,
             self.connections,

@@ -40,7 +40,7 @@ from animochat.protocol.payloads import (
     reply_body,
 )
 from animochat.protocol.room_record import Departure, Parting
-from animochat.rooms.appending import ENDED, LATE, LOCAL, REMOTE, Entry, Outcome
+from animochat.rooms.appending import ENDED, LATE, LOCAL, REMOTE, NewMessage, Outcome
 from animochat.rooms.service import Rooms
 from animochat.settings import Settings
 from animochat.telemetry import tracing
@@ -66,7 +66,7 @@ class Request(msgspec.Struct, frozen=True):
 Handler = Callable[[Request], "dict[str, Any] | None"]
 
 
-class ChatNamespace(socketio.Namespace):
+class ChatEvents(socketio.Namespace):
     """Namespace `/`, as it is for the clients of one lobby."""
 
     def __init__(
@@ -277,7 +277,7 @@ class ChatNamespace(socketio.Namespace):
         else:
             body = reply_body(room.user_id, message.content, quote)
         self._rooms.append(
-            Entry(
+            NewMessage(
                 room.room_id,
                 room.slot,
                 room.partner,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from animochat.protocol import offset
 from animochat.protocol.offset import Offset
 from animochat.protocol.room_record import RoomRecord
-from animochat.rooms.log import Attached, LoggedMessage
+from animochat.rooms.log import LoggedMessage, LogPart
 
 
 class Room:
@@ -51,7 +51,7 @@ class Room:
         """Copy this worker's state of the same room."""
         self.last_seq, self.said, self.missed = before.last_seq, before.said, before.missed
 
-    def attach(self, log: Attached, after: int) -> None:
+    def attach(self, log: LogPart, after: int) -> None:
         """Apply the log's answer: the messages behind `after`, which the client gets next."""
         self.last_seq = max(self.last_seq, log.last_seq)
         self.received = min(after, self.last_seq)

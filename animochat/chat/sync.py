@@ -34,13 +34,13 @@ from animochat.protocol.payloads import (
     latest,
     message_json,
 )
-from animochat.rooms.log import Attached, LoggedMessage
+from animochat.rooms.log import LoggedMessage, LogPart
 from animochat.rooms.service import Rooms
 
 #: The knowledge of a client that gets a new session.
 NOTHING = Offset("idle")
 
-NO_MESSAGES = Attached(0, [])
+NO_MESSAGES = LogPart(0, [])
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Standing:
     registration: Registration
     room: Room | None
     messages: list[LoggedMessage]
-    end: tuple[Attached, str] | None
+    end: tuple[LogPart, str] | None
     session: bool
 
 
@@ -200,7 +200,7 @@ class Sync:
 
     def _attach(
         self, connection: Connection, registration: Registration, after: int, same: bool
-    ) -> tuple[Room | None, Attached]:
+    ) -> tuple[Room | None, LogPart]:
         """Return the room that the store names, attached here, and its messages after `after`. Raises Unavailable.
 
         `same`: it is the one that the client knows.

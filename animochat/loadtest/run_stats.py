@@ -14,7 +14,7 @@ MAX_TIMES = 200_000
 SETTLED = 5.0
 
 
-class Times:
+class Durations:
     """Durations in milliseconds, measured with this machine's one clock."""
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class RunStats:
         #: Broken promises, by kind; none is expected. And excused ones.
         self.mistakes: Counter[str] = Counter()
         self.excused: Counter[Excuse] = Counter()
-        self.connecting, self.waiting = Times(), Times()
-        self.acknowledging, self.delivering = Times(), Times()
+        self.connecting, self.waiting = Durations(), Durations()
+        self.acknowledging, self.delivering = Durations(), Durations()
         self._rooms: dict[str, History] = {}
         self._room_of: dict[str, str] = {}
         #: Rooms that are over, and since when: messages on their way may still arrive.

@@ -36,13 +36,13 @@ from animochat.protocol.payloads import (
 )
 
 #: A person's bucket, and the setting that fills it: RATE_MESSAGES, RATE_SEARCHES, RATE_TYPING. A new kind also needs
-#: its setting, an entry in `ChatNamespace._rates`, and one in `Buckets` (chat/connections.py).
+#: its setting, an entry in `ChatEvents._rates`, and one in `PersonBuckets` (chat/connections.py).
 Rate = Literal["messages", "searches", "typing"]
 
 
 @dataclass(frozen=True)
 class ClientEvent:
-    """An event that a client may send, handled by a method of ChatNamespace.
+    """An event that a client may send, handled by a method of ChatEvents.
 
     `argument`: None for none, an Argument, or a union of an Argument with None (it may be left out) or with a plain
     type (short for its first field). `answer`: the acknowledgement of success. `rate`: None for no limit.

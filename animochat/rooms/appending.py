@@ -61,7 +61,7 @@ class Done(Protocol):
     def __call__(self, seq: int, timestamp: int, outcome: Outcome | None, previous: int = 0, /) -> None: ...
 
 
-class Entry(NamedTuple):
+class NewMessage(NamedTuple):
     """A message to store: see rooms/scripts/append_messages.lua.
 
     `body` is a piece of JSON (`"senderId":…,"content":…`) that the receivers get unchanged.
@@ -89,7 +89,7 @@ class Appender(Protocol):
     @property
     def log_may_be_ahead(self) -> bool: ...
 
-    def collect(self, entries: list[Entry]) -> list[Request]:
+    def collect(self, entries: list[NewMessage]) -> list[Request]:
         """Return the commands that store the messages and publish what is due."""
 
     def settle(self, room_id: str) -> None:
@@ -107,14 +107,14 @@ class ServerAppender:
         self._log = log
         self._stored = stored
 
-    def collect(self, entries: list[Entry]) -> list[Request]:
+    def collect(self, entries: list[NewMessage]) -> list[Request]:
         batches = (entries[start : start + BATCH] for start in range(0, len(entries), BATCH))
         return [(self._call.command(batch, self._call.lobby), partial(self._answered, batch)) for batch in batches]
 
     def settle(self, room_id: str) -> None:
         pass  # the script has published before any later command runs
 
-    def _answered(self, entries: list[Entry], reply: Any) -> None:
+    def _answered(self, entries: list[NewMessage], reply: Any) -> None:
         if isinstance(reply, Unavailable):
             _refuse(entries)
             return
@@ -153,7 +153,7 @@ class ClusterAppender:
     def log_may_be_ahead(self) -> bool:
         return self._log.shared
 
-    def collect(self, entries: list[Entry]) -> list[Request]:
+    def collect(self, entries: list[NewMessage]) -> list[Request]:
         commands = self._outbox.collect()
         for some in self._pipeline.by_slot(entries, lambda entry: keys.room(entry.room_id)):
             for start in range(0, len(some), BATCH):
@@ -166,7 +166,7 @@ class ClusterAppender:
         with contextlib.suppress(Unavailable):
             self._pipeline.execute("EXISTS", keys.room(room_id))  # the reply comes after theirs
 
-    def _answered(self, entries: list[Entry], reply: Any) -> None:
+    def _answered(self, entries: list[NewMessage], reply: Any) -> None:
         if isinstance(reply, Unavailable):
             _refuse(entries)
             return
@@ -178,7 +178,9 @@ class ClusterAppender:
             self._finish(entry, seq, timestamp, outcome, worker.decode(), int(previous))
         self._stored(new, len(entries))
 
-    def _finish(self, entry: Entry, seq: int, timestamp: int, outcome: Outcome, worker: str, previous: int) -> None:
+    def _finish(
+        self, entry: NewMessage, seq: int, timestamp: int, outcome: Outcome, worker: str, previous: int
+    ) -> None:
         kept = bool(seq) and self._log.keep(entry.room_id, seq, entry.partner, timestamp, entry.body)
         again = outcome is AGAIN
         if again and kept:
@@ -211,7 +213,7 @@ class AppendCall:
         self._storing = int(log.shared)
         self._now = now
 
-    def command(self, entries: list[Entry], publish_to: str) -> Command:
+    def command(self, entries: list[NewMessage], publish_to: str) -> Command:
         """Return the call that stores `entries`. `publish_to`: the lobby's tag, or "" if it can't publish."""
         args: list[Any] = [self.worker, LOG_LENGTH, LOG_LIFE_MS, self._storing, self._now(), publish_to]
         for entry in entries:
@@ -219,7 +221,7 @@ class AppendCall:
         return evalsha(APPEND_MESSAGES, [keys.room(entry.room_id) for entry in entries], args)
 
 
-def _refuse(entries: list[Entry]) -> None:
+def _refuse(entries: list[NewMessage]) -> None:
     for entry in entries:
         entry.done(0, 0, None)
 

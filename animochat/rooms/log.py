@@ -27,7 +27,7 @@ class LoggedMessage:
     body: str
 
 
-class Attached(NamedTuple):
+class LogPart(NamedTuple):
     """A room's last seq, and its messages. `complete`: False if there were more that can't be read here.
 
     `gone`: the seq up to which missing messages can't come any more; 0 if none is missing.
@@ -63,7 +63,7 @@ class Log(Protocol):
     def keep(self, room_id: str, seq: int, receiver: str, timestamp: int, body: str) -> bool:
         """Note a message that passes this worker. Return whether this worker must keep it and did not have it yet."""
 
-    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> Attached:
+    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> LogPart:
         """Return the messages after `after`. `last`: the room's last seq; None: take it from the reply."""
 
     def message(self, room_id: str, person: str, slot: str, seq: int) -> LoggedMessage | None:
@@ -87,7 +87,7 @@ class RedisLog:
     def keep(self, room_id: str, seq: int, receiver: str, timestamp: int, body: str) -> bool:
         return False  # the store has it
 
-    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> Attached:
+    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> LogPart:
         values = iter(reply.entries)
         logged = [
             LoggedMessage(int(seq), slot.decode(), int(timestamp), body.decode())
@@ -96,7 +96,7 @@ class RedisLog:
         if last is None:
             last = logged[-1].seq if logged else after
         complete = _reaches_back(logged, after) and reply.partner_lost <= after
-        return Attached(last, logged, complete, 0 if complete else last)
+        return LogPart(last, logged, complete, 0 if complete else last)
 
     def message(self, room_id: str, person: str, slot: str, seq: int) -> LoggedMessage | None:
         entry_id = f"{seq}-0"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from animochat.rooms.log import LOG_LENGTH, Attached, LoggedMessage, LogReply
+from animochat.rooms.log import LOG_LENGTH, LoggedMessage, LogPart, LogReply
 
 
 class RememberedMessage(NamedTuple):
@@ -49,11 +49,11 @@ class MemoryLog:
         room = self._rooms.get(room_id, {})
         return all(seq in room for seq in range(after + 1, last + 1))
 
-    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> Attached:
+    def read(self, reply: LogReply, room_id: str, person: str, slot: str, after: int, last: int | None) -> LogPart:
         messages = [message for message in self._remembered(room_id, person, slot) if message.seq > after]
         # A missing message may still come: its sender may send it again.
         complete = self.has_all(room_id, after, reply.partner_last)
-        return Attached(reply.partner_last if last is None else last, messages, complete)
+        return LogPart(reply.partner_last if last is None else last, messages, complete)
 
     def _remembered(self, room_id: str, person: str, slot: str) -> list[LoggedMessage]:
         partners = "b" if slot == "a" else "a"

@@ -1,6 +1,6 @@
 """The rooms of one lobby: each room's log, stored by group commit, and how a room ends.
 
-    rooms.append(Entry(room, slot, partner, partner_worker, last_seq, version, client_id, body, done))
+    rooms.append(NewMessage(room, slot, partner, partner_worker, last_seq, version, client_id, body, done))
 
 stores a message; it may be called from anywhere, the hub included. `done(seq, timestamp, outcome)` is called after
 that. One script call stores all messages of a batch (appending.py). If messages may not be stored (`STORE_MESSAGES=0`),
@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 
 from animochat.protocol.channel import Look, RelayedEvent, encode_event
 from animochat.protocol.room_record import Parting, read_parting
-from animochat.rooms.appending import APPEND_MESSAGES, AppendCall, Appender, ClusterAppender, Entry, ServerAppender
+from animochat.rooms.appending import APPEND_MESSAGES, AppendCall, Appender, ClusterAppender, NewMessage, ServerAppender
 from animochat.rooms.life import CLOSE_ROOMS, ENDED_LIFE_MS, LOG_LIFE_MS, OPEN_ROOMS, TAKE_ENDED, LogLife
-from animochat.rooms.log import Attached, Log, LoggedMessage, LogReply, RedisLog
+from animochat.rooms.log import Log, LoggedMessage, LogPart, LogReply, RedisLog
 from animochat.rooms.memory import MemoryLog
 from animochat.rooms.outbox import Outbox
 from animochat.store import keys
@@ -59,7 +59,7 @@ class Rooms:
         self.log: Log = RedisLog(pipeline) if storing else MemoryLog()
         self.life = LogLife(pipeline, self._lobby[0], self._now, ended_life_ms, report_window_ms)
         self.stored = 0
-        self._entries: list[Entry] = []
+        self._entries: list[NewMessage] = []
         self._outbox = Outbox(self._lobby[0])
         call = AppendCall(worker, self._lobby[0], self.log, self._now)
         self._appender: Callable[[], Appender] = pipeline.by_topology(
@@ -73,7 +73,7 @@ class Rooms:
         """Return how many messages wait for the next batch."""
         return len(self._entries)
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: NewMessage) -> None:
         """Store a message with this turn's batch. Does not wait."""
         self._entries.append(entry)
         self._pipeline.wake()
@@ -120,7 +120,7 @@ class Rooms:
         said: int = 0,
         partner: str = "",
         partner_worker: str = "",
-    ) -> Attached:
+    ) -> LogPart:
         """Have the room's messages for that member sent to this worker; return the messages after `after`.
 
         `version`: that of the member's registration. Unless a later one exists, messages of earlier ones are refused
@@ -136,7 +136,7 @@ class Rooms:
             self.repeat()
         return self.log.read(LogReply(*read), room_id, person, slot, after, last)
 
-    def history(self, room_id: str, person: str, slot: str, after: int) -> Attached:
+    def history(self, room_id: str, person: str, slot: str, after: int) -> LogPart:
         """Return the messages after `after` in a room that may be over. Waits for the store; raises Unavailable."""
         after = max(after, 0)
         read = self._pipeline.call(READ_LOG, [keys.room(room_id)], [slot, after])

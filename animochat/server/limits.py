@@ -54,7 +54,7 @@ TOO_MANY_FROM_ADDRESS = Refusal(
 TOO_MANY = Refusal("503 Service Unavailable", 5, "Too many connections", "too-many")
 
 
-class Buckets:
+class AddressBuckets:
     """A token bucket for each address group, of `rate` tokens per second.
 
     Args:
@@ -115,10 +115,10 @@ class ConnectionLimits:
         self._now = now
         # At most as long as the number of open connections.
         self._open_by_address: Counter[str] = Counter()
-        self._connects = Buckets(rate, now)
-        self._requests = Buckets(rate_requests, now)
-        self._unhurried = Buckets(rate_requests * UNHURRIED, now)
-        self._probes = Buckets(PROBES, now)
+        self._connects = AddressBuckets(rate, now)
+        self._requests = AddressBuckets(rate_requests, now)
+        self._unhurried = AddressBuckets(rate_requests * UNHURRIED, now)
+        self._probes = AddressBuckets(PROBES, now)
         # Times of the penalties, the oldest first.
         self._penalized: OrderedDict[str, float] = OrderedDict()
 

@@ -128,7 +128,7 @@ def slot_of(name: str) -> int:
     return key_slot(name.encode())
 
 
-class _Request:
+class _SubmittedCommand:
     """A submitted command. `until`: when to give up (monotonic, in seconds). `redirected`: it was sent elsewhere."""
 
     __slots__ = ("callback", "command", "redirected", "slot", "until")
@@ -172,7 +172,7 @@ class Cluster:
         self._scripts = scripts
         self._primaries: dict[str, _Primary] = {}
         #: Commands for slots that are moving.
-        self._held: dict[int, list[_Request]] = {}
+        self._held: dict[int, list[_SubmittedCommand]] = {}
         self._refreshing: Greenlet | None = None
         self._lobby_slot = slot_of(keys.lobby())
 
@@ -187,7 +187,7 @@ class Cluster:
         else:
             slot = slot_of(command[1])
             command = (self._names.get(name, name), *command[1:])
-        self._route(_Request(command, callback, slot))
+        self._route(_SubmittedCommand(command, callback, slot))
 
     @property
     def waiting(self) -> int:
@@ -202,7 +202,7 @@ class Cluster:
         if self._refreshing is not None:
             self._refreshing.kill()
 
-    def _route(self, request: _Request) -> None:
+    def _route(self, request: _SubmittedCommand) -> None:
         url = self._slots[request.slot]
         if request.slot in self._held:
             self._held[request.slot].append(request)
@@ -215,10 +215,10 @@ class Cluster:
                 self._primaries[url] = _Primary(self, url, self._scripts)
             self._primaries[url].push(request)
 
-    def answered(self, primary: _Primary, batch: list[_Request], replies: list[Any]) -> None:
+    def answered(self, primary: _Primary, batch: list[_SubmittedCommand], replies: list[Any]) -> None:
         """Pass on a node's replies, and send the commands that it did not run elsewhere."""
         self._before_replies()
-        redirected: dict[int, list[_Request]] = {}
+        redirected: dict[int, list[_SubmittedCommand]] = {}
         for request, reply in zip(batch, replies, strict=True):
             if not isinstance(reply, REDIRECTIONS):
                 request.answer(reply)
@@ -280,25 +280,25 @@ class _Primary:
     def __init__(self, cluster: Cluster, url: str, scripts: Sequence[Script]) -> None:
         self.node = Node(url, scripts, in_cluster=True, outages=cluster.outages, wait=cluster.wait)
         self._cluster = cluster
-        self.waiting: list[_Request] = []
+        self.waiting: list[_SubmittedCommand] = []
         self._work = Event()
         self._retired = False
         self.greenlet = gevent.spawn(self._run)
 
-    def push(self, request: _Request) -> None:
+    def push(self, request: _SubmittedCommand) -> None:
         if len(self.waiting) >= MAX_WAITING:
             request.answer(Unavailable())
             return
         self.waiting.append(request)
         self._work.set()
 
-    def take(self, slot: int) -> list[_Request]:
+    def take(self, slot: int) -> list[_SubmittedCommand]:
         """Remove and return the commands that wait for a slot."""
         taken = [request for request in self.waiting if request.slot == slot]
         self.waiting = [request for request in self.waiting if request.slot != slot]
         return taken
 
-    def retire(self) -> list[_Request]:
+    def retire(self) -> list[_SubmittedCommand]:
         """Stop after the current batch; return the waiting commands."""
         self._retired = True
         self._work.set()

@@ -1,6 +1,6 @@
 """An event as CONTRIBUTING.md adds it, in one file for the test: `ping-partner`, relayed and acknowledged."""
 
-from animochat.chat.namespace import ChatNamespace, Request
+from animochat.chat.namespace import ChatEvents, Request
 from animochat.protocol.events import CLIENT_EVENTS, SERVER_EVENTS, ClientEvent, ServerEvent
 from animochat.protocol.payloads import Done
 
@@ -8,9 +8,9 @@ CLIENT_EVENTS.append(ClientEvent("ping-partner", None, Done, "Ping the partner."
 SERVER_EVENTS.append(ServerEvent("partner-pinged", None, "The partner pings.", offset=False))
 
 
-def on_ping_partner(self: ChatNamespace, request: Request) -> dict[str, object]:
+def on_ping_partner(self: ChatEvents, request: Request) -> dict[str, object]:
     self.relay(request.connection, "partner-pinged")
     return {}
 
 
-ChatNamespace.on_ping_partner = on_ping_partner  # type: ignore[attr-defined]
+ChatEvents.on_ping_partner = on_ping_partner  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from animochat.app import create_app
-from animochat.chat.namespace import ChatNamespace
+from animochat.chat.namespace import ChatEvents
 from animochat.protocol.events import CLIENT_EVENTS
 from tests.helpers.api_documents import MESSAGES, validator
 from tests.helpers.servers import ROOT, Client, Server
@@ -18,7 +18,7 @@ EXTENSION = Path(__file__).with_name("ping_partner.py")
 
 
 def test_every_handler_is_that_of_an_event_in_the_table() -> None:
-    handlers = {name for name in vars(ChatNamespace) if name.startswith("on_")}
+    handlers = {name for name in vars(ChatEvents) if name.startswith("on_")}
     assert handlers == {event.handler for event in CLIENT_EVENTS}
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from animochat.cli import bench
 from animochat.loadtest.history import Excuse
-from animochat.loadtest.run_stats import MAX_TIMES, SETTLED, RunStats, Times
+from animochat.loadtest.run_stats import MAX_TIMES, SETTLED, Durations, RunStats
 from animochat.loadtest.users import Behavior, SimulatedUser
 from tests.helpers.people import running, stats
 from tests.helpers.servers import ROOT, free_port
@@ -156,7 +156,7 @@ def test_rooms_that_go_on_are_checked_at_the_end(run: RunStats) -> None:
 
 
 def test_a_long_run_keeps_its_whole_course_in_bounded_memory() -> None:
-    times = Times()
+    times = Durations()
     for number in range(3 * MAX_TIMES):
         times.add(number / 1000)
     assert len(times._kept) <= MAX_TIMES

@@ -600,7 +600,7 @@ inline apply_or_defer(i, w, p, kind, ver, r, seq) {                /* Connection
   fi
 }
 
-/* ChatNamespace._say */
+/* ChatEvents._say */
 inline say_now(i, w, p, number, r) {
   if
   :: c[i].room == 0 && c[i].registered -> see_stored(i, p, r, number, notin)
@@ -642,7 +642,7 @@ inline begin(i, w, p) {
       fi;
       ask(w, ev, p, c[i].id, 0, 0)
     fi
-  :: ev == saylater && !c[i].closed ->               /* ChatNamespace._say_later: y the room then, z the client's */
+  :: ev == saylater && !c[i].closed ->               /* ChatEvents._say_later: y the room then, z the client's */
     if
     :: y != INF && c[i].room != y -> see_stored(i, p, z, x, notin)
     :: else -> say_now(i, w, p, x, z)
@@ -735,7 +735,7 @@ inline tell_end(i, p, r, from, upto) {
   see_ended(i, p, r)
 }
 
-/* The end of FIND and NEXT: ChatNamespace._search, ._follow. */
+/* The end of FIND and NEXT: ChatEvents._search, ._follow. */
 inline follow(i, w, p) {
   if
   :: c[i].nv > c[i].v -> c[i].v = c[i].nv
@@ -758,7 +758,7 @@ inline follow(i, w, p) {
   finish(i)
 }
 
-inline refused(i, p) {                               /* ChatNamespace._perform: Unavailable */
+inline refused(i, p) {                               /* ChatEvents._perform: Unavailable */
   see_refusal(i, p, unavailable);
   if
   :: !NO_STALE -> mark_stale(i)
@@ -851,7 +851,7 @@ inline on_registered(i, w, p) {                         /* the answer to CONNECT
 /* An answer of the store's: ev, st, x, y, z. */
 inline answer(i, w, p) {
   if
-  :: ev == append ->                                 /* ChatNamespace._stored */
+  :: ev == append ->                                 /* ChatEvents._stored */
     if
     :: st == unavailable ->
       see_stored(i, p, y, z, unavailable);

@@ -15,7 +15,7 @@ from animochat.presence import service as presence
 from animochat.protocol.errors import RateLimited
 from animochat.protocol.room_record import PastRoom
 from animochat.rooms import service as rooms
-from animochat.rooms.appending import Entry
+from animochat.rooms.appending import NewMessage
 from animochat.store import keys
 from tests.helpers.room_ends import ENDS
 from tests.helpers.servers import eventually
@@ -60,7 +60,7 @@ def write(worker: Worker, room: str, *texts: str) -> None:
     worker.rooms.life.open(room, "a", 1)
     for number, text in enumerate(texts):
         body = f'"senderId":"u","content":"{text}","type":"text"'
-        worker.rooms.append(Entry(room, "a", "x", "", number, 1, "", body, lambda *result: None))
+        worker.rooms.append(NewMessage(room, "a", "x", "", number, 1, "", body, lambda *result: None))
 
 
 # The time for reports

@@ -15,7 +15,7 @@ from animochat.presence.service import SCRIPTS as PRESENCE
 from animochat.protocol import channel
 from animochat.protocol.channel import Look, RelayedEvent, RelayedMessage
 from animochat.rooms.service import SCRIPTS as ROOMS
-from animochat.rooms.service import Entry
+from animochat.rooms.service import NewMessage
 from animochat.store import keys
 from tests.helpers.store import GRACE_MS, HOUR_MS, START, Lobby, Person
 
@@ -155,7 +155,7 @@ def append_messages(scene: Scene) -> None:
     rooms = scene.lobby.worker.rooms
     rooms.attach(room, "anna", slot, version)
     body = '"content":"a b\\nc"'
-    entry = Entry(room, slot, "bert", scene.other.name, 0, version, "", body, lambda *stored: None)
+    entry = NewMessage(room, slot, "bert", scene.other.name, 0, version, "", body, lambda *stored: None)
     found = scene.published(lambda: rooms.append(entry))
     assert found == [RelayedMessage(receiver="bert", room_id=room, seq=1, timestamp=START, body=body)]
 

@@ -11,7 +11,7 @@ import pytest
 from animochat.protocol.channel import RelayedMessage
 from animochat.protocol.errors import Unavailable
 from animochat.rooms import life, service
-from animochat.rooms.appending import Entry, Outcome
+from animochat.rooms.appending import NewMessage, Outcome
 from animochat.rooms.life import LogLife
 from animochat.rooms.memory import MemoryLog, RememberedMessage
 from animochat.rooms.outbox import ATTEMPTS, Outbox
@@ -113,7 +113,7 @@ def test_in_a_cluster_a_worker_publishes_a_stored_message_before_acknowledging_i
     done: list[Any] = []
 
     def say(client_id: str) -> None:
-        entry = Entry(
+        entry = NewMessage(
             room, slot, "bert", other.name, 0, version, client_id, '"content":"hi"', lambda *a: done.append(a)
         )
         rooms.append(entry)
@@ -181,7 +181,9 @@ def test_client_id_belongs_to_one_member(lobby: Lobby) -> None:
     rooms = lobby.worker.rooms
     rooms.attach(room, "anna", slot, int(anna.record["v"]))
     done: list[Any] = []
-    entry = Entry(room, slot, "bert", "", 0, int(anna.record["v"]), "mine", '"content":"hi"', lambda *a: done.append(a))
+    entry = NewMessage(
+        room, slot, "bert", "", 0, int(anna.record["v"]), "mine", '"content":"hi"', lambda *a: done.append(a)
+    )
     rooms.append(entry)
     assert done[0][0] == 1
     assert rooms.is_stored(room, slot, "mine")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from animochat.protocol import channel
 from animochat.protocol.channel import RelayedEvent
 from animochat.rooms import service as rooms
-from animochat.rooms.appending import BATCH, Entry, Outcome
+from animochat.rooms.appending import BATCH, NewMessage, Outcome
 from animochat.rooms.life import ENDED_LIFE_MS, LOG_LIFE_MS, TAKE_ENDED
-from animochat.rooms.log import LOG_LENGTH, Attached, LoggedMessage, LogReply
+from animochat.rooms.log import LOG_LENGTH, LoggedMessage, LogPart, LogReply
 from animochat.rooms.memory import MemoryLog
 from animochat.store import keys
 from tests.helpers.store import HISTORY_MS, HOUR_MS, Lobby, Person, Worker
@@ -65,7 +65,7 @@ def say_all(
             versions[person.name] = int(person.record["v"])
             worker.rooms.life.open(room, slot, versions[person.name])
         done = lambda *result: stored.append(Stored(*result))  # noqa: E731
-        entries.append(Entry(*places[person.name], last_seq, versions[person.name], client_id, body, done))
+        entries.append(NewMessage(*places[person.name], last_seq, versions[person.name], client_id, body, done))
     worker.rooms._entries += entries[:-1]
     worker.rooms.append(entries[-1])
     return stored
@@ -75,7 +75,7 @@ def slot_of(person: Person) -> str:
     return "a" if person.lobby.members(person.room or "")[0] == person.name else "b"
 
 
-def attach(person: Person, after: int = 0) -> Attached:
+def attach(person: Person, after: int = 0) -> LogPart:
     """Attach the person's worker to the room, as when the person has just connected."""
     version = int(person.record["v"])
     return person.worker.rooms.attach(person.room or "", person.name, slot_of(person), version, after=after)
@@ -197,7 +197,7 @@ def test_typing_reaches_the_partner_s_worker_and_is_not_stored(lobby: Lobby) -> 
     event = RelayedEvent(receiver="bert", room_id=anna.room or "", packet='2["partner-typing"]')
     anna.worker.rooms.publish_event(bert.worker.name, event)
     assert channel.decode(bert.worker.listen()[-1]) == [event]
-    assert attach(anna) == Attached(0, [])
+    assert attach(anna) == LogPart(0, [])
 
 
 # The same message again
@@ -298,10 +298,10 @@ def test_a_returning_member_gets_the_messages_after_the_last_known_one(lobby: Lo
     other = "b" if slot == "a" else "a"
     for person, body in ((anna, "one"), (bert, "two"), (anna, "three")):
         say(person, body)
-    assert attach(anna, after=1) == Attached(
+    assert attach(anna, after=1) == LogPart(
         3, [LoggedMessage(2, other, lobby.now, "two"), LoggedMessage(3, slot, lobby.now, "three")]
     )
-    assert attach(anna, after=3) == Attached(3, [])
+    assert attach(anna, after=3) == LogPart(3, [])
 
 
 @pytest.mark.parametrize("name", [":log", ":meta"])
@@ -333,10 +333,10 @@ def test_a_lost_log_is_noticed_and_nothing_is_stored(lobby: Lobby) -> None:
         say(anna, "x")
     lobby.pipeline.execute("DEL", keys.room(anna.room or "") + ":log", keys.room(anna.room or "") + ":meta")
     assert say_late(anna, anna.room or "", slot_of(anna), version(anna)).outcome is Outcome.LOST
-    assert attach(anna) == Attached(0, [])
+    assert attach(anna) == LogPart(0, [])
 
 
-def attach_again(person: Person, known: int, said: int, after: int = 0) -> Attached:
+def attach_again(person: Person, known: int, said: int, after: int = 0) -> LogPart:
     """Attach a worker that has seen the room up to `known`; `said` is the person's own last message."""
     partner = next(m for m in person.lobby.members(person.room or "") if m != person.name)
     return person.worker.rooms.attach(
@@ -428,7 +428,7 @@ def version(person: Person) -> int:
 def say_late(person: Person, room: str, slot: str, known: int, client_id: str = "") -> Stored:
     """Store a message of a connection that takes itself to be in the room; `known`: its version."""
     stored: list[Stored] = []
-    entry = Entry(room, slot, "x", "", 0, known, client_id, "late", lambda *result: stored.append(Stored(*result)))
+    entry = NewMessage(room, slot, "x", "", 0, known, client_id, "late", lambda *result: stored.append(Stored(*result)))
     person.worker.rooms.append(entry)
     return stored[0]
 

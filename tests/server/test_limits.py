@@ -25,7 +25,7 @@ from animochat.server.limits import (
     TOO_FAST,
     TOO_MANY,
     TOO_MANY_FROM_ADDRESS,
-    Buckets,
+    AddressBuckets,
     ConnectionLimits,
     Pace,
 )
@@ -89,7 +89,7 @@ class TestRate:
 
     def test_time_gives_no_more_than_ten_seconds_worth(self) -> None:
         clock = Clock()
-        buckets = Buckets(2, clock)
+        buckets = AddressBuckets(2, clock)
         buckets.take("a")
         clock.now += 9.9  # the table forgets it later
         assert [buckets.take("a") for _ in range(21)] == [True] * 20 + [False]

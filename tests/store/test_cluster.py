@@ -21,8 +21,8 @@ from animochat.moderation.lobby_moderation import LobbyModeration
 from animochat.protocol.errors import Unavailable
 from animochat.protocol.payloads import message_body
 from animochat.rooms import service as rooms
-from animochat.rooms.appending import Entry, Outcome
-from animochat.rooms.log import Attached
+from animochat.rooms.appending import NewMessage, Outcome
+from animochat.rooms.log import LogPart
 from animochat.rooms.service import Rooms
 from animochat.settings import Settings
 from animochat.store import keys
@@ -157,7 +157,7 @@ def test_only_a_slot_that_does_not_arrive_is_unavailable(empty: RedisCluster) ->
     finally:
         for node in (source, target):
             node.run("CLUSTER", "SETSLOT", slot, "STABLE")
-    assert log.attach(room_id, "bert", "b", 1) == Attached(0, [])
+    assert log.attach(room_id, "bert", "b", 1) == LogPart(0, [])
     pipe.stop()
 
 
@@ -202,7 +202,7 @@ def test_with_storing_off_a_message_and_its_repetition_are_published_in_full(emp
     pipe.execute("PING")
     log.life.open("r", "a", 1)
     for client_id, body in (("1", '"content":"x"'), ("2", '"content":"y"'), ("1", '"content":"x"')):
-        log.append(Entry("r", "a", "bert", "there", 0, 1, client_id, body, lambda *result: told.append(result)))
+        log.append(NewMessage("r", "a", "bert", "there", 0, 1, client_id, body, lambda *result: told.append(result)))
     soon(lambda: len(told) == 3)
     (first, at), (second, then), (again, before) = (result[:2] for result in told)
     assert (first, second, again, before) == (1, 2, 1, at)
@@ -290,7 +290,7 @@ def test_the_load_of_many_rooms_is_even_over_the_nodes(empty: RedisCluster) -> N
     empty.reset_statistics()
     for count in (900, 1800, 2700):
         for room_id in room_ids:
-            entry = Entry(
+            entry = NewMessage(
                 room_id, "a", "bert", "there", 0, 1, "", '"content":"x"', lambda *result: outcomes.append(result[2])
             )
             log.append(entry)
@@ -348,7 +348,7 @@ def store_and_die(cluster: RedisCluster, room_id: str, slot: str, body: str, sto
     pipe = started(cluster)
     stored: list[int] = []
     later_than_any = 10**13
-    entry = Entry(room_id, slot, "", "", 0, later_than_any, "", body, lambda seq, *_: stored.append(seq))
+    entry = NewMessage(room_id, slot, "", "", 0, later_than_any, "", body, lambda seq, *_: stored.append(seq))
     log = Rooms(pipe, "dead", storing=storing)
     log._outbox.collect = list  # nothing is published, even if the store knows the partner's worker
     log.append(entry)
