@@ -232,7 +232,7 @@ def test_closing_a_log_without_a_store_does_not_block(store_url: str) -> None:
     assert pipeline.execute("PING") == b"PONG"
     relay.close()
     closing, closed = LogLife(pipeline, TAG, lambda: "", 1000), []  # type: ignore[var-annotated]
-    assert outcome(lambda: closing.close("room")) is None
+    assert outcome(lambda: closing.close("room")) is Unavailable
     closing.begin_to_close("room", lambda: closed.append(True))
     soon(lambda: closed)
     pipeline.stop()
