@@ -20,6 +20,7 @@ export interface Announcement {
 /** `auth` in the handshake. Stock clients send `pid` and `offset` to recover a lost connection. */
 export interface Auth {
   token?: string;
+  device?: string;
   lobby?: string;
   pid?: string;
   offset?: string;
@@ -164,6 +165,7 @@ export interface SendMessage {
 /** `session`. */
 export interface Session {
   token: string;
+  device: string;
   recovered: boolean;
   state: "idle" | "waiting" | "chatting";
   lobby: string;

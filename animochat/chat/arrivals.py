@@ -106,21 +106,28 @@ class Arrivals:
         known = offset.parse(auth.get("offset"))
         if session is not None:
             connection.person = session[0]
-            if known is not None:
+            if known is not None and tokens is not None:
+                connection.device = tokens.verify_device(auth.get("device")) or ""  # else the one it had
                 # Only the store can say whether the session goes on, and the answer to CONNECT has to.
                 self._recover(connection, session[1], known)
                 return
         else:
             connection.token = auth.get("token")
+        connection.device_token = auth.get("device")
         self._identify(connection)
         if self._accept(connection):
             self._register(connection)
 
     def _identify(self, connection: Connection) -> None:
         tokens = self._sync.tokens
-        if tokens is not None and not connection.person:
+        if tokens is None:
+            return
+        if not connection.person:
             connection.person = tokens.verify(connection.token) or new_person()
             connection.token = None
+        if not connection.device:
+            connection.device = tokens.verify_device(connection.device_token) or new_person()
+            connection.device_token = None
 
     def _accept(self, connection: Connection) -> bool:
         """Answer CONNECT. Return whether the client is in: it may be gone, or the application may refuse it."""

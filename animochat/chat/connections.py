@@ -84,6 +84,8 @@ class Connection:
         "buckets",
         "closed",
         "deferred",
+        "device",
+        "device_token",
         "early",
         "id",
         "interests",
@@ -112,6 +114,8 @@ class Connection:
         self.token: Any = None  # as the client sent it, until the person is known
         self.person = ""
         self.address = ""
+        self.device_token: Any = None  # as the client sent it, until the device is known
+        self.device = ""
         self.registered = False
         self.stale = False
         self.closed = False

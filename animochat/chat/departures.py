@@ -92,11 +92,12 @@ class Departures:
         # A person's ban has ended everything in the store already; an address's has not.
         self._report(connection, None)
 
-    def ban_address(self, address: str, ms: int | None, reason: str = "") -> None:
-        """Ban everyone who is connected from that address (a keyed hash), in slices."""
+    def ban_origin(self, address: str, device: str, ms: int | None, reason: str = "") -> None:
+        """Ban everyone who is connected from an address (a keyed hash) or a device, "" for none, in slices."""
         time_slice = TimeSlice()
         for connection in self._connections:
-            if not connection.closed and connection.address == address:
+            there = (address and connection.address == address) or (device and connection.device == device)
+            if there and not connection.closed:
                 connection.apply_or_defer(partial(self.ban, connection, ms, reason))
             time_slice.yield_if_due()
 

@@ -65,8 +65,8 @@ class ChannelHandler:
             self._departures.replace(connection)
 
     def _ban(self, notice: channel.Banned) -> None:
-        if notice.address:
-            gevent.spawn(self._departures.ban_address, notice.address, notice.ms, notice.reason)
+        if notice.address or notice.device:
+            gevent.spawn(self._departures.ban_origin, notice.address, notice.device, notice.ms, notice.reason)
             return
         connection = self._connections.by_id.get(notice.connection_id)
         if connection is not None:

@@ -16,7 +16,7 @@ from animochat.chat.connections import Connection, Connections
 from animochat.chat.delivery import Delivery, send_messages
 from animochat.chat.departures import Departures
 from animochat.chat.room import Room
-from animochat.chat.tokens import Tokens
+from animochat.chat.tokens import Tokens, new_person
 from animochat.matchmaking.service import Matchmaking
 from animochat.presence.service import Presence, Registration
 from animochat.protocol import offset
@@ -173,7 +173,10 @@ class Sync:
             recover=recover,
             address=connection.address,
             version=connection.version,
+            device=connection.device,
+            new_device=new_person(),
         )
+        connection.device = registration.device or connection.device
         room = registration.room
         if room is not None and room.room_id in self.connections.ended:  # the store is older than its end
             self.rooms.end_again([room.room_id])
@@ -251,7 +254,8 @@ class Sync:
         assert self.tokens is not None  # no one is registered without
         registration = standing.registration
         token = self.tokens.issue(connection.person)
-        session = Session(token, False, registration.state, self.lobby, self.limits)
+        device = self.tokens.issue_device(connection.device)
+        session = Session(token, device, False, registration.state, self.lobby, self.limits)
         last = registration.last_room
         if last is not None and self.limits.reportAfterMs:
             session.lastRoom = LastRoom(last.room_id, last.ended_at)

@@ -1,4 +1,4 @@
-"""Tokens, which make a returning browser the same anonymous person."""
+"""Tokens, which make a returning browser the same anonymous person, on the same device."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Tokens:
         of = "" if lobby == MAIN_LOBBY else f".{lobby}"
         self._signer = Signer(secret, salt=f"animochat.person{of}", digest_method=hashlib.sha256)
         self._sessions = Signer(secret, salt=f"animochat.session{of}", digest_method=hashlib.sha256)
+        # A device is the same in every lobby.
+        self._devices = Signer(secret, salt="animochat.device", digest_method=hashlib.sha256)
         self._secret = secret.encode()
 
     def issue(self, person: str) -> str:
@@ -32,12 +34,15 @@ class Tokens:
 
     def verify(self, token: object) -> str | None:
         """Return the person that a token names, or None for a token that isn't ours."""
-        if not isinstance(token, str) or len(token) > MAX_TOKEN:
-            return None
-        try:
-            return self._signer.unsign(token).decode()
-        except (BadSignature, UnicodeError):
-            return None
+        return _verified(self._signer, token)
+
+    def issue_device(self, device: str) -> str:
+        """Return what a browser keeps to be the same device again, in any lobby: the id with its signature."""
+        return self._devices.sign(device).decode()
+
+    def verify_device(self, token: object) -> str | None:
+        """Return the device that a client names, or None for a text that isn't ours."""
+        return _verified(self._devices, token)
 
     def issue_session(self, person: str, session: str) -> str:
         """Return the private session id (`pid`) by which a client recovers its session: no one else can make it."""
@@ -45,13 +50,8 @@ class Tokens:
 
     def verify_session(self, pid: object) -> tuple[str, str] | None:
         """Return the person and the session that a `pid` names, or None for one that isn't ours."""
-        if not isinstance(pid, str) or len(pid) > MAX_TOKEN:
-            return None
-        try:
-            person, _, session = self._sessions.unsign(pid).decode().partition(".")
-        except (BadSignature, UnicodeError):
-            return None
-        return person, session
+        person, _, session = (_verified(self._sessions, pid) or "").partition(".")
+        return (person, session) if session else None
 
     def hide_address(self, address: str) -> str:
         """Return a keyed hash of an address, the same in every lobby and not reversible without the secret.
@@ -62,6 +62,15 @@ class Tokens:
         return hmac.digest(self._secret, b"animochat.address:" + group.encode(), "sha256").hex()[:32] if group else ""
 
 
+def _verified(signer: Signer, token: object) -> str | None:
+    if not isinstance(token, str) or len(token) > MAX_TOKEN:
+        return None
+    try:
+        return signer.unsign(token).decode()
+    except (BadSignature, UnicodeError):
+        return None
+
+
 def new_person() -> str:
-    """Return an id for someone who was never here: 128 random bits."""
+    """Return an id for a person, or a device, that was never here: 128 random bits."""
     return secrets.token_urlsafe(16)

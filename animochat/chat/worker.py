@@ -174,6 +174,7 @@ class Chat:
             gevent.spawn(self._repeat, HEARTBEAT, self.on_heartbeat),
             gevent.spawn(self._repeat, INTERVAL_MS / 1000, self.readings.add),
             gevent.spawn(self._repeat, COMPARE, self._look_around),
+            gevent.spawn(self._repeat, HEARTBEAT, self.moderation.retry_blocks),
         ]
 
     def drain(self, seconds: float, pause: Callable[[float], object] = gevent.sleep) -> None:

@@ -14,6 +14,7 @@ from animochat.cli.moderating import (
     moderate,
     print_json,
     shown,
+    tell_banned,
     time_of,
 )
 from animochat.moderation.service import ModerationService
@@ -33,7 +34,8 @@ def main(arguments: list[str]) -> int:
     lift.add_argument("ban", help="the ban's id, as `bans list` shows it")
     options = parser.parse_args(arguments)
     if options.command == "add":
-        fields = {name: getattr(options, name) for name in ("person", "hours", "address", "note", "reason", "lobby")}
+        names = ("person", "hours", "address", "device", "note", "reason", "lobby")
+        fields = {name: getattr(options, name) for name in names}
         asked = checked(parser, PersonBanRequest, **fields)
         return moderate(lambda oversight: _ban(oversight, asked), asked.lobby)
     if options.command == "lift":
@@ -56,11 +58,9 @@ def _list(oversight: ModerationService, options: argparse.Namespace) -> int:
 
 
 def _ban(oversight: ModerationService, asked: PersonBanRequest) -> int:
-    hours, note = milliseconds(asked.hours), asked.note.strip()
-    _, address = oversight.ban(asked.person, hours, asked.address, note, asked.lobby, asked.reason)
-    print(f"{asked.person} is banned{', and so is the address' if address else ''}.")
-    if asked.address and not address:
-        print("No address of this person is known.")
+    ms, note = milliseconds(asked.hours), asked.note.strip()
+    along = {"address": asked.address, "device": asked.device}
+    tell_banned(*oversight.ban(asked.person, ms, note, asked.lobby, asked.reason, **along), asked)
     return 0
 
 

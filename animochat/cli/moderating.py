@@ -16,7 +16,7 @@ import msgspec
 
 from animochat.cli.configuration import settings_or_exit
 from animochat.moderation.announcements import Announcements
-from animochat.moderation.lobby_moderation import HOUR_MS, SCRIPTS, LobbyModeration
+from animochat.moderation.lobby_moderation import HOUR_MS, SCRIPTS, LobbyModeration, Origin
 from animochat.moderation.moderators import SHELL
 from animochat.moderation.service import ModerationService
 from animochat.protocol.errors import Unavailable
@@ -24,7 +24,7 @@ from animochat.protocol.payloads import REASONS
 from animochat.settings import Settings
 from animochat.store.embedded import running_stores
 from animochat.store.pipeline import Pipeline
-from animochat.web.admin import MAX_PORTION, PORTION
+from animochat.web.admin import MAX_PORTION, PORTION, BanRequest
 
 T = TypeVar("T")
 
@@ -118,8 +118,19 @@ def add_ban(parser: argparse.ArgumentParser) -> None:
     how_long.add_argument("--hours", type=float, help="ban for this many hours")
     how_long.add_argument("--for-good", action="store_true", help="ban permanently")
     parser.add_argument("--address", action="store_true", help="also ban the IP address (a whole campus may share one)")
+    parser.add_argument("--no-device", dest="device", action="store_false", help="don't ban the person's browser too")
     parser.add_argument("--reason", choices=REASONS, default="", help="tell the banned person this reason")
     parser.add_argument("--note", default="", help="a note for other moderators")
+
+
+def tell_banned(person: str, origin: Origin, asked: BanRequest) -> None:
+    """Print who and what is banned, and for how long."""
+    until = "permanently" if asked.hours is None else f"for {asked.hours:g} hours"
+    too = [f"the {kind}" for kind in ("device", "address") if getattr(origin, kind)]
+    print(f"{person} is banned {until}{', and so is ' + ' and '.join(too) if too else ''}.")
+    for kind in ("device", "address"):
+        if getattr(asked, kind) and not getattr(origin, kind):
+            print(f"No {kind} of this person is known.")
 
 
 def milliseconds(hours: float | None) -> int | None:

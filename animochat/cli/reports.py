@@ -13,6 +13,7 @@ from animochat.cli.moderating import (
     moderate,
     print_json,
     shown,
+    tell_banned,
     time_of,
 )
 from animochat.moderation.lobby_moderation import Report
@@ -39,14 +40,8 @@ def main(arguments: list[str]) -> int:
     dismiss.add_argument("report", help="the report's id")
     options = parser.parse_args(arguments)
     if options.command == "ban":
-        asked = checked(
-            parser,
-            BanRequest,
-            hours=options.hours,
-            address=options.address,
-            note=options.note,
-            reason=options.reason,
-        )
+        fields = {name: getattr(options, name) for name in ("hours", "address", "device", "note", "reason")}
+        asked = checked(parser, BanRequest, **fields)
         return moderate(lambda oversight: _ban(oversight, options.report, asked))
     if options.command == "dismiss":
         return moderate(lambda oversight: _dismiss(oversight, options.report))
@@ -67,7 +62,8 @@ def _list(oversight: ModerationService, options: argparse.Namespace) -> int:
 
 def _print(report: Report) -> None:
     banned = f", banned {time_of(report.banned_until)}" if report.banned else ""
-    address = "" if report.has_address else ", no address known"
+    unknown = [kind for kind, known in (("device", report.has_device), ("address", report.has_address)) if not known]
+    address = "".join(f", no {kind} known" for kind in unknown)
     print(f"{report.id}  {report.lobby}  {report.reason}  {time_of(report.filed_at)}")
     print(f"  against {report.reported} ({report.reports} open{banned}{address}), by {report.reporter}")
     if report.resolved_at:
@@ -80,10 +76,11 @@ def _print(report: Report) -> None:
 
 
 def _ban(oversight: ModerationService, report: str, asked: BanRequest) -> int:
-    done = oversight.ban_reported(report, milliseconds(asked.hours), asked.address, asked.note.strip(), asked.reason)
+    ms, note = milliseconds(asked.hours), asked.note.strip()
+    done = oversight.ban_reported(report, ms, note, asked.reason, address=asked.address, device=asked.device)
     if done is None:
         return complain(f"no report has the id {shown(report)}")
-    print(f"{done[0]} is banned{', and so is the address' if done[1] else ''}.")
+    tell_banned(*done, asked)
     return 0
 
 

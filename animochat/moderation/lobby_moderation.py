@@ -1,6 +1,7 @@
 """Moderation of one lobby. The rules are in this folder's scripts; this module calls them.
 
-A ban's subject is `person:<person>` or `address:<keyed hash>`. The store never gets an address itself.
+A ban's subject is `person:<person>`, `address:<keyed hash>` or `device:<device>`. The store never gets an address
+itself.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,7 +28,8 @@ LIST_REPORTS = load("moderation/list_reports")
 ORDER_REPORTS = load("moderation/order_reports")
 DISMISS_REPORT = load("moderation/dismiss_report")
 BAN_PERSON = load("moderation/ban_person")
-BAN_ADDRESS = load("moderation/ban_address")
+BAN_ELSEWHERE = load("moderation/ban_elsewhere")
+BLOCK_DEVICES = load("moderation/block_devices")
 LIST_BANS = load("moderation/list_bans")
 LIFT_BAN = load("moderation/lift_ban")
 LOG_ANNOUNCEMENT = load("moderation/log_announcement")
@@ -41,7 +43,8 @@ SCRIPTS = [
     ORDER_REPORTS,
     DISMISS_REPORT,
     BAN_PERSON,
-    BAN_ADDRESS,
+    BAN_ELSEWHERE,
+    BLOCK_DEVICES,
     LIST_BANS,
     LIFT_BAN,
     LOG_ANNOUNCEMENT,
@@ -84,6 +87,24 @@ MAX_LISTED = 10_000
 SUSPENSION_MS = HOUR_MS
 
 
+class Origin(NamedTuple):
+    """What a person comes from, and what can be banned along with a person: "" if unknown, or if it is not banned.
+
+    `address`: a keyed hash. `device`: an id that a browser keeps.
+    """
+
+    address: str = ""
+    device: str = ""
+
+    def chosen(self, *, address: bool, device: bool) -> Origin:
+        """Return the parts of it that the operator bans."""
+        return Origin(self.address if address else "", self.device if device else "")
+
+
+#: A person alone.
+NOTHING = Origin()
+
+
 class Said(msgspec.Struct):
     """One message of a report's evidence. `sender`: "reporter" or "reported"; `timestamp`: Unix ms."""
 
@@ -95,9 +116,9 @@ class Said(msgspec.Struct):
 class Report(msgspec.Struct, rename="camel", omit_defaults=True):
     """A report. `filed_at`: Unix ms. `state`: "open", "dismissed" or "banned". `reports`: open reports on this person.
 
-    `has_address`: the reported person's address can be banned as well. `banned_until`: Unix ms, for one who is banned
-    already (null: permanently, where `banned` is true). `resolved_at` (Unix ms) and `resolved_by`: absent while it is
-    open.
+    `has_address`, `has_device`: the reported person's address, or device, can be banned as well. `banned_until`: Unix
+    ms, for one who is banned already (null: permanently, where `banned` is true). `resolved_at` (Unix ms) and
+    `resolved_by`: absent while it is open.
     """
 
     id: str
@@ -110,6 +131,7 @@ class Report(msgspec.Struct, rename="camel", omit_defaults=True):
     reported: str
     evidence: list[Said]
     has_address: bool
+    has_device: bool
     reports: int
     banned: bool
     banned_until: int | None
@@ -118,8 +140,8 @@ class Report(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class Ban(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A ban. `id`: its subject. `person`: the banned person, or for an address's ban the person it belongs to. `lobby`:
-    that person's. Times are Unix ms; `until` is null for a permanent ban.
+    """A ban. `id`: its subject. `person`: the banned one, or the one whose address or device it is. `lobby`: that
+    person's. Times are Unix ms; `until` is null for a permanent ban.
 
     `by`: as in the log of actions, or "reports". `report`: the id of the report that led to the ban, or "". `reason`:
     what the banned are told, or absent.
@@ -169,6 +191,8 @@ class LobbyModeration:
         self._auto_suspend_reports = auto_suspend_reports
         self._report_window_ms = report_window_ms
         self._by = OWNER
+        #: Called after a block with this lobby and the two devices, for the other lobbies. Must not wait.
+        self.on_block: Callable[[LobbyModeration, str, str], None] = lambda lobby, device, other: None
         self._lobby = [keys.lobby(lobby)]
         self._now: Callable[[], int | str] = clock or (lambda: "")
 
@@ -188,7 +212,7 @@ class LobbyModeration:
     def block_partner(self, person: str, connection: str, room_id: str = "") -> Parting:
         """Keep the two people of a room apart, and end it if it exists. `room_id`: "" for the person's present one."""
         args = [person, connection, room_id, BLOCK_MS, self._report_window_ms, self._now()]
-        return read_parting(self._pipeline.call(BLOCK_PARTNER, self._lobby, args))
+        return self._parting(self._pipeline.call(BLOCK_PARTNER, self._lobby, args))
 
     def report_partner(
         self, room_id: str, reason: str, details: str, evidence: Sequence[Said], person: str, connection: str
@@ -205,7 +229,17 @@ class LobbyModeration:
         reply = self._pipeline.call(REPORT_PARTNER, self._lobby, args)
         if reply[0] == b"limited":
             raise RateLimited("Too many reports", retry_after_ms=reply[1])
-        return read_parting(reply)
+        return self._parting(reply)
+
+    def _parting(self, reply: list[Any]) -> Parting:
+        parting, devices = reply[:3], [device.decode() for device in reply[3:]]
+        if all(devices) and len(set(devices)) == 2:
+            self.on_block(self, devices[0], devices[1])
+        return read_parting(parting)
+
+    def block_devices(self, device: str, other: str) -> None:
+        """Keep two devices apart in this lobby, after a block in another one."""
+        self._pipeline.call(BLOCK_DEVICES, self._lobby, [device, other, BLOCK_MS, self._now()])
 
     # For the operator (service.py runs these for all lobbies)
 
@@ -240,49 +274,50 @@ class LobbyModeration:
         """Close a report. Return False if no such report is open."""
         return bool(self._pipeline.call(DISMISS_REPORT, self._lobby, [report, self._by, self._now()]))
 
-    def subject(self, person: str, report: str = "") -> tuple[str, str] | None:
-        """Return the person to ban, given or reported, and that person's known address or "".
+    def subject(self, person: str, report: str = "") -> tuple[str, Origin] | None:
+        """Return the person (or the one a report is on), and the known address and device.
 
-        Return None if this lobby doesn't know the person, or the report.
+        None if this lobby does not know the person, or the report.
         """
-        address = b""
+        reported: Sequence[bytes | None] = (None, None)
         if report:
-            reported, address = self._execute("HMGET", f":report:{report}", "reported", "address")
-            if reported is None:
+            found, *reported = self._execute("HMGET", f":report:{report}", "reported", "address", "device")
+            if found is None:
                 return None
-            person = reported.decode()
-        known, last_address = self._execute("HMGET", f":person:{person}", "v", "address")
+            person = found.decode()
+        known, *latest = self._execute("HMGET", f":person:{person}", "v", "address", "device")
         if known is None and not report:
             # The person's record has expired: only reports know the person.
             last = self._execute("ZRANGE", f":reported:{person}", -1, -1)
             if not last:
                 return None
-            address = self._execute("HGET", f":report:{last[0].decode()}", "address")
-        return person, (address or last_address or b"").decode()
+            reported = self._execute("HMGET", f":report:{last[0].decode()}", "address", "device")
+        address, device = ((first or second or b"").decode() for first, second in zip(reported, latest, strict=True))
+        return person, Origin(address, device)
 
-    def ban_reported(self, report: str, ms: int | None, address: str, note: str, reason: str = "") -> str | None:
+    def ban_reported(self, report: str, ms: int | None, origin: Origin, note: str, reason: str = "") -> str | None:
         """Ban the reported person as `ban` does. Return the person, or None if there is no such report."""
-        return self._ban("", report, ms, address, note, reason)
+        return self._ban("", report, ms, origin, note, reason)
 
-    def ban(self, person: str, ms: int | None, address: str, note: str, reason: str = "") -> None:
-        """Ban a person for `ms`, or permanently (None), and an address with it (a keyed hash, or "").
+    def ban(self, person: str, ms: int | None, origin: Origin, note: str, reason: str = "") -> None:
+        """Ban a person for `ms`, or permanently (None), and with it what `origin` has.
 
         Closes the connections concerned, and settles open reports on the person. `reason`: the banned are told, "" for
         none.
         """
-        self._ban(person, "", ms, address, note, reason)
+        self._ban(person, "", ms, origin, note, reason)
 
-    def _ban(self, person: str, report: str, ms: int | None, address: str, note: str, reason: str) -> str | None:
-        args = [person, report, "" if ms is None else ms, address, note, self._by, reason, self._now()]
-        banned = self._pipeline.call(BAN_PERSON, self._lobby, args)
+    def _ban(self, person: str, report: str, ms: int | None, origin: Origin, note: str, reason: str) -> str | None:
+        args = [person, report, "" if ms is None else ms, origin.address, origin.device, note, self._by, reason]
+        banned = self._pipeline.call(BAN_PERSON, self._lobby, [*args, self._now()])
         return None if banned is None else str(banned.decode())
 
-    def ban_address(
-        self, address: str, person: str, home: str, ms: int | None, note: str, report: str, reason: str = ""
+    def ban_elsewhere(
+        self, origin: Origin, person: str, home: str, ms: int | None, note: str, report: str, reason: str = ""
     ) -> None:
-        """Ban the address (a keyed hash) of a person whose lobby, `home`, is another one."""
-        args = [address, person, home, "" if ms is None else ms, note, report, self._by, reason, self._now()]
-        self._pipeline.call(BAN_ADDRESS, self._lobby, args)
+        """Ban address and device of a person whose lobby, `home`, is another one."""
+        args = [origin.address, origin.device, person, home, "" if ms is None else ms, note, report]
+        self._pipeline.call(BAN_ELSEWHERE, self._lobby, [*args, self._by, reason, self._now()])
 
     def bans(self, offset: int, count: int) -> tuple[int, list[Ban]]:
         """Return how many bans hold, and `count` of them after the first `offset`; those that end first come first."""
@@ -293,17 +328,20 @@ class LobbyModeration:
         """Return the ids of all bans and when they end, in the order of `bans`."""
         return self._order("bans")
 
-    def address_banned_with(self, subject: str) -> str | None:
-        """Return the address (a keyed hash) banned along with a subject, or ""; None if there is no such ban."""
-        address = self._execute("HGET", f":ban:{subject}", "address")
-        return None if address is None else str(address.decode())
+    def banned_with(self, subject: str) -> Origin | None:
+        """Return the address and the device banned along with a subject; None if there is no such ban."""
+        address, device = self._execute("HMGET", f":ban:{subject}", "address", "device")
+        return None if address is None else Origin(address.decode(), (device or b"").decode())
 
-    def lift(self, subject: str, address: str = "") -> bool:
-        """Lift a ban and, with a person's ban, that of the address banned along with it. Return False if there is none.
+    def lift(self, subject: str, origin: Origin = NOTHING) -> bool:
+        """Lift a ban and, with a person's ban, those of address and device banned along with it.
 
-        `address`: the address that was banned along with it in another lobby, which has the person's own ban.
+        Return False if there is none.
+
+        `origin`: what was banned along with it in another lobby, which has the person's own ban.
         """
-        return bool(self._pipeline.call(LIFT_BAN, self._lobby, [subject, address, self._by, self._now()]))
+        args = [subject, origin.address, origin.device, self._by, self._now()]
+        return bool(self._pipeline.call(LIFT_BAN, self._lobby, args))
 
     def log_announcement(self) -> None:
         """Write to the log that an announcement is made, without its text."""
@@ -353,6 +391,7 @@ def _report(lobby: str, report: bytes, reports: int, until: bytes, flat: list[by
         fields["reported"],
         msgspec.json.decode(fields.get("evidence", "[]"), type=list[Said]),
         bool(fields["address"]),
+        bool(fields.get("device")),
         reports,
         until != b"",
         _until(until) if until else None,

@@ -1,8 +1,8 @@
 """Moderation over all lobbies: each has its own people, reports and bans (lobby_moderation.py).
 
-A banned address is banned in every lobby: last in the person's own, together with the person. So if a ban fails, or the
-worker dies in between, the operator finds the report still open and repeats the ban, which changes nothing where it
-was done already. Lifting a ban ends in the person's own lobby, too.
+A banned address or device is banned in every lobby: last in the person's own, together with the person. So if a ban
+fails, or the worker dies in between, the operator finds the report still open and repeats the ban, which changes
+nothing where it was done already. Lifting a ban ends in the person's own lobby, too.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from operator import methodcaller
+from typing import NamedTuple, TypeVar
+
+import gevent
 
 from animochat.moderation.announcements import Announcements
-from animochat.moderation.lobby_moderation import Ban, LobbyModeration, Report
+from animochat.moderation.lobby_moderation import NOTHING, Ban, LobbyModeration, Origin, Report
 from animochat.moderation.moderators import Action
 from animochat.protocol.errors import Unavailable
 from animochat.store.gather import gather
@@ -24,6 +27,18 @@ Item = TypeVar("Item", Report, Ban)
 #: A part of a lobby's list, and the ids of the whole list with their sort keys.
 Some = Callable[[int, int], "tuple[int, list[Item]]"]
 Order = Callable[[], "list[tuple[str, float]]"]
+
+
+#: Blocks that wait for lobbies which can't be reached, at most.
+MAX_BLOCKS = 10_000
+
+
+class _Block(NamedTuple):
+    """Two devices that are to be kept apart in the lobbies `missing`."""
+
+    device: str
+    other: str
+    missing: list[LobbyModeration]
 
 
 class ModerationService:
@@ -37,6 +52,10 @@ class ModerationService:
     def __init__(self, lobbies: Sequence[LobbyModeration], announcements: Announcements | None = None) -> None:
         self._announcements = announcements
         self._lobbies = {moderation.lobby: moderation for moderation in lobbies}
+        #: Blocks that have not arrived in every lobby.
+        self._blocks: list[_Block] = []
+        for moderation in lobbies:
+            moderation.on_block = self._block_elsewhere
 
     def acting_as(self, by: str) -> ModerationService:
         """Return the same service for a moderator, whose actions the logs then have."""
@@ -63,7 +82,7 @@ class ModerationService:
         return sum(total for total, _ in logs), merged[offset : offset + count]
 
     def bans(self, offset: int, count: int, lobby: str | None = None) -> tuple[int, list[Ban]]:
-        """List bans. A banned address appears once, with the lobby of the person banned along with it."""
+        """List bans. A banned address or device appears once, with the lobby of the person banned along with it."""
         chosen = self._chosen(lobby)
         return _merged([m.bans for m in chosen], [m.ban_order for m in chosen], offset, count)
 
@@ -71,45 +90,76 @@ class ModerationService:
         return self._first(lambda moderation: moderation.dismiss(report) or None) is not None
 
     def ban_reported(
-        self, report: str, ms: int | None, address: bool, note: str, reason: str = ""
-    ) -> tuple[str, bool] | None:
+        self, report: str, ms: int | None, note: str, reason: str = "", *, address: bool, device: bool
+    ) -> tuple[str, Origin] | None:
+        """Ban the reported person. Return the person and what was banned too, or None if there is no such report."""
         found = self._first(lambda moderation: moderation.subject("", report))
         if found is None:
             return None
         home, (person, known) = found
-        with_address = known if address else ""
-        ban = self._ban_elsewhere(home, with_address, person, ms, note, report, reason)
-        banned = home.ban_reported(report, ms, with_address, note, reason)
+        origin = known.chosen(address=address, device=device)
+        ban = self._ban_elsewhere(home, origin, person, ms, note, report, reason)
+        banned = home.ban_reported(report, ms, origin, note, reason)
         _check(ban)
-        return None if banned is None else (banned, with_address != "")
+        return None if banned is None else (banned, origin)
 
     def ban(
-        self, person: str, ms: int | None, address: bool, note: str, lobby: str | None = None, reason: str = ""
-    ) -> tuple[str, bool]:
-        """Ban in the person's lobby. A person that no lobby knows (any more) is banned in all of them."""
+        self,
+        person: str,
+        ms: int | None,
+        note: str,
+        lobby: str | None = None,
+        reason: str = "",
+        *,
+        address: bool,
+        device: bool,
+    ) -> tuple[str, Origin]:
+        """Ban in the person's lobby. A person that no lobby knows (any more) is banned in all of them.
+
+        Return the person and what was banned too.
+        """
         if lobby is None:
             found = self._first(lambda moderation: moderation.subject(person))
         else:
             home = self._lobbies[lobby]
-            found = home, home.subject(person) or (person, "")
+            found = home, home.subject(person) or (person, NOTHING)
         if found is None:
-            _check(_ask(self._chosen(None), lambda m: m.ban(person, ms, "", note, reason)))
-            return person, False
+            _check(_ask(self._chosen(None), lambda m: m.ban(person, ms, NOTHING, note, reason)))
+            return person, NOTHING
         home, (_, known) = found
-        with_address = known if address else ""
-        ban = self._ban_elsewhere(home, with_address, person, ms, note, reason=reason)
-        home.ban(person, ms, with_address, note, reason)
+        origin = known.chosen(address=address, device=device)
+        ban = self._ban_elsewhere(home, origin, person, ms, note, reason=reason)
+        home.ban(person, ms, origin, note, reason)
         _check(ban)
-        return person, with_address != ""
+        return person, origin
 
     def lift(self, subject: str) -> bool:
         everywhere = self._chosen(None)
-        addresses = _check(_ask(everywhere, lambda m: m.address_banned_with(subject)))
-        banned_with = next(filter(None, addresses), "")
-        homes = [m for m, address in zip(everywhere, addresses, strict=True) if address is not None]
+        origins = _check(_ask(everywhere, lambda m: m.banned_with(subject)))
+        banned_with = next((origin for origin in origins if origin is not None and any(origin)), NOTHING)
+        homes = [m for m, origin in zip(everywhere, origins, strict=True) if origin is not None]
         others = [m for m in everywhere if m not in homes]
         lifted = _check(_ask(others, lambda m: m.lift(subject, banned_with)))
         return any(lifted + _check(_ask(homes, lambda m: m.lift(subject))))
+
+    def retry_blocks(self) -> None:
+        """Bring blocks of devices to the lobbies that lack them. Call it now and then. Waits for the store.
+
+        A block holds in its own lobby at once; another one, which may be at a node that is gone, gets it as soon as it
+        can be reached.
+        """
+        blocks, self._blocks = self._blocks, []
+        for block in blocks:
+            answers = _ask(block.missing, methodcaller("block_devices", block.device, block.other))
+            missing = [m for m, answer in zip(block.missing, answers, strict=True) if isinstance(answer, Unavailable)]
+            if missing:
+                self._blocks.append(block._replace(missing=missing))
+
+    def _block_elsewhere(self, home: LobbyModeration, device: str, other: str) -> None:
+        missing = [m for m in self._chosen(None) if m is not home]
+        if missing and len(self._blocks) < MAX_BLOCKS:
+            self._blocks.append(_Block(device, other, missing))
+            gevent.spawn(self.retry_blocks)
 
     def announce(self, text: str, lobby: str | None = None) -> None:
         if self._announcements is None:
@@ -133,15 +183,15 @@ class ModerationService:
     def _ban_elsewhere(
         self,
         home: LobbyModeration,
-        address: str,
+        origin: Origin,
         person: str,
         ms: int | None,
         note: str,
         report: str = "",
         reason: str = "",
     ) -> list[Unavailable | None]:
-        others = [m for m in self._chosen(None) if m is not home] if address else []
-        return _ask(others, lambda m: m.ban_address(address, person, home.lobby, ms, note, report, reason))
+        others = [m for m in self._chosen(None) if m is not home] if any(origin) else []
+        return _ask(others, lambda m: m.ban_elsewhere(origin, person, home.lobby, ms, note, report, reason))
 
 
 def _merged(somes: Sequence[Some[Item]], orders: Sequence[Order], offset: int, count: int) -> tuple[int, list[Item]]:

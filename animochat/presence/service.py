@@ -43,7 +43,7 @@ class Registration:
     `state`: "idle", "waiting", "chatting", "replaced" or "banned". `recovered`: the requested session continues.
     `ended`: the room that the partner ended since the person last connected, and the reason; ("", "") for none.
     `interests`: the interests of a waiting person. `banned_ms`: the time left of a ban; None: permanent.
-    `banned_reason`: one of payloads.REASONS, or "".
+    `banned_reason`: one of payloads.REASONS, or "". `device`: the person's.
     `last_room`: the person's last room that has ended, while it may be reported.
     """
 
@@ -58,6 +58,7 @@ class Registration:
     banned_ms: int | None = None
     banned_reason: str = ""
     last_room: PastRoom | None = None
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,25 +96,30 @@ class Presence:
         recover: str = "",
         address: str = "",
         version: int = 0,
+        device: str = "",
+        new_device: str = "",
     ) -> Registration:
         """Make `connection` the person's one connection, in the Socket.IO session `session`.
 
         `again`: the connection exists already, and a newer one wins; `version` is the person's as this worker knows it.
         `recover`: a session to continue instead, while its connection's place is kept. `address`: a
-        keyed hash of the client's address.
+        keyed hash of the client's address. `device`: the one that the client sent, or "" for the person's last one;
+        `new_device` is for a person who has none.
         """
         args: list[Any] = [person, self._worker, connection, session, recover, "1" if again else "", address]
-        args += [self._now(), version]
+        args += [self._now(), version, device, new_device]
         reply = self._pipeline.call(CONNECT, self._lobby, args)
         state = reply[0].decode()
         if state == "replaced":
             return Registration(state)
         if state == "banned":
             return Registration(state, banned_ms=reply[1] if reply[1] >= 0 else None, banned_reason=reply[2].decode())
-        _, version, online, recovered, ended, last, *rest = reply
+        _, version, online, recovered, ended, last, known_device, *rest = reply
         room_ended, _, reason = ended.decode().partition(" ")
         past = PastRoom(last.split()[0].decode(), int(last.split()[1])) if last else None
-        known = Registration(state, version, online, bool(recovered), (room_ended, reason), last_room=past)
+        known = Registration(
+            state, version, online, bool(recovered), (room_ended, reason), last_room=past, device=known_device.decode()
+        )
         if state == "waiting":
             return replace(known, cooldown_ms=rest[1], interests=read_interests(rest[0]))
         if state == "chatting":

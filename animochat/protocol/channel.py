@@ -87,13 +87,14 @@ class Replaced(Notice, kw_only=True, tag="replaced"):
 
 
 class Banned(Notice, kw_only=True, tag="banned"):
-    """The person's connection, or everyone from an address (a keyed hash), is banned; `ms` is None for no end.
+    """The person's connection, or everyone from an address (a keyed hash) or a device, is banned; `ms` None: no end.
 
     `reason`: one of payloads.REASONS, or "".
     """
 
     connection_id: str = field(name="conn", default="")
     address: str = ""
+    device: str = ""
     ms: int | None = None
     reason: str = ""
 

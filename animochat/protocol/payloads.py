@@ -52,6 +52,7 @@ class Auth(Struct):
     """`auth` in the handshake. Stock clients send `pid` and `offset` to recover a lost connection."""
 
     token: str | UnsetType = UNSET
+    device: str | UnsetType = UNSET
     lobby: str | UnsetType = UNSET
     pid: str | UnsetType = UNSET
     offset: str | UnsetType = UNSET
@@ -188,6 +189,7 @@ class Session(Struct):
     """`session`."""
 
     token: str
+    device: str
     recovered: bool
     state: Annotated[str, Meta(extra_json_schema={"enum": ["idle", "waiting", "chatting"]})]
     lobby: str

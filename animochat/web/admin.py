@@ -18,13 +18,14 @@ from flask.typing import ResponseReturnValue
 from msgspec import Meta
 from werkzeug.exceptions import BadRequest, NotFound, Unauthorized, UnsupportedMediaType
 
-from animochat.moderation.lobby_moderation import HOUR_MS, Ban, Report
+from animochat.moderation.lobby_moderation import HOUR_MS, Ban, Origin, Report
 from animochat.moderation.moderators import Action
 from animochat.moderation.service import ModerationService
 from animochat.protocol.payloads import REASONS, Reason
 from animochat.telemetry.history import MetricHistory
 from animochat.web import operator
 from animochat.web.errors import http_error
+from animochat.web.payloads import Banned
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class BanRequest(msgspec.Struct):
 
     hours: Annotated[float, Meta(gt=0, le=87_600)] | None
     address: bool = False
+    device: bool = True
     note: Annotated[str, Meta(max_length=1_000)] = ""
     reason: Reason | Literal[""] = ""
 
@@ -209,12 +211,11 @@ def dismiss_report(report: str) -> Response:
 @blueprint.post("/api/reports/<report>/ban")
 def ban_reported(report: str) -> Response:
     asked = _body(BanRequest)
-    done = _oversight().ban_reported(
-        report, _milliseconds(asked.hours), asked.address, asked.note.strip(), asked.reason
-    )
+    ms, note = _milliseconds(asked.hours), asked.note.strip()
+    done = _oversight().ban_reported(report, ms, note, asked.reason, address=asked.address, device=asked.device)
     if done is None:
         raise NotFound("No report has this id")
-    return _json({"ok": True, "person": done[0], "addressBanned": done[1]})
+    return _banned(*done)
 
 
 @blueprint.get("/api/bans")
@@ -226,9 +227,9 @@ def list_bans() -> Response:
 @blueprint.post("/api/bans")
 def ban_person() -> Response:
     asked = _body(PersonBanRequest)
-    hours, note, lobby = _milliseconds(asked.hours), asked.note.strip(), _lobby(asked.lobby)
-    person, address = _oversight().ban(asked.person, hours, asked.address, note, lobby, asked.reason)
-    return _json({"ok": True, "person": person, "addressBanned": address})
+    ms, note, lobby = _milliseconds(asked.hours), asked.note.strip(), _lobby(asked.lobby)
+    along = {"address": asked.address, "device": asked.device}
+    return _banned(*_oversight().ban(asked.person, ms, note, lobby, asked.reason, **along))
 
 
 @blueprint.delete("/api/bans/<subject>")
@@ -255,6 +256,11 @@ def list_readings() -> Response:
         raise BadRequest(f"since must be from 0 to {MAX_TIME} (Unix milliseconds)")
     readings: MetricHistory = current_app.extensions["animochat"].readings
     return _json(readings.portion(since))
+
+
+def _banned(person: str, origin: Origin) -> Response:
+    banned = Banned(True, person, addressBanned=origin.address != "", deviceBanned=origin.device != "")
+    return _json(banned)
 
 
 def _oversight() -> ModerationService:

@@ -107,8 +107,9 @@ class Accepted(Struct):
 
 
 class Banned(Struct):
-    """The banned person, and whether an address was banned too."""
+    """The banned person, and whether an address and a device were banned too."""
 
     ok: bool
     person: str
     addressBanned: bool
+    deviceBanned: bool

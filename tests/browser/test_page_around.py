@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
+from animochat.moderation.lobby_moderation import NOTHING
 from tests.helpers.servers import eventually
 
 #: For `add_init_script`: the page can be told that it is hidden, which Chromium without windows never is.
@@ -220,7 +221,7 @@ def test_an_announcement_stays_until_it_is_dismissed(server, person, meet, opera
 def test_a_banned_person_sees_the_end_of_the_ban_and_does_not_reconnect(server, person, meet, operator):
     anna, bert = person(server), person(server)
     meet(anna, bert)
-    operator.ban(anna.id, 3_600_000, "", "")
+    operator.ban(anna.id, 3_600_000, NOTHING, "")
     expect(anna.heading).to_have_text("You can’t chat for now.")
     expect(anna.page.locator("#closed-text")).to_contain_text("You’ve been suspended until ")
     expect(bert.ended).to_have_text("The stranger lost the connection and didn’t come back.")

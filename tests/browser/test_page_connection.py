@@ -114,12 +114,16 @@ def test_the_partner_of_a_closed_tab_is_notified_and_can_go_on(servers, person, 
     expect(bert.heading).to_have_text("Looking for someone…")
 
 
-def test_two_tabs_of_one_browser_are_two_people(server, person, meet):
-    anna = person(server)
-    bert = person(server, beside=anna)
-    meet(anna, bert)
-    anna.say("hello, me")
-    expect(bert.messages("partner")).to_have_text(["hello, me"])
+def test_two_tabs_of_one_browser_are_two_people_who_never_meet(server, person):
+    tabs = [anna := person(server), person(server, beside=anna)]
+    for tab in tabs:
+        tab.search()
+        expect(tab.heading).to_have_text("Looking for someone…")
+    for someone in (person(server), person(server)):
+        someone.search()
+        expect(someone.heading).to_have_text("Stranger")
+    for tab in tabs:
+        expect(tab.heading).to_have_text("Stranger")
 
 
 def test_a_duplicated_tab_takes_the_chat_over_and_the_first_can_take_it_back(server, person, meet):

@@ -12,7 +12,7 @@ import redis
 from animochat import __version__
 from animochat.cli.doctor.check_result import CheckResult, Level
 from animochat.cli.doctor.store_checks import store_findings
-from animochat.moderation.lobby_moderation import LobbyModeration
+from animochat.moderation.lobby_moderation import NOTHING, LobbyModeration
 from animochat.presence.identity import SCHEMA, disagreements, identity, misfit
 from animochat.presence.service import Presence
 from animochat.settings import Settings
@@ -174,7 +174,7 @@ def test_two_deployments_in_two_databases_of_one_store_do_not_know_each_other(
 def test_bans_in_a_store_without_persistence_are_logged_at_the_start_in_production(
     tmp_path: Path, store: RedisServer, command: list[str], told: bool
 ) -> None:
-    LobbyModeration(DirectPipeline(store.url), 10, 0).ban("carl", None, "", "note")  # type: ignore[arg-type]
+    LobbyModeration(DirectPipeline(store.url), 10, 0).ban("carl", None, NOTHING, "note")  # type: ignore[arg-type]
     with store.client() as admin:
         admin.execute_command(*command)
         if not told:

@@ -25,7 +25,7 @@ def banned(chat: Chat, reason: str, with_address: bool = False) -> list[dict[str
     """Ban someone in a room. Return the errors: there, when coming again, and of a new person from there."""
     anna, _ = pair(chat)
     token = anna.payload("session")["token"]
-    chat.moderation.ban(anna.connection.person, None, with_address, "the note", "main", reason)
+    chat.moderation.ban(anna.connection.person, None, "the note", "main", reason, address=with_address, device=True)
     errors = [error_of(anna), error_of(LocalClient(chat, {"token": token}))]
     if with_address:
         errors.append(error_of(LocalClient(chat)))
@@ -62,8 +62,8 @@ def test_of_several_bans_the_reason_is_that_of_the_one_that_lasts_longest(store_
     try:
         anna, bert = pair(chat)
         token = anna.payload("session")["token"]
-        chat.moderation.ban(anna.connection.person, HOUR_MS, False, "", "main", "spam")
-        chat.moderation.ban(bert.connection.person, 2 * HOUR_MS, True, "", "main", "harassment")
+        chat.moderation.ban(anna.connection.person, HOUR_MS, "", "main", "spam", address=False, device=True)
+        chat.moderation.ban(bert.connection.person, 2 * HOUR_MS, "", "main", "harassment", address=True, device=True)
         assert error_of(anna)["reason"] == "spam"
         again = error_of(LocalClient(chat, {"token": token}))
         assert again["reason"] == "harassment", "they have one address"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from animochat.matchmaking.service import TICK_GAP_MS
+from animochat.moderation.lobby_moderation import NOTHING
 from animochat.rooms import service as rooms
 from tests.helpers.store import COOLDOWN_MS, GRACE_MS, HOUR_MS, INTEREST_WAIT_MS, TICK_MS, Lobby
 
@@ -46,7 +47,7 @@ def grace_time(lobby: Lobby) -> Callable[[], bool]:
 
 def ban(lobby: Lobby) -> Callable[[], bool]:
     (anna,) = lobby.people("anna")
-    lobby.moderation.ban("anna", GRACE_MS, "", "")
+    lobby.moderation.ban("anna", GRACE_MS, NOTHING, "")
     return lambda: anna.connect().state == "banned"
 
 

@@ -12,7 +12,7 @@ import socketio
 from prometheus_client.parser import text_string_to_metric_families
 
 from animochat.chat.tokens import Tokens
-from animochat.moderation.lobby_moderation import SCRIPTS, LobbyModeration
+from animochat.moderation.lobby_moderation import NOTHING, SCRIPTS, LobbyModeration, Origin
 from animochat.moderation.service import ModerationService
 from animochat.protocol.errors import Unavailable
 from animochat.store.gather import gather
@@ -242,7 +242,7 @@ def test_an_address_that_is_banned_is_banned_in_every_lobby(servers: list[Server
     (report,) = ask(server, "GET", "reports")["reports"]
     assert report["lobby"] == "cebu"
     done = ask(server, "POST", f"reports/{report['id']}/ban", json={"hours": 1, "address": True})
-    assert done == {"ok": True, "person": report["reported"], "addressBanned": True}
+    assert done == {"ok": True, "person": report["reported"], "addressBanned": True, "deviceBanned": True}
     for client in (bert, same_address):
         assert client.wait("error")["code"] == "banned"
     late = join("main", **from_address("203.0.113.5"))
@@ -250,10 +250,11 @@ def test_an_address_that_is_banned_is_banned_in_every_lobby(servers: list[Server
     other_address.settle()
 
     bans = ask(server, "GET", "bans")
-    assert bans["total"] == 2
+    assert bans["total"] == 3
     assert {(ban["id"].partition(":")[0], ban["lobby"]) for ban in bans["bans"]} == {
         ("person", "cebu"),
         ("address", "cebu"),
+        ("device", "cebu"),
     }
     assert ask(server, "GET", "reports?lobby=manila") == {"open": 0, "reports": []}
     assert ask(server, "GET", "bans?lobby=davao")["error"]["code"] == "not-found"
@@ -298,7 +299,7 @@ def test_the_operator_s_lists_are_one_and_in_order(lobby: Lobby, all_lobbies: di
     oversight = ModerationService(list(all_lobbies.values()))
     hour = 3_600_000
     for number, name in enumerate(["main", "cebu", "cebu", "davao", "main", "cebu"]):
-        all_lobbies[name].ban(f"p{number}", None if number == 5 else (number + 1) * hour, "", "")
+        all_lobbies[name].ban(f"p{number}", None if number == 5 else (number + 1) * hour, NOTHING, "")
     everything = oversight.bans(0, 10)
     assert [(ban.person, ban.lobby) for ban in everything[1]] == [
         ("p0", "main"), ("p1", "cebu"), ("p2", "cebu"), ("p3", "davao"), ("p4", "main"), ("p5", "cebu"),
@@ -317,9 +318,9 @@ def test_a_person_is_banned_in_the_own_lobby_and_an_unknown_one_in_all(
 ) -> None:
     oversight = ModerationService(list(all_lobbies.values()))
     lobby.people("anna")
-    assert oversight.ban("anna", None, False, "") == ("anna", False)
-    oversight.ban("nobody", None, False, "")
-    oversight.ban("bert", None, False, "", "davao")
+    assert oversight.ban("anna", None, "", address=False, device=True) == ("anna", NOTHING)
+    oversight.ban("nobody", None, "", address=False, device=True)
+    oversight.ban("bert", None, "", "davao", address=False, device=True)
     banned = {name: {ban.person for ban in m.bans(0, 10)[1]} for name, m in all_lobbies.items()}
     assert banned == {"cebu": {"nobody"}, "main": {"anna", "nobody"}, "davao": {"nobody", "bert"}}
     assert oversight.lift("person:nobody")
@@ -337,7 +338,9 @@ def test_a_ban_that_reached_some_lobbies_is_repeated_and_lifted_as_a_whole(
     some = ModerationService([all_lobbies["main"], all_lobbies["cebu"], LobbyModeration(gone, 3, 0, "davao")])
     every = ModerationService(list(all_lobbies.values()))
     anna, bert = lobby.people("anna", "bert")
-    bert.connect(address="hidden")
+    bert.connect(address="hidden", device="browser")
+    origin = Origin("hidden", "browser")
+    along = {"address:hidden", "device:browser"}
     anna.find()
     bert.find()
     report = str(anna.room)
@@ -349,12 +352,12 @@ def test_a_ban_that_reached_some_lobbies_is_repeated_and_lifted_as_a_whole(
     def attempt(action: Callable[[], object]) -> bool:
         return isinstance(gather([action])[0], Unavailable)
 
-    assert attempt(lambda: some.ban_reported(report, None, True, "spam"))
-    assert subjects() == {"cebu": {"address:hidden"}, "main": {"address:hidden", "person:bert"}, "davao": set()}
-    assert every.ban_reported(report, None, True, "spam") == ("bert", True)
-    both = {"cebu": {"address:hidden"}, "main": {"address:hidden", "person:bert"}, "davao": {"address:hidden"}}
+    assert attempt(lambda: some.ban_reported(report, None, "spam", address=True, device=True))
+    assert subjects() == {"cebu": along, "main": {*along, "person:bert"}, "davao": set()}
+    assert every.ban_reported(report, None, "spam", address=True, device=True) == ("bert", origin)
+    both = {"cebu": along, "main": {*along, "person:bert"}, "davao": along}
     assert subjects() == both
-    assert every.bans(0, 10)[0] == 2
+    assert every.bans(0, 10)[0] == 3
     assert attempt(lambda: some.lift("person:bert"))
     assert subjects() == both
     assert every.lift("person:bert")
@@ -371,7 +374,7 @@ def test_lifting_one_person_s_ban_leaves_the_address_that_another_was_banned_wit
     for person in people:
         person.connect(address="hidden")
     for person in people:
-        assert every.ban(person.name, None, True, "") == (person.name, True)
+        assert every.ban(person.name, None, "", address=True, device=True) == (person.name, Origin("hidden"))
     assert every.lift("person:bert")
     assert {ban.id for ban in all_lobbies["cebu"].bans(0, 10)[1]} == {"address:hidden"}
     assert every.lift("address:hidden")

@@ -75,7 +75,10 @@ def test_lists_are_json_for_programs(run: Run, report: str) -> None:
 
 
 def test_a_reported_person_is_banned_and_the_ban_is_lifted(run: Run, report: str, lobby: Lobby) -> None:
-    assert run("reports", "ban", report, "--hours", "2", "--note", " sells ") == (0, "bert is banned.\n")
+    assert run("reports", "ban", report, "--hours", "2", "--note", " sells ") == (
+        0,
+        "bert is banned for 2 hours.\nNo device of this person is known.\n",
+    )
     assert lobby.moderation.reports(0, 10)[0] == 0
     _, (ban,) = lobby.moderation.bans(0, 10)
     assert (ban.person, ban.note, ban.report) == ("bert", "sells", report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from animochat.moderation.lobby_moderation import NOTHING
 from animochat.store import keys
 from tests.helpers.store import GRACE_MS, Lobby, Person
 
@@ -39,7 +40,7 @@ def lost(lobby: Lobby, anna: Person, bert: Person) -> None:
 
 
 def ban(lobby: Lobby, anna: Person, bert: Person) -> None:
-    lobby.moderation.ban("anna", None, "", "")
+    lobby.moderation.ban("anna", None, NOTHING, "")
 
 
 def suspended(lobby: Lobby, anna: Person, bert: Person) -> None:

@@ -202,10 +202,10 @@ class Person:
         self.worker: Worker
         self.conn = ""
 
-    def connect(self, worker: Worker | None = None, address: str = "") -> Registration:
+    def connect(self, worker: Worker | None = None, address: str = "", device: str = "") -> Registration:
         self.worker = worker or self.lobby.worker
         self.conn = self.lobby.new_connection()
-        return self.worker.presence.connect(self.name, self.conn, address=address)
+        return self.worker.presence.connect(self.name, self.conn, address=address, device=device)
 
     def resync(self) -> Registration:
         return self.worker.presence.connect(self.name, self.conn, again=True)

@@ -12,7 +12,7 @@ import pytest
 from standardwebhooks import WebhookVerificationError
 
 from animochat.moderation.alerts import DELAYS_MS, INTERVAL, LEASE_MS, Alert, AlertQueue, AlertSender, DeliveryFailed
-from animochat.moderation.lobby_moderation import HOUR_MS, SUSPENSION_MS, LobbyModeration, Said
+from animochat.moderation.lobby_moderation import HOUR_MS, NOTHING, SUSPENSION_MS, LobbyModeration, Origin, Said
 from animochat.moderation.webhooks import Mail, Webhook, alert_transport, is_public
 from animochat.protocol.errors import RateLimited, Unavailable
 from animochat.settings import Settings, SettingsError
@@ -58,8 +58,8 @@ def take_all(one: AlertQueue) -> list[Alert]:
 def test_each_event_is_an_alert_with_what_it_is_about(lobby: Lobby) -> None:
     one = queue(lobby)
     room = file(lobby)
-    lobby.moderation.ban_reported(room, HOUR_MS, "", WORDS)
-    lobby.moderation.ban("carl", None, "hidden", WORDS)
+    lobby.moderation.ban_reported(room, HOUR_MS, NOTHING, WORDS)
+    lobby.moderation.ban("carl", None, Origin("hidden"), WORDS)
     lobby.moderation.lift("person:carl")
     told = [(alert.type, alert.payload(False)["data"]) for alert in take_all(one)]
     assert told == [
@@ -102,8 +102,8 @@ def test_actions_without_an_effect_queue_no_alert(lobby: Lobby) -> None:
     carl, _ = lobby.pair("carl", "dora")
     carl.conn = "of another connection"
     assert carl.report()[0] == "unknown"
-    assert lobby.moderation.ban_reported("no-such-report", None, "", "") is None
-    assert not lobby.moderation.lift("person:unknown")
+    assert lobby.moderation.ban_reported("no-such-report", None, NOTHING, "") is None
+    assert not lobby.moderation.lift("person:nobody")
     assert [alert.type for alert in take_all(one)] == ["report.filed"]
     anna.find()
     lobby.people("emil")[0].find()
@@ -138,7 +138,7 @@ def test_alerts_in_the_store_contain_no_texts_of_people(lobby: Lobby) -> None:
 def test_waiting_alerts_have_a_bound_and_dropped_ones_block_nothing(lobby: Lobby) -> None:
     one = queue(lobby)
     for person in ("first", "second", "third"):
-        lobby.moderation.ban(person, None, "", "")
+        lobby.moderation.ban(person, None, NOTHING, "")
     # as the bound does, which would take long to reach
     lobby.pipeline.execute("XTRIM", f"{TAG}:alerts", "MAXLEN", 1)
     assert [alert.fields["person"] for alert in take_all(one)] == ["third"]
@@ -207,8 +207,8 @@ def test_failed_alerts_are_retried_with_growing_delays_and_then_given_up(lobby: 
 def test_a_failing_alert_does_not_delay_others(lobby: Lobby) -> None:
     send = Send(failures=1)
     sender = AlertSender(queue(lobby), send)
-    lobby.moderation.ban("first", None, "", "")
-    lobby.moderation.ban("second", None, "", "")
+    lobby.moderation.ban("first", None, NOTHING, "")
+    lobby.moderation.ban("second", None, NOTHING, "")
     sender.run()
     first, second = send.tried
     assert first != second

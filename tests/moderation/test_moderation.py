@@ -18,9 +18,11 @@ from animochat.moderation.lobby_moderation import (
     BLOCK_MS,
     DAY_MS,
     MAX_EVIDENCE,
+    NOTHING,
     REPORT_MS,
     Ban,
     LobbyModeration,
+    Origin,
     Report,
     Said,
 )
@@ -168,7 +170,20 @@ def test_a_report_is_kept_with_its_evidence_and_blocks_the_partner(lobby: Lobby)
     said = evidence(("reporter", "hi"), ("reported", 'something "bad" 😀'))
     assert anna.report("threat", "He threatened me", said)[::2] == ("left", room)
     report = Report(
-        room, "main", lobby.now, "open", "threat", "He threatened me", "anna", "bert", said, False, 1, False, None
+        room,
+        "main",
+        lobby.now,
+        "open",
+        "threat",
+        "He threatened me",
+        "anna",
+        "bert",
+        said,
+        False,
+        False,
+        1,
+        False,
+        None,
     )
     assert lobby.moderation.reports(0, 10) == (1, [report])
     assert [(n["room"], n["reason"]) for n in bert.heard("ended")] == [(room, "left")]
@@ -516,7 +531,7 @@ MINUTE_MS = 60_000
 
 def test_a_banned_person_is_refused_until_the_ban_ends(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
-    lobby.moderation.ban("anna", 1000, "", "")
+    lobby.moderation.ban("anna", 1000, NOTHING, "")
     for again in (False, True):
         answer = anna.worker.presence.connect("anna", "conn", again)
         assert (answer.state, answer.banned_ms) == ("banned", 1000)
@@ -528,7 +543,7 @@ def test_a_banned_person_is_refused_until_the_ban_ends(lobby: Lobby) -> None:
 
 def test_a_permanent_ban_has_no_end(lobby: Lobby) -> None:
     (anna,) = lobby.people("anna")
-    lobby.moderation.ban("anna", None, "", "")
+    lobby.moderation.ban("anna", None, NOTHING, "")
     lobby.pass_time(20 * 365 * DAY_MS)
     assert (anna.connect().state, anna.connect().banned_ms) == ("banned", None)
     assert [ban.until for ban in lobby.moderation.bans(0, 10)[1]] == [None]
@@ -542,7 +557,7 @@ def test_a_ban_closes_the_person_wherever_connected_and_ends_the_room(lobby: Lob
     anna.find()
     bert.find()
     room = anna.room
-    lobby.moderation.ban("anna", 1000, "", "")
+    lobby.moderation.ban("anna", 1000, NOTHING, "")
     assert [(n["conn"], n["ms"]) for n in anna.heard("banned")] == [(anna.conn, 1000)]
     assert [(n["room"], n["reason"]) for n in bert.heard("ended")] == [(room, "disconnected")]
     assert (anna.room, bert.room, lobby.rooms()) == (None, None, [])
@@ -559,7 +574,7 @@ def test_a_banned_person_can_not_be_matched(lobby: Lobby, state: str) -> None:
         anna.next() if state == "resting" else None
     if "away" in state:
         anna.drop()
-    lobby.moderation.ban("anna", None, "", "")
+    lobby.moderation.ban("anna", None, NOTHING, "")
     assert not anna.waiting
     for name in (":pool", ":resting", ":searching", ":away", ":rooms"):
         assert lobby.sorted_set(name) == {}, name
@@ -570,7 +585,7 @@ def test_a_banned_address_refuses_everyone_who_has_it(lobby: Lobby) -> None:
     anna, bert = Person(lobby, "anna"), Person(lobby, "bert")
     anna.connect(address=HIDDEN)
     lobby.ear.subscribe(keys.everybody())
-    lobby.moderation.ban("anna", 1000, HIDDEN, "")
+    lobby.moderation.ban("anna", 1000, Origin(HIDDEN), "")
     assert bert.connect(address=HIDDEN).state == "banned"
     assert bert.connect(address="another").state == "idle"
     assert bert.connect().state == "idle"
@@ -582,13 +597,13 @@ def test_a_banned_address_refuses_everyone_who_has_it(lobby: Lobby) -> None:
 
 def test_a_banned_person_does_not_count_as_online(lobby: Lobby) -> None:
     lobby.people("anna", "bert")
-    lobby.moderation.ban("anna", DAY_MS, "", "")
+    lobby.moderation.ban("anna", DAY_MS, NOTHING, "")
     assert lobby.worker.presence.stats()["onlineUsers"] == 1
 
 
 def test_without_an_address_the_person_alone_is_banned(lobby: Lobby) -> None:
     Person(lobby, "anna").connect(address=HIDDEN)
-    lobby.moderation.ban("anna", 1000, "", "")
+    lobby.moderation.ban("anna", 1000, NOTHING, "")
     assert [ban.id for ban in lobby.moderation.bans(0, 10)[1]] == ["person:anna"]
 
 
@@ -603,7 +618,7 @@ def test_the_address_of_a_person_without_a_record_comes_from_the_last_report(lob
         lobby.pass_time(1)
     bert.goodbye()
     lobby.pipeline.execute("DEL", f"{TAG}:person:bert")
-    assert lobby.moderation.subject("bert") == ("bert", HIDDEN)
+    assert lobby.moderation.subject("bert") == ("bert", Origin(HIDDEN))
     assert lobby.moderation.subject("unknown") is None
 
 
@@ -622,7 +637,7 @@ def test_banning_a_reported_person_settles_all_reports_on_that_person(lobby: Lob
     other_report.report()
     assert [report.reports for report in lobby.moderation.reports(0, 10)[1]] == [2, 2, 1]
     assert lobby.moderation.reports(0, 1)[1][0].has_address is True
-    assert lobby.moderation.ban_reported(rooms[0], None, HIDDEN, "enough") == "bert"
+    assert lobby.moderation.ban_reported(rooms[0], None, Origin(HIDDEN), "enough") == "bert"
     assert [report.reporter for report in lobby.moderation.reports(0, 10)[1]] == ["dora"]
     assert {lobby.hash(f":report:{room}")["state"] for room in rooms} == {"banned"}
     assert lobby.moderation.bans(0, 10)[1] == [
@@ -632,14 +647,14 @@ def test_banning_a_reported_person_settles_all_reports_on_that_person(lobby: Lob
 
 
 def test_an_unknown_report_bans_no_one(lobby: Lobby) -> None:
-    assert lobby.moderation.ban_reported("no such", None, HIDDEN, "") is None
+    assert lobby.moderation.ban_reported("no such", None, Origin(HIDDEN), "") is None
     assert lobby.moderation.bans(0, 10) == (0, [])
 
 
 def test_a_lifted_ban_lets_the_person_in_again_and_the_address(lobby: Lobby) -> None:
     anna = Person(lobby, "anna")
     anna.connect(address=HIDDEN)
-    lobby.moderation.ban("anna", None, HIDDEN, "")
+    lobby.moderation.ban("anna", None, Origin(HIDDEN), "")
     assert lobby.moderation.lift("person:anna") is True
     assert anna.connect(address=HIDDEN).state == "idle"
     assert lobby.moderation.bans(0, 10) == (0, [])
@@ -649,8 +664,8 @@ def test_a_lifted_ban_lets_the_person_in_again_and_the_address(lobby: Lobby) -> 
 def test_an_address_stays_banned_while_another_person_s_ban_needs_it(lobby: Lobby) -> None:
     for name in ("anna", "bert"):
         Person(lobby, name).connect(address=HIDDEN)
-    lobby.moderation.ban("anna", None, HIDDEN, "")
-    lobby.moderation.ban("bert", 1000, HIDDEN, "")
+    lobby.moderation.ban("anna", None, Origin(HIDDEN), "")
+    lobby.moderation.ban("bert", 1000, Origin(HIDDEN), "")
     lobby.moderation.lift("person:anna")
     assert {ban.id for ban in lobby.moderation.bans(0, 10)[1]} == {"person:bert", f"address:{HIDDEN}"}
     assert lobby.moderation.lift(f"address:{HIDDEN}") is True
@@ -658,8 +673,8 @@ def test_an_address_stays_banned_while_another_person_s_ban_needs_it(lobby: Lobb
 
 
 def test_the_operator_may_shorten_a_ban(lobby: Lobby) -> None:
-    lobby.moderation.ban("anna", None, "", "first")
-    lobby.moderation.ban("anna", 1000, "", "second")
+    lobby.moderation.ban("anna", None, NOTHING, "first")
+    lobby.moderation.ban("anna", 1000, NOTHING, "second")
     ((ban,),) = [lobby.moderation.bans(0, 10)[1]]
     assert (ban.until, ban.note) == (lobby.now + 1000, "second")
     assert 0 < lobby.pipeline.execute("PTTL", f"{TAG}:ban:person:anna") <= 1000
@@ -674,7 +689,7 @@ def expiry(lobby: Lobby, key: str) -> int:
 
 def test_the_list_of_bans_lasts_an_hour_longer_than_the_longest_of_them(lobby: Lobby) -> None:
     for person, ms in (("anna", 5 * MINUTE_MS), ("bert", 60 * MINUTE_MS), ("carl", 10 * MINUTE_MS)):
-        lobby.moderation.ban(person, ms, "", "")
+        lobby.moderation.ban(person, ms, NOTHING, "")
         assert expiry(lobby, f":ban:person:{person}") == ms
     assert expiry(lobby, ":bans") == 60 * MINUTE_MS + HOUR_MS
 
@@ -685,17 +700,17 @@ def test_the_list_of_bans_lasts_as_long_as_a_permanent_ban(lobby: Lobby, others:
     """All bans of a lobby share a key, whichever was made first."""
     bans = [("anna", None), *((f"p{ms}", ms) for ms in others)]
     for person, ms in bans if first else reversed(bans):
-        lobby.moderation.ban(person, ms, "", "")
+        lobby.moderation.ban(person, ms, NOTHING, "")
     assert expiry(lobby, ":bans") == expiry(lobby, ":ban:person:anna") == -1
-    lobby.moderation.ban("anna", 2 * MINUTE_MS, "", "")
+    lobby.moderation.ban("anna", 2 * MINUTE_MS, NOTHING, "")
     assert expiry(lobby, ":bans") == max([2 * MINUTE_MS, *others]) + HOUR_MS, "no permanent ban is left"
 
 
 @pytest.mark.parametrize("ms", [None, 60 * MINUTE_MS])
 def test_a_longer_ban_takes_the_place_of_a_shorter_one_as_a_whole(lobby: Lobby, ms: int | None) -> None:
     """It replaces what the operator sees, too: nothing of the first one's expiry stays."""
-    lobby.moderation.ban("anna", MINUTE_MS, HIDDEN, "first")
-    lobby.moderation.ban("anna", ms, HIDDEN, "second")
+    lobby.moderation.ban("anna", MINUTE_MS, Origin(HIDDEN), "first")
+    lobby.moderation.ban("anna", ms, Origin(HIDDEN), "second")
     for subject in ("person:anna", f"address:{HIDDEN}"):
         assert expiry(lobby, f":ban:{subject}") == (ms or -1)
     lobby.pass_time(MINUTE_MS)
@@ -705,8 +720,8 @@ def test_a_longer_ban_takes_the_place_of_a_shorter_one_as_a_whole(lobby: Lobby, 
 def test_a_second_shorter_ban_does_not_shorten_an_address_s(lobby: Lobby) -> None:
     """Two people with that address are banned for different times. Connected clients get the longer one."""
     lobby.ear.subscribe(keys.everybody())
-    lobby.moderation.ban("anna", 60_000, HIDDEN, "")
-    lobby.moderation.ban("bert", 1000, HIDDEN, "")
+    lobby.moderation.ban("anna", 60_000, Origin(HIDDEN), "")
+    lobby.moderation.ban("bert", 1000, Origin(HIDDEN), "")
     told = [json.loads(data)[0]["ms"] for channel, data in lobby.ear.messages() if channel == keys.everybody()]
     assert told == [60_000, 60_000]
     lobby.pass_time(59_999)
@@ -717,16 +732,16 @@ def test_a_second_shorter_ban_does_not_shorten_an_address_s(lobby: Lobby) -> Non
 
 
 def test_a_second_longer_ban_makes_an_address_s_longer(lobby: Lobby) -> None:
-    lobby.moderation.ban("anna", 1000, HIDDEN, "")
-    lobby.moderation.ban("bert", 60_000, HIDDEN, "")
+    lobby.moderation.ban("anna", 1000, Origin(HIDDEN), "")
+    lobby.moderation.ban("bert", 60_000, Origin(HIDDEN), "")
     assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms == 60_000
-    lobby.moderation.ban("dora", None, HIDDEN, "")
+    lobby.moderation.ban("dora", None, Origin(HIDDEN), "")
     assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms is None
 
 
 @pytest.mark.parametrize("ms", [MINUTE_MS, None])
 def test_an_address_is_banned_here_for_as_long_as_the_person_in_another_lobby(lobby: Lobby, ms: int | None) -> None:
-    lobby.moderation.ban_address(HIDDEN, "anna", "cebu", ms, "why", "report")
+    lobby.moderation.ban_elsewhere(Origin(HIDDEN), "anna", "cebu", ms, "why", "report")
     answer = Person(lobby, "carl").connect(address=HIDDEN)
     assert (answer.state, answer.banned_ms) == ("banned", ms)
     until = None if ms is None else lobby.now + ms
@@ -736,15 +751,15 @@ def test_an_address_is_banned_here_for_as_long_as_the_person_in_another_lobby(lo
 
 
 def test_an_address_s_ban_that_is_over_is_replaced(lobby: Lobby) -> None:
-    lobby.moderation.ban("anna", 1000, HIDDEN, "")
+    lobby.moderation.ban("anna", 1000, Origin(HIDDEN), "")
     lobby.pass_time(1000)
-    lobby.moderation.ban("bert", 500, HIDDEN, "")
+    lobby.moderation.ban("bert", 500, Origin(HIDDEN), "")
     assert Person(lobby, "carl").connect(address=HIDDEN).banned_ms == 500
 
 
 def test_of_a_person_s_and_an_address_s_ban_the_longer_one_counts(lobby: Lobby) -> None:
-    lobby.moderation.ban("anna", 1000, HIDDEN, "")
-    lobby.moderation.ban("bert", 2000, "", "")
+    lobby.moderation.ban("anna", 1000, Origin(HIDDEN), "")
+    lobby.moderation.ban("bert", 2000, NOTHING, "")
     assert Person(lobby, "anna").connect(address="another").banned_ms == 1000
     assert Person(lobby, "bert").connect(address=HIDDEN).banned_ms == 2000
     assert Person(lobby, "bert").connect(address="another").banned_ms == 2000
@@ -753,21 +768,21 @@ def test_of_a_person_s_and_an_address_s_ban_the_longer_one_counts(lobby: Lobby) 
 
 def test_bans_that_are_over_are_cleared_away_and_no_others(lobby: Lobby) -> None:
     for number in range(3):
-        lobby.moderation.ban(f"p{number}", MINUTE_MS * (number + 1), "", "")
+        lobby.moderation.ban(f"p{number}", MINUTE_MS * (number + 1), NOTHING, "")
     lobby.pass_time(2 * MINUTE_MS)
     assert [ban.person for ban in lobby.moderation.bans(0, 10)[1]] == ["p2"]
     assert set(lobby.sorted_set(":bans")) == {"person:p2"}
     lobby.pass_time(MINUTE_MS - 1)
-    lobby.moderation.ban("anna", MINUTE_MS, "", "")
+    lobby.moderation.ban("anna", MINUTE_MS, NOTHING, "")
     assert set(lobby.sorted_set(":bans")) == {"person:p2", "person:anna"}
     lobby.pass_time(1)
-    lobby.moderation.ban("bert", MINUTE_MS, "", "")
+    lobby.moderation.ban("bert", MINUTE_MS, NOTHING, "")
     assert set(lobby.sorted_set(":bans")) == {"person:anna", "person:bert"}
 
 
 def test_bans_are_listed_by_their_end_and_in_portions(lobby: Lobby) -> None:
     for person, ms in (("anna", None), ("bert", 3 * MINUTE_MS), ("carl", MINUTE_MS), ("dora", 2 * MINUTE_MS)):
-        lobby.moderation.ban(person, ms, "", "")
+        lobby.moderation.ban(person, ms, NOTHING, "")
     assert [ban.person for ban in lobby.moderation.bans(0, 10)[1]] == ["carl", "dora", "bert", "anna"]
     total, some = lobby.moderation.bans(1, 2)
     assert (total, [ban.person for ban in some]) == (4, ["dora", "bert"])
@@ -775,7 +790,7 @@ def test_bans_are_listed_by_their_end_and_in_portions(lobby: Lobby) -> None:
 
 def test_lifting_a_ban_removes_all_of_it(lobby: Lobby) -> None:
     for subject in ("person:anna", f"address:{HIDDEN}"):
-        lobby.moderation.ban("anna", None, HIDDEN, "")
+        lobby.moderation.ban("anna", None, Origin(HIDDEN), "")
         assert lobby.moderation.lift(subject)
         left = {ban.id for ban in lobby.moderation.bans(0, 10)[1]}
         assert left == ({"person:anna"} if subject.startswith("address") else set())
@@ -786,7 +801,7 @@ def test_lifting_a_ban_removes_all_of_it(lobby: Lobby) -> None:
 def test_a_banned_person_s_record_expires_like_that_of_a_person_who_left(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     version = int(anna.record["v"])
-    lobby.moderation.ban("anna", 1000, "", "")
+    lobby.moderation.ban("anna", 1000, NOTHING, "")
     assert not {"worker", "conn", "session", "room", "waiting"} & set(anna.record)
     assert int(anna.record["v"]) >= version
     assert expiry(lobby, ":person:anna") == HOUR_MS
@@ -804,7 +819,7 @@ def test_a_ban_settles_open_reports_only(lobby: Lobby) -> None:
         reporter.report()
         lobby.pass_time(1)
     lobby.moderation.dismiss(rooms[1])
-    lobby.moderation.ban("bert", 1000, "", "")
+    lobby.moderation.ban("bert", 1000, NOTHING, "")
     assert [lobby.hash(f":report:{room}")["state"] for room in rooms] == ["banned", "dismissed", "banned"]
     assert lobby.sorted_set(":reports") == lobby.sorted_set(":reported:bert") == {}
     assert lobby.moderation.dismiss(rooms[0]) is False
@@ -817,7 +832,7 @@ def test_a_ban_does_not_settle_a_report_that_is_too_old(lobby: Lobby) -> None:
     lobby.pass_time(REPORT_MS)
     assert lobby.moderation.reports(0, 10) == (0, [])
     lobby.pipeline.execute("DEL", f"{TAG}:report:{room}")  # expired by the store's own clock, too
-    lobby.moderation.ban("bert", 1000, "", "")
+    lobby.moderation.ban("bert", 1000, NOTHING, "")
     assert lobby.hash(f":report:{room}") == {}, "no field stays without an expiry"
 
 
@@ -1002,7 +1017,7 @@ def test_an_announcement_is_an_emit_on_the_message_queue(lobby: Lobby, where: st
 def test_all_moderation_keys_expire_except_permanent_bans(lobby: Lobby) -> None:
     anna, _ = lobby.pair("anna", "bert")
     anna.report()
-    lobby.moderation.ban("carl", 1000, HIDDEN, "")
+    lobby.moderation.ban("carl", 1000, Origin(HIDDEN), "")
     keys_there = [key.decode() for key in lobby.pipeline.execute("KEYS", "*")]
     assert {f"{TAG}:reports", f"{TAG}:reported:bert", f"{TAG}:reporter:anna", f"{TAG}:bans"} < set(keys_there)
     forever = {key for key in keys_there if lobby.pipeline.execute("PTTL", key) == -1}

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from animochat import cli
 from animochat.cli.moderating import shell_user
-from animochat.moderation.lobby_moderation import HOUR_MS, LobbyModeration, Said
+from animochat.moderation.lobby_moderation import HOUR_MS, NOTHING, LobbyModeration, Said
 from animochat.moderation.moderators import MAX_MODERATORS, Moderators, NameRefused
 from animochat.moderation.service import ModerationService
 from tests.helpers.operator_app import operator_app
@@ -183,7 +183,7 @@ def test_the_log_is_read_from_all_lobbies_the_latest_first_and_page_by_page(lobb
     other = LobbyModeration(lobby.pipeline, 0, 0, lobby="other", clock=lobby.clock)  # type: ignore[arg-type]
     service = ModerationService([lobby.moderation, other])
     for number in range(5):
-        (lobby.moderation, other)[number % 2].ban(f"p{number}", None, "", "")
+        (lobby.moderation, other)[number % 2].ban(f"p{number}", None, NOTHING, "")
         lobby.pass_time(1000)
     pages = [service.actions(offset, 2) for offset in (0, 2, 4, 6)]
     assert [action.on["person"] for _, page in pages for action in page] == ["p4", "p3", "p2", "p1", "p0"]
@@ -195,7 +195,7 @@ def test_resolved_reports_are_listed_with_their_moderator_the_latest_first(lobby
     first, second, left = file(lobby), file(lobby, "carl", "dora"), file(lobby, "emil", "fred")
     lobby.moderation.acting_as("maria").dismiss(first)
     lobby.pass_time(1000)
-    lobby.moderation.acting_as("jose").ban_reported(second, None, "", "")
+    lobby.moderation.acting_as("jose").ban_reported(second, None, NOTHING, "")
     total, reports = lobby.moderation.reports(0, 10, state="resolved")
     assert total == 2
     assert [(r.id, r.state, r.resolved_by, r.resolved_at) for r in reports] == [

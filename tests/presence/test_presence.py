@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from animochat.moderation.lobby_moderation import NOTHING
 from animochat.presence.service import REAP_WORKER, Registration, shared_secret
 from animochat.settings import Settings, SettingsError
 from animochat.store import keys
@@ -144,7 +145,7 @@ def test_an_ended_session_is_not_recovered(lobby: Lobby, end: str) -> None:
     if end == "goodbye":
         lobby.worker.presence.disconnect("anna", "first", None)
     else:
-        lobby.moderation.ban("anna", 1, "", "")
+        lobby.moderation.ban("anna", 1, NOTHING, "")
         lobby.pass_time(1)
     assert "session" not in lobby.hash(":person:anna")
     assert not take_up(lobby, "one")
@@ -693,7 +694,7 @@ def test_the_record_of_a_person_who_left_expires_after_an_hour(lobby: Lobby, goi
         case "drop":
             anna.drop()
         case "ban":
-            lobby.moderation.ban("anna", HOUR_MS, "", "")
+            lobby.moderation.ban("anna", HOUR_MS, NOTHING, "")
         case "death":
             other.kill()
             lobby.pass_time(5000)

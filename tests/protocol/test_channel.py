@@ -11,6 +11,7 @@ import pytest
 
 from animochat.matchmaking.service import SCRIPTS as MATCHMAKING
 from animochat.moderation.lobby_moderation import SCRIPTS as MODERATION
+from animochat.moderation.lobby_moderation import Origin
 from animochat.presence.service import SCRIPTS as PRESENCE
 from animochat.protocol import channel
 from animochat.protocol.channel import Look, RelayedEvent, RelayedMessage
@@ -139,14 +140,15 @@ def release(scene: Scene) -> None:
 
 
 def ban_person(scene: Scene) -> None:
-    banned, address = scene.published(lambda: scene.lobby.moderation.ban("anna", HOUR_MS, "hidden", ""))
+    banned, address = scene.published(lambda: scene.lobby.moderation.ban("anna", HOUR_MS, Origin("hidden"), ""))
     assert banned == channel.Banned(person="anna", connection_id=scene.anna.conn, ms=HOUR_MS)
     assert address == channel.Banned(person="", address="hidden", ms=HOUR_MS)
 
 
-def ban_address(scene: Scene) -> None:
-    (notice,) = scene.published(lambda: scene.lobby.moderation.ban_address("hidden", "anna", "cebu", None, "", ""))
-    assert notice == channel.Banned(person="", address="hidden")
+def ban_elsewhere(scene: Scene) -> None:
+    moderation, origin = scene.lobby.moderation, Origin("hidden", "device")
+    notices = scene.published(lambda: moderation.ban_elsewhere(origin, "anna", "cebu", None, "", ""))
+    assert notices == [channel.Banned(person="", address="hidden"), channel.Banned(person="", device="device")]
 
 
 def append_messages(scene: Scene) -> None:
@@ -162,7 +164,7 @@ def append_messages(scene: Scene) -> None:
 
 PUBLICATIONS = [
     find_match, next_match, tick, leave_room, block_partner, report_partner, end_rooms, connect, disconnect,
-    reap_worker, release, ban_person, ban_address, append_messages,
+    reap_worker, release, ban_person, ban_elsewhere, append_messages,
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from redis.crc import key_slot
 from animochat.cli.doctor.check_result import Level
 from animochat.cli.doctor.store_checks import store_findings
 from animochat.moderation import lobby_moderation as moderation
-from animochat.moderation.lobby_moderation import LobbyModeration
+from animochat.moderation.lobby_moderation import LobbyModeration, Origin
 from animochat.protocol.errors import Unavailable
 from animochat.protocol.payloads import message_body
 from animochat.rooms import service as rooms
@@ -229,7 +229,7 @@ def test_a_worker_receives_its_own_and_common_publications(empty: RedisCluster) 
     soon(lambda: listening)
     moderate = LobbyModeration(pipe, 0, 0)
     assert not moderate.dismiss("nothing")
-    moderate.ban("anna", None, "hidden", "")
+    moderate.ban("anna", None, Origin("hidden"), "")
     soon(lambda: heard)
     assert b"hidden" in heard[0]
     there.stop()

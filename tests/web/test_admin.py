@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from itsdangerous import Signer, TimestampSigner
 
 from animochat.moderation.access import ATTEMPTS_MS, MAX_ATTEMPTS, OperatorAccess
-from animochat.moderation.lobby_moderation import SCRIPTS, LobbyModeration, Said
+from animochat.moderation.lobby_moderation import NOTHING, SCRIPTS, LobbyModeration, Said
 from animochat.store.pipeline import Pipeline
 from animochat.web import admin, operator
 from tests.helpers.operator_app import operator_app
@@ -54,12 +54,12 @@ def lobby(store_url: str) -> Iterator[Lobby]:
     """With one open report, by Anna on Bert, and one ban, of Dora."""
     lobby = Lobby(store_url)
     anna, bert = lobby.people("anna", "bert")
-    bert.connect(address="hidden")
+    bert.connect(address="hidden", device="browser")
     anna.find()
     bert.find()
     lobby.report = anna.room  # type: ignore[attr-defined]
     anna.report("threat", "<b>details</b>", [Said("reported", lobby.now, "<script>alert(1)</script>")])
-    lobby.moderation.ban("dora", None, "", "note")
+    lobby.moderation.ban("dora", None, NOTHING, "note")
     yield lobby
     lobby.close()
 
@@ -499,6 +499,7 @@ def test_open_reports_come_with_their_evidence(client: FlaskClient, lobby: Lobby
                 "reported": "bert",
                 "evidence": [{"sender": "reported", "timestamp": lobby.now, "content": "<script>alert(1)</script>"}],
                 "hasAddress": True,
+                "hasDevice": True,
                 "reports": 1,
                 "banned": False,
                 "bannedUntil": None,
@@ -514,16 +515,24 @@ def test_a_report_is_dismissed(client: FlaskClient, lobby: Lobby) -> None:
 
 
 @pytest.mark.parametrize(("hours", "until"), [(1, 3_600_000), (0.5, 1_800_000), (None, None)])
-@pytest.mark.parametrize("address", [True, False])
+@pytest.mark.parametrize(("address", "device"), [(True, None), (False, None), (True, False), (False, True)])
 def test_a_reported_person_is_banned(
-    client: FlaskClient, lobby: Lobby, hours: float | None, until: int | None, address: bool
+    client: FlaskClient, lobby: Lobby, hours: float | None, until: int | None, address: bool, device: bool | None
 ) -> None:
+    """With the device, unless the operator says otherwise."""
     body = {"hours": hours, "address": address, "note": " threats "}
+    if device is not None:
+        body["device"] = device
     path = f"/admin/api/reports/{lobby.report}/ban"  # type: ignore[attr-defined]
     answer = client.post(path, json=body, headers=BEARER)
-    assert answer.json == {"ok": True, "person": "bert", "addressBanned": address}
+    with_device = device is not False
+    banned = {"addressBanned": address, "deviceBanned": with_device}
+    assert answer.json == {"ok": True, "person": "bert", **banned}
     bans = {ban["id"]: ban for ban in client.get("/admin/api/bans", headers=BEARER).json["bans"]}
-    assert set(bans) == {"person:dora", "person:bert"} | ({"address:hidden"} if address else set())
+    also = {
+        subject for subject, is_banned in (("address:hidden", address), ("device:browser", with_device)) if is_banned
+    }
+    assert set(bans) == {"person:dora", "person:bert", *also}
     assert bans["person:bert"] == {
         "id": "person:bert",
         "lobby": "main",
@@ -646,7 +655,7 @@ def test_the_operator_pages_through_all_open_reports_and_bans(
     monkeypatch.setattr(admin, "MAX_PORTION", 2)
     reports_by(lobby, 6)  # beside the first one
     for number in range(2):
-        lobby.moderation.ban(f"p{number}", 1000 + number, "", "")
+        lobby.moderation.ban(f"p{number}", 1000 + number, NOTHING, "")
     expected = [f"report-{number}" for number in range(6)]
     first = browser.get("/admin").text
     assert (shown(first), link(first, "prev")) == (expected[:2], None)

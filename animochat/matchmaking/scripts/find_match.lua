@@ -1,8 +1,8 @@
 -- Find a partner for a person, or let the person wait.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it:
---          :person:<person> (hash), :met:<person> (sorted set), :pool, :resting, :selective, :searching, :workers,
---          :rooms, :away, :interest:<interest> (sorted sets), :room:<room> (hash), :counters (hash)
+--          :person:<person> (hash), :met:<person>, :blocked:<device>, :pool, :resting, :selective, :searching,
+--          :workers, :rooms, :away, :interest:<interest> (sorted sets), :room:<room> (hash), :counters (hash)
 -- ARGV[1]  person
 -- ARGV[2]  the person's connection
 -- ARGV[3]  seed, a random string

@@ -3,7 +3,8 @@
 -- reported person. Different people have different addresses: reports without a known address count as one.
 --
 -- KEYS[1]  tag of the lobby; the script touches, behind it: :person:<person>, :room:<room>, :past:<room>,
---          :report:<report>, :ban:<subject> (hashes), :met:<person>, :rooms, :ended, :reports, :reported:<person>,
+--          :report:<report>, :ban:<subject> (hashes), :met:<person>, :blocked:<device>, :rooms, :ended, :reports,
+--          :reported:<person>,
 --          :reporter:<person>, :reporter-address:<keyed hash>, :bans, :pool, :resting, :selective, :searching, :away,
 --          :interest:<interest> (sorted sets), :worker:<worker> (set), :online, :clock (strings)
 --          and those of moderation/alert
@@ -28,42 +29,25 @@
 --          {'not-in-room'}              the person was not in that room lately, either. Nothing was changed
 --          {'limited', ms}              too many by this person, or from this address; the next one may be filed after
 --                                       this time. Nothing was changed
---          {'left', version, room}      the partner's worker gets a notice that the person has left
---          {'past'}                     the room had ended before
---          If the person has already reported this room, no second report is stored.
+--          as block_partner.lua, else. If the person has already reported this room, no second report is stored
 -- @include presence/now
 -- @include presence/shown
--- @include moderation/part
 -- @include moderation/alert
 -- @include moderation/ban
 -- @include moderation/bound_reports
 -- @include moderation/limited
--- @include moderation/past_partner
+-- @include moderation/partner
 local DAY = 24 * HOUR
 local lobby, person, room, kept = KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[8])
 local now = clock(ARGV[16])
-local key = lobby .. ':person:' .. person
-local record = redis.call('HMGET', key, 'conn', 'room', 'address')
+local record = redis.call('HMGET', lobby .. ':person:' .. person, 'conn', 'room', 'address', 'device')
 if record[1] ~= ARGV[2] then return {'unknown'} end
 local present = record[2] == room
-local reported, reported_address
-if present then
-  local members = redis.call('HMGET', lobby .. ':room:' .. room, 'a', 'b')
-  reported = members[1] == person and members[2] or members[1]
-  reported_address = reported and redis.call('HGET', lobby .. ':person:' .. reported, 'address') or ''
-else
-  reported, reported_address = past_partner(lobby, room, person, now, tonumber(ARGV[15]))
-end
-if not reported then return {'not-in-room'} end
-
+local partner = partner_of(lobby, room, person, present, now, tonumber(ARGV[15]))
+if not partner then return {'not-in-room'} end
+local reported = partner.person
 local function leave()
-  if not present then
-    keep_apart(lobby, person, reported, now, tonumber(ARGV[7]))
-    return {'past'}
-  end
-  local version = redis.call('HINCRBY', key, 'v', 1)
-  part(lobby, room, person, now, tonumber(ARGV[7]))
-  return {'left', version, room}
+  return block(lobby, room, person, record[4] or '', partner, present, now, tonumber(ARGV[7]))
 end
 
 -- The first report on a room has the room's name; the partner may file one too.
@@ -91,7 +75,7 @@ end
 redis.call(
   'HSET', lobby .. ':report:' .. id, 'filed', shown(now), 'reason', ARGV[4], 'details', ARGV[5], 'evidence', ARGV[6],
   'reporter', person, 'reporter_address', address, 'reported', reported, 'state', 'open',
-  'bytes', #ARGV[5] + #ARGV[6], 'address', reported_address
+  'bytes', #ARGV[5] + #ARGV[6], 'address', partner.address, 'device', partner.device
 )
 redis.call('PEXPIRE', lobby .. ':report:' .. id, kept)
 local open = lobby .. ':reported:' .. reported
@@ -117,7 +101,10 @@ if enough > 0 then
   end
   local until_when = now + tonumber(ARGV[14])
   if count >= enough and banned_until(lobby, 'person:' .. reported) < until_when then
-    ban(lobby, reported, '', now, until_when, {by = 'reports', note = count .. ' people', report = id, reason = ''})
+    local fields = {
+      by = 'reports', note = count .. ' people', report = id, address = '', device = partner.device, reason = '',
+    }
+    ban(lobby, reported, now, until_when, fields)
     local ends = shown(until_when)
     alert(lobby, now, 'person.suspended', 'person', reported, 'until', ends, 'report', id, 'reports', count)
   end

@@ -13,17 +13,20 @@
 -- ARGV[7]  keyed hash of the client's address, or ''
 -- ARGV[8]  time in milliseconds, or '' for the store's clock
 -- ARGV[9]  the person's version as the connection knows it, when run again: the store may have lost later changes
+-- ARGV[10] the device that the client sent, or ''
+-- ARGV[11] the device of a person who has none in the store, if the client sent none
 --
--- Returns  {'banned', ms, reason}         the person or the address, for ms more; -1: permanently. Nothing was changed
+-- Returns  {'banned', ms, reason}         the person, the address or the device, for ms more; -1: permanently. Nothing
+--                                         was changed
 --          {'replaced'}                   a newer connection exists (only when run again)
---          {'idle', version, online, recovered, ended, last}
+--          {'idle', version, online, recovered, ended, last, device}
 --                                         online: people online in the lobby; recovered: 1 if the session continues;
 --                                         ended: '<room> <reason>' of the last room that the partner ended;
 --                                         last: '<room> <ms>' of the last room that ended and may still be reported,
 --                                         and when it ended, or ''
---          {'waiting', version, online, recovered, ended, last, interests, ms of cooldown left}
+--          {'waiting', version, online, recovered, ended, last, device, interests, ms of cooldown left}
 --                                         interests: in the person's own spelling, a JSON list, or ''
---          {'chatting', version, online, recovered, ended, last, then the room as room_as_seen returns it}
+--          {'chatting', version, online, recovered, ended, last, device, then the room as room_as_seen returns it}
 -- @include presence/now
 -- @include presence/shown
 -- @include presence/life
@@ -33,8 +36,11 @@
 -- @include rooms/room_as_seen
 local lobby, person, worker, conn = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local now = clock(ARGV[8])
+local key = lobby .. ':person:' .. person
+local device = ARGV[10]
+if device == '' then device = redis.call('HGET', key, 'device') or ARGV[11] end
 local banned, by = 0, nil
-local subjects = {'person:' .. person, 'address:' .. ARGV[7]}
+local subjects = {'person:' .. person, 'address:' .. ARGV[7], 'device:' .. device}
 for i, until_when in ipairs(redis.call('ZMSCORE', lobby .. ':bans', unpack(subjects))) do
   if until_when and tonumber(until_when) > banned then banned, by = tonumber(until_when), subjects[i] end
 end
@@ -43,7 +49,6 @@ if banned > now then
   return {'banned', banned < math.huge and banned - now or -1, reason}
 end
 
-local key = lobby .. ':person:' .. person
 local fields = {'worker', 'conn', 'room', 'waiting', 'rest', 'session', 'kept', 'ended', 'spelled', 'v', 'last'}
 local old = redis.call('HMGET', key, unpack(fields))
 
@@ -57,7 +62,9 @@ end
 -- A session continues if its connection still counts as present, or for as long as its place is kept.
 local recovered = ARGV[5] ~= '' and ARGV[5] == old[6]
   and (old[2] or (old[7] and now <= tonumber(old[7]))) and 1 or 0
-redis.call('HSET', key, 'worker', worker, 'conn', conn, 'session', recovered == 1 and ARGV[5] or ARGV[4])
+redis.call(
+  'HSET', key, 'worker', worker, 'conn', conn, 'session', recovered == 1 and ARGV[5] or ARGV[4], 'device', device
+)
 if ARGV[7] ~= '' then redis.call('HSET', key, 'address', ARGV[7]) end
 -- Keep `ended` until another room ends: the client may have to ask for it more than once.
 redis.call('HDEL', key, 'kept')
@@ -78,7 +85,7 @@ redis.call('HSET', key, 'v', version)
 local room = old[3] and room_as_seen(lobby, old[3], person, now)
 if room then
   notify(lobby, {{p = room[6], e = 'reconnected', room = old[3], worker = worker, quiet = not was_away}})
-  return {'chatting', version, online, recovered, ended, last, unpack(room)}
+  return {'chatting', version, online, recovered, ended, last, device, unpack(room)}
 end
 if old[3] then end_room(lobby, old[3], person, 'disconnected', now) end -- the room's record is lost
 if old[4] then
@@ -89,6 +96,6 @@ if old[4] then
     and not redis.call('ZSCORE', lobby .. ':selective', person) then
     redis.call('ZADD', lobby .. ':searching', now, person)
   end
-  return {'waiting', version, online, recovered, ended, last, old[9] or '', rest}
+  return {'waiting', version, online, recovered, ended, last, device, old[9] or '', rest}
 end
-return {'idle', version, online, recovered, ended, last}
+return {'idle', version, online, recovered, ended, last, device}

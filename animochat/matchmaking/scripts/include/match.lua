@@ -38,7 +38,7 @@ local function match(lobby, a, b, now, seed, history)
   redis.call('ZADD', lobby .. ':rooms', now, room)
   redis.call('ZREM', lobby .. ':pool', a, b)
   redis.call('ZREM', lobby .. ':searching', a, b)
-  keep_apart(lobby, a, b, now, history)
+  keep_apart(lobby .. ':met:', a, b, now, history)
   local worker, events = {}, {}
   for person, partner in pairs({[a] = b, [b] = a}) do
     local key = lobby .. ':person:' .. person

@@ -24,12 +24,23 @@ local function allowed(lobby, seeker, people, now)
   return result
 end
 
--- Return whether this person can be matched. If not, remove the person from the waiting sets; a person without a record
--- is removed from `sets`, the ones just searched. A person who still waits is put on `:searching`, so that the tick
--- tries again in a second.
-local function is_available(lobby, person, sets, now)
-  local record = redis.call('HMGET', lobby .. ':person:' .. person, 'worker', 'room', 'waiting', 'interests')
-  if record[3] and not record[2] and worker_is_alive(lobby, record[1], now) then return true end
+-- Return whether two devices may meet ('' or false: unknown): they are not the same, and neither blocked the other.
+local function devices_may_meet(lobby, own, other, now)
+  if not own or own == '' or not other or other == '' then return true end
+  if own == other then return false end
+  local until_when = redis.call('ZSCORE', lobby .. ':blocked:' .. own, other)
+  return not until_when or tonumber(until_when) <= now
+end
+
+-- Return whether this person can be matched with a seeker of that device. A person whom no one can meet is removed from
+-- the waiting sets; a person without a record is removed from `sets`, the ones just searched. A person who still waits
+-- is put on `:searching`, so that the tick tries again in a second.
+local function is_available(lobby, person, device, sets, now)
+  local fields = {'worker', 'room', 'waiting', 'interests', 'device'}
+  local record = redis.call('HMGET', lobby .. ':person:' .. person, unpack(fields))
+  if record[3] and not record[2] and worker_is_alive(lobby, record[1], now) then
+    return devices_may_meet(lobby, device, record[5], now)
+  end
   withdraw(lobby, person, record[4])
   if record[3] then
     redis.call('ZADD', lobby .. ':searching', now + 1000, person)
@@ -39,11 +50,11 @@ local function is_available(lobby, person, sets, now)
   return false
 end
 
--- Return a random available one of `candidates`, or nil.
-local function one_of(lobby, candidates, sets, now)
+-- Return a random available one of `candidates`, or nil. device: the seeker's.
+local function one_of(lobby, candidates, device, sets, now)
   while #candidates > 0 do
     local i = math.random(#candidates)
-    if is_available(lobby, candidates[i], sets, now) then return candidates[i] end
+    if is_available(lobby, candidates[i], device, sets, now) then return candidates[i] end
     candidates[i] = candidates[#candidates]
     candidates[#candidates] = nil
   end
@@ -65,7 +76,9 @@ end
 -- in how many sets each person is, if known; else only as many people are compared as fit into one portion.
 local function pick(lobby, seeker, people, sets, shared, now)
   local candidates = allowed(lobby, seeker, people, now)
-  if #sets < 2 or #candidates < 2 then return one_of(lobby, candidates, sets, now) end
+  if #candidates == 0 then return nil end
+  local device = redis.call('HGET', lobby .. ':person:' .. seeker, 'device')
+  if #sets < 2 or #candidates < 2 then return one_of(lobby, candidates, device, sets, now) end
   if not shared then
     for i = #candidates, math.floor(PORTION / #sets) + 1, -1 do candidates[i] = nil end
     shared = count_shared(sets, candidates)
@@ -77,7 +90,7 @@ local function pick(lobby, seeker, people, sets, shared, now)
     table.insert(by_number[number], person)
   end
   for number = #sets, 1, -1 do
-    local partner = by_number[number] and one_of(lobby, by_number[number], sets, now)
+    local partner = by_number[number] and one_of(lobby, by_number[number], device, sets, now)
     if partner then return partner end
   end
   return nil

@@ -1,13 +1,14 @@
--- @include moderation/ban_address
+-- @include moderation/ban_origin
 -- @include presence/count_online
 -- @include presence/forget
 -- @include presence/workers
 -- @include rooms/end_room
 -- @include matchmaking/stop_waiting
--- Ban a person, and the address with it (a keyed hash, or ''), until a time in milliseconds (math.huge: permanently).
--- Notices close the connections: one to the person's worker, and for the address one to all workers.
-local function ban(lobby, person, address, now, until_when, fields)
-  fields.person, fields.address, fields.lobby = person, address, string.match(lobby, '{lobby:(.*)}')
+-- Ban a person, with the `address` (a keyed hash) and the `device` in `fields` ('' for none), until a time in
+-- milliseconds (math.huge: permanently). Notices close the connections: one to the person's worker, and for address and
+-- device one to all workers.
+local function ban(lobby, person, now, until_when, fields)
+  fields.person, fields.lobby = person, string.match(lobby, '{lobby:(.*)}')
   keep_out(lobby, 'person:' .. person, now, until_when, fields)
   local left = until_when < math.huge and until_when - now or nil
   local key = lobby .. ':person:' .. person
@@ -22,5 +23,5 @@ local function ban(lobby, person, address, now, until_when, fields)
     local notice = {p = person, e = 'banned', conn = record[2], ms = left, reason = reason_of(fields)}
     redis.call('PUBLISH', channel(lobby, record[1]), cjson.encode({notice}))
   end
-  if address ~= '' then ban_address(lobby, address, now, until_when, fields) end
+  ban_origin(lobby, now, until_when, fields)
 end

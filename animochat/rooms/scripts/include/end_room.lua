@@ -21,8 +21,10 @@ local function end_room(lobby, room, leaver, reason, now)
   for i, person in ipairs(members) do
     if person then
       local key = lobby .. ':person:' .. person
-      local known = redis.call('HMGET', key, 'room', 'address')
-      if known[2] and #members == 2 then redis.call('HSET', past, 'address:' .. (i == 1 and 'a' or 'b'), known[2]) end
+      local known, slot = redis.call('HMGET', key, 'room', 'address', 'device'), i == 1 and 'a' or 'b'
+      if #members == 2 and (known[2] or known[3]) then
+        redis.call('HSET', past, 'address:' .. slot, known[2] or '', 'device:' .. slot, known[3] or '')
+      end
       if known[1] == room then
         redis.call('HDEL', key, 'room')
         redis.call('HSET', key, 'last', room .. ' ' .. shown(now))

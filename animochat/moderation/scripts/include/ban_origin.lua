@@ -1,7 +1,7 @@
 -- @include moderation/everybody
 -- @include presence/shown
--- Return until when a subject is banned, in milliseconds; 0 if it isn't. A subject is `person:<person>` or
--- `address:<keyed hash>`.
+-- Return until when a subject is banned, in milliseconds; 0 if it isn't. A subject is `person:<person>`,
+-- `address:<keyed hash>` or `device:<device>`.
 local function banned_until(lobby, subject)
   return tonumber(redis.call('ZSCORE', lobby .. ':bans', subject) or 0)
 end
@@ -15,7 +15,8 @@ local function keep_out(lobby, subject, now, until_when, fields)
   redis.call('ZREMRANGEBYSCORE', bans, '-inf', now)
   redis.call('DEL', record)
   redis.call('HSET', record, 'since', shown(now), 'person', fields.person, 'address', fields.address,
-    'by', fields.by, 'note', fields.note, 'report', fields.report, 'lobby', fields.lobby, 'reason', fields.reason)
+    'device', fields.device, 'by', fields.by, 'note', fields.note, 'report', fields.report, 'lobby', fields.lobby,
+    'reason', fields.reason)
   if until_when == math.huge then
     redis.call('ZADD', bans, '+inf', subject)
   else
@@ -30,13 +31,17 @@ local function keep_out(lobby, subject, now, until_when, fields)
   end
 end
 
--- Ban an address (a keyed hash) until a time, or longer if an earlier ban of it, for another person, lasts longer. All
--- workers get a notice. fields: as above.
-local function ban_address(lobby, address, now, until_when, fields)
-  local subject = 'address:' .. address
-  until_when = math.max(until_when, banned_until(lobby, subject))
-  keep_out(lobby, subject, now, until_when, fields)
-  local left = until_when < math.huge and until_when - now or nil
-  local notice = {p = '', e = 'banned', address = address, ms = left, reason = reason_of(fields)}
-  redis.call('PUBLISH', everybody(lobby), cjson.encode({notice}))
+-- Ban what a person comes from, `address` (a keyed hash) and `device` of `fields` ('' for none), until a time, or
+-- longer if an earlier ban, for another person, lasts longer. All workers get notices. fields: as above.
+local function ban_origin(lobby, now, until_when, fields)
+  for _, kind in ipairs({'address', 'device'}) do
+    if fields[kind] ~= '' then
+      local subject = kind .. ':' .. fields[kind]
+      local last = math.max(until_when, banned_until(lobby, subject))
+      keep_out(lobby, subject, now, last, fields)
+      local notice = {p = '', e = 'banned', ms = last < math.huge and last - now or nil, reason = reason_of(fields)}
+      notice[kind] = fields[kind]
+      redis.call('PUBLISH', everybody(lobby), cjson.encode({notice}))
+    end
+  end
 end
