@@ -176,6 +176,7 @@ def test_without_an_address_the_store_is_that_of_the_server_in_this_folder(
         elsewhere.start()
         assert run("bans", "list") == none
         server.start()
+        eventually(lambda: server.get("/health").status_code == 200)  # announcements arrive from then on
         client = PythonClient(server.url)
         client.connect()
         assert run("announce", "Back in five minutes") == (0, "Sent.\n")

@@ -780,6 +780,14 @@ def test_bans_that_are_over_are_cleared_away_and_no_others(lobby: Lobby) -> None
     assert set(lobby.sorted_set(":bans")) == {"person:anna", "person:bert"}
 
 
+def test_a_ban_whose_record_has_expired_is_listed_no_more(lobby: Lobby) -> None:
+    """As where the lobby's clock is behind the store's, by which records expire."""
+    for person in ("bert", "carl"):
+        lobby.moderation.ban(person, MINUTE_MS, NOTHING, "")
+    lobby.pipeline.execute("DEL", f"{TAG}:ban:person:bert")
+    assert [ban.person for ban in lobby.moderation.bans(0, 10)[1]] == ["carl"]
+
+
 def test_bans_are_listed_by_their_end_and_in_portions(lobby: Lobby) -> None:
     for person, ms in (("anna", None), ("bert", 3 * MINUTE_MS), ("carl", MINUTE_MS), ("dora", 2 * MINUTE_MS)):
         lobby.moderation.ban(person, ms, NOTHING, "")

@@ -201,20 +201,17 @@ def test_rooms(connect: Connect) -> None:
     assert anna.call("join", "red") == ["red"]
     assert bert.call("join", "red") == ["red"]
     assert bert.call("join", "blue") == ["blue", "red"]
-    carl.emit("to", "red", {"n": 1})
-    carl.emit("to", ["red", "blue"], {"n": 2})
-    carl.emit("to", "red", {"n": 3}, bert.sid)
-    carl.emit("to", bert.sid, {"n": 4})
-    carl.call("nothing")
+    carl.call("to", "red", {"n": 1})
+    carl.call("to", ["red", "blue"], {"n": 2})
+    carl.call("to", "red", {"n": 3}, bert.sid)
+    carl.call("to", bert.sid, {"n": 4})
     assert [anna.wait("news")[0]["n"] for _ in range(3)] == [1, 2, 3]
     assert [bert.wait("news")[0]["n"] for _ in range(3)] == [1, 2, 4]
     assert anna.call("leave", "red") is True
-    carl.emit("to", "red", {"n": 5})
+    carl.call("to", "red", {"n": 5})
     assert bert.wait("news") == [{"n": 5}]
-    carl.emit("close", "red")
-    carl.call("nothing")
-    carl.emit("to", "red", {"n": 6})
-    carl.call("nothing")
+    carl.call("close", "red")
+    carl.call("to", "red", {"n": 6})
     assert [anna.count("news"), bert.count("news"), carl.count("news")] == [3, 4, 0]
 
 

@@ -51,8 +51,7 @@ def client():
 
 
 def test_health_says_that_server_and_store_work(module_server):
-    answer = module_server.get("/health")
-    assert answer.status_code == 200
+    answer = eventually(lambda: (ready := module_server.get("/health")).status_code == 200 and ready)
     uptime = answer.json()["uptimeSeconds"]
     assert isinstance(uptime, int)
     assert answer.json() == {"status": "ok", "redis": "ok", "version": __version__, "uptimeSeconds": uptime}

@@ -12,6 +12,8 @@ redis.call('ZREMRANGEBYSCORE', bans, '-inf', clock(ARGV[3]))
 local result = {redis.call('ZCARD', bans)}
 local some = redis.call('ZRANGE', bans, ARGV[1], ARGV[1] + ARGV[2] - 1, 'WITHSCORES')
 for i = 1, #some, 2 do
-  result[#result + 1] = {some[i], some[i + 1], redis.call('HGETALL', lobby .. ':ban:' .. some[i])}
+  -- A record expires by the store's clock, and so before the ban ends where the lobby's clock is behind.
+  local record = redis.call('HGETALL', lobby .. ':ban:' .. some[i])
+  if #record > 0 then result[#result + 1] = {some[i], some[i + 1], record} end
 end
 return result
