@@ -121,6 +121,10 @@ class BlockPartner(Argument):
 
     roomId: str | None = None
 
+    def clean(self, limits: Limits) -> None:
+        if self.roomId is None:
+            raise InvalidPayload("Expected a `roomId`")
+
 
 class ReportPartner(Argument):
     """`report-partner`. `roomId`: as in `block-partner`."""

@@ -71,7 +71,7 @@ def lenient(data: bytes) -> str | None:
         ("packet", socketio_packets, "decode", json.loads),
         ("packet", socketio_packets, "_HEAD", re.compile(r"(?:(\d{1,2})-)?(?:(/[^,]*),?)?(\d{1,15})?\d*")),
         ("arguments", msgspec, "convert", partial(msgspec.convert, strict=False)),
-        ("credentials", chat.TOKENS, "_sessions", chat.TOKENS._signer),
+        ("credentials", chat.TOKENS, "_signer", chat.TOKENS._sessions),
     ],
 )
 def test_a_target_notices(name: str, place: Any, attribute: str, broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ FULL = 0.8
 CLOCK_MS = 2_000
 
 #: Further commands that Python itself sends, for rooms' logs and for the operator's page.
-OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL", "SMEMBERS"]
+OWN_COMMANDS = ["EXISTS", "HEXISTS", "INCR", "PTTL", "SMEMBERS", "XLEN", "XREVRANGE"]
 
 _CALL = re.compile(r"""redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?""")
 

@@ -37,6 +37,9 @@ _RECEIVE_BUFFER = 64 * 1024
 #: Seconds between two heartbeats to the master.
 _HEARTBEAT = 1.0
 
+#: Seconds for which the other workers of a server that can't start wait for the first one's exit.
+_FIRST_EXIT = 5.0
+
 #: Seconds for a quick stop (SIGINT, SIGQUIT, or the master is gone); gunicorn's master waits for two.
 _QUICK_STOP = 1.5
 
@@ -164,7 +167,8 @@ class Worker(GeventWebSocketWorker):
             server.handover = handover
             server.start()
         try:
-            chat.start()
+            if not self._start(chat, self._wake):
+                return
             tune_garbage_collector()
             while self.alive:
                 self.notify()
@@ -176,6 +180,25 @@ class Worker(GeventWebSocketWorker):
             handover.close()
             pipe.stop()
             pipe.close()
+
+    def _start(self, chat: Any, wake: Event) -> bool:
+        """Start the chat. Return False if the master stops this worker because another one could not start.
+
+        Each worker of a server that can't start exits for the same reason. gunicorn fails with a traceback if a second
+        one does so while it stops: all but the first wait for it.
+        """
+        try:
+            chat.start()
+        except SystemExit:
+            deadline = time.monotonic() + _FIRST_EXIT
+            while self.age > 1 and self.alive and time.monotonic() < deadline:
+                self.notify()
+                wake.wait(_HEARTBEAT)
+                wake.clear()
+            if self.alive:
+                raise
+            return False
+        return True
 
     def load_wsgi(self) -> None:
         """Load the application. A failure here makes gunicorn give up; a later one makes it retry."""
