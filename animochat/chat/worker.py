@@ -77,6 +77,9 @@ TRACES_TIMEOUT = 1.0
 #: that can't be loaded.
 EXIT_MISFIT = 4
 
+#: Seconds that `GET /health` waits for the subscription, which a worker that has just started does not have yet.
+PROOF = 0.9
+
 
 class Chat:
     """Everything of one worker but the web server. `worker_id` names it in the store and begins its session ids."""
@@ -247,9 +250,12 @@ class Chat:
 
     def _check(self, number: int, lobby: Lobby) -> None:
         """Raise Unavailable if no one can join the lobby, or if this worker does not receive its notices."""
+        deadline = time.monotonic() + PROOF
         lobby.presence.check()
-        if not self.subscriptions.proven(number):
-            raise Unavailable
+        while not self.subscriptions.proven(number):
+            if time.monotonic() > deadline:
+                raise Unavailable
+            gevent.sleep(0.02)
 
     def stats(self) -> dict[str, Any]:
         """Return the answer of `GET /stats`. Waits for the store; raises Unavailable where every lobby is missing."""
