@@ -37,7 +37,7 @@ def vote(choice: Any) -> dict[str, Any]:
 
 
 class Dashboard(Namespace):
-    """What goes on in the chat. Each worker reports its own part to all dashboards."""
+    """Show the events of the chat. Each worker reports its own part to all dashboards."""
 
     def on_connect(self, auth: Any) -> None:
         if auth != {"password": PASSWORD}:

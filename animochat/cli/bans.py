@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     add.add_argument("person", help="the person's id, as `reports list` and `bans list` show it")
     add_lobby(add, "the person's lobby (default: look it up)")
     add_ban(add)
-    lift = commands.add_parser("lift", help="lift a ban; for a person's also that of the address banned with it")
+    lift = commands.add_parser("lift", help="lift a ban; a person's with that of the address and device")
     lift.add_argument("ban", help="the ban's id, as `bans list` shows it")
     options = parser.parse_args(arguments)
     if options.command == "add":

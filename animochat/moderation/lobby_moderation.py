@@ -88,7 +88,7 @@ SUSPENSION_MS = HOUR_MS
 
 
 class Origin(NamedTuple):
-    """What a person comes from, and what can be banned along with a person: "" if unknown, or if it is not banned.
+    """A person's address and device, which can be banned along with the person: "" if unknown, or if not banned.
 
     `address`: a keyed hash. `device`: an id that a browser keeps.
     """

@@ -34,7 +34,7 @@ MAX_BLOCKS = 10_000
 
 
 class _Block(NamedTuple):
-    """Two devices that are to be kept apart in the lobbies `missing`."""
+    """Two devices to keep apart in the lobbies `missing`."""
 
     device: str
     other: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-#: What a bound refers to: the Node server in the same round, another scenario, or nothing (the figure itself).
+#: The reference of a bound: the Node server in the same round, another scenario, or nothing (the figure itself).
 NODE = "node"
 
 #: The load is waiting.py, on a store without servers, instead of a scenario of load/main.js.

@@ -151,7 +151,7 @@ def test_only_one_module_uses_private_parts_of_libraries() -> None:
     ],
 )
 def test_python_socketio_has_what_the_server_calls(owner: type, name: str, parameters: list[str]) -> None:
-    """What they do is in test_flask_socketio.py."""
+    """Their behaviour is tested in test_flask_socketio.py."""
     assert list(inspect.signature(getattr(owner, name)).parameters) == ["self", *parameters]
 
 

@@ -25,7 +25,7 @@ class _Connection:
         self._sock = sock
 
     def accept_websocket(self, first: bytes = b"") -> tuple[NativeSocket, bytes]:
-        """Send what there is to be sent, and take the connection from the server. Raise OSError: the client is gone."""
+        """Send what is queued, and take the connection from the server. Raise OSError: the client is gone."""
         if first:
             self._sock.sendall(first)
         family, kind, proto = self._sock.family, self._sock.type, self._sock.proto

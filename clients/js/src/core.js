@@ -70,7 +70,7 @@ class Chat {
     return () => this.#listeners.delete(listener);
   }
 
-  // --- what the person does
+  // --- actions of the person
 
   /** Connect; also after `closed`, to take a chat over from another tab. */
   connect() {
@@ -106,7 +106,7 @@ class Chat {
     await this.#try("next-match", ...this.#wanted());
   }
 
-  /** Leave the chat or the search. Without a connection the server is told as soon as there is one. */
+  /** Leave the chat or the search. Without a connection, it is sent as soon as there is one. */
   leave() {
     const event = this.#state.phase === "chatting" ? "leave-room" : "cancel-match";
     this.#wish = "rest";
@@ -156,7 +156,7 @@ class Chat {
     return clientId;
   }
 
-  // --- what the server says
+  // --- events of the server
 
   #handlers() {
     return {
